@@ -1,0 +1,24 @@
+/**
+ * Why a stream ends: one table for the control event, the diagnostics and the metric label.
+ * `reconnect` tells the client whether coming back makes sense.
+ */
+export const CLOSE_REASONS = Object.freeze({
+  /** The client or the network closed the connection; nothing can be said to it any more. */
+  client_gone: { code: 1, reconnect: false },
+  /** The application called `stream.close()`. */
+  ended: { code: 2, reconnect: true },
+  /** The stream reached its maximum age. */
+  max_age: { code: 3, reconnect: true },
+  /** The token ran out; come back with a fresh one. */
+  expired: { code: 4, reconnect: true },
+  /** The client did not read for too long. */
+  stalled: { code: 5, reconnect: true },
+  /** The process is going down. */
+  shutdown: { code: 6, reconnect: true },
+  /** The route failed after the headers were sent. */
+  error: { code: 7, reconnect: true },
+  /** A HEAD request: headers only, by RFC 9110. */
+  head: { code: 8, reconnect: false },
+} as const)
+
+export type CloseReason = keyof typeof CLOSE_REASONS

@@ -1,0 +1,25 @@
+import { channel } from 'node:diagnostics_channel'
+
+/**
+ * What the kit says about itself, on Node's `diagnostics_channel`: one table of names. Nothing is printed and nothing
+ * is built for a channel that no one listens to. Subscribe with
+ * `diagnosticsChannel.subscribe('express-sse-kit:broker:state', (message) => …)`.
+ */
+export const diagnostics = Object.freeze({
+  /** `{ stream, remoteAddress, channels? }` */
+  streamOpen: channel('express-sse-kit:stream:open'),
+  /** `{ stream, reason, ageMs, sent, dropped }` */
+  streamClose: channel('express-sse-kit:stream:close'),
+  /** `{ stream, error }`: the response failed under a stream. */
+  streamError: channel('express-sse-kit:stream:error'),
+  /** `{ stream, count, reason }`: events given to `stream.send` that the queue had no room for. */
+  streamDrop: channel('express-sse-kit:stream:drop'),
+  /** `{ state, reason? }`: the broker became `ready` or `degraded`. */
+  brokerState: channel('express-sse-kit:broker:state'),
+  /** `{ operation, error }`: something failed in the background and will be tried again. */
+  brokerError: channel('express-sse-kit:broker:error'),
+  /** `{ channel, reason, … }`: a log could not be read on from where a stream stood (`sse.gap`, `sse.reset`). */
+  channelLoss: channel('express-sse-kit:channel:loss'),
+  /** `{ operation, error }`: a cache or de-duplication store failed and the kit went on without it or refused. */
+  storeError: channel('express-sse-kit:store:error'),
+})

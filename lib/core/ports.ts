@@ -1,0 +1,111 @@
+/**
+ * The interfaces through which the parts meet. Each states its guarantees; every implementation passes the suite of the
+ * same name in test/suites.
+ */
+import type { EncodedEvent, LogEntry } from './message.js'
+import type { Position } from './position.js'
+
+/** Who a request comes from, as `authenticate()` found out. */
+export interface Auth {
+  readonly user: string
+  readonly tenant: string
+  /** When the token runs out, in ms since 1970. */
+  readonly expiresAt: number
+  /** All claims of the token. */
+  readonly claims: Readonly<Record<string, unknown>>
+}
+
+/** A timer that has been set. `cancel` is idempotent. */
+export interface Timer {
+  cancel(): void
+}
+
+/** Time, so that tests can turn it. */
+export interface Clock {
+  /** Monotonic, in ms, from an arbitrary start. */
+  now(): number
+  /** Ms since 1970. */
+  wallTime(): number
+  /** Calls back once, at or a little after `delayMs` from now; any delay up to 2⁵³ ms. Does not keep the process alive. */
+  after(delayMs: number, callback: () => void): Timer
+}
+
+/** What a log's history answers. Taken at one moment: `head` and `entries` belong together. */
+export interface HistoryPage {
+  /** Where the log stood. An epoch other than the one asked for means: that log is gone. */
+  readonly head: Position
+  /** Dense and in order. The first may lie beyond `after + 1`: what is between has been trimmed. */
+  readonly entries: readonly LogEntry[]
+}
+
+/** What a broker tells the one subscriber of a channel. Never called re-entrantly from `subscribe`. */
+export interface ChannelListener {
+  /** An entry arrived. Logged ones come in the log's order, but some may be missing after an interruption. */
+  onEntry(entry: LogEntry): void
+  /** The subscription was interrupted and is acknowledged again: entries may have been missed; `head` is the log now. */
+  onResubscribed(head: Position): void
+}
+
+export interface PublishOptions {
+  /**
+   * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event once; the second call gets
+   * the first one's position.
+   */
+  readonly idempotencyKey?: string
+}
+
+export type BrokerState = 'connecting' | 'ready' | 'degraded' | 'closed'
+
+/**
+ * A log per channel, with publish/subscribe.
+ *
+ * Guarantees: `publish` is atomic: an entry gets the next offset, enters the history and goes out to subscribers as one
+ * step, so subscribers see entries in offset order. Offsets are dense within an epoch. `<epoch>-<offset>` never names two
+ * different events: a log that lost or may have lost entries goes on under a new epoch. Delivery to subscribers is at
+ * most once; the history fills the holes. The history reaches back `historySize` entries at least, until
+ * `historyTtlMs` after the last publish.
+ */
+export interface Broker {
+  readonly kind: 'memory' | 'redis'
+  readonly state: BrokerState
+  /**
+   * Resolves with the entry's position once the broker has it. Ephemeral events get offset 0.
+   * @throws BrokerError within the command time-out; `ERR_SSE_BROKER_TIMEOUT` leaves open whether it was published
+   */
+  publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position>
+  /**
+   * Resolves with the log's head *after* the subscription was acknowledged, so that every later entry reaches the
+   * listener. One listener per channel; the caller counts references.
+   */
+  subscribe(channel: string, listener: ChannelListener): Promise<Position>
+  /** Idempotent. No call reaches the listener afterwards. */
+  unsubscribe(channel: string): Promise<void>
+  /** At most `limit` entries after offset `after`, oldest first. */
+  read(channel: string, after: number, limit: number): Promise<HistoryPage>
+  /** Where the logs stand now. A log that does not exist yet is born, so that its epoch is known before its first event. */
+  heads(channels: readonly string[]): Promise<readonly Position[]>
+  /** Idempotent. Pending commands fail with `ERR_SSE_CLOSED`. */
+  close(): Promise<void>
+}
+
+/** A small key-value store with expiry: caches, one-use values, de-duplication. */
+export interface KeyValueStore {
+  /** The values in the order of the keys; `undefined` where there is none. One round trip. */
+  get(keys: readonly string[]): Promise<readonly (string | undefined)[]>
+  set(key: string, value: string, ttlMs: number): Promise<void>
+  /** Sets only where nothing is set; `true` for exactly one of any number of concurrent callers. */
+  claim(key: string, value: string, ttlMs: number): Promise<boolean>
+  delete(key: string): Promise<void>
+  /** Idempotent. Closes only what the store opened itself. */
+  close(): Promise<void>
+}
+
+/**
+ * Where a stream's bytes go. `write` is the credit: after `false` nothing more may be written until `onDrain`.
+ */
+export interface Sink {
+  /** `false` while the socket is full or the stream has ended. */
+  readonly writable: boolean
+  /** Writes one or more whole blocks; they are taken in any case. Returns whether more may follow at once. */
+  write(blocks: Buffer): boolean
+}

@@ -1,0 +1,64 @@
+/**
+ * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, but for
+ * `sse.open`, which states it. The names and fields are the contract with clients.
+ */
+import type { CloseReason } from '../core/close-reasons.js'
+
+/** Why a part of a log cannot be sent: trimmed by size, or expired. */
+export type GapReason = 'trimmed'
+/**
+ * Why a channel starts anew: its log was lost or replaced (`log_replaced`), or the cursor is ahead of the log
+ * (`cursor_ahead`): what comes next shares no history with what the client has.
+ */
+export type ResetReason = 'log_replaced' | 'cursor_ahead'
+
+export interface OpenData {
+  /** The stream's own id, for logs and support. */
+  readonly stream: string
+  /** Between heartbeats; a client that hears nothing for twice as long may take the connection for dead. 0: none. */
+  readonly heartbeatMs: number
+}
+
+/** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. */
+export function openBlock(data: OpenData, retryMs: number, cursor: string | undefined): Buffer {
+  const id = cursor === undefined ? '' : `id: ${cursor}\n`
+  return Buffer.from(`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`)
+}
+
+/** Events `from` … `to` of the channel are no longer there. */
+export function gapBlock(data: { channel: string; from: number; to: number; reason: GapReason }): Buffer {
+  return controlBlock('sse.gap', data)
+}
+
+/** The channel starts anew: what the client knows of it may be incomplete and should be loaded again. */
+export function resetBlock(data: { channel: string; reason: ResetReason }): Buffer {
+  return controlBlock('sse.reset', data)
+}
+
+/** `count` events were dropped between the times `from` and `to` (ms since 1970). */
+export function droppedBlock(data: { count: number; reason: string; from: number; to: number }): Buffer {
+  return controlBlock('sse.dropped', data)
+}
+
+/** The server is about to end the stream; come back after `afterMs` (also as `retry:` for native clients). */
+export function reconnectBlock(reason: CloseReason, afterMs: number): Buffer {
+  const data = JSON.stringify({ reason, afterMs })
+  return Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`)
+}
+
+/** The token ran out. */
+export function expiredBlock(): Buffer {
+  return controlBlock('sse.expired', {})
+}
+
+/** The application's heartbeat as a comment: ignored by clients, seen by proxies. */
+export const HEARTBEAT = Buffer.from(':\n\n')
+
+/** The heartbeat as an event, for native EventSource, which cannot see comments. */
+export function heartbeatEvent(): Buffer {
+  return controlBlock('sse.heartbeat', {})
+}
+
+function controlBlock(event: string, data: object): Buffer {
+  return Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
+}

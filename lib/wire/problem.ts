@@ -1,0 +1,19 @@
+import type { ServerResponse } from 'node:http'
+import { ERROR_CODES, type SseError } from '../core/errors.js'
+
+/** An error as a problem document (RFC 9457) with the kit's stable `code`. */
+export function problemOf(error: SseError): { title: string; status: number; code: string; detail: string } {
+  return { title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail: error.message }
+}
+
+/** Answers a request with an error; works on any Node response. Nothing happens if the answer has begun. */
+export function sendProblem(res: ServerResponse, error: SseError): void {
+  if (res.headersSent) return
+  const body = Buffer.from(JSON.stringify(problemOf(error)))
+  res.statusCode = error.status
+  for (const [name, value] of Object.entries(error.headers)) res.setHeader(name, value)
+  res.setHeader('Content-Type', 'application/problem+json; charset=utf-8')
+  res.setHeader('Content-Length', body.length)
+  res.setHeader('Cache-Control', 'no-store')
+  res.end(body)
+}
