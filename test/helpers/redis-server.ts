@@ -1,0 +1,111 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+/** A real redis-server of the test's own, on a free loopback port, with its data in a temporary folder. */
+export class RedisServer {
+  readonly port: number
+  readonly #folder: string
+  readonly #args: readonly string[]
+  #process: ChildProcess | undefined
+
+  private constructor(port: number, folder: string, args: readonly string[]) {
+    this.port = port
+    this.#folder = folder
+    this.#args = args
+  }
+
+  /** @param args further redis-server arguments, such as `['--appendonly', 'yes']` */
+  static async start(args: readonly string[] = []): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), await mkdtemp(join(tmpdir(), 'sse-redis-')), args)
+    await server.up()
+    return server
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${this.port}`
+  }
+
+  /** Starts the process again, on the same port and folder, and waits until it answers. */
+  async up(): Promise<void> {
+    const child = spawn(
+      'redis-server',
+      ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', ...this.#args],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
+    this.#process = child
+    let output = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString()).slice(-2000)
+    })
+    for (let attempt = 0; attempt < 200; attempt++) {
+      if (child.exitCode !== null) throw new Error(`redis-server ended: ${output}`)
+      if (await answersPing(this.port)) return
+      await new Promise((resolve) => setTimeout(resolve, 25))
+    }
+    throw new Error(`redis-server did not answer on ${this.port}: ${output}`)
+  }
+
+  /** SIGKILL: as in a crash. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL')
+  }
+
+  /** SIGTERM: an orderly end. */
+  async down(): Promise<void> {
+    await this.#end('SIGTERM')
+  }
+
+  /** SIGSTOP: connections stay open and say nothing. */
+  pause(): void {
+    this.#process?.kill('SIGSTOP')
+  }
+
+  resume(): void {
+    this.#process?.kill('SIGCONT')
+  }
+
+  /** Ends the process and removes its folder. Idempotent. */
+  async stop(): Promise<void> {
+    this.resume()
+    await this.kill()
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process
+    this.#process = undefined
+    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    const ended = once(child, 'exit')
+    child.kill(signal)
+    await ended
+  }
+}
+
+/** A port nothing listens on at this moment. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+function answersPing(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const settle = (answer: boolean): void => {
+      socket.destroy()
+      resolve(answer)
+    }
+    socket.setTimeout(500, () => settle(false))
+    socket.once('error', () => settle(false))
+    socket.once('connect', () => socket.write('PING\r\n'))
+    socket.once('data', (data) => settle(data.toString().startsWith('+PONG')))
+  })
+}
