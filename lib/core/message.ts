@@ -46,6 +46,7 @@ export type Verdict =
 export interface EncodedEvent {
   readonly body: Buffer
   readonly priority: Priority
+  /** Percent-encoded: only ever compared. */
   readonly key: string | undefined
   readonly ttlMs: number | undefined
   readonly ephemeral: boolean

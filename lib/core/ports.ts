@@ -84,6 +84,8 @@ export interface Broker {
   read(channel: string, after: number, limit: number): Promise<HistoryPage>
   /** Where the logs stand now. A log that does not exist yet is born, so that its epoch is known before its first event. */
   heads(channels: readonly string[]): Promise<readonly Position[]>
+  /** Resolves if the broker serves now. @throws BrokerError within the command time-out */
+  ping(): Promise<void>
   /** Idempotent. Pending commands fail with `ERR_SSE_CLOSED`. */
   close(): Promise<void>
 }

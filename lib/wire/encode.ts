@@ -36,7 +36,7 @@ export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_B
       `The event has ${body.length} bytes, over maxEventBytes ${maxEventBytes}`,
     )
   }
-  return { body, priority, key, ttlMs, ephemeral }
+  return { body, priority, key: key === undefined ? undefined : encodeURIComponent(key), ttlMs, ephemeral }
 }
 
 /** Encodes an event with the id its caller gave it, for streams that are not on a log. */

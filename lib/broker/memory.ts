@@ -1,0 +1,166 @@
+/**
+ * publish ─► encode once ─► **broker** ─► multiplexer: the embedded broker. The same logs as in Redis, in this process;
+ * they end with it. Must not know streams or HTTP.
+ */
+import { BrokerError } from '../core/errors.js'
+import type { EncodedEvent, LogEntry } from '../core/message.js'
+import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions, Timer } from '../core/ports.js'
+import { createEpoch, type Position } from '../core/position.js'
+import { Ring } from '../core/ring.js'
+import { logEntry } from '../wire/log-entry.js'
+import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
+
+const SWEEP_MS = 10_000
+const MAX_IDEMPOTENCY_KEYS = 100_000
+
+interface MemoryLog {
+  readonly epoch: string
+  offset: number
+  /** The last `historySize` entries; the newest has offset `offset`. */
+  readonly entries: Ring<LogEntry>
+  publishedAt: number
+  touchedAt: number
+}
+
+interface Publication {
+  readonly position: Position
+  readonly expiresAt: number
+}
+
+export class MemoryBroker implements Broker {
+  readonly kind = 'memory'
+  readonly #options: ResolvedLogOptions
+  readonly #clock: Clock
+  readonly #logs = new Map<string, MemoryLog>()
+  readonly #listeners = new Map<string, ChannelListener>()
+  /** Oldest first, because all keys live equally long. */
+  readonly #publications = new Map<string, Publication>()
+  #sweeper: Timer | undefined
+  #state: BrokerState = 'ready'
+
+  constructor(options: LogOptions, clock: Clock) {
+    this.#options = resolveLogOptions(options)
+    this.#clock = clock
+  }
+
+  get state(): BrokerState {
+    return this.#state
+  }
+
+  async publish(channel: string, event: EncodedEvent, options: PublishOptions = {}): Promise<Position> {
+    this.#assertOpen()
+    const log = this.#open(channel)
+    const publicationKey = options.idempotencyKey === undefined ? undefined : `${channel}\n${options.idempotencyKey}`
+    const earlier = publicationKey && this.#earlierPublication(publicationKey)
+    if (earlier) return earlier
+
+    const position = { epoch: log.epoch, offset: event.ephemeral ? 0 : log.offset + 1 }
+    const entry = logEntry(position, event)
+    if (!event.ephemeral) this.#append(log, entry)
+    if (publicationKey) this.#remember(publicationKey, position)
+    this.#listeners.get(channel)?.onEntry(entry)
+    return position
+  }
+
+  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+    this.#assertOpen()
+    this.#listeners.set(channel, listener)
+    return headOf(this.#open(channel))
+  }
+
+  async unsubscribe(channel: string): Promise<void> {
+    this.#listeners.delete(channel)
+  }
+
+  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+    this.#assertOpen()
+    const log = this.#open(channel)
+    const first = log.offset - log.entries.length + 1
+    const entries: LogEntry[] = []
+    for (let index = Math.max(after + 1, first) - first; entries.length < limit; index++) {
+      const entry = log.entries.at(index)
+      if (entry === undefined) break
+      entries.push(entry)
+    }
+    return { head: headOf(log), entries }
+  }
+
+  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+    this.#assertOpen()
+    return channels.map((channel) => headOf(this.#open(channel)))
+  }
+
+  async ping(): Promise<void> {
+    this.#assertOpen()
+  }
+
+  async close(): Promise<void> {
+    this.#state = 'closed'
+    this.#sweeper?.cancel()
+    this.#logs.clear()
+    this.#listeners.clear()
+    this.#publications.clear()
+  }
+
+  #append(log: MemoryLog, entry: LogEntry): void {
+    log.offset = entry.offset
+    log.publishedAt = this.#clock.now()
+    if (this.#options.historySize === 0) return
+    log.entries.push(entry)
+    if (log.entries.length > this.#options.historySize) log.entries.shift()
+  }
+
+  #earlierPublication(key: string): Position | undefined {
+    const publication = this.#publications.get(key)
+    return publication && publication.expiresAt > this.#clock.now() ? publication.position : undefined
+  }
+
+  #remember(key: string, position: Position): void {
+    this.#publications.delete(key)
+    this.#publications.set(key, { position, expiresAt: this.#clock.now() + this.#options.idempotencyTtlMs })
+    if (this.#publications.size <= MAX_IDEMPOTENCY_KEYS) return
+    const oldest = this.#publications.keys().next()
+    if (!oldest.done) this.#publications.delete(oldest.value)
+  }
+
+  /** The channel's log as it is now: born if there is none, emptied if its history has run out. */
+  #open(channel: string): MemoryLog {
+    const now = this.#clock.now()
+    let log = this.#logs.get(channel)
+    if (log && this.#isForgotten(channel, log, now)) log = undefined
+    if (log === undefined) {
+      log = { epoch: createEpoch(), offset: 0, entries: new Ring(), publishedAt: now, touchedAt: now }
+      this.#logs.set(channel, log)
+      this.#sweeper ??= this.#clock.after(SWEEP_MS, () => this.#sweep())
+    }
+    if (now - log.publishedAt >= this.#options.historyTtlMs) log.entries.clear()
+    log.touchedAt = now
+    return log
+  }
+
+  #isForgotten(channel: string, log: MemoryLog, now: number): boolean {
+    return now - log.touchedAt >= this.#options.metaTtlMs && !this.#listeners.has(channel)
+  }
+
+  /** Frees what has run out and nobody asks for any more. */
+  #sweep(): void {
+    const now = this.#clock.now()
+    for (const [channel, log] of this.#logs) {
+      if (this.#isForgotten(channel, log, now)) this.#logs.delete(channel)
+      else if (now - log.publishedAt >= this.#options.historyTtlMs && log.entries.length > 0) log.entries.clear()
+    }
+    for (const [key, publication] of this.#publications) {
+      if (publication.expiresAt > now) break
+      this.#publications.delete(key)
+    }
+    this.#sweeper = this.#logs.size === 0 ? undefined : this.#clock.after(SWEEP_MS, () => this.#sweep())
+  }
+
+  #assertOpen(): void {
+    if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
+  }
+}
+
+function headOf(log: MemoryLog): Position {
+  return { epoch: log.epoch, offset: log.offset }
+}

@@ -1,0 +1,32 @@
+import { wholeNumber } from '../core/options.js'
+
+/** How logs are kept; the same for both brokers. */
+export interface LogOptions {
+  /**
+   * Events a channel's log keeps at least, for resuming and for slow streams. 0 keeps none: every resume is a gap.
+   * @defaultValue 2000
+   */
+  readonly historySize?: number
+  /** A log's events are dropped this long after its last publish, in ms. @defaultValue 3_600_000 (an hour) */
+  readonly historyTtlMs?: number
+  /**
+   * A log's epoch and offset are forgotten this long after its last publish or subscription, in ms; a cursor from before
+   * then gets `sse.reset`. Costs about 200 bytes a channel. @defaultValue 604_800_000 (a week)
+   */
+  readonly metaTtlMs?: number
+  /** How long an `idempotencyKey` given to `publish` is remembered, in ms. @defaultValue 600_000 (ten minutes) */
+  readonly idempotencyTtlMs?: number
+}
+
+export type ResolvedLogOptions = Required<LogOptions>
+
+/** @throws InvalidOptionError */
+export function resolveLogOptions(options: LogOptions): ResolvedLogOptions {
+  const historyTtlMs = wholeNumber('historyTtlMs', options.historyTtlMs ?? 3_600_000, 1)
+  return {
+    historySize: wholeNumber('historySize', options.historySize ?? 2000, 0, 10_000_000),
+    historyTtlMs,
+    metaTtlMs: wholeNumber('metaTtlMs', options.metaTtlMs ?? Math.max(604_800_000, historyTtlMs), historyTtlMs),
+    idempotencyTtlMs: wholeNumber('idempotencyTtlMs', options.idempotencyTtlMs ?? 600_000, 1),
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs in Redis Streams, published through
+ * one script, received on one subscriber connection per process.
+ */
+import { randomUUID } from 'node:crypto'
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError } from '../../core/errors.js'
+import type { EncodedEvent } from '../../core/message.js'
+import { wholeNumber } from '../../core/options.js'
+import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
+import type { Position } from '../../core/position.js'
+import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
+import { type LogOptions, resolveLogOptions } from '../options.js'
+import { RedisCommands } from './commands.js'
+import { Keys } from './keys.js'
+import { Probe } from './probe.js'
+import { RedisSubscriber } from './subscriber.js'
+
+export interface RedisBrokerOptions extends LogOptions {
+  readonly redis: RedisSource
+  /** Put in front of every key and channel in Redis. @defaultValue 'sse:' */
+  readonly prefix?: string
+  /**
+   * After this a command fails, in ms, and so does one that finds no connection. One that lost its connection half-way
+   * is sent again within this time, so it may take up to twice as long. @defaultValue 2000
+   */
+  readonly commandTimeoutMs?: number
+  /**
+   * How often the connections are tested, in ms. A connection that died without a word is replaced after at most
+   * `probeMs + commandTimeoutMs`. @defaultValue 5000
+   */
+  readonly probeMs?: number
+}
+
+export class RedisBroker implements Broker {
+  readonly kind = 'redis'
+  readonly #keys: Keys
+  readonly #commands: RedisCommands
+  readonly #subscriber: RedisSubscriber
+  readonly #probe: Probe
+  #state: BrokerState = 'connecting'
+
+  /** @throws InvalidOptionError */
+  constructor(options: RedisBrokerOptions, clock: Clock) {
+    const { redis, prefix = 'sse:' } = options
+    const commandTimeoutMs = wholeNumber('commandTimeoutMs', options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS, 1, 600_000)
+    const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
+    this.#keys = new Keys(prefix)
+    this.#commands = new RedisCommands({ ...resolveLogOptions(options), redis, prefix, commandTimeoutMs }, clock)
+    this.#subscriber = new RedisSubscriber({
+      redis,
+      commandTimeoutMs,
+      headOf: (channel) => this.#commands.open(channel),
+      onEntry: (channel, entry) => this.#commands.saw(channel, entry),
+      onStateChange: () => this.#updateState(),
+    })
+    for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
+    this.#probe = new Probe(
+      {
+        name: `${prefix}probe:${randomUUID()}`,
+        probeMs,
+        timeoutMs: commandTimeoutMs,
+        commands: this.#commands,
+        subscriber: this.#subscriber,
+      },
+      clock,
+    )
+  }
+
+  get state(): BrokerState {
+    return this.#state
+  }
+
+  async publish(channel: string, event: EncodedEvent, options: PublishOptions = {}): Promise<Position> {
+    this.#assertOpen()
+    return this.#commands.publish(channel, event, options)
+  }
+
+  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+    this.#assertOpen()
+    await this.#subscriber.subscribe(this.#keys.name(channel), channel, listener)
+    try {
+      return await this.#commands.open(channel)
+    } catch (error) {
+      await this.unsubscribe(channel)
+      throw error
+    }
+  }
+
+  async unsubscribe(channel: string): Promise<void> {
+    await this.#subscriber.unsubscribe(this.#keys.name(channel))
+  }
+
+  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+    this.#assertOpen()
+    return this.#commands.read(channel, after, limit)
+  }
+
+  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+    this.#assertOpen()
+    return Promise.all(channels.map((channel) => this.#commands.open(channel)))
+  }
+
+  async ping(): Promise<void> {
+    this.#assertOpen()
+    if (this.#state === 'degraded') {
+      throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The connection to Redis is being restored')
+    }
+    await this.#commands.ping()
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#probe.close()
+    this.#subscriber.close()
+    this.#commands.client.disconnect()
+  }
+
+  #updateState(): void {
+    if (this.#state === 'closed') return
+    const healthy = this.#subscriber.ready && this.#commands.client.status === 'ready'
+    const state = healthy ? 'ready' : this.#state === 'connecting' ? 'connecting' : 'degraded'
+    if (state === this.#state) return
+    this.#state = state
+    if (diagnostics.brokerState.hasSubscribers) diagnostics.brokerState.publish({ state })
+  }
+
+  #assertOpen(): void {
+    if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
+  }
+}

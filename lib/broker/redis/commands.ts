@@ -1,0 +1,184 @@
+/**
+ * The connection for everything but subscriptions: publish, history, heads. Owns the waiting: for the connection, for an
+ * answer, and how much may wait; and the knowledge of which data set the server has (its replication id).
+ */
+import { randomBytes } from 'node:crypto'
+import { BrokerError } from '../../core/errors.js'
+import type { EncodedEvent } from '../../core/message.js'
+import type { Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
+import { createEpoch, type Position } from '../../core/position.js'
+import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import type { ResolvedLogOptions } from '../options.js'
+import { Keys } from './keys.js'
+import { entryOf, ephemeralMessage, printFlags } from './payload.js'
+import { type ScriptHead, withScripts } from './scripts.js'
+import { SeenPositions } from './seen-positions.js'
+
+/** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
+const MAX_PENDING = 10_000
+const RETRY_PAUSE_MS = 20
+
+export interface CommandOptions extends ResolvedLogOptions {
+  readonly redis: RedisSource
+  readonly prefix: string
+  readonly commandTimeoutMs: number
+}
+
+export class RedisCommands {
+  readonly client
+  readonly #options: CommandOptions
+  readonly #keys: Keys
+  readonly #clock: Clock
+  readonly #seen = new SeenPositions()
+  /** Tells this process's attempts from those of all others. */
+  readonly #processId = randomBytes(6).toString('base64url')
+  #attempts = 0
+  #pending = 0
+  #replicationId = ''
+  /** Another connection may mean another server, or the same one with other data. */
+  #replicationIdCurrent = false
+  #replicationIdRequest: Promise<void> | undefined
+
+  constructor(options: CommandOptions, clock: Clock) {
+    this.#options = options
+    this.#keys = new Keys(options.prefix)
+    this.#clock = clock
+    this.client = withScripts(
+      connectRedis(options.redis, {
+        connectionName: 'express-sse-kit:commands',
+        commandTimeoutMs: options.commandTimeoutMs,
+      }),
+    )
+    this.client.setMaxListeners(MAX_PENDING + 20)
+    this.client.on('close', () => {
+      this.#replicationIdCurrent = false
+    })
+  }
+
+  async publish(channel: string, event: EncodedEvent, { idempotencyKey }: PublishOptions): Promise<Position> {
+    const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
+    const name = this.#keys.name(channel)
+    if (event.ephemeral) {
+      const message = ephemeralMessage(event)
+      await this.#run(() => this.client.publish(name, message))
+      return { epoch: '', offset: 0 }
+    }
+    const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
+    const flags = printFlags(event)
+    let ranBefore = false
+    const head = await this.#run(() => {
+      const answer = this.client.ssePublish(
+        this.#keys.meta(channel),
+        this.#keys.stream(channel),
+        idempotencyKey === undefined ? this.#keys.meta(channel) : this.#keys.idempotency(channel, idempotencyKey),
+        ...this.#openArgs(channel),
+        name,
+        event.body,
+        flags,
+        attempt,
+        ranBefore ? '1' : '0',
+        historySize,
+        historyTtlMs,
+        idempotencyKey === undefined ? 0 : idempotencyTtlMs,
+      )
+      ranBefore = true
+      return answer
+    })
+    return this.#headOf(channel, head)
+  }
+
+  /** Where the log stands; made if there is none, and replaced if it lost what this process has seen of it. */
+  async open(channel: string): Promise<Position> {
+    const head = await this.#run(() =>
+      this.client.sseOpen(this.#keys.meta(channel), this.#keys.stream(channel), ...this.#openArgs(channel)),
+    )
+    return this.#headOf(channel, head)
+  }
+
+  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+    const [epochBytes, offset, rows] = await this.#run(() =>
+      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after + 1, limit),
+    )
+    const epoch = epochBytes?.toString() ?? ''
+    const entries = rows.map(([id, fields]) => {
+      const [, frame = Buffer.alloc(0), , flags] = fields
+      return entryOf(epoch, Number.parseInt(id.toString('latin1'), 10), frame, flags?.toString('latin1') ?? '')
+    })
+    return { head: { epoch, offset: Number(offset ?? 0) }, entries }
+  }
+
+  async ping(): Promise<void> {
+    await this.#run(() => this.client.ping())
+  }
+
+  /** Notes a position seen live, so that a log that went back behind it is found out. */
+  saw(channel: string, position: Position): void {
+    this.#seen.note(channel, position)
+  }
+
+  /** Asks the server which data set it serves. Where INFO is not allowed, replaced logs are found by offset alone. */
+  async refreshReplicationId(): Promise<void> {
+    let info: string
+    try {
+      info = await this.client.info('replication')
+    } catch (cause) {
+      const error = toBrokerError(cause)
+      if (error.code !== 'ERR_SSE_BROKER_REFUSED') throw error
+      info = ''
+    }
+    this.#replicationIdCurrent = true
+    this.#replicationId = /^master_replid:(\w+)/m.exec(info)?.[1] ?? this.#replicationId
+  }
+
+  /** Sends as soon as there is a connection; what fails before or with the connection is sent again in time. */
+  async #run<T>(send: () => Promise<T>): Promise<T> {
+    if (this.#pending >= MAX_PENDING) {
+      throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${MAX_PENDING} commands already wait for Redis`)
+    }
+    this.#pending++
+    const deadline = this.#clock.now() + this.#options.commandTimeoutMs
+    try {
+      for (;;) {
+        if (this.client.status !== 'ready') await whenReady(this.client, Math.max(1, deadline - this.#clock.now()))
+        try {
+          if (!this.#replicationIdCurrent) await this.#currentReplicationId()
+          return await send()
+        } catch (cause) {
+          const error = toBrokerError(cause)
+          if (!isRetryable(error) || this.#clock.now() >= deadline) throw error
+          await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
+        }
+      }
+    } catch (cause) {
+      throw toBrokerError(cause)
+    } finally {
+      this.#pending--
+    }
+  }
+
+  /** One request for all commands that wait for it. */
+  #currentReplicationId(): Promise<void> {
+    this.#replicationIdRequest ??= this.refreshReplicationId().finally(() => {
+      this.#replicationIdRequest = undefined
+    })
+    return this.#replicationIdRequest
+  }
+
+  #openArgs(channel: string): [string, string, string, number, number] {
+    const seen = this.#seen.get(channel)
+    return [createEpoch(), this.#replicationId, seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
+  }
+
+  #headOf(channel: string, [epoch, offset, replicationId]: ScriptHead): Position {
+    this.#replicationId = replicationId
+    const position = { epoch, offset: Number(offset) }
+    this.#seen.note(channel, position)
+    return position
+  }
+}
+
+function isRetryable({ code, message }: BrokerError): boolean {
+  return (
+    code === 'ERR_SSE_BROKER_UNAVAILABLE' || (code === 'ERR_SSE_BROKER_REFUSED' && /READONLY|LOADING/.test(message))
+  )
+}

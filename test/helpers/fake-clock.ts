@@ -1,0 +1,44 @@
+import type { Clock, Timer } from '../../lib/core/ports.js'
+
+interface FakeTimer {
+  readonly due: number
+  readonly callback: () => void
+}
+
+/** A clock that a test turns by hand. */
+export class FakeClock implements Clock {
+  #now = 1000
+  readonly #timers = new Set<FakeTimer>()
+
+  now(): number {
+    return this.#now
+  }
+
+  wallTime(): number {
+    return 1_700_000_000_000 + this.#now
+  }
+
+  after(delayMs: number, callback: () => void): Timer {
+    const timer = { due: this.#now + delayMs, callback }
+    this.#timers.add(timer)
+    return { cancel: () => void this.#timers.delete(timer) }
+  }
+
+  /** Timers set and not yet fired or cancelled. */
+  get pending(): number {
+    return this.#timers.size
+  }
+
+  /** Moves on by `ms`, firing what is due in order of its time. */
+  advance(ms: number): void {
+    const target = this.#now + ms
+    for (;;) {
+      const next = [...this.#timers].filter(({ due }) => due <= target).sort((a, b) => a.due - b.due)[0]
+      if (next === undefined) break
+      this.#timers.delete(next)
+      this.#now = Math.max(this.#now, next.due)
+      next.callback()
+    }
+    this.#now = target
+  }
+}

@@ -1,0 +1,247 @@
+import { expect } from 'chai'
+import type { LogOptions } from '../../lib/broker/options.js'
+import type { LogEntry } from '../../lib/core/message.js'
+import type { Broker, ChannelListener } from '../../lib/core/ports.js'
+import type { Position } from '../../lib/core/position.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+
+export interface BrokerUnderTest {
+  create(options: LogOptions): Broker
+  /** Lets `ms` pass for everything that expires. */
+  pass(ms: number): Promise<void>
+}
+
+/** What every broker promises; see `Broker` in lib/core/ports.ts. */
+export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>): void {
+  describe(`the ${name} broker, as a Broker`, () => {
+    let subject: BrokerUnderTest
+    let broker: Broker
+    let channelNumber = 0
+    let channel: string
+
+    before(async () => {
+      subject = await setUp()
+    })
+    beforeEach(() => {
+      broker = subject.create({})
+      channel = `suite:${name}:${++channelNumber}`
+    })
+    afterEach(() => broker.close())
+
+    it('gives dense offsets from 1 within one epoch', async () => {
+      const positions = await publishMany(broker, channel, 5)
+      expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4, 5])
+      expect(new Set(positions.map(({ epoch }) => epoch)).size).to.equal(1)
+      expect(positions[0]?.epoch).to.match(/^[a-z0-9]{6}$/)
+    })
+
+    it('gives each of many concurrent publishes an offset of its own', async () => {
+      const positions = await Promise.all(
+        Array.from({ length: 200 }, (_, i) => broker.publish(channel, encodePublished({ data: i }))),
+      )
+      const offsets = positions.map(({ offset }) => offset).sort((a, b) => a - b)
+      expect(offsets).to.deep.equal(Array.from({ length: 200 }, (_, i) => i + 1))
+    })
+
+    it('gives birth to a log when its head is asked for, so that its epoch precedes its first event', async () => {
+      const [head] = await broker.heads([channel])
+      expect(head?.offset).to.equal(0)
+      const first = await broker.publish(channel, encodePublished({ data: 'first' }))
+      expect(first).to.deep.equal({ epoch: head?.epoch, offset: 1 })
+    })
+
+    it('keeps the logs of different channels apart', async () => {
+      await publishMany(broker, channel, 3)
+      const [head, other] = await broker.heads([channel, `${channel}:other`])
+      expect(head?.offset).to.equal(3)
+      expect(other?.offset).to.equal(0)
+      expect(other?.epoch).to.not.equal(head?.epoch)
+    })
+
+    it('delivers what is published after the acknowledgement, in order, bytes intact', async () => {
+      await publishMany(broker, channel, 2)
+      const listener = new Recorder()
+      const head = await broker.subscribe(channel, listener)
+      expect(head.offset).to.equal(2)
+      const data = 'naïve – 漢字 🙂 \u0000 end'
+      await broker.publish(
+        channel,
+        encodePublished({ event: 'greeting', data, priority: 'high', key: 'k €', ttlMs: 5000 }),
+      )
+      await broker.publish(channel, encodePublished({ data: 'b' }))
+      await listener.until(2)
+      const [first, second] = listener.entries as [LogEntry, LogEntry]
+      expect(first.frame.toString()).to.equal(`id: ${head.epoch}-3\nevent: greeting\ndata: ${data}\n\n`)
+      expect(first.frame.subarray(first.bodyStart).toString()).to.equal(`event: greeting\ndata: ${data}\n\n`)
+      expect(first).to.include({ epoch: head.epoch, offset: 3, priority: 'high', key: 'k%20%E2%82%AC', ttlMs: 5000 })
+      expect(second).to.include({ epoch: head.epoch, offset: 4, priority: 'normal', key: undefined, ttlMs: undefined })
+    })
+
+    it('stops delivering once unsubscribed, and delivers again when subscribed again', async () => {
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      await broker.unsubscribe(channel)
+      await broker.publish(channel, encodePublished({ data: 'unheard' }))
+      const again = new Recorder()
+      await broker.subscribe(channel, again)
+      await broker.publish(channel, encodePublished({ data: 'heard' }))
+      await again.until(1)
+      expect(again.entries[0]?.offset).to.equal(2)
+      expect(listener.entries).to.have.length(0)
+    })
+
+    it('delivers an ephemeral event without giving it a place in the log', async () => {
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      const position = await broker.publish(channel, encodePublished({ event: 'typing', data: 1, ephemeral: true }))
+      await listener.until(1)
+      expect(position.offset).to.equal(0)
+      expect(listener.entries[0]?.offset).to.equal(0)
+      expect(listener.entries[0]?.frame.toString()).to.equal('event: typing\ndata: 1\n\n')
+      expect((await broker.read(channel, 0, 10)).entries).to.have.length(0)
+    })
+
+    it('reads history after an offset, oldest first, at most the limit, with the head of the same moment', async () => {
+      await publishMany(broker, channel, 10)
+      const page = await broker.read(channel, 4, 3)
+      expect(page.head.offset).to.equal(10)
+      expect(page.entries.map(({ offset }) => offset)).to.deep.equal([5, 6, 7])
+      const entry = page.entries[0] as LogEntry
+      expect(entry.frame.toString()).to.equal(`id: ${page.head.epoch}-5\ndata: 5\n\n`)
+      expect((await broker.read(channel, 10, 3)).entries).to.deep.equal([])
+      expect((await broker.read(channel, 99, 3)).entries).to.deep.equal([])
+    })
+
+    it('keeps the flags that policies need through the history', async () => {
+      await broker.publish(channel, encodePublished({ data: 1, priority: 'low', key: 'k', ttlMs: 7 }))
+      const { entries } = await broker.read(channel, 0, 1)
+      expect(entries[0]).to.include({ priority: 'low', key: 'k', ttlMs: 7 })
+    })
+
+    it('keeps at least historySize events, and lets older ones go without changing offsets', async () => {
+      await broker.close()
+      broker = subject.create({ historySize: 100 })
+      await publishMany(broker, channel, 500)
+      const page = await broker.read(channel, 0, 1000)
+      expect(page.head.offset).to.equal(500)
+      const offsets = page.entries.map(({ offset }) => offset)
+      expect(offsets.length).to.be.within(100, 250)
+      expect(offsets.at(-1)).to.equal(500)
+      expect(offsets[0]).to.equal(500 - offsets.length + 1)
+    })
+
+    it('keeps no history at historySize 0, and still counts', async () => {
+      await broker.close()
+      broker = subject.create({ historySize: 0 })
+      await publishMany(broker, channel, 3)
+      const page = await broker.read(channel, 0, 10)
+      expect(page).to.deep.equal({ head: page.head, entries: [] })
+      expect(page.head.offset).to.equal(3)
+    })
+
+    it('lets the history run out after its time without a publish, and keeps the epoch and offset', async () => {
+      await broker.close()
+      broker = subject.create({ historyTtlMs: 150 })
+      const [first] = await publishMany(broker, channel, 3)
+      await subject.pass(200)
+      const page = await broker.read(channel, 0, 10)
+      expect(page).to.deep.equal({ head: { epoch: first?.epoch, offset: 3 }, entries: [] })
+      expect(await broker.publish(channel, encodePublished({ data: 4 }))).to.deep.equal({
+        epoch: first?.epoch,
+        offset: 4,
+      })
+    })
+
+    it('begins a new epoch after a log was forgotten', async () => {
+      await broker.close()
+      broker = subject.create({ historyTtlMs: 100, metaTtlMs: 150 })
+      const [first] = await publishMany(broker, channel, 2)
+      await subject.pass(250)
+      const [head] = await broker.heads([channel])
+      expect(head?.offset).to.equal(0)
+      expect(head?.epoch).to.not.equal(first?.epoch)
+    })
+
+    it('publishes once for one idempotency key, also concurrently, until the key runs out', async () => {
+      await broker.close()
+      broker = subject.create({ idempotencyTtlMs: 150 })
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      const publish = (key: string): Promise<Position> =>
+        broker.publish(channel, encodePublished({ data: key }), { idempotencyKey: key })
+      const [a, b, c] = await Promise.all([publish('one'), publish('one'), publish('two')])
+      expect(a).to.deep.equal(b)
+      expect(c?.offset).to.equal(2)
+      expect(
+        (await broker.publish(`${channel}:other`, encodePublished({ data: 1 }), { idempotencyKey: 'one' })).offset,
+      ).to.equal(1)
+      await subject.pass(200)
+      expect((await publish('one')).offset).to.equal(3)
+      await listener.until(3)
+      expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3])
+    })
+
+    it('answers a ping, and fails with a code once closed', async () => {
+      await broker.ping()
+      await broker.close()
+      await broker.close()
+      expect(broker.state).to.equal('closed')
+      for (const call of [
+        () => broker.publish(channel, encodePublished({ data: 1 })),
+        () => broker.subscribe(channel, new Recorder()),
+        () => broker.read(channel, 0, 1),
+        () => broker.heads([channel]),
+        () => broker.ping(),
+      ]) {
+        expect(await codeOf(call())).to.equal('ERR_SSE_CLOSED')
+      }
+      await broker.unsubscribe(channel)
+    })
+  })
+}
+
+/** A listener that keeps what it heard and can be awaited. */
+export class Recorder implements ChannelListener {
+  readonly entries: LogEntry[] = []
+  readonly resubscribed: Position[] = []
+  #wake: (() => void) | undefined
+
+  onEntry(entry: LogEntry): void {
+    this.entries.push(entry)
+    this.#wake?.()
+  }
+
+  onResubscribed(head: Position): void {
+    this.resubscribed.push(head)
+    this.#wake?.()
+  }
+
+  /** Resolves when `count` entries have come; the test's own time-out bounds it. */
+  until(count: number): Promise<void> {
+    return this.when(() => this.entries.length >= count)
+  }
+
+  async when(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+  }
+}
+
+export async function publishMany(broker: Broker, channel: string, count: number): Promise<Position[]> {
+  const positions: Position[] = []
+  for (let i = 1; i <= count; i++) positions.push(await broker.publish(channel, encodePublished({ data: i })))
+  return positions
+}
+
+/** The code a promise rejects with; fails if it resolves. */
+export async function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
+  try {
+    await promise
+  } catch (error) {
+    return (error as { code?: string }).code
+  }
+  throw new Error('expected a rejection')
+}
