@@ -74,6 +74,9 @@ export class RedisSubscriber {
     this.#subscriptions.set(name, subscription)
     try {
       await whenReady(this.client, this.#options.commandTimeoutMs)
+      if (this.#subscriptions.get(name) !== subscription) {
+        throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
+      }
       await this.client.subscribe(name)
       subscription.acknowledged = true
     } catch (error) {

@@ -1,0 +1,55 @@
+/**
+ * The entries of one channel that came in one tick, as the bytes to write: joined once for all streams on this channel
+ * alone, and once for each set of channels that streams share.
+ */
+import type { LogEntry } from '../core/message.js'
+import { printCursor } from '../wire/cursor.js'
+
+/** A channel as a cursor sees it: where a stream is that has been sent all of it. */
+export interface CursorPart {
+  readonly name: string
+  readonly epoch: string
+  readonly flushed: number
+}
+
+export class Batch {
+  readonly entries: readonly LogEntry[]
+  readonly #channel: CursorPart
+  readonly #bySet = new Map<string, Buffer>()
+  #alone: Buffer | undefined
+
+  constructor(channel: CursorPart, entries: readonly LogEntry[]) {
+    this.#channel = channel
+    this.entries = entries
+  }
+
+  /** For streams on this channel only: the frames as they are. */
+  alone(): Buffer {
+    this.#alone ??= join(this.entries.map(({ frame }) => frame))
+    return this.#alone
+  }
+
+  /**
+   * For streams on several channels that are live on all of them: each frame's id is the position in all.
+   * @param setKey names the set
+   * @param parts the set's channels in the cursor's order
+   */
+  forSet(setKey: string, parts: readonly CursorPart[]): Buffer {
+    let bytes = this.#bySet.get(setKey)
+    if (bytes === undefined) {
+      const positions = parts.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))
+      const own = parts.findIndex(({ name }) => name === this.#channel.name)
+      const blocks = this.entries.flatMap((entry) => {
+        positions[own] = entry
+        return [Buffer.from(`id: ${printCursor(positions)}\n`), entry.frame.subarray(entry.bodyStart)]
+      })
+      bytes = join(blocks)
+      this.#bySet.set(setKey, bytes)
+    }
+    return bytes
+  }
+}
+
+function join(blocks: readonly Buffer[]): Buffer {
+  return blocks.length === 1 && blocks[0] ? blocks[0] : Buffer.concat(blocks)
+}

@@ -1,0 +1,251 @@
+/**
+ * broker ─► **channel** ─► readers: one log as this process follows it. Owns that its entries are dense: what arrives
+ * twice is ignored, what is missing is read from the history before anything later goes out, and a log that was replaced
+ * is noticed and said. Shared by all streams on the channel; must not know HTTP.
+ *
+ * ```
+ *   opening ─ subscribed, head known ─► live ─ hole, resubscribed, other epoch ─► recovering ─ filled ─► live
+ * ```
+ *   `flushed` ≤ `head`: up to `flushed` the live readers have it; the rest goes out at the end of this tick.
+ */
+import { diagnostics } from '../core/diagnostics.js'
+import type { LogEntry } from '../core/message.js'
+import type { Broker, ChannelListener, Clock } from '../core/ports.js'
+import type { Position } from '../core/position.js'
+import { Ring } from '../core/ring.js'
+import type { ResetReason } from '../wire/control.js'
+import { Batch, type CursorPart } from './batch.js'
+import { History, PAGE_SIZE } from './history.js'
+import { retry } from './retry.js'
+import { Tail } from './tail.js'
+
+/** Entries kept while the channel recovers; what does not fit is read from the history. */
+const MAX_HELD = 1024
+
+/** A stream's view of the channel. */
+export interface ChannelReader {
+  /** New entries, to a reader that has all before them and had credit. */
+  onBatch(channel: Channel, batch: Batch): void
+  /** An event that is in no log. */
+  onEphemeral(entry: LogEntry): void
+  /** The log starts anew after `offset`; `channel.epoch` is the new one. */
+  onReset(channel: Channel, offset: number, reason: ResetReason): void
+  /** Entries were lost to this process; the reader must find its own way from its position. */
+  onSkipped(): void
+}
+
+export interface ChannelOptions {
+  readonly tailBytes: number
+  readonly tailEntries: number
+}
+
+export class Channel implements ChannelListener, CursorPart {
+  readonly name: string
+  readonly history: History
+  readonly tail: Tail
+  /** All readers; those in `live` as well have everything up to `flushed` and can take more. */
+  readonly readers = new Set<ChannelReader>()
+  readonly live = new Set<ChannelReader>()
+  readonly #broker: Broker
+  readonly #clock: Clock
+  readonly #held = new Ring<LogEntry>()
+  #epoch = ''
+  #head = 0
+  #flushed = 0
+  #pending: LogEntry[] = []
+  #flushScheduled = false
+  #state: 'opening' | 'live' | 'recovering' | 'closed' = 'opening'
+  /** The latest offset that came live on the present subscription: Redis never delivers one at or below it again. */
+  #lastLive = 0
+  #recoverAgain = false
+  #recovery: Promise<void> | undefined
+  #catchingUp: Promise<void> | undefined
+
+  constructor(name: string, broker: Broker, clock: Clock, { tailBytes, tailEntries }: ChannelOptions) {
+    this.name = name
+    this.#broker = broker
+    this.#clock = clock
+    this.tail = new Tail(tailBytes, tailEntries)
+    this.history = new History(broker, name, clock)
+  }
+
+  get epoch(): string {
+    return this.#epoch
+  }
+
+  get closed(): boolean {
+    return this.#state === 'closed'
+  }
+
+  get flushed(): number {
+    return this.#flushed
+  }
+
+  /** Subscribes and learns where the log stands. @throws BrokerError */
+  async open(): Promise<void> {
+    const head = await this.#broker.subscribe(this.name, this)
+    if (this.#state === 'closed') return
+    this.#epoch = head.epoch
+    this.#head = head.offset
+    this.#flushed = head.offset
+    this.#state = 'live'
+    if (!this.#takeHeld() || this.#recoverAgain) this.#recover()
+  }
+
+  close(): void {
+    this.#state = 'closed'
+    this.history.close()
+  }
+
+  /**
+   * Makes sure that what the log holds now is known here, even if its delivery is still under way: a cursor from
+   * `heads` may be ahead of it. Concurrent callers share one look; one that needs to be sure looks again after it.
+   * @throws BrokerError
+   */
+  catchUp(): Promise<void> {
+    this.#catchingUp ??= this.#fill().finally(() => {
+      this.#catchingUp = undefined
+      this.#flush()
+    })
+    return this.#catchingUp
+  }
+
+  /** Asks the broker whether the log is still the one known here; resets the readers if not. Resolves when it is clear. */
+  async verify(): Promise<void> {
+    this.#recover()
+    await this.#recovery
+  }
+
+  onEntry(entry: LogEntry): void {
+    if (this.#state === 'closed') return
+    if (entry.offset === 0) {
+      for (const reader of this.readers) reader.onEphemeral(entry)
+      return
+    }
+    const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive
+    this.#lastLive = entry.offset
+    if (this.#state !== 'live') {
+      this.#hold(entry)
+    } else if (rewound) {
+      // The log went back under the same epoch: what is published now is new, whatever its offset says.
+      this.#reset({ epoch: entry.epoch, offset: entry.offset - 1 })
+      this.#accept(entry)
+    } else if (entry.epoch === this.#epoch && entry.offset <= this.#head + 1) {
+      // At or below the head: read from the history before it was delivered.
+      if (entry.offset > this.#head) this.#accept(entry)
+    } else {
+      this.#hold(entry)
+      this.#recover()
+    }
+  }
+
+  onResubscribed(): void {
+    this.#lastLive = 0
+    if (this.#state === 'opening') this.#recoverAgain = true
+    else this.#recover()
+  }
+
+  #accept(entry: LogEntry): void {
+    this.#head = entry.offset
+    this.tail.push(entry)
+    this.#pending.push(entry)
+    if (this.#flushScheduled) return
+    this.#flushScheduled = true
+    // Once per tick: all that one read from the network brought goes out in one write per stream.
+    setImmediate(() => this.#flush())
+  }
+
+  #flush(): void {
+    this.#flushScheduled = false
+    if (this.#pending.length === 0) return
+    const batch = new Batch(this, this.#pending)
+    this.#pending = []
+    for (const reader of this.live) reader.onBatch(this, batch)
+    this.#flushed = this.#head
+  }
+
+  #hold(entry: LogEntry): void {
+    this.#held.push(entry)
+    if (this.#held.length > MAX_HELD) this.#held.shift()
+  }
+
+  /**
+   * Takes over what was held, where it continues what is here. The rest is dropped: if it is of use, the history has it.
+   * @returns whether nothing was dropped that may be missing
+   */
+  #takeHeld(): boolean {
+    let complete = true
+    for (let entry = this.#held.shift(); entry; entry = this.#held.shift()) {
+      if (entry.epoch !== this.#epoch || entry.offset > this.#head + 1) complete = false
+      else if (entry.offset === this.#head + 1) this.#accept(entry)
+    }
+    return complete
+  }
+
+  #recover(): void {
+    this.#recoverAgain = this.#state === 'recovering'
+    if (this.#state === 'live') {
+      this.#state = 'recovering'
+      this.#recovery = this.#recoverUntilLive()
+    }
+  }
+
+  async #recoverUntilLive(): Promise<void> {
+    const recovering = (): boolean => this.#state === 'recovering'
+    await retry(this.#clock, 'recover', recovering, async () => {
+      do {
+        this.#recoverAgain = false
+        await this.#fill()
+      } while (recovering() && (!this.#takeHeld() || this.#recoverAgain))
+    })
+    if (recovering()) this.#state = 'live'
+  }
+
+  /** Reads on from here to where the log stands. */
+  async #fill(): Promise<void> {
+    let [head] = await this.#broker.heads([this.name])
+    for (;;) {
+      if (head === undefined || this.#state === 'closed') return
+      if (head.epoch !== this.#epoch) {
+        // All of the new log is new to every stream here.
+        this.#reset({ epoch: head.epoch, offset: 0 })
+      } else if (head.offset < this.#head && this.#state === 'recovering') {
+        this.#reset(head)
+      }
+      if (head.offset <= this.#head) return
+      const after = this.#head
+      const page = await this.#broker.read(this.name, after, PAGE_SIZE)
+      if (page.head.epoch === this.#epoch && this.#head === after) this.#takePage(page.entries, page.head.offset)
+      head = page.head
+    }
+  }
+
+  #takePage(entries: readonly LogEntry[], headOffset: number): void {
+    if (entries.length === 0) this.#skipTo(headOffset)
+    for (const entry of entries) {
+      if (entry.offset > this.#head + 1) this.#skipTo(entry.offset - 1)
+      this.#accept(entry)
+    }
+  }
+
+  /** What lies between is gone from the history; each reader tells its client how much of it that client misses. */
+  #skipTo(offset: number): void {
+    this.#flush()
+    this.#head = offset
+    this.#flushed = offset
+    this.tail.clear()
+    for (const reader of [...this.live]) reader.onSkipped()
+  }
+
+  #reset({ epoch, offset }: Position): void {
+    this.#flush()
+    this.#epoch = epoch
+    this.#head = offset
+    this.#flushed = offset
+    this.tail.clear()
+    if (diagnostics.channelLoss.hasSubscribers) {
+      diagnostics.channelLoss.publish({ channel: this.name, reason: 'log_replaced', epoch, offset })
+    }
+    for (const reader of [...this.readers]) reader.onReset(this, offset, 'log_replaced')
+  }
+}

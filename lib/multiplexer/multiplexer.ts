@@ -1,0 +1,191 @@
+/**
+ * The kit's centre: events published to channels, streams opened on channels, one connection behind all of them.
+ *
+ *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
+ */
+import type { NextFunction, Request, Response } from 'express'
+import { MemoryBroker } from '../broker/memory.js'
+import type { LogOptions } from '../broker/options.js'
+import { RedisBroker, type RedisBrokerOptions } from '../broker/redis/broker.js'
+import { assertChannel, normalizeChannels } from '../core/channel-name.js'
+import { systemClock } from '../core/clock.js'
+import { SseError } from '../core/errors.js'
+import type { SseEvent } from '../core/message.js'
+import { wholeNumber } from '../core/options.js'
+import type { Auth, Broker, BrokerState, Clock, PublishOptions } from '../core/ports.js'
+import type { Position } from '../core/position.js'
+import type { RedisSource } from '../redis/connect.js'
+import type { EventStream } from '../stream/event-stream.js'
+import { beginStream } from '../stream/open-stream.js'
+import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
+import type { AnyResponse, StreamRequest } from '../stream/response.js'
+import { printCursor } from '../wire/cursor.js'
+import { encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
+import { requestedCursor } from '../wire/headers.js'
+import { sendProblem } from '../wire/problem.js'
+import { Reader } from './reader.js'
+import { ChannelRegistry } from './registry.js'
+import { startsOf } from './starts.js'
+
+export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
+  /** Where Redis is. Unset or empty: embedded, in this process. */
+  readonly redis?: RedisSource | undefined
+  /** Bytes of a channel's latest events kept in this process for streams that fall behind. @defaultValue 262_144 */
+  readonly tailBytes?: number
+  /** How many events likewise. @defaultValue 1024 */
+  readonly tailEntries?: number
+  /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
+  readonly maxEventBytes?: number
+  /** Defaults for the streams of this multiplexer. */
+  readonly stream?: StreamOptions
+  /** For tests. @defaultValue the system's clock */
+  readonly clock?: Clock
+}
+
+/** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
+export type ChannelRequest = Request & { readonly auth: Auth }
+
+/** Which channels a request's stream has: one name or up to eight. What it throws refuses the stream. */
+export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
+
+export type StreamHandler = (req: Request, res: Response, next: NextFunction) => Promise<void>
+
+export interface MultiplexerStatus {
+  readonly broker: 'memory' | 'redis'
+  readonly state: BrokerState
+  /** Streams open on channels in this process. */
+  readonly streams: number
+  /** Channels they are on, each one subscription. */
+  readonly channels: number
+}
+
+export class Multiplexer {
+  readonly #broker: Broker
+  readonly #registry: ChannelRegistry
+  readonly #streamDefaults: StreamOptions
+  readonly #maxEventBytes: number
+  readonly #streams = new Set<EventStream>()
+  #closing: Promise<void> | undefined
+
+  /** @internal Use `createMultiplexer`. */
+  constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
+    this.#broker = broker
+    this.#registry = new ChannelRegistry(broker, clock, {
+      tailBytes: wholeNumber('tailBytes', options.tailBytes ?? 262_144, 0),
+      tailEntries: wholeNumber('tailEntries', options.tailEntries ?? 1024, 0),
+    })
+    this.#maxEventBytes = wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16)
+    this.#streamDefaults = { clock, ...options.stream }
+    resolveStreamOptions(this.#streamDefaults)
+  }
+
+  /**
+   * A request handler that opens a stream on channels: `router.get('/orders', multiplexer.stream((req) => …))`. The stream
+   * resumes from `Last-Event-ID` or `?last_event_id=`; without either it begins at the head, or with `?from=earliest` at
+   * the oldest event kept. An SseError before the stream is open is answered as problem+json; any other goes to `next`.
+   * @param options override the multiplexer's `stream` options
+   * @throws InvalidOptionError
+   */
+  stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
+    const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
+    return async (req, res, next) => {
+      try {
+        const names = normalizeChannels(await channelsOf(req as ChannelRequest))
+        await this.#open(req, res, names, resolved)
+      } catch (error) {
+        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+        else next(error)
+      }
+    }
+  }
+
+  /**
+   * Adds an event to a channel's log and sends it to the channel's streams in all processes.
+   * @returns its position: `<epoch>-<offset>` is its id on the wire. An ephemeral event has offset 0.
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+   * @throws InvalidEventError
+   * @throws BrokerError; with `ERR_SSE_BROKER_TIMEOUT` it may have been published: give an `idempotencyKey` to try again
+   */
+  async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
+    assertChannel(channel)
+    return this.#broker.publish(channel, encodePublished(event, this.#maxEventBytes), options)
+  }
+
+  /**
+   * Where the channels stand now, as a cursor. Take it, then load what a page shows, then open the stream from it with
+   * `?last_event_id=`: nothing that happens in between is missed.
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+   * @throws BrokerError
+   */
+  async cursor(channels: string | readonly string[]): Promise<string> {
+    return printCursor(await this.#broker.heads(normalizeChannels(channels)))
+  }
+
+  /** What is going on in this process, without asking the broker. */
+  status(): MultiplexerStatus {
+    const { kind, state } = this.#broker
+    return { broker: kind, state, streams: this.#streams.size, channels: this.#registry.size }
+  }
+
+  /** Resolves if the broker serves now. @throws BrokerError */
+  ping(): Promise<void> {
+    return this.#broker.ping()
+  }
+
+  /** Ends all streams with `sse.reconnect`, then the broker's connections. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #open(req: Request, res: Response, names: readonly string[], options: ResolvedStreamOptions): Promise<void> {
+    if (req.method === 'HEAD') {
+      beginStream(req, res as AnyResponse, options)
+      return
+    }
+    const channels = await this.#registry.acquire(names)
+    try {
+      const query = queryOf(req)
+      const cursor = requestedCursor(req.headers, query)
+      const starts = await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' })
+      // From here to the reader's begin nothing awaits, so that no entry can slip in between.
+      const stream = beginStream(req as StreamRequest, res as AnyResponse, options)
+      if (stream.closeReason !== undefined) {
+        this.#registry.release(channels)
+        return
+      }
+      const reader = new Reader(stream, starts, () => {
+        this.#streams.delete(stream)
+        this.#registry.release(channels)
+      })
+      this.#streams.add(stream)
+      stream.start(reader.cursor())
+      reader.begin()
+    } catch (error) {
+      this.#registry.release(channels)
+      throw error
+    }
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([...this.#streams].map((stream) => stream.close('shutdown')))
+    this.#registry.close()
+    await this.#broker.close()
+  }
+}
+
+/**
+ * Makes the multiplexer: embedded in this process, or with `redis` over all processes on one Redis. With Redis it opens
+ * two connections, whatever the number of channels and streams.
+ * @throws InvalidOptionError
+ */
+export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
+  const { redis, clock = systemClock } = options
+  const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
+  return new Multiplexer(broker, options, clock)
+}
+
+function queryOf({ url }: Request): URLSearchParams {
+  const start = url.indexOf('?')
+  return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
+}

@@ -1,0 +1,222 @@
+/**
+ * channel ─► **reader** ─► stream: one stream's position in its logs, and how it moves. Owns which of two ways it goes:
+ *
+ * ```
+ *            all positions at the channels' heads, socket has room
+ *   lagging ────────────────────────────────────────────────► live: each batch is written as it comes
+ *      ▲  reads on: channel tail, else broker history              │
+ *      └──────────── the socket is full, or entries were skipped ──┘
+ * ```
+ * While it lags it holds no queue, only its positions. Resuming, slow reading and recovery are this one mechanism.
+ */
+import { diagnostics } from '../core/diagnostics.js'
+import type { LogEntry } from '../core/message.js'
+import type { HistoryPage } from '../core/ports.js'
+import type { EventStream, StreamSource } from '../stream/event-stream.js'
+import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
+import { printCursor } from '../wire/cursor.js'
+import type { Batch } from './batch.js'
+import type { Channel, ChannelReader } from './channel.js'
+
+/** Bytes joined to one write while catching up: enough to be cheap, small beside a socket's buffers. */
+const CHUNK_BYTES = 32_768
+
+/** Where a stream begins in one channel. */
+export interface Start {
+  readonly channel: Channel
+  readonly offset: number
+  /** The client must be told that this channel starts anew. */
+  readonly reset?: ResetReason
+  /** Begins with whatever is still there: what is gone is no gap, for the client never asked for it by number. */
+  readonly earliest?: boolean
+}
+
+interface Cursor {
+  readonly channel: Channel
+  offset: number
+  reset: ResetReason | undefined
+  earliest: boolean
+}
+
+export class Reader implements ChannelReader, StreamSource {
+  readonly #stream: EventStream
+  readonly #cursors: readonly Cursor[]
+  readonly #channels: readonly Channel[]
+  readonly #setKey: string
+  readonly #onClosed: () => void
+  #live = false
+  #reading = false
+  #closed = false
+
+  /** @param onClosed called once, when the stream closes and the channels are no longer needed */
+  constructor(stream: EventStream, starts: readonly Start[], onClosed: () => void) {
+    this.#stream = stream
+    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
+    this.#channels = starts.map(({ channel }) => channel)
+    this.#setKey = this.#channels.map(({ name }) => name).join(' ')
+    this.#onClosed = onClosed
+  }
+
+  /** Joins the channels and begins to send. */
+  begin(): void {
+    for (const channel of this.#channels) channel.readers.add(this)
+    this.#stream.attach(this)
+    this.#readOn()
+  }
+
+  onBatch(channel: Channel, batch: Batch): void {
+    if (!this.#stream.writable) {
+      this.#leaveLive()
+      return
+    }
+    const [only] = this.#cursors
+    const alone = this.#cursors.length === 1 && only
+    const cursor = alone || this.#cursors.find((candidate) => candidate.channel === channel)
+    const bytes = alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
+    if (cursor) cursor.offset = batch.entries.at(-1)?.offset ?? cursor.offset
+    if (!this.#stream.write(bytes, batch.entries.length)) this.#leaveLive()
+  }
+
+  onEphemeral({ frame, ttlMs }: LogEntry): void {
+    this.#stream.offer(frame, ttlMs)
+  }
+
+  onReset(channel: Channel, offset: number, reason: ResetReason): void {
+    const cursor = this.#cursors.find((candidate) => candidate.channel === channel)
+    if (cursor === undefined) return
+    cursor.offset = offset
+    cursor.reset = reason
+    cursor.earliest = false
+    this.#leaveLive()
+    this.#readOn()
+  }
+
+  onSkipped(): void {
+    this.#leaveLive()
+    this.#readOn()
+  }
+
+  onDrain(): void {
+    if (!this.#live) this.#readOn()
+  }
+
+  onClose(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#leaveLive()
+    for (const channel of this.#channels) channel.readers.delete(this)
+    this.#onClosed()
+  }
+
+  #leaveLive(): void {
+    if (!this.#live) return
+    this.#live = false
+    for (const channel of this.#channels) channel.live.delete(this)
+  }
+
+  #goLive(): void {
+    this.#live = true
+    for (const channel of this.#channels) channel.live.add(this)
+  }
+
+  /** Sends what is owed for as long as the socket takes it, and goes live when nothing is owed. */
+  #readOn(): void {
+    if (this.#reading || this.#live || this.#closed) return
+    while (this.#stream.writable) {
+      this.#sayResets()
+      const behind = this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
+      if (behind === undefined) {
+        this.#goLive()
+        return
+      }
+      if (!this.#sendFromTail(behind)) {
+        void this.#sendFromHistory(behind)
+        return
+      }
+    }
+  }
+
+  #sayResets(): void {
+    for (const cursor of this.#cursors) {
+      if (cursor.reset === undefined) continue
+      this.#stream.write(resetBlock({ channel: cursor.channel.name, reason: cursor.reset }), 0)
+      cursor.reset = undefined
+    }
+  }
+
+  /** @returns whether the tail had what comes next */
+  #sendFromTail(cursor: Cursor): boolean {
+    const { tail, flushed } = cursor.channel
+    if (tail.get(cursor.offset + 1) === undefined) return false
+    this.#sendChunk(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))
+    return true
+  }
+
+  async #sendFromHistory(cursor: Cursor): Promise<void> {
+    const { channel } = cursor
+    const { epoch } = channel
+    this.#reading = true
+    const page = await channel.history.page(cursor.offset)
+    this.#reading = false
+    if (page === undefined || this.#closed) return
+    if (channel.epoch !== epoch) {
+      // Reset meanwhile: the page is of a log that is gone.
+      this.#readOn()
+    } else if (page.head.epoch !== epoch) {
+      await channel.verify()
+      this.#readOn()
+    } else if (this.#stream.writable) {
+      this.#sendPage(cursor, page)
+      this.#readOn()
+    }
+  }
+
+  #sendPage(cursor: Cursor, { entries, head }: HistoryPage): void {
+    const firstIndex = entries.findIndex(({ offset }) => offset > cursor.offset)
+    const firstOffset = entries[firstIndex]?.offset ?? head.offset + 1
+    this.#passGap(cursor, firstOffset - 1)
+    const entryAt = (offset: number): LogEntry | undefined => {
+      const entry = offset <= cursor.channel.flushed ? entries[firstIndex + offset - firstOffset] : undefined
+      return entry?.offset === offset ? entry : undefined
+    }
+    while (this.#stream.writable && this.#sendChunk(cursor, entryAt)) {
+      // One chunk after the other, until the page is out or the socket is full.
+    }
+  }
+
+  /** Tells of what is gone between the cursor and `last`, and passes over it. */
+  #passGap(cursor: Cursor, last: number): void {
+    const { channel } = cursor
+    const from = cursor.offset + 1
+    const to = Math.min(last, channel.flushed)
+    if (to < from) return
+    cursor.offset = to
+    if (cursor.earliest) return
+    const gap = { channel: channel.name, from, to, reason: 'trimmed' } as const
+    if (diagnostics.channelLoss.hasSubscribers) diagnostics.channelLoss.publish(gap)
+    this.#stream.write(gapBlock(gap), 0)
+  }
+
+  /** Sends entries from the cursor on, up to about `CHUNK_BYTES`. @returns whether there was any */
+  #sendChunk(cursor: Cursor, entryAt: (offset: number) => LogEntry | undefined): boolean {
+    const blocks: Buffer[] = []
+    let bytes = 0
+    let count = 0
+    for (let entry = entryAt(cursor.offset + 1); entry; entry = entryAt(cursor.offset + 1)) {
+      if (count > 0 && bytes + entry.frame.length > CHUNK_BYTES) break
+      cursor.offset = entry.offset
+      cursor.earliest = false
+      bytes += entry.frame.length
+      count++
+      if (this.#cursors.length === 1) blocks.push(entry.frame)
+      else blocks.push(Buffer.from(`id: ${this.cursor()}\n`), entry.frame.subarray(entry.bodyStart))
+    }
+    if (count > 0) this.#stream.write(Buffer.concat(blocks), count)
+    return count > 0
+  }
+
+  /** The position as an `id:`. */
+  cursor(): string {
+    return printCursor(this.#cursors.map(({ channel, offset }) => ({ epoch: channel.epoch, offset })))
+  }
+}

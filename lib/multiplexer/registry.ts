@@ -1,0 +1,79 @@
+/** Which channels this process follows: one `Channel`, and so one subscription, however many streams want it. */
+import { diagnostics } from '../core/diagnostics.js'
+import { BrokerError } from '../core/errors.js'
+import type { Broker, Clock } from '../core/ports.js'
+import { Channel, type ChannelOptions } from './channel.js'
+
+interface Registration {
+  readonly channel: Channel
+  readonly opened: Promise<void>
+  references: number
+}
+
+export class ChannelRegistry {
+  readonly #broker: Broker
+  readonly #clock: Clock
+  readonly #options: ChannelOptions
+  readonly #registrations = new Map<string, Registration>()
+
+  constructor(broker: Broker, clock: Clock, options: ChannelOptions) {
+    this.#broker = broker
+    this.#clock = clock
+    this.#options = options
+  }
+
+  /** Channels followed now. */
+  get size(): number {
+    return this.#registrations.size
+  }
+
+  /**
+   * The open channels, in the order of their names, each with one more reference. All or none: if one cannot be opened,
+   * the references are given back.
+   * @throws BrokerError
+   */
+  async acquire(names: readonly string[]): Promise<readonly Channel[]> {
+    const taken = names.map((name) => this.#take(name))
+    try {
+      await Promise.all(taken.map(({ opened }) => opened))
+    } catch (error) {
+      this.release(taken.map(({ channel }) => channel))
+      throw error
+    }
+    return taken.map(({ channel }) => channel)
+  }
+
+  /** Gives back one reference to each. The last one ends the subscription. */
+  release(channels: readonly Channel[]): void {
+    for (const channel of channels) {
+      const registration = this.#registrations.get(channel.name)
+      if (registration?.channel !== channel || --registration.references > 0) continue
+      this.#registrations.delete(channel.name)
+      channel.close()
+      this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
+        if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'unsubscribe', error })
+      })
+    }
+  }
+
+  close(): void {
+    for (const { channel } of this.#registrations.values()) channel.close()
+    this.#registrations.clear()
+  }
+
+  #take(name: string): Registration {
+    let registration = this.#registrations.get(name)
+    if (registration === undefined) {
+      const channel = new Channel(name, this.#broker, this.#clock, this.#options)
+      registration = { channel, opened: open(channel), references: 0 }
+      this.#registrations.set(name, registration)
+    }
+    registration.references++
+    return registration
+  }
+}
+
+async function open(channel: Channel): Promise<void> {
+  await channel.open()
+  if (channel.closed) throw new BrokerError('ERR_SSE_CLOSED', 'The channel was closed while it was opened')
+}

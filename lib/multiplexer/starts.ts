@@ -1,0 +1,58 @@
+/** From what a request asks for to where its stream begins in each channel. */
+import type { Position } from '../core/position.js'
+import { parseCursor } from '../wire/cursor.js'
+import type { Channel } from './channel.js'
+import type { Start } from './reader.js'
+
+/** What a request says of where to begin; unparsed. */
+export interface StartRequest {
+  readonly cursor: string | undefined
+  /** `?from=earliest`: without a cursor, begin with all that is kept. */
+  readonly earliest: boolean
+}
+
+/**
+ * Matches the cursor's parts to channels by their epochs.
+ * - No cursor: every channel from its head, or from the earliest entry kept.
+ * - A channel's part is found: from there; if the log has never been there, from its head, with a reset.
+ * - No part is found for a channel: from its head; with a reset if the cursor has a part of no channel here, because
+ *   that may have been this one's former life.
+ * @throws BrokerError if a channel had to be caught up and the broker failed
+ */
+export async function startsOf(channels: readonly Channel[], request: StartRequest): Promise<readonly Start[]> {
+  const cursor = parseCursor(request.cursor)
+  if (cursor === undefined) {
+    return channels.map((channel) => ({
+      channel,
+      offset: request.earliest ? 0 : channel.flushed,
+      earliest: request.earliest,
+    }))
+  }
+  await Promise.all(channels.map((channel) => catchUpTo(channel, cursor)))
+  const epochs = new Set(channels.map(({ epoch }) => epoch))
+  const hasLostPart = cursor.some(({ epoch }) => !epochs.has(epoch))
+  return channels.map((channel) => startOf(channel, partOf(channel, cursor), hasLostPart))
+}
+
+function startOf(channel: Channel, part: Position | undefined, hasLostPart: boolean): Start {
+  const atHead = { channel, offset: channel.flushed }
+  if (part === undefined) return hasLostPart ? { ...atHead, reset: 'log_replaced' } : atHead
+  if (part.offset > channel.flushed) return { ...atHead, reset: 'cursor_ahead' }
+  return { channel, offset: part.offset }
+}
+
+/**
+ * A cursor that another process, or `cursor()`, gave out may be ahead of what has been delivered here. The first look
+ * may have begun before this request, for another one; the second has not.
+ */
+async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
+  for (let look = 0; look < 2; look++) {
+    const part = partOf(channel, cursor)
+    if (part !== undefined && part.offset <= channel.flushed) return
+    await channel.catchUp()
+  }
+}
+
+function partOf(channel: Channel, cursor: readonly Position[]): Position | undefined {
+  return cursor.find(({ epoch }) => epoch === channel.epoch)
+}

@@ -1,0 +1,242 @@
+/**
+ * … ─► **stream**: one open SSE response. Owns the response's end: what is written and when it must wait, heartbeats,
+ * age, the token's end, and clean-up, each exactly once. Must not know channels or brokers: a source that has them
+ * attaches and is told when there is room again.
+ *
+ * ```
+ *   open ──write()=false──► full ──drain──► open        send() while full ─► bounded queue
+ *    │                        │ stallMs
+ *    └──────── close(reason) ─┴─► closing: last control event, end() ──'close'──► closed
+ *                                    └ closeGraceMs ─► destroy()
+ * ```
+ */
+import { randomUUID } from 'node:crypto'
+import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
+import { diagnostics } from '../core/diagnostics.js'
+import type { SseEvent, Verdict } from '../core/message.js'
+import type { Sink, Timer } from '../core/ports.js'
+import { droppedBlock, expiredBlock, HEARTBEAT, heartbeatEvent, openBlock, reconnectBlock } from '../wire/control.js'
+import { encodeOwnEvent } from '../wire/encode.js'
+import { commentBlock } from '../wire/fields.js'
+import type { ResolvedStreamOptions } from './options.js'
+import { WaitingQueue } from './queue.js'
+import type { StreamResponse } from './response.js'
+
+/** Whoever feeds a stream from elsewhere. */
+export interface StreamSource {
+  /** The socket has room again, and what waited in the stream's own queue is out. */
+  onDrain(): void
+  /** The stream has begun to close. Called once. */
+  onClose(): void
+}
+
+export class EventStream implements Sink {
+  /** Names the stream in `sse.open`, diagnostics and logs. */
+  readonly id: string = randomUUID()
+  readonly #res: StreamResponse
+  readonly #options: ResolvedStreamOptions
+  readonly #queue: WaitingQueue
+  readonly #openedAt: number
+  readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer } = {}
+  #source: StreamSource | undefined
+  #abort: AbortController | undefined
+  #settleClosed: (() => void) | undefined
+  #closedPromise: Promise<void> | undefined
+  #full = false
+  #closing: CloseReason | undefined
+  #gone = false
+  #sent = 0
+  #dropped = 0
+
+  /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
+  constructor(res: StreamResponse, options: ResolvedStreamOptions) {
+    this.#res = res
+    this.#options = options
+    this.#queue = new WaitingQueue(options)
+    this.#openedAt = options.clock.now()
+    res.on('drain', () => this.#onDrain())
+    res.on('close', () => this.#onGone())
+    // Without a listener a failing socket would take the process down.
+    res.on('error', (error) => {
+      if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: this.id, error })
+    })
+  }
+
+  /**
+   * Aborts when the stream begins to close, whoever closes it; its `reason` is the close reason's name. Asked for on a
+   * stream that has closed already, it aborts a moment later, so that a listener added at once still hears it: otherwise
+   * a route that got a HEAD request would never stop its timers.
+   */
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      if (this.#closing !== undefined) setImmediate(() => this.#abort?.abort(this.#closing))
+    }
+    return this.#abort.signal
+  }
+
+  /** Why the stream is closing or closed; `undefined` while it is open. */
+  get closeReason(): CloseReason | undefined {
+    return this.#closing
+  }
+
+  get writable(): boolean {
+    return !this.#full && this.#closing === undefined
+  }
+
+  /**
+   * Sends an event, or queues it while the socket is full. Never throws for the state of the stream: the verdict says it.
+   * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`: the event itself must be mended
+   */
+  send(event: SseEvent): Verdict {
+    const { body, ttlMs } = encodeOwnEvent(event, this.#options.maxEventBytes)
+    return this.offer(body, ttlMs)
+  }
+
+  /** Sends a comment, which clients ignore. Its line ends split it into several. */
+  comment(text: string): Verdict {
+    return this.offer(commentBlock(text))
+  }
+
+  /** Sends an encoded block that is in no log, or queues it. @param ttlMs how long it may wait */
+  offer(block: Buffer, ttlMs: number = this.#options.queueTtlMs): Verdict {
+    if (this.#closing !== undefined) return 'closed'
+    if (!this.#full) {
+      this.write(block)
+      return 'sent'
+    }
+    const now = this.#options.clock.wallTime()
+    if (this.#queue.offer(block, now, now + ttlMs)) return 'queued'
+    this.#dropped++
+    return 'dropped'
+  }
+
+  /** @internal See `Sink`. @param events how many events the blocks hold */
+  write(blocks: Buffer, events = 1): boolean {
+    if (this.#closing !== undefined) return false
+    this.#sent += events
+    return this.#write(blocks)
+  }
+
+  /** @internal Attaches the one source of this stream. */
+  attach(source: StreamSource): void {
+    this.#source = source
+  }
+
+  /**
+   * Sends the first block and starts the timers. @internal
+   * @param cursor where the stream starts in its logs, if it has any
+   */
+  start(cursor: string | undefined): void {
+    const { clock, heartbeatMs, retryMs, maxAgeMs, expiresAt } = this.#options
+    this.#write(openBlock({ stream: this.id, heartbeatMs }, retryMs, cursor))
+    // The first beat at random, so that streams opened together do not beat together.
+    if (heartbeatMs > 0) this.#beatAfter(heartbeatMs * (0.5 + Math.random() / 2))
+    if (maxAgeMs > 0) {
+      this.#timers.age = clock.after(maxAgeMs * (1 - Math.random() / 10), () => void this.close('max_age'))
+    }
+    if (expiresAt) {
+      this.#timers.expiry = clock.after(Math.max(0, expiresAt - clock.wallTime()), () => void this.close('expired'))
+    }
+    if (diagnostics.streamOpen.hasSubscribers) {
+      diagnostics.streamOpen.publish({ stream: this.id, remoteAddress: this.#res.socket?.remoteAddress })
+    }
+  }
+
+  /**
+   * Ends the stream: tells the client to come back if the reason is such, ends the response, and destroys it if the
+   * client does not read on. Idempotent; resolves when the response is closed.
+   */
+  close(reason: CloseReason = 'ended'): Promise<void> {
+    if (this.#closing === undefined) {
+      this.#begin(reason)
+      if (!this.#full) this.#sayGoodbye(reason)
+      this.#res.end()
+      const { clock, closeGraceMs } = this.#options
+      this.#timers.grace = clock.after(closeGraceMs, () => this.#res.destroy())
+      // The response's `close` may have come before there was a stream to hear it.
+      if (this.#res.destroyed) this.#onGone()
+    }
+    if (this.#gone) return Promise.resolve()
+    this.#closedPromise ??= new Promise((resolve) => {
+      this.#settleClosed = resolve
+    })
+    return this.#closedPromise
+  }
+
+  #sayGoodbye(reason: CloseReason): void {
+    if (!CLOSE_REASONS[reason].reconnect) return
+    if (reason === 'expired') this.#write(expiredBlock())
+    // Between half and one and a half of the usual time, so that streams closed together do not return together.
+    this.#write(reconnectBlock(reason, Math.round(this.#options.retryMs * (0.5 + Math.random()))))
+  }
+
+  /** All that happens once however the stream ends. Timers first, so that none writes after the end. */
+  #begin(reason: CloseReason): void {
+    this.#closing = reason
+    for (const timer of Object.values(this.#timers)) timer.cancel()
+    this.#source?.onClose()
+    this.#abort?.abort(reason)
+    if (!diagnostics.streamClose.hasSubscribers) return
+    const ageMs = this.#options.clock.now() - this.#openedAt
+    diagnostics.streamClose.publish({ stream: this.id, reason, ageMs, sent: this.#sent, dropped: this.#dropped })
+  }
+
+  #onGone(): void {
+    if (this.#gone) return
+    this.#gone = true
+    if (this.#closing === undefined) this.#begin('client_gone')
+    this.#timers.grace?.cancel()
+    this.#settleClosed?.()
+  }
+
+  #write(blocks: Buffer): boolean {
+    const room = this.#res.write(blocks)
+    // Compressing middleware holds bytes back until it is told to let go.
+    this.#res.flush?.()
+    if (!room && !this.#full) this.#onFull()
+    return room
+  }
+
+  #onFull(): void {
+    this.#full = true
+    const { clock, stallMs } = this.#options
+    if (stallMs > 0 && this.#closing === undefined) {
+      this.#timers.stall = clock.after(stallMs, () => void this.close('stalled'))
+    }
+  }
+
+  #onDrain(): void {
+    if (this.#closing !== undefined) return
+    this.#full = false
+    this.#timers.stall?.cancel()
+    this.#flushQueue()
+    if (!this.#full) this.#source?.onDrain()
+  }
+
+  #flushQueue(): void {
+    const now = this.#options.clock.wallTime()
+    while (!this.#full) {
+      const block = this.#queue.take(now)
+      if (block === undefined) break
+      this.write(block)
+    }
+    if (!this.#full) this.#reportDrops()
+  }
+
+  #reportDrops(): void {
+    const drops = this.#queue.takeDrops()
+    if (drops === undefined) return
+    if (diagnostics.streamDrop.hasSubscribers) diagnostics.streamDrop.publish({ stream: this.id, ...drops })
+    this.#write(droppedBlock(drops))
+  }
+
+  #beatAfter(delayMs: number): void {
+    const { clock, heartbeatMs, heartbeatEvents } = this.#options
+    this.#timers.beat = clock.after(delayMs, () => {
+      // A full socket is proof enough that something is under way.
+      if (!this.#full) this.#write(heartbeatEvents ? heartbeatEvent() : HEARTBEAT)
+      this.#beatAfter(heartbeatMs)
+    })
+  }
+}

@@ -1,0 +1,29 @@
+import type { RequestHandler } from 'express'
+import type { EventStream } from './event-stream.js'
+import { openStream } from './open-stream.js'
+import { resolveStreamOptions, type StreamOptions } from './options.js'
+
+declare global {
+  namespace Express {
+    interface Response {
+      /**
+       * Opens a Server-Sent Events stream on this response; needs `sseMiddleware()`. Options given here override the
+       * middleware's. See `openStream` for what it throws.
+       */
+      sse(options?: StreamOptions): EventStream
+    }
+  }
+}
+
+/**
+ * Gives every route `res.sse()`. Costs one closure a request and nothing else until it is called.
+ * @param options defaults for the streams opened below
+ * @throws InvalidOptionError
+ */
+export function sseMiddleware(options: StreamOptions = {}): RequestHandler {
+  resolveStreamOptions(options)
+  return (req, res, next) => {
+    res.sse = (overrides) => openStream(req, res, { ...options, ...overrides })
+    next()
+  }
+}

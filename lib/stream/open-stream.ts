@@ -1,0 +1,51 @@
+import { RequestError, SseError } from '../core/errors.js'
+import { streamHeaders } from '../wire/headers.js'
+import { EventStream } from './event-stream.js'
+import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
+import type { AnyResponse, StreamRequest, StreamResponse } from './response.js'
+
+/** GET as in WHATWG; POST for clients on fetch that send a body along; HEAD gets the headers alone. */
+const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
+
+/**
+ * Opens a stream on any of Node's responses: HTTP/1.0, HTTP/1.1, HTTP/2 through the compatibility API, with or without
+ * Express. Sends status 200, the headers and the first block. A HEAD request gets the headers, and a stream that closes
+ * at once.
+ * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
+ * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
+ * @throws InvalidOptionError
+ */
+export function openStream(req: StreamRequest, res: AnyResponse, options: StreamOptions = {}): EventStream {
+  const stream = beginStream(req, res, resolveStreamOptions(options))
+  if (stream.closeReason === undefined) stream.start(undefined)
+  return stream
+}
+
+/** Sends the headers; the caller starts the stream. With `openStream`'s errors. */
+export function beginStream(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
+  if (res.headersSent) {
+    throw new SseError('ERR_SSE_HEADERS_SENT', 'The response has begun; open the stream before anything is sent')
+  }
+  if (!METHODS.includes(req.method)) {
+    throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `A stream cannot be opened with ${req.method}`, {
+      headers: { Allow: 'GET, HEAD, POST' },
+    })
+  }
+  const response = res as unknown as StreamResponse
+  response.statusCode = 200
+  for (const [name, value] of Object.entries(streamHeaders(req.httpVersionMajor, req.httpVersionMinor))) {
+    response.setHeader(name, value)
+  }
+  // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
+  if (req.httpVersionMajor === 1) response.socket?.setTimeout?.(0)
+  const expiresAt = options.expiresAt ?? req.auth?.expiresAt
+  const stream = new EventStream(response, { ...options, expiresAt })
+  response.sseStream = stream
+  if (response.destroyed) {
+    void stream.close('client_gone')
+    return stream
+  }
+  response.flushHeaders()
+  if (req.method === 'HEAD') void stream.close('head')
+  return stream
+}

@@ -1,0 +1,60 @@
+import { systemClock } from '../core/clock.js'
+import { wholeNumber } from '../core/options.js'
+import type { Clock } from '../core/ports.js'
+import { MAX_EVENT_BYTES } from '../wire/encode.js'
+
+/** How a stream behaves. All times in ms. */
+export interface StreamOptions {
+  /** Between heartbeats, which keep proxies from closing an idle stream. 0: none. @defaultValue 25_000 */
+  readonly heartbeatMs?: number
+  /**
+   * Sends heartbeats as events `sse.heartbeat` instead of comments: a native EventSource cannot see comments.
+   * @defaultValue false
+   */
+  readonly heartbeatEvents?: boolean
+  /** The reconnection time clients are told at the start (`retry:`). @defaultValue 3000 */
+  readonly retryMs?: number
+  /**
+   * A stream this old is ended with `sse.reconnect`, up to 10 % earlier at random, so that connections spread over
+   * new processes. 0: never. @defaultValue 3_600_000 (an hour)
+   */
+  readonly maxAgeMs?: number
+  /** When the stream ends with `sse.expired`, in ms since 1970. 0: never. @defaultValue what `req.auth` says, else never */
+  readonly expiresAt?: number
+  /** A client that reads nothing for this long while the socket is full is disconnected. 0: never. @defaultValue 30_000 */
+  readonly stallMs?: number
+  /** After the end of a stream, how long the client may take to read the rest before the socket is destroyed. @defaultValue 5000 */
+  readonly closeGraceMs?: number
+  /** Events given to `send` that may wait for a full socket; more are dropped and reported. 0: none. @defaultValue 256 */
+  readonly queueEvents?: number
+  /** Bytes that may wait likewise. @defaultValue 262_144 */
+  readonly queueBytes?: number
+  /** How long they may wait, unless the event has a `ttlMs` of its own. @defaultValue 30_000 */
+  readonly queueTtlMs?: number
+  /** The largest event `send` takes, in bytes after encoding. @defaultValue 1_048_576 */
+  readonly maxEventBytes?: number
+  /** For tests. @defaultValue the system's clock */
+  readonly clock?: Clock
+}
+
+export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt'>>> & {
+  readonly expiresAt: number | undefined
+}
+
+/** @throws InvalidOptionError */
+export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOptions {
+  return {
+    heartbeatMs: wholeNumber('heartbeatMs', options.heartbeatMs ?? 25_000, 0),
+    heartbeatEvents: options.heartbeatEvents ?? false,
+    retryMs: wholeNumber('retryMs', options.retryMs ?? 3000, 0),
+    maxAgeMs: wholeNumber('maxAgeMs', options.maxAgeMs ?? 3_600_000, 0),
+    expiresAt: options.expiresAt === undefined ? undefined : wholeNumber('expiresAt', options.expiresAt, 0),
+    stallMs: wholeNumber('stallMs', options.stallMs ?? 30_000, 0),
+    closeGraceMs: wholeNumber('closeGraceMs', options.closeGraceMs ?? 5000, 0),
+    queueEvents: wholeNumber('queueEvents', options.queueEvents ?? 256, 0),
+    queueBytes: wholeNumber('queueBytes', options.queueBytes ?? 262_144, 0),
+    queueTtlMs: wholeNumber('queueTtlMs', options.queueTtlMs ?? 30_000, 1),
+    maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
+    clock: options.clock ?? systemClock,
+  }
+}

@@ -1,0 +1,24 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import type { Auth } from '../core/ports.js'
+import type { EventStream } from './event-stream.js'
+
+/** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
+export type StreamRequest = (IncomingMessage | Http2ServerRequest) & { readonly auth?: Auth | undefined }
+
+/** What a stream uses of a response. */
+export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'destroy' | 'setHeader'> & {
+  readonly headersSent: boolean
+  readonly writableEnded: boolean
+  readonly destroyed: boolean
+  readonly socket: { readonly remoteAddress?: string | undefined; setTimeout?: (ms: number) => unknown } | null
+  statusCode: number
+  flushHeaders(): void
+  /** Added by compressing middleware. */
+  flush?: () => void
+  /** The stream on this response, for error handling further down. */
+  sseStream?: EventStream
+}
+
+/** The two kinds of response that Node makes. */
+export type AnyResponse = (ServerResponse | Http2ServerResponse) & { sseStream?: EventStream }

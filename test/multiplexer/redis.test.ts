@@ -1,0 +1,13 @@
+import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { RedisServer } from '../helpers/redis-server.js'
+import { multiplexerSuite } from '../suites/multiplexer.js'
+
+describe('over a real Redis', () => {
+  let redis: RedisServer
+  before(async () => {
+    redis = await RedisServer.start()
+  })
+  after(() => redis.stop())
+
+  multiplexerSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
+})

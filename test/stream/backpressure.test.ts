@@ -1,0 +1,115 @@
+import { expect } from 'chai'
+import express from 'express'
+import type { Verdict } from '../../lib/core/message.js'
+import type { EventStream } from '../../lib/stream/event-stream.js'
+import { sseMiddleware } from '../../lib/stream/middleware.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { SseClient } from '../helpers/sse-client.js'
+
+const DATA = 'x'.repeat(1000)
+
+describe('a stream whose client does not read', () => {
+  const clock = new FakeClock()
+  let server: TestServer
+  let client: SseClient
+  let stream: EventStream
+  let written: () => number
+
+  async function open(options: StreamOptions): Promise<void> {
+    const opened = new Promise<EventStream>((resolve) => {
+      const app = express().use(sseMiddleware({ clock, heartbeatMs: 0, ...options }))
+      app.get('/', (req, res) => {
+        written = () => req.socket.writableLength
+        resolve(res.sse())
+      })
+      server = { url: '', server: undefined as never, stop: async () => undefined }
+      void serve(app).then(async (started) => {
+        server = started
+        client = await SseClient.open(server.url)
+        client.pause()
+      })
+    })
+    stream = await opened
+  }
+
+  afterEach(async () => {
+    client.close()
+    await server.stop()
+  })
+
+  /** Sends numbered events until the socket and then the queue are full. */
+  async function fill(): Promise<Verdict[]> {
+    const verdicts: Verdict[] = []
+    for (let n = 0; verdicts.filter((verdict) => verdict === 'dropped').length < 10; n++) {
+      verdicts.push(stream.send({ data: `${n} ${DATA}` }))
+      // Lets the socket pass on to the kernel what it can, so that in the end it is the client that is full.
+      if (verdicts.at(-1) !== 'sent') await new Promise((resolve) => setImmediate(resolve))
+    }
+    return verdicts
+  }
+
+  it('gets no more written than the socket takes; what waits is bounded, the rest dropped and told', async () => {
+    await open({ queueEvents: 20 })
+    const verdicts = await fill()
+    expect(verdicts.slice(-30)).to.deep.equal([...Array(20).fill('queued'), ...Array(10).fill('dropped')])
+    expect(written(), 'bytes in the socket').to.be.below(100_000)
+    const taken = verdicts.length - 10
+    client.resume()
+    const dropped = await client.control('sse.dropped')
+    expect(JSON.parse(dropped.data)).to.include({ count: 10, reason: 'queue_full' })
+    const numbers = client.messages.map(({ data }) => Number.parseInt(data, 10))
+    expect(numbers).to.deep.equal(Array.from({ length: taken }, (_, n) => n))
+    expect(stream.send({ data: 'again' })).to.equal('sent')
+  })
+
+  it('is bounded in bytes too', async () => {
+    await open({ queueEvents: 1_000_000, queueBytes: 5000 })
+    const verdicts = await fill()
+    expect(verdicts.filter((verdict) => verdict === 'queued').length).to.be.at.least(4)
+    expect(verdicts.slice(-14, -10)).to.deep.equal(Array(4).fill('queued'))
+  })
+
+  it('is not sent what has waited too long', async () => {
+    await open({ queueEvents: 20, queueTtlMs: 1000, stallMs: 0 })
+    await fill()
+    clock.advance(1000)
+    client.resume()
+    const dropped = await client.control('sse.dropped')
+    expect(JSON.parse(dropped.data)).to.include({ count: 30, reason: 'expired' })
+  })
+
+  it('gets no heartbeats while the socket is full', async () => {
+    await open({ heartbeatMs: 1000, stallMs: 0 })
+    await fill()
+    const before = written()
+    clock.advance(60_000)
+    expect(written()).to.equal(before)
+  })
+
+  it('is disconnected at the stall deadline, and the process does not notice otherwise', async () => {
+    await open({ stallMs: 30_000, closeGraceMs: 5000 })
+    await fill()
+    clock.advance(29_999)
+    expect(stream.closeReason).to.equal(undefined)
+    clock.advance(1)
+    expect(stream.closeReason).to.equal('stalled')
+    const closed = stream.close()
+    clock.advance(5000)
+    await closed
+    expect(clock.pending, 'timers left').to.equal(0)
+    client.resume()
+    await client.ended()
+  })
+
+  it('may be slow: each drain starts the deadline anew', async () => {
+    await open({ stallMs: 30_000 })
+    await fill()
+    clock.advance(20_000)
+    client.resume()
+    await client.control('sse.dropped')
+    clock.advance(29_000)
+    expect(stream.closeReason).to.equal(undefined)
+  })
+})
