@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 export class TcpProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
-  #frozen = false
+  readonly #upstreams = new Set<Socket>()
 
   private constructor(server: Server) {
     this.#server = server
@@ -24,18 +24,22 @@ export class TcpProxy {
     return (this.#server.address() as AddressInfo).port
   }
 
-  /** Connections that exist now carry nothing any more; new ones work. */
+  /** Connections that exist now carry nothing any more, and stay open; new ones work. */
   freeze(): void {
-    for (const socket of this.#sockets) socket.pause().unpipe()
-    this.#frozen = true
+    for (const socket of this.#sockets) socket.unpipe().pause()
   }
 
-  get frozen(): boolean {
-    return this.#frozen
+  /** What the target answers on the connections that exist now is lost; what clients say still arrives. */
+  dropAnswers(): void {
+    for (const upstream of this.#upstreams) upstream.unpipe().resume()
+  }
+
+  breakConnections(): void {
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   async stop(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy()
+    this.breakConnections()
     this.#server.close()
     await once(this.#server, 'close')
   }
@@ -44,10 +48,14 @@ export class TcpProxy {
     const upstream = connect(targetPort, '127.0.0.1')
     client.pipe(upstream)
     upstream.pipe(client)
+    this.#upstreams.add(upstream)
     for (const socket of [client, upstream]) {
       this.#sockets.add(socket)
       socket.on('error', () => socket.destroy())
-      socket.on('close', () => this.#sockets.delete(socket))
+      socket.on('close', () => {
+        this.#sockets.delete(socket)
+        this.#upstreams.delete(socket)
+      })
     }
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())

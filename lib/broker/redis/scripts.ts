@@ -43,6 +43,8 @@ return {e, string.format('%d', o), replid}
 /**
  * KEYS meta, stream, idempotency key · ARGV as OPEN, then 6 pub/sub channel, 7 body, 8 flags, 9 attempt, 10 whether an
  * earlier try of this attempt may have run, 11 history size, 12 history TTL, 13 idempotency TTL or 0.
+ * A key
+ * from before the log was replaced does not count: what it published went with that log.
  * Returns epoch, offset, replication id.
  */
 const PUBLISH = `${OPEN_LOG}
@@ -50,7 +52,7 @@ if ARGV[13] ~= '0' then
   local earlier = redis.call('GET', KEYS[3])
   if earlier then
     local ee, eo = string.match(earlier, '^(%w+)-(%d+)$')
-    return {ee, eo, replid}
+    if ee == e then return {ee, eo, replid} end
   end
 end
 if ARGV[10] == '1' then

@@ -1,0 +1,47 @@
+/**
+ * `express-sse-kit`. The path of an event, and the folder that owns each step:
+ *
+ *   publish ─► encode once ─► broker (log + pub/sub) ─► multiplexer (one Redis connection, channel → streams)
+ *    wire          wire           broker                    multiplexer
+ *      ─► reader: position + credit ─► stream ─► socket
+ *                 └─ lagging: channel tail ─► broker history ─► live again
+ *
+ * Imports point one way: core ← wire ← {broker, store, auth, stream} ← multiplexer ← routers ← here.
+ */
+export { type AuthenticateOptions, authenticate } from './auth/authenticate.js'
+export type { LogOptions } from './broker/options.js'
+export { channel } from './core/channel-name.js'
+export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
+export { diagnostics } from './core/diagnostics.js'
+export {
+  BrokerError,
+  ERROR_CODES,
+  type ErrorCode,
+  InvalidEventError,
+  InvalidOptionError,
+  RequestError,
+  SseError,
+} from './core/errors.js'
+export type { Priority, SseEvent, Verdict } from './core/message.js'
+export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer } from './core/ports.js'
+export type { Position } from './core/position.js'
+export {
+  type ChannelRequest,
+  type ChannelsOf,
+  createMultiplexer,
+  type Multiplexer,
+  type MultiplexerOptions,
+  type MultiplexerStatus,
+} from './multiplexer/multiplexer.js'
+export type { RedisSource } from './redis/connect.js'
+export {
+  type ConversationStreamsOptions,
+  conversationStreams,
+  conversationsChannel,
+  messagesChannel,
+} from './routers/conversations.js'
+export { createStore, type StoreOptions } from './store/create.js'
+export type { EventStream } from './stream/event-stream.js'
+export { sseMiddleware } from './stream/middleware.js'
+export { openStream } from './stream/open-stream.js'
+export type { StreamOptions } from './stream/options.js'

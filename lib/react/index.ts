@@ -1,0 +1,2 @@
+/** `express-sse-kit/react`: hooks over the client. */
+export { type UseSseOptions, useSSE } from './use-sse.js'

@@ -1,0 +1,223 @@
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { RedisBroker } from '../../lib/broker/redis/broker.js'
+import { systemClock } from '../../lib/core/clock.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+import { RedisServer } from '../helpers/redis-server.js'
+import { TcpProxy } from '../helpers/tcp-proxy.js'
+import { codeOf, publishMany, Recorder } from '../suites/broker.js'
+
+const event = (data: unknown) => encodePublished({ data })
+
+describe('the redis broker, when Redis fails', () => {
+  let redis: RedisServer
+  let admin: Redis
+  let broker: RedisBroker
+  let channelNumber = 0
+  let channel: string
+
+  beforeEach(async () => {
+    redis = await RedisServer.start()
+    admin = new Redis(redis.url)
+    // Whatever happens to this connection is the test's own doing.
+    admin.on('error', () => undefined)
+    broker = new RedisBroker({ redis: redis.url, commandTimeoutMs: 500, probeMs: 200 }, systemClock)
+    channel = `faults:${++channelNumber}`
+  })
+  afterEach(async () => {
+    await broker.close()
+    admin.disconnect()
+    await redis.stop()
+  })
+
+  async function stateIs(state: string): Promise<void> {
+    while (broker.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  it('fails a publish with a code while Redis is away, at once counted in the state, and recovers', async () => {
+    await broker.ping()
+    await redis.kill()
+    expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+    expect(await codeOf(broker.ping())).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+    expect(await codeOf(broker.subscribe(channel, new Recorder()))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+    expect(broker.state).to.equal('degraded')
+    await redis.up()
+    await stateIs('ready')
+    expect((await broker.publish(channel, event(2))).offset).to.equal(1)
+  })
+
+  it('fails a command with a code while Redis hangs, and works on when it goes on', async () => {
+    await broker.ping()
+    redis.pause()
+    expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_TIMEOUT')
+    redis.resume()
+    await stateIs('ready')
+    // The first may have run: whether it did is unknown, but not that offsets are dense.
+    expect((await broker.publish(channel, event(2))).offset).to.be.within(1, 2)
+  })
+
+  it('does not let commands pile up without bound', async () => {
+    await broker.ping()
+    await redis.kill()
+    const codes = await Promise.all(Array.from({ length: 10_100 }, (_, i) => codeOf(broker.publish(channel, event(i)))))
+    expect(new Set(codes)).to.deep.equal(new Set(['ERR_SSE_BROKER_UNAVAILABLE']))
+  })
+
+  it('publishes once where the connection broke after Redis had carried it out', async () => {
+    const proxy = await TcpProxy.start(redis.port)
+    const proxied = new RedisBroker(
+      { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
+      systemClock,
+    )
+    await proxied.publish(channel, event('first'))
+    proxy.dropAnswers()
+    const publishing = proxied.publish(channel, event('second'))
+    while ((await admin.xlen(`sse:{${channel}}:s`)) < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+    proxy.breakConnections()
+    expect((await publishing).offset).to.equal(2)
+    expect((await proxied.publish(channel, event('third'))).offset).to.equal(3)
+    const { entries } = await broker.read(channel, 0, 10)
+    expect(entries.map(({ frame }) => /data: (.*)/.exec(frame.toString())?.[1])).to.deep.equal([
+      'first',
+      'second',
+      'third',
+    ])
+    await proxied.close()
+    await proxy.stop()
+  })
+
+  it('brings all subscriptions back after each of many kills, acknowledged, and says so', async () => {
+    const listeners = Array.from({ length: 1200 }, () => new Recorder())
+    await Promise.all(listeners.map((listener, i) => broker.subscribe(`${channel}:${i}`, listener)))
+    for (let kill = 1; kill <= 5; kill++) {
+      await admin.client('KILL', 'TYPE', 'pubsub')
+      await Promise.all(listeners.map((listener) => listener.when(() => listener.resubscribed.length >= kill)))
+    }
+    await stateIs('ready')
+    await Promise.all(listeners.map((_, i) => broker.publish(`${channel}:${i}`, event(i))))
+    await Promise.all(listeners.map((listener) => listener.until(1)))
+    const [, count] = (await admin.pubsub('NUMSUB', `sse:{${channel}:7}`)) as [string, number]
+    expect(count).to.equal(1)
+  })
+
+  it('finds a subscriber connection that is open and dead, and replaces it', async () => {
+    const proxy = await TcpProxy.start(redis.port)
+    const proxied = new RedisBroker(
+      { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 300, probeMs: 200 },
+      systemClock,
+    )
+    const listener = new Recorder()
+    await proxied.subscribe(channel, listener)
+    proxy.freeze()
+    await broker.publish(channel, event('unheard'))
+    await listener.when(() => listener.resubscribed.length > 0)
+    expect(listener.resubscribed[0]?.offset).to.equal(1)
+    expect(listener.entries).to.have.length(0)
+    await broker.publish(channel, event('heard'))
+    await listener.until(1)
+    expect(listener.entries[0]?.offset).to.equal(2)
+    await proxied.close()
+    await proxy.stop()
+  })
+
+  it('works on after SCRIPT FLUSH', async () => {
+    await publishMany(broker, channel, 2)
+    await admin.script('FLUSH')
+    const [three] = await publishMany(broker, channel, 1)
+    expect(three?.offset).to.equal(3)
+  })
+
+  it('begins a new epoch after FLUSHALL, and after the log alone was evicted', async () => {
+    const [before] = await publishMany(broker, channel, 3)
+    await admin.flushall()
+    const [after] = await publishMany(broker, channel, 1)
+    expect(after?.offset).to.equal(1)
+    expect(after?.epoch).to.not.equal(before?.epoch)
+    await admin.del(`sse:{${channel}}:m`)
+    const [again] = await publishMany(broker, channel, 1)
+    expect(again?.offset).to.equal(1)
+    expect(again?.epoch).to.not.equal(after?.epoch)
+    expect((await broker.read(channel, 0, 10)).entries).to.have.length(1)
+  })
+
+  it('begins a new epoch where the log went back behind what this process has seen', async () => {
+    const [first] = await publishMany(broker, channel, 5)
+    await admin.hset(`sse:{${channel}}:m`, 'o', 3)
+    const next = await broker.publish(channel, event('after the rewind'))
+    expect(next.epoch).to.not.equal(first?.epoch)
+    expect(next.offset).to.equal(1)
+  })
+
+  it('surfaces the refusal of a server that is not the master any more, on every kind of call', async () => {
+    await publishMany(broker, channel, 1)
+    const other = await RedisServer.start()
+    await admin.replicaof('127.0.0.1', other.port)
+    const code = await codeOf(broker.publish(channel, event(2)))
+    expect(code).to.be.oneOf(['ERR_SSE_BROKER_REFUSED', 'ERR_SSE_BROKER_UNAVAILABLE'])
+    await other.stop()
+  })
+
+  it('survives rights taken away and given back', async () => {
+    await publishMany(broker, channel, 1)
+    const listener = new Recorder()
+    await broker.subscribe(channel, listener)
+    await admin.acl('SETUSER', 'default', '-evalsha', '-eval')
+    expect(await codeOf(broker.publish(channel, event(2)))).to.equal('ERR_SSE_BROKER_REFUSED')
+    await admin.acl('SETUSER', 'default', '+evalsha', '+eval')
+    await broker.publish(channel, event(2))
+    await listener.until(1)
+  })
+
+  it('ignores what others publish on its channels', async () => {
+    const listener = new Recorder()
+    await broker.subscribe(channel, listener)
+    for (const junk of ['', 'junk', '\n', 'a b c\n', 'abcdef x n 0 \ndata: 1\n\n']) {
+      await admin.publish(`sse:{${channel}}`, junk)
+    }
+    await broker.publish(channel, event(1))
+    await listener.until(1)
+    expect(listener.entries).to.have.length(1)
+  })
+})
+
+describe('the redis broker, when Redis comes back with other data', () => {
+  it('goes on under a new epoch after a restart that lost the last writes, and after a failover', async () => {
+    // Everything is written, but the last second is not on disk: SIGKILL, and the log is rewound.
+    const redis = await RedisServer.start(['--appendonly', 'yes', '--appendfsync', 'no'])
+    const broker = new RedisBroker({ redis: redis.url, commandTimeoutMs: 1000 }, systemClock)
+    const listener = new Recorder()
+    const { epoch } = await broker.subscribe('log', listener)
+    await publishMany(broker, 'log', 10)
+    await redis.kill()
+    await redis.up()
+    await listener.when(() => listener.resubscribed.length > 0)
+    const head = listener.resubscribed.at(-1)
+    expect(head?.epoch, 'a restart may have lost what nobody here has seen').to.not.equal(epoch)
+    const position = await broker.publish('log', event('new'))
+    expect(position).to.deep.equal({ epoch: head?.epoch, offset: 1 })
+    await broker.close()
+    await redis.stop()
+  })
+
+  it('gives no offset twice after a replica that lagged was promoted', async () => {
+    const master = await RedisServer.start(['--repl-diskless-sync-delay', '0'])
+    const replica = await RedisServer.start()
+    const admin = new Redis(replica.url)
+    const first = new RedisBroker({ redis: master.url }, systemClock)
+    const before = await publishMany(first, 'log', 5)
+    await admin.replicaof('127.0.0.1', master.port)
+    while (!/master_link_status:up/.test(await admin.info('replication'))) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    // What the master still takes no longer reaches the replica: it is promoted with 5 of 8 events.
+    await admin.replicaof('NO', 'ONE')
+    before.push(...(await publishMany(first, 'log', 3)))
+    const second = new RedisBroker({ redis: replica.url }, systemClock)
+    const after = await publishMany(second, 'log', 5)
+    const ids = [...before, ...after].map(({ epoch, offset }) => `${epoch}-${offset}`)
+    expect(new Set(ids).size).to.equal(13)
+    await Promise.all([first.close(), second.close()])
+    admin.disconnect()
+    await Promise.all([master.stop(), replica.stop()])
+  })
+})

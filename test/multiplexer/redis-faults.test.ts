@@ -1,0 +1,249 @@
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { TestServer } from '../helpers/http-server.js'
+import { RedisServer } from '../helpers/redis-server.js'
+import { SseClient } from '../helpers/sse-client.js'
+import { TcpProxy } from '../helpers/tcp-proxy.js'
+import { numbersOf, range, serveChannels } from '../suites/multiplexer.js'
+
+describe('streams, when Redis fails under them', () => {
+  let redis: RedisServer
+  let admin: Redis
+  let stops: (() => unknown)[]
+
+  beforeEach(() => {
+    stops = []
+  })
+  afterEach(async () => {
+    for (const stop of stops.reverse()) await stop()
+  })
+
+  async function start(args?: readonly string[]): Promise<void> {
+    redis = await RedisServer.start(args)
+    admin = new Redis(redis.url)
+    // The test breaks this connection itself.
+    admin.on('error', () => undefined)
+    stops.push(
+      () => redis.stop(),
+      () => admin.disconnect(),
+    )
+  }
+
+  /** A process as far as Redis can tell: a multiplexer and a server of its own. */
+  async function startProcess(url = redis.url): Promise<{ multiplexer: Multiplexer; server: TestServer }> {
+    const multiplexer = createMultiplexer({ redis: url, commandTimeoutMs: 500, probeMs: 200 })
+    const server = await serveChannels(multiplexer)
+    stops.push(
+      () => server.stop(),
+      () => multiplexer.close(),
+    )
+    return { multiplexer, server }
+  }
+
+  async function open({ server }: { server: TestServer }, lastEventId = ''): Promise<SseClient> {
+    const client = await SseClient.open(`${server.url}/?channel=log`, { 'last-event-id': lastEventId })
+    await client.control('sse.open')
+    stops.push(() => client.close())
+    return client
+  }
+
+  /** Publishes 1, 2, 3 … one after the other until told to stop, trying each again until Redis has it. */
+  function publishUntilStopped({ multiplexer }: { multiplexer: Multiplexer }): { stop(): Promise<number> } {
+    let stopped = false
+    const done = (async () => {
+      let n = 0
+      while (!stopped) {
+        n++
+        await publishSurely(multiplexer, n)
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+      return n
+    })()
+    return {
+      stop: () => {
+        stopped = true
+        return done
+      },
+    }
+  }
+
+  async function publishSurely(multiplexer: Multiplexer, n: number): Promise<void> {
+    for (;;) {
+      try {
+        await multiplexer.publish('log', { event: 'n', data: n }, { idempotencyKey: String(n) })
+        return
+      } catch {
+        // Away or unknown: the key makes trying again safe.
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+  }
+
+  it('has one subscription and one subscriber connection for 50 streams', async () => {
+    await start()
+    const one = await startProcess()
+    await Promise.all(range(1, 50).map(() => open(one)))
+    const channels = (await admin.pubsub('CHANNELS', '*log*')) as string[]
+    expect(channels).to.deep.equal(['sse:{log}'])
+    expect(await admin.pubsub('NUMSUB', 'sse:{log}')).to.deep.equal(['sse:{log}', 1])
+    expect(((await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).trim().split('\n')).to.have.length(1)
+  })
+
+  it('delivers across processes', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const client = await open(two)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+  })
+
+  it('keeps streams open and whole while subscriber connections are killed in a loop', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const clients = [await open(one), await open(two), await open(two)]
+    const publishing = publishUntilStopped(one)
+    for (let kill = 0; kill < 10; kill++) {
+      await admin.client('KILL', 'TYPE', 'pubsub')
+      await new Promise((resolve) => setTimeout(resolve, 30 * Math.random()))
+    }
+    const last = await publishing.stop()
+    for (const client of clients) {
+      await client.messagesUntil(last)
+      expect(numbersOf(client)).to.deep.equal(range(1, last))
+      expect(client.events.filter(({ event }) => event?.startsWith('sse.'))).to.have.length(1)
+    }
+  })
+
+  it('keeps streams open and whole while all connections are killed in a loop', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const clients = [await open(one), await open(two)]
+    const publishing = publishUntilStopped(one)
+    for (let kill = 0; kill < 10; kill++) {
+      await admin.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+      await admin.client('KILL', 'TYPE', 'pubsub')
+      await new Promise((resolve) => setTimeout(resolve, 30 * Math.random()))
+    }
+    const last = await publishing.stop()
+    for (const client of clients) {
+      await client.messagesUntil(last)
+      expect(numbersOf(client)).to.deep.equal(range(1, last))
+    }
+  })
+
+  it('goes on after a crash and restart of Redis: everything, or an explicit reset and then everything new', async () => {
+    await start(['--appendonly', 'yes', '--appendfsync', 'always'])
+    const [one, two] = [await startProcess(), await startProcess()]
+    const clients = [await open(one), await open(two)]
+    const publishing = publishUntilStopped(one)
+    await clients[1]?.messagesUntil(50)
+    await redis.kill()
+    await redis.up()
+    await clients[1]?.control('sse.reset')
+    const last = await publishing.stop()
+    for (const client of clients) {
+      await client.until((it) => numbersOf(it).at(-1) === last)
+      expect(client.closed).to.equal(false)
+      expect(client.events.filter(({ event }) => event === 'sse.reset')).to.have.length(1)
+      const reset = client.events.findIndex(({ event }) => event === 'sse.reset')
+      const names = client.events.slice(1).map(({ event, data }) => (event === 'n' ? Number(data) : event))
+      const before = names.slice(0, reset - 1) as number[]
+      const after = names.slice(reset) as number[]
+      expect(before).to.deep.equal(range(1, before.length))
+      expect(after).to.deep.equal(range(after[0] ?? 0, last))
+      expect(after[0], 'nothing twice').to.be.above(before.length)
+    }
+  })
+
+  it('says so when Redis comes back empty, and goes on', async () => {
+    await start()
+    const one = await startProcess()
+    const client = await open(one)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+    const before = client.lastEventId
+    await redis.kill()
+    await redis.up()
+    expect(JSON.parse((await client.control('sse.reset')).data)).to.deep.equal({
+      channel: 'log',
+      reason: 'log_replaced',
+    })
+    await publishSurely(one.multiplexer, 2)
+    await client.messagesUntil(2)
+    expect(client.lastEventId).to.match(/-1$/).and.not.equal(before)
+    const late = await open(one, before)
+    await late.control('sse.reset')
+  })
+
+  it('notices FLUSHALL under a live stream with the next event', async () => {
+    await start()
+    const one = await startProcess()
+    const client = await open(one)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+    await admin.flushall()
+    await one.multiplexer.publish('log', { event: 'n', data: 2 })
+    await client.messagesUntil(2)
+    expect(client.events.map(({ event }) => event)).to.deep.equal(['sse.open', 'n', 'sse.reset', 'n'])
+  })
+
+  it('fills what a dead connection swallowed, once it has found out', async () => {
+    await start()
+    const proxy = await TcpProxy.start(redis.port)
+    stops.push(() => proxy.stop())
+    const [one, two] = [await startProcess(), await startProcess(`redis://127.0.0.1:${proxy.port}`)]
+    const client = await open(two)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+    proxy.freeze()
+    for (const n of range(2, 300)) await one.multiplexer.publish('log', { event: 'n', data: n })
+    await client.messagesUntil(300)
+    expect(numbersOf(client)).to.deep.equal(range(1, 300))
+  })
+
+  it('survives Redis hanging for a while', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const client = await open(two)
+    const publishing = publishUntilStopped(one)
+    await client.messagesUntil(20)
+    redis.pause()
+    await new Promise((resolve) => setTimeout(resolve, 2000))
+    redis.resume()
+    const seen = client.messages.length
+    await client.messagesUntil(seen + 20)
+    const last = await publishing.stop()
+    await client.messagesUntil(last)
+    expect(numbersOf(client)).to.deep.equal(range(1, last))
+  })
+
+  it('reads on from the log after Redis dropped it as a slow subscriber', async () => {
+    await start(['--client-output-buffer-limit', 'pubsub 100kb 0 0'])
+    const [one, two] = [await startProcess(), await startProcess()]
+    const client = await open(two)
+    const padding = 'x'.repeat(20_000)
+    // More in one go than the limit allows to wait for the subscriber.
+    await Promise.all(range(1, 500).map((n) => one.multiplexer.publish('log', { event: 'n', data: `${n} ${padding}` })))
+    await client.messagesUntil(500)
+    expect(numbersOf(client)).to.deep.equal(range(1, 500))
+  })
+
+  it('opens streams on channels it follows while Redis is away, refuses others with 503, and recovers', async () => {
+    await start()
+    const one = await startProcess()
+    const client = await open(one)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+    await redis.kill()
+    const second = await open(one, client.lastEventId)
+    const refused = await SseClient.open(`${one.server.url}/?channel=other`)
+    await refused.ended()
+    expect([refused.status, refused.headers['retry-after']]).to.deep.equal([503, '1'])
+    expect(one.multiplexer.status().state).to.equal('degraded')
+    await redis.up()
+    await publishSurely(one.multiplexer, 2)
+    await Promise.all([client.messagesUntil(2), second.messagesUntil(1)])
+    expect(one.multiplexer.status()).to.deep.include({ state: 'ready', streams: 2, channels: 1 })
+  })
+})
