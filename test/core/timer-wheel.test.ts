@@ -1,0 +1,78 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { systemClock } from '../../lib/core/clock.js'
+import { TimerWheel } from '../../lib/core/timer-wheel.js'
+
+const TICK = 50
+
+describe('the timer wheel', () => {
+  it('fires each timer once, at the first tick at or after its time, and none that was cancelled', () => {
+    const timer = fc.record({ delay: fc.integer({ min: 0, max: 60_000 }), cancelled: fc.boolean() })
+    fc.assert(
+      fc.property(
+        fc.array(timer, { maxLength: 50 }),
+        fc.array(fc.integer({ min: 1, max: 9000 }), { maxLength: 20 }),
+        (timers, steps) => {
+          const wheel = new TimerWheel(TICK)
+          const fired = new Map<number, number>()
+          let now = 0
+          const set = timers.map(({ delay }, i) => wheel.schedule(delay, () => fired.set(i, now)))
+          set.forEach((it, i) => {
+            if (timers[i]?.cancelled) it.cancel()
+          })
+          for (const step of [...steps, 100_000]) {
+            const before = now
+            now += step
+            wheel.advance(now)
+            timers.forEach(({ delay, cancelled }, i) => {
+              const due = Math.max(Math.ceil(delay / TICK), 1) * TICK
+              const firedNow = fired.get(i) === now
+              expect(firedNow, `timer ${i} of ${delay} at ${now}`).to.equal(
+                !cancelled && due > before - (before % TICK) && due <= now - (now % TICK),
+              )
+            })
+          }
+          expect(wheel.size).to.equal(0)
+        },
+      ),
+    )
+  })
+
+  it('waits for times beyond 2³¹−1 ms', () => {
+    const wheel = new TimerWheel(1000)
+    let fired = false
+    wheel.schedule(2 ** 31 + 5000, () => {
+      fired = true
+    })
+    wheel.advance(2 ** 31)
+    expect(fired).to.equal(false)
+    wheel.advance(2 ** 31 + 6000)
+    expect(fired).to.equal(true)
+  })
+
+  it('lets a timer set another one, and cancel one that is due in the same tick', () => {
+    const wheel = new TimerWheel(TICK)
+    const fired: string[] = []
+    wheel.schedule(10, () => {
+      fired.push('first')
+      second.cancel()
+      wheel.schedule(0, () => fired.push('third'))
+    })
+    const second = wheel.schedule(20, () => fired.push('second'))
+    wheel.advance(TICK)
+    wheel.advance(2 * TICK)
+    expect(fired).to.deep.equal(['first', 'third'])
+    second.cancel()
+    expect(wheel.size).to.equal(0)
+  })
+})
+
+describe('the system clock', () => {
+  it('fires in time, and again after it had nothing to do', async () => {
+    for (let round = 0; round < 2; round++) {
+      const before = systemClock.now()
+      await new Promise<void>((resolve) => systemClock.after(20, resolve))
+      expect(systemClock.now() - before).to.be.at.least(20)
+    }
+  })
+})

@@ -1,0 +1,177 @@
+import { expect } from 'chai'
+import { createParser } from 'eventsource-parser'
+import fc from 'fast-check'
+import { EventSourceStream } from 'undici/lib/web/eventsource/eventsource-stream.js'
+import type { SseEvent } from '../../lib/core/message.js'
+import { openBlock, reconnectBlock } from '../../lib/wire/control.js'
+import { encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
+import { commentBlock } from '../../lib/wire/fields.js'
+import { logEntry } from '../../lib/wire/log-entry.js'
+
+interface Parsed {
+  readonly event: string
+  readonly data: string
+  readonly id: string
+}
+
+/** eventsource-parser, on text; the bytes are decoded as they come. */
+function parseAsText(chunks: readonly Uint8Array[]): Parsed[] {
+  const parsed: Parsed[] = []
+  const parser = createParser({
+    onEvent: ({ event = '', data, id = '' }) => parsed.push({ event, data, id }),
+    onError: (error) => expect.fail(`the parser objected: ${error.message}`),
+  })
+  const decoder = new TextDecoder()
+  for (const chunk of chunks) parser.feed(decoder.decode(chunk, { stream: true }))
+  return parsed
+}
+
+/** The parser inside undici's EventSource, on bytes: another implementation of the format by other people. */
+function parseAsBytes(chunks: readonly Uint8Array[]): Parsed[] {
+  const parsed: Parsed[] = []
+  const parser = new EventSourceStream({
+    push: ({ type, options: { data, lastEventId } }) => {
+      parsed.push({ event: type === 'message' ? '' : type, data, id: lastEventId ?? '' })
+      return true
+    },
+  })
+  for (const chunk of chunks) parser._transform(Buffer.from(chunk), 'buffer', () => undefined)
+  return parsed
+}
+
+/** Any text a JavaScript program can put into UTF-8; line ends, colons, spaces, NUL and BOM turn up often. */
+const text = fc
+  .array(
+    fc.oneof(
+      fc.constantFrom('\n', '\r', '\r\n', '\n\n', ':', ' ', 'data: ', '\0', '\uFEFF', '🙂', 'é'),
+      fc.string({ unit: 'binary' }),
+    ),
+  )
+  .map((parts) => parts.join(''))
+const field = text.map((value) => value.replace(/[\r\n\0]/g, ''))
+const anyEvent: fc.Arbitrary<SseEvent> = fc.record(
+  {
+    data: fc.oneof(
+      text,
+      fc.jsonValue().filter((value) => typeof value !== 'string'),
+    ),
+    event: field.filter((name) => !name.startsWith('sse.') && name !== 'message'),
+    id: field,
+    retry: fc.nat(),
+  },
+  { requiredKeys: ['data'] },
+)
+
+/** What WHATWG says a client must see: line ends are one LF, whichever they were. */
+function seen({ event = '', data, id = '' }: SseEvent): Parsed {
+  const sent = typeof data === 'string' ? data : JSON.stringify(data)
+  return { event, data: sent.replace(/\r\n|\r/g, '\n'), id }
+}
+
+function cutEverywhere(bytes: Buffer): Uint8Array[][] {
+  const cuts = Array.from({ length: bytes.length + 1 }, (_, at) => [bytes.subarray(0, at), bytes.subarray(at)])
+  return [...cuts, Array.from(bytes, (byte) => Uint8Array.of(byte))]
+}
+
+describe('an encoded event', () => {
+  for (const [name, parse] of [
+    ['eventsource-parser', parseAsText],
+    ['undici', parseAsBytes],
+  ] as const) {
+    it(`is read by ${name} as it was given, wherever its bytes are cut`, () => {
+      fc.assert(
+        fc.property(anyEvent, (event) => {
+          const { body } = encodeOwnEvent(event)
+          for (const chunks of cutEverywhere(body)) {
+            expect(parse(chunks)).to.deep.equal([seen(event)])
+          }
+        }),
+        { numRuns: 150 },
+      )
+    })
+  }
+
+  it('stays one event among others, whatever is in it', () => {
+    fc.assert(
+      fc.property(fc.array(anyEvent, { minLength: 1, maxLength: 10 }), (events) => {
+        const bytes = Buffer.concat(
+          events.flatMap((event) => [encodeOwnEvent(event).body, commentBlock(event.event ?? 'c\r\nd')]),
+        )
+        expect(parseAsText([bytes])).to.deep.equal(events.map(seen))
+      }),
+    )
+  })
+
+  it('gets its position as id in the log, and nothing else is changed', () => {
+    const encoded = encodePublished({ event: 'e', data: 'd', retry: 5 })
+    const entry = logEntry({ epoch: 'abc123', offset: 7 }, encoded)
+    expect(entry.frame.toString()).to.equal('id: abc123-7\nretry: 5\nevent: e\ndata: d\n\n')
+    expect(entry.frame.subarray(entry.bodyStart)).to.deep.equal(encoded.body)
+    expect(logEntry({ epoch: '', offset: 0 }, encoded).frame).to.equal(encoded.body)
+  })
+
+  it('is refused with a code where it cannot be put on the wire', () => {
+    const circular: Record<string, unknown> = {}
+    circular.self = circular
+    const wrong: readonly [string, unknown][] = [
+      ['no object', null],
+      ['no data', {}],
+      ['a function as data', { data: () => 1 }],
+      ['a bigint', { data: 1n }],
+      ['a circle', { data: circular }],
+      ['LF in the event', { data: 1, event: 'a\nb' }],
+      ['CR in the event', { data: 1, event: 'a\rb' }],
+      ['NUL in the event', { data: 1, event: 'a\0b' }],
+      ['LF in the id', { data: 1, id: 'a\nb' }],
+      ['NUL in the id', { data: 1, id: '\0' }],
+      ['a number as id', { data: 1, id: 5 }],
+      ['a number as event', { data: 1, event: 5 }],
+      ['a reserved event', { data: 1, event: 'sse.reset' }],
+      ['a negative retry', { data: 1, retry: -1 }],
+      ['a text as retry', { data: 1, retry: '1\ndata: x' }],
+      ['an unknown priority', { data: 1, priority: 'urgent' }],
+      ['a number as key', { data: 1, key: 1 }],
+      ['half a surrogate pair as key', { data: 1, key: '\uD800' }],
+      ['ttlMs 0', { data: 1, ttlMs: 0 }],
+    ]
+    for (const [name, event] of wrong) {
+      expect(() => encodeOwnEvent(event as SseEvent), name)
+        .to.throw()
+        .with.property('code', 'ERR_SSE_EVENT_INVALID')
+    }
+    expect(() => encodePublished({ data: 1, id: 'x' }))
+      .to.throw()
+      .with.property('code', 'ERR_SSE_EVENT_INVALID')
+  })
+
+  it('keeps why the data could not be written', () => {
+    try {
+      encodeEvent({ data: 1n })
+      expect.fail('it was written')
+    } catch (error) {
+      expect((error as Error).cause).to.be.instanceOf(TypeError)
+    }
+  })
+
+  it('is measured after encoding, in bytes', () => {
+    expect(encodeEvent({ data: 'é'.repeat(46) }, 100).body).to.have.length(100)
+    expect(() => encodeEvent({ data: 'é'.repeat(47) }, 100))
+      .to.throw()
+      .with.property('code', 'ERR_SSE_EVENT_TOO_LARGE')
+  })
+})
+
+describe('a control block', () => {
+  it('opens a stream with retry, position and data, in this order', () => {
+    const block = openBlock({ stream: 's', heartbeatMs: 25_000 }, 3000, 'abc123-4')
+    expect(block.toString()).to.equal(
+      'retry: 3000\nid: abc123-4\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":25000}\n\n',
+    )
+  })
+
+  it('moves no cursor otherwise', () => {
+    expect(parseAsText([reconnectBlock('max_age', 100)])).to.deep.equal([
+      { event: 'sse.reconnect', data: '{"reason":"max_age","afterMs":100}', id: '' },
+    ])
+  })
+})
