@@ -108,6 +108,9 @@ export interface KeyValueStore {
 export interface Sink {
   /** `false` while the socket is full or the stream has ended. */
   readonly writable: boolean
-  /** Writes one or more whole blocks; they are taken in any case. Returns whether more may follow at once. */
-  write(blocks: Buffer): boolean
+  /**
+   * Writes whole blocks; they are taken in any case. Returns whether more may follow at once.
+   * @param events how many events the blocks hold
+   */
+  write(blocks: Buffer, events: number): boolean
 }

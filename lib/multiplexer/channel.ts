@@ -55,7 +55,7 @@ export class Channel implements ChannelListener, CursorPart {
   #pending: LogEntry[] = []
   #flushScheduled = false
   #state: 'opening' | 'live' | 'recovering' | 'closed' = 'opening'
-  /** The latest offset that came live on the present subscription: Redis never delivers one at or below it again. */
+  /** The latest offset that came live in this epoch: a log that has not gone back never delivers it again. */
   #lastLive = 0
   #recoverAgain = false
   #recovery: Promise<void> | undefined
@@ -123,7 +123,6 @@ export class Channel implements ChannelListener, CursorPart {
       return
     }
     const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive
-    this.#lastLive = entry.offset
     if (this.#state !== 'live') {
       this.#hold(entry)
     } else if (rewound) {
@@ -137,10 +136,10 @@ export class Channel implements ChannelListener, CursorPart {
       this.#hold(entry)
       this.#recover()
     }
+    if (entry.epoch === this.#epoch) this.#lastLive = entry.offset
   }
 
   onResubscribed(): void {
-    this.#lastLive = 0
     if (this.#state === 'opening') this.#recoverAgain = true
     else this.#recover()
   }
@@ -197,8 +196,9 @@ export class Channel implements ChannelListener, CursorPart {
         this.#recoverAgain = false
         await this.#fill()
       } while (recovering() && (!this.#takeHeld() || this.#recoverAgain))
+      // At once, not after this function: what comes now must not be held any more.
+      if (recovering()) this.#state = 'live'
     })
-    if (recovering()) this.#state = 'live'
   }
 
   /** Reads on from here to where the log stands. */
@@ -213,16 +213,17 @@ export class Channel implements ChannelListener, CursorPart {
         this.#reset(head)
       }
       if (head.offset <= this.#head) return
-      const after = this.#head
-      const page = await this.#broker.read(this.name, after, PAGE_SIZE)
-      if (page.head.epoch === this.#epoch && this.#head === after) this.#takePage(page.entries, page.head.offset)
+      const page = await this.#broker.read(this.name, this.#head, PAGE_SIZE)
+      if (page.head.epoch === this.#epoch) this.#takePage(page.entries, page.head.offset)
       head = page.head
     }
   }
 
   #takePage(entries: readonly LogEntry[], headOffset: number): void {
-    if (entries.length === 0) this.#skipTo(headOffset)
+    if (entries.length === 0 && headOffset > this.#head) this.#skipTo(headOffset)
     for (const entry of entries) {
+      // Delivered while the page was under way.
+      if (entry.offset <= this.#head) continue
       if (entry.offset > this.#head + 1) this.#skipTo(entry.offset - 1)
       this.#accept(entry)
     }
@@ -242,6 +243,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#epoch = epoch
     this.#head = offset
     this.#flushed = offset
+    this.#lastLive = 0
     this.tail.clear()
     if (diagnostics.channelLoss.hasSubscribers) {
       diagnostics.channelLoss.publish({ channel: this.name, reason: 'log_replaced', epoch, offset })

@@ -11,7 +11,7 @@
  */
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
-import type { HistoryPage } from '../core/ports.js'
+import type { HistoryPage, Sink } from '../core/ports.js'
 import type { EventStream, StreamSource } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
 import { printCursor } from '../wire/cursor.js'
@@ -38,8 +38,11 @@ interface Cursor {
   earliest: boolean
 }
 
+/** What a reader needs of a stream. */
+export type ReaderStream = Sink & Pick<EventStream, 'attach' | 'offer'>
+
 export class Reader implements ChannelReader, StreamSource {
-  readonly #stream: EventStream
+  readonly #stream: ReaderStream
   readonly #cursors: readonly Cursor[]
   readonly #channels: readonly Channel[]
   readonly #setKey: string
@@ -49,7 +52,7 @@ export class Reader implements ChannelReader, StreamSource {
   #closed = false
 
   /** @param onClosed called once, when the stream closes and the channels are no longer needed */
-  constructor(stream: EventStream, starts: readonly Start[], onClosed: () => void) {
+  constructor(stream: ReaderStream, starts: readonly Start[], onClosed: () => void) {
     this.#stream = stream
     this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
     this.#channels = starts.map(({ channel }) => channel)
@@ -74,7 +77,8 @@ export class Reader implements ChannelReader, StreamSource {
     const cursor = alone || this.#cursors.find((candidate) => candidate.channel === channel)
     const bytes = alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
     if (cursor) cursor.offset = batch.entries.at(-1)?.offset ?? cursor.offset
-    if (!this.#stream.write(bytes, batch.entries.length)) this.#leaveLive()
+    // If this filled the socket, the next batch finds out; until there is one, nothing is owed.
+    this.#stream.write(bytes, batch.entries.length)
   }
 
   onEphemeral({ frame, ttlMs }: LogEntry): void {
@@ -123,25 +127,23 @@ export class Reader implements ChannelReader, StreamSource {
   #readOn(): void {
     if (this.#reading || this.#live || this.#closed) return
     while (this.#stream.writable) {
-      this.#sayResets()
+      const anew = this.#cursors.find(({ reset }) => reset !== undefined)
       const behind = this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
-      if (behind === undefined) {
+      if (anew !== undefined) {
+        this.#sayReset(anew)
+      } else if (behind === undefined) {
         this.#goLive()
         return
-      }
-      if (!this.#sendFromTail(behind)) {
+      } else if (!this.#sendFromTail(behind)) {
         void this.#sendFromHistory(behind)
         return
       }
     }
   }
 
-  #sayResets(): void {
-    for (const cursor of this.#cursors) {
-      if (cursor.reset === undefined) continue
-      this.#stream.write(resetBlock({ channel: cursor.channel.name, reason: cursor.reset }), 0)
-      cursor.reset = undefined
-    }
+  #sayReset(cursor: Cursor): void {
+    if (cursor.reset) this.#stream.write(resetBlock({ channel: cursor.channel.name, reason: cursor.reset }), 0)
+    cursor.reset = undefined
   }
 
   /** @returns whether the tail had what comes next */

@@ -102,7 +102,7 @@ export class EventStream implements Sink {
   offer(block: Buffer, ttlMs: number = this.#options.queueTtlMs): Verdict {
     if (this.#closing !== undefined) return 'closed'
     if (!this.#full) {
-      this.write(block)
+      this.write(block, 1)
       return 'sent'
     }
     const now = this.#options.clock.wallTime()
@@ -111,8 +111,8 @@ export class EventStream implements Sink {
     return 'dropped'
   }
 
-  /** @internal See `Sink`. @param events how many events the blocks hold */
-  write(blocks: Buffer, events = 1): boolean {
+  /** @internal See `Sink`. */
+  write(blocks: Buffer, events: number): boolean {
     if (this.#closing !== undefined) return false
     this.#sent += events
     return this.#write(blocks)
@@ -219,7 +219,7 @@ export class EventStream implements Sink {
     while (!this.#full) {
       const block = this.#queue.take(now)
       if (block === undefined) break
-      this.write(block)
+      this.write(block, 1)
     }
     if (!this.#full) this.#reportDrops()
   }

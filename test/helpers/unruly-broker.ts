@@ -1,0 +1,112 @@
+import { MemoryBroker } from '../../lib/broker/memory.js'
+import type { LogOptions } from '../../lib/broker/options.js'
+import { systemClock } from '../../lib/core/clock.js'
+import type { EncodedEvent, LogEntry } from '../../lib/core/message.js'
+import type { Broker, ChannelListener, HistoryPage } from '../../lib/core/ports.js'
+import type { Position } from '../../lib/core/position.js'
+
+/**
+ * A broker whose network a test controls: its logs are real (the embedded broker's), but what was published is delivered
+ * only when the test says so, answers come only when the test lets them, and a subscription can be interrupted.
+ */
+export class UnrulyBroker implements Broker {
+  readonly kind = 'memory'
+  #logs: MemoryBroker
+  readonly #options: LogOptions
+  #listener: ChannelListener | undefined
+  #undelivered: LogEntry[] = []
+  #answers: (() => void)[] = []
+  #heads = 0
+  #reads = 0
+
+  constructor(options: LogOptions = {}) {
+    this.#options = options
+    this.#logs = new MemoryBroker(options, systemClock)
+  }
+
+  get state() {
+    return this.#logs.state
+  }
+
+  /** Calls of `heads` and `read` so far. */
+  get calls(): { heads: number; reads: number } {
+    return { heads: this.#heads, reads: this.#reads }
+  }
+
+  get idle(): boolean {
+    return this.#undelivered.length === 0 && this.#answers.length === 0
+  }
+
+  async publish(channel: string, event: EncodedEvent): Promise<Position> {
+    const entries: LogEntry[] = []
+    await this.#logs.subscribe(channel, { onEntry: (entry) => entries.push(entry), onResubscribed: () => undefined })
+    const position = await this.#logs.publish(channel, event)
+    if (this.#listener) this.#undelivered.push(...entries)
+    return position
+  }
+
+  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+    this.#listener = listener
+    const [head] = await this.#logs.heads([channel])
+    return head as Position
+  }
+
+  async unsubscribe(): Promise<void> {
+    this.#listener = undefined
+    this.#undelivered = []
+  }
+
+  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+    this.#reads++
+    const page = await this.#logs.read(channel, after, limit)
+    await this.#answer()
+    return page
+  }
+
+  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+    this.#heads++
+    const heads = await this.#logs.heads(channels)
+    await this.#answer()
+    return heads
+  }
+
+  ping(): Promise<void> {
+    return this.#logs.ping()
+  }
+
+  close(): Promise<void> {
+    return this.#logs.close()
+  }
+
+  /** Delivers the next entries that are under way. */
+  deliver(count: number): void {
+    for (const entry of this.#undelivered.splice(0, count)) this.#listener?.onEntry(entry)
+  }
+
+  /** Lets one answer through, the oldest first or any other: reads and heads may overtake each other. */
+  release(index = 0): void {
+    const [answer] = this.#answers.splice(index % Math.max(1, this.#answers.length), 1)
+    answer?.()
+  }
+
+  /** What is under way is lost, and nobody is told. */
+  swallow(): void {
+    this.#undelivered = []
+  }
+
+  /** The connection breaks: what is under way is lost, and the subscription is brought back. */
+  async interrupt(channel: string): Promise<void> {
+    this.#undelivered = []
+    const [head] = await this.#logs.heads([channel])
+    if (head) this.#listener?.onResubscribed(head)
+  }
+
+  /** All logs are lost. Answers under way are still those of the lost ones. */
+  lose(): void {
+    this.#logs = new MemoryBroker(this.#options, systemClock)
+  }
+
+  #answer(): Promise<void> {
+    return new Promise((resolve) => this.#answers.push(resolve))
+  }
+}

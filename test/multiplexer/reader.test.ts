@@ -1,0 +1,266 @@
+import { expect } from 'chai'
+import { createParser } from 'eventsource-parser'
+import fc from 'fast-check'
+import { systemClock } from '../../lib/core/clock.js'
+import type { Verdict } from '../../lib/core/message.js'
+import { Channel } from '../../lib/multiplexer/channel.js'
+import { Reader, type ReaderStream } from '../../lib/multiplexer/reader.js'
+import { startsOf } from '../../lib/multiplexer/starts.js'
+import type { StreamSource } from '../../lib/stream/event-stream.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+import { UnrulyBroker } from '../helpers/unruly-broker.js'
+import { range } from '../suites/multiplexer.js'
+
+/** A socket as small as the test wants it. */
+class SmallStream implements ReaderStream {
+  readonly written: Buffer[] = []
+  #source: StreamSource | undefined
+  #room = Number.POSITIVE_INFINITY
+
+  get writable(): boolean {
+    return this.#room > 0
+  }
+
+  write(blocks: Buffer): boolean {
+    expect(this.writable, 'written to a full stream').to.equal(true)
+    this.written.push(blocks)
+    this.#room--
+    return this.writable
+  }
+
+  attach(source: StreamSource): void {
+    this.#source = source
+  }
+
+  offer(): Verdict {
+    return 'sent'
+  }
+
+  /** Takes this many more writes. */
+  allow(writes: number): void {
+    const wasFull = !this.writable
+    this.#room = writes
+    if (wasFull && this.writable) this.#source?.onDrain()
+  }
+
+  /** What a client sees: numbers of events, and control events as objects. */
+  seen(): unknown[] {
+    const seen: unknown[] = []
+    const parser = createParser({
+      onEvent: ({ event, data }) => seen.push(event ? { event, ...JSON.parse(data) } : Number(data)),
+    })
+    parser.feed(Buffer.concat(this.written).toString())
+    return seen
+  }
+}
+
+const OPTIONS = { tailBytes: 2000, tailEntries: 2 }
+const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+class Setup {
+  readonly broker: UnrulyBroker
+  readonly channel: Channel
+  readonly stream = new SmallStream()
+  reader: Reader | undefined
+  published = 0
+
+  constructor(historySize = 10_000) {
+    this.broker = new UnrulyBroker({ historySize })
+    this.channel = new Channel('log', this.broker, systemClock, OPTIONS)
+  }
+
+  async open(cursor?: string): Promise<void> {
+    await this.channel.open()
+    const starting = startsOf([this.channel], { cursor, earliest: false })
+    const starts = await this.whileReleasing(starting)
+    this.reader = new Reader(this.stream, starts, () => undefined)
+    this.reader.begin()
+  }
+
+  async publish(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) await this.broker.publish('log', encodePublished({ data: ++this.published }))
+  }
+
+  async whileReleasing<T>(promise: Promise<T>): Promise<T> {
+    let done = false
+    const settled = promise.finally(() => {
+      done = true
+    })
+    while (!done) {
+      this.broker.release()
+      await soon()
+    }
+    return settled
+  }
+
+  /** Everything under way arrives, and the socket has room for all. */
+  async settle(): Promise<void> {
+    this.stream.allow(Number.POSITIVE_INFINITY)
+    for (let calm = 0; calm < 5; calm++) {
+      if (!this.broker.idle) calm = 0
+      this.broker.deliver(1000)
+      this.broker.release()
+      await soon()
+    }
+  }
+}
+
+type Step =
+  | { readonly do: 'publish' | 'deliver' | 'allow' | 'release'; readonly count: number }
+  | { readonly do: 'interrupt' | 'swallow' | 'tick' | 'lose' }
+
+const steps = (kinds: readonly Step['do'][]): fc.Arbitrary<Step[]> =>
+  fc.array(fc.record({ do: fc.constantFrom(...kinds), count: fc.integer({ min: 0, max: 12 }) }) as fc.Arbitrary<Step>, {
+    minLength: 20,
+    maxLength: 80,
+    size: 'max',
+  })
+
+async function run(setup: Setup, sequence: readonly Step[]): Promise<void> {
+  for (const step of sequence) {
+    if (step.do === 'publish') await setup.publish(step.count)
+    else if (step.do === 'deliver') setup.broker.deliver(step.count)
+    else if (step.do === 'allow') setup.stream.allow(step.count)
+    else if (step.do === 'release') setup.broker.release(step.count)
+    else if (step.do === 'interrupt') await setup.broker.interrupt('log')
+    else if (step.do === 'swallow') setup.broker.swallow()
+    else if (step.do === 'lose') setup.broker.lose()
+    else await soon()
+  }
+  // What was swallowed shows with the next entry.
+  if (sequence.some((step) => step.do === 'swallow')) await setup.publish(1)
+  await setup.settle()
+}
+
+const ORDINARY = [
+  'publish',
+  'publish',
+  'deliver',
+  'deliver',
+  'allow',
+  'release',
+  'release',
+  'interrupt',
+  'tick',
+] as const
+
+describe('a reader on a channel', () => {
+  it('sends every entry once and in order, however deliveries, answers, interruptions and room for writing interleave', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps(ORDINARY), async (sequence) => {
+        const setup = new Setup()
+        await setup.open()
+        await run(setup, sequence)
+        expect(setup.stream.seen()).to.deep.equal(range(1, setup.published))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('begins at any cursor and sends every entry after it, also if that has not been delivered here', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps(ORDINARY), steps(ORDINARY), fc.nat(), async (before, after, at) => {
+        const setup = new Setup()
+        await setup.open()
+        for (const step of before) {
+          if (step.do === 'publish') await setup.publish(step.count)
+          else if (step.do === 'deliver') setup.broker.deliver(step.count)
+        }
+        const offset = at % (setup.published + 1)
+        const starts = await setup.whileReleasing(
+          startsOf([setup.channel], { cursor: `${setup.channel.epoch}-${offset}`, earliest: false }),
+        )
+        const resumed = new SmallStream()
+        new Reader(resumed, starts, () => undefined).begin()
+        await run(setup, after)
+        expect(resumed.seen()).to.deep.equal(range(offset + 1, setup.published))
+        expect(setup.stream.seen(), 'the stream that was open before').to.deep.equal(range(1, setup.published))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('tells of every entry that is gone, and sends every other', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps(ORDINARY), async (sequence) => {
+        const setup = new Setup(7)
+        await setup.open()
+        await run(setup, sequence)
+        let next = 1
+        for (const it of setup.stream.seen() as (number | { event: string; from: number; to: number })[]) {
+          if (typeof it === 'number') {
+            expect(it).to.equal(next)
+            next++
+          } else {
+            expect(it).to.include({ event: 'sse.gap', from: next })
+            next = it.to + 1
+          }
+        }
+        expect(next).to.equal(setup.published + 1)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('says when the log was lost, and then sends all of the new one', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps([...ORDINARY, 'lose']), async (sequence) => {
+        const setup = new Setup()
+        await setup.open()
+        await run(setup, sequence)
+        // The last life of the log is complete after the last reset; before it, nothing is out of order.
+        await setup.publish(1)
+        await setup.broker.interrupt('log')
+        await setup.settle()
+        const seen = setup.stream.seen()
+        const lastReset = seen.findLastIndex((it) => typeof it !== 'number')
+        const numbers = seen.filter((it) => typeof it === 'number')
+        expect(numbers).to.deep.equal([...numbers].sort((a, b) => a - b))
+        expect(new Set(numbers).size).to.equal(numbers.length)
+        const [head] = await setup.whileReleasing(setup.broker.heads(['log']))
+        const living = head?.offset ?? 0
+        expect(seen.slice(lastReset + 1).slice(-living)).to.deep.equal(
+          range(setup.published - living + 1, setup.published),
+        )
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('costs no calls to the broker while entries arrive in order', async () => {
+    const setup = new Setup()
+    await setup.open()
+    for (let i = 0; i < 50; i++) {
+      await setup.publish(3)
+      setup.broker.deliver(3)
+      await soon()
+    }
+    expect(setup.stream.seen()).to.deep.equal(range(1, 150))
+    expect(setup.broker.calls).to.deep.equal({ heads: 0, reads: 0 })
+  })
+
+  it('writes once for all entries of a tick', async () => {
+    const setup = new Setup()
+    await setup.open()
+    await setup.publish(20)
+    setup.broker.deliver(20)
+    await soon()
+    expect(setup.stream.written).to.have.length(1)
+  })
+
+  it('shares one read among all readers that need the same page', async () => {
+    const setup = new Setup()
+    await setup.channel.open()
+    await setup.publish(200)
+    setup.broker.deliver(200)
+    await soon()
+    const streams = range(1, 100).map(() => new SmallStream())
+    for (const [i, stream] of streams.entries()) {
+      const cursor = `${setup.channel.epoch}-${i}`
+      new Reader(stream, await startsOf([setup.channel], { cursor, earliest: false }), () => undefined).begin()
+    }
+    await setup.settle()
+    for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
+    expect(setup.broker.calls.reads).to.equal(1)
+  })
+})
