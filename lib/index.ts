@@ -40,6 +40,16 @@ export {
   conversationsChannel,
   messagesChannel,
 } from './routers/conversations.js'
+export {
+  type DashboardData,
+  type DashboardOptions,
+  type DashboardRouter,
+  dashboardInit,
+} from './routers/dashboard.js'
+export { sseErrors } from './routers/errors.js'
+export type { InboundMessage } from './routers/webhooks/message.js'
+export type { WebhooksOptions } from './routers/webhooks/options.js'
+export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'
 export type { EventStream } from './stream/event-stream.js'
 export { sseMiddleware } from './stream/middleware.js'

@@ -1,9 +1,18 @@
 import type { ServerResponse } from 'node:http'
-import { ERROR_CODES, type SseError } from '../core/errors.js'
+import { BrokerError, ERROR_CODES, type SseError } from '../core/errors.js'
+
+interface Problem {
+  readonly title: string
+  readonly status: number
+  readonly code: string
+  readonly detail: string
+}
 
 /** An error as a problem document (RFC 9457) with the kit's stable `code`. */
-export function problemOf(error: SseError): { title: string; status: number; code: string; detail: string } {
-  return { title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail: error.message }
+function problemOf(error: SseError): Problem {
+  // The words of Redis and of sockets name hosts, which are nobody's business outside.
+  const detail = error instanceof BrokerError ? 'A service behind this one does not answer' : error.message
+  return { title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
 }
 
 /** Answers a request with an error; works on any Node response. Nothing happens if the answer has begun. */

@@ -1,0 +1,86 @@
+/**
+ * request ─► **token source** ─► verify ─► `req.auth`: where in a request a token may be, and for cookies, which come
+ * along uninvited, whether the page that caused the request may use them. Must not look into tokens.
+ */
+import type { IncomingMessage } from 'node:http'
+import { RequestError } from '../core/errors.js'
+
+export interface SourceRules {
+  readonly cookie: string | undefined
+  readonly query: string | undefined
+  /** Origins as browsers send them: `https://app.example`. */
+  readonly allowedOrigins: ReadonlySet<string>
+}
+
+export interface FoundToken {
+  readonly token: string
+  readonly source: 'header' | 'query' | 'cookie'
+}
+
+/** The first token found, unverified. @throws RequestError `ERR_SSE_CROSS_SITE` for a cookie that another site sent */
+export function findToken(req: IncomingMessage, rules: SourceRules): FoundToken | undefined {
+  const bearer = bearerToken(req.headers.authorization)
+  if (bearer !== undefined) return { token: bearer, source: 'header' }
+  const query = queryToken(req, rules.query)
+  if (query !== undefined) return { token: query, source: 'query' }
+  const cookie = cookieToken(req.headers.cookie, rules.cookie)
+  if (cookie === undefined) return undefined
+  assertSameSite(req, rules.allowedOrigins)
+  return { token: cookie, source: 'cookie' }
+}
+
+/** RFC 6750, 2.1. Another scheme is not ours; a Bearer with nothing behind it counts as no token. */
+function bearerToken(authorization: string | undefined): string | undefined {
+  const match = /^bearer(?: (.*))?$/is.exec(authorization ?? '')
+  return match?.[1]?.trim() || undefined
+}
+
+/** Only where a URL is all a client can set: a native EventSource sends GET and no headers of its own. */
+function queryToken(req: IncomingMessage, name: string | undefined): string | undefined {
+  if (name === undefined || (req.method !== 'GET' && req.method !== 'HEAD')) return undefined
+  const url = req.url ?? ''
+  const start = url.indexOf('?')
+  return start < 0 ? undefined : new URLSearchParams(url.slice(start)).get(name) || undefined
+}
+
+/** RFC 6265, 5.4: `a=b; c=d`. The first of several wins, as the one of the closest path comes first. */
+function cookieToken(header: string | undefined, name: string | undefined): string | undefined {
+  if (name === undefined || header === undefined) return undefined
+  for (const pair of header.split(';')) {
+    const equals = pair.indexOf('=')
+    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue
+    return (
+      pair
+        .slice(equals + 1)
+        .trim()
+        .replace(/^"(.*)"$/, '$1') || undefined
+    )
+  }
+  return undefined
+}
+
+/** Browsers say in `Sec-Fetch-Site` who caused a request; older ones at least in `Origin`, if it was another origin. */
+function assertSameSite(req: IncomingMessage, allowedOrigins: ReadonlySet<string>): void {
+  const { origin, host } = req.headers
+  if (origin !== undefined && allowedOrigins.has(origin)) return
+  const site = req.headers['sec-fetch-site']
+  const same = site === undefined ? origin === undefined || isHost(origin, host) : SAME_SITE.has(String(site))
+  if (same) return
+  throw new RequestError(
+    'ERR_SSE_CROSS_SITE',
+    'The token is in a cookie and another site caused the request. Send it as a Bearer token, or add the site to allowedOrigins.',
+  )
+}
+
+const SAME_SITE: ReadonlySet<string> = new Set(['same-origin', 'same-site', 'none'])
+
+/** Compared with the scheme of the origin, so that a default port in the one and not the other makes no difference. */
+function isHost(origin: string, host: string | undefined): boolean {
+  const parsed = parseUrl(origin)
+  return parsed !== undefined && host !== undefined && parsed.host === parseUrl(`${parsed.protocol}//${host}`)?.host
+}
+
+/** `URL.parse`, which Node 20 does not have. */
+export function parseUrl(url: string): URL | undefined {
+  return URL.canParse(url) ? new URL(url) : undefined
+}

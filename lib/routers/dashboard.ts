@@ -1,0 +1,148 @@
+/**
+ * request ─► `req.auth` ─► **dashboard** ─► cached body, else `load`: what a dashboard needs to start, in one request
+ * instead of a poll. Owns the HTTP side and the loads under way; the cache is in dashboard-cache.ts.
+ */
+import express, { type NextFunction, type Request, type Response, type Router } from 'express'
+import { systemClock } from '../core/clock.js'
+import { InvalidOptionError, RequestError, type SseError } from '../core/errors.js'
+import { wholeNumber } from '../core/options.js'
+import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import type { RedisSource } from '../redis/connect.js'
+import { createStore } from '../store/create.js'
+import { sendProblem } from '../wire/problem.js'
+import { DashboardCache, type Owner } from './dashboard-cache.js'
+
+/** What a dashboard needs to start. Goes out as JSON. */
+export interface DashboardData {
+  readonly profile: unknown
+  readonly tenant: unknown
+  readonly features: unknown
+  readonly channels: unknown
+}
+
+export interface DashboardOptions {
+  /**
+   * Loads the data of one user. Must depend on user and tenant alone, for its result answers all requests of that user
+   * in that tenant within `ttlMs`. If it throws or rejects, the error goes to Express and nothing is kept.
+   */
+  readonly load: (auth: Auth, req: Request) => DashboardData | Promise<DashboardData>
+  /** Where the processes of a fleet share the cache and its invalidations. Left out: each process has its own. */
+  readonly redis?: RedisSource
+  /** A store to use instead of one of the router's own; it is not closed by the router. */
+  readonly store?: KeyValueStore
+  /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
+  readonly ttlMs?: number
+  /**
+   * Comes before every key in the store. Routers with the same prefix and store share their entries, so those with
+   * different `load` need different ones. @defaultValue 'dashboard'
+   */
+  readonly prefix?: string
+  /** The clock of a store in this process. @defaultValue the process's clock */
+  readonly clock?: Clock
+}
+
+export type DashboardRouter = Router & {
+  /**
+   * No request that comes after this, to any process, gets data of the user, or of the whole tenant, whose load began
+   * before.
+   * @throws BrokerError where the store does not answer; the data may then be given out until `ttlMs` is over
+   */
+  invalidate(owner: { readonly tenant: string; readonly user?: string }): Promise<void>
+  /** Closes the store, unless it was given. Idempotent. */
+  close(): Promise<void>
+}
+
+interface Answer {
+  readonly body: string
+  readonly cached: boolean
+}
+
+/**
+ * `GET /init`. Needs `authenticate()` before it.
+ * @throws InvalidOptionError
+ */
+export function dashboardInit(options: DashboardOptions): DashboardRouter {
+  const { load, redis, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
+  if (typeof load !== 'function') throw new InvalidOptionError('load must be a function')
+  if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
+  wholeNumber('ttlMs', ttlMs, 0, 86_400_000)
+  if (redis !== undefined && options.store !== undefined) {
+    throw new InvalidOptionError('dashboardInit() takes either redis or store')
+  }
+  const store = options.store ?? createStore({ redis, clock })
+  const cache = new DashboardCache(store, prefix, ttlMs)
+  const answers = new Coalescer<Answer>()
+
+  /** One load at a time for one owner and one state of its stamps: a load begun before an invalidation has others. */
+  const answer = async (auth: Auth, req: Request): Promise<Answer> => {
+    const loadBody = async (): Promise<string> => toBody(await load(auth, req))
+    if (ttlMs === 0) return { body: await loadBody(), cached: false }
+    const found = await cache.find(auth)
+    if (found.body !== undefined) return { body: found.body, cached: true }
+    return answers.run(found.key, async () => {
+      const body = await loadBody()
+      await found.keep(body)
+      return { body, cached: false }
+    })
+  }
+
+  const router = express.Router()
+  router.get('/init', (req: Request, res: Response, next: NextFunction): void => {
+    const { auth } = req
+    if (auth === undefined) {
+      sendProblem(res, unauthenticated())
+      return
+    }
+    // Not `async`, for Express 4.
+    answer(auth, req)
+      .then(({ body, cached }) => {
+        // For this user's browser alone, which has to ask each time, and is told 304 where nothing is new.
+        res.set({ 'Cache-Control': 'private, no-cache', 'X-Cache': cached ? 'hit' : 'miss' })
+        res.type('json').send(body)
+      })
+      // Without an Error at hand Express would go on to the next route.
+      .catch((error: unknown) => next(error instanceof Error ? error : new Error('load failed', { cause: error })))
+  })
+
+  const invalidate = async (owner: Owner): Promise<void> => {
+    // Requests that come from now on must not join loads under way, not even where the stamps cannot be read.
+    answers.forget()
+    if (ttlMs !== 0) await cache.invalidate(owner)
+  }
+  const close = async (): Promise<void> => {
+    if (options.store === undefined) await store.close()
+  }
+  return Object.assign(router, { invalidate, close })
+}
+
+/** One run at a time for one key; whoever comes meanwhile shares its outcome. */
+class Coalescer<T> {
+  readonly #running = new Map<string, Promise<T>>()
+
+  run(key: string, start: () => Promise<T>): Promise<T> {
+    const running = this.#running.get(key)
+    if (running !== undefined) return running
+    const started = start().finally(() => {
+      if (this.#running.get(key) === started) this.#running.delete(key)
+    })
+    this.#running.set(key, started)
+    return started
+  }
+
+  /** What runs goes on for those who wait for it; no one else joins. */
+  forget(): void {
+    this.#running.clear()
+  }
+}
+
+function toBody(data: DashboardData): string {
+  const body: string | undefined = JSON.stringify(data)
+  if (data === null || typeof data !== 'object' || body === undefined) throw new TypeError('load must give an object')
+  return body
+}
+
+function unauthenticated(): SseError {
+  return new RequestError('ERR_SSE_TOKEN_MISSING', 'The request is not authenticated', {
+    headers: { 'WWW-Authenticate': 'Bearer' },
+  })
+}

@@ -1,0 +1,114 @@
+/**
+ * message ─► **deliver once** ─► onMessage: providers deliver at least once, to any process; the handler runs once.
+ *
+ * ```
+ *            claim                     handled
+ *   (none) ─────────► processing ─────────────────► done ── dedupTtlMs ──► (none)
+ *      ▲                 │ handler failed, or its process died (claimTtlMs)
+ *      └─────────────────┘
+ * ```
+ *
+ * Fails closed: where the store cannot say, the message is not handled, and the provider delivers it again.
+ */
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError, SseError } from '../../core/errors.js'
+import type { Clock, KeyValueStore } from '../../core/ports.js'
+import { MemoryStore } from '../../store/memory.js'
+
+const PROCESSING = 'processing'
+const DONE = 'done'
+const RETRY_AFTER_S = '10'
+
+export interface DeliverOnceOptions {
+  readonly store: KeyValueStore
+  readonly dedupTtlMs: number
+  readonly claimTtlMs: number
+  readonly clock: Clock
+}
+
+export class DeliverOnce {
+  readonly #options: DeliverOnceOptions
+  /**
+   * What was handled here while the store could not be told. Without it the next delivery would be handled again, for the
+   * claim runs out.
+   */
+  readonly #unmarked: MemoryStore
+
+  constructor(options: DeliverOnceOptions) {
+    this.#options = options
+    this.#unmarked = new MemoryStore({ maxEntries: 10_000, clock: options.clock })
+  }
+
+  /**
+   * Runs `handle` unless the message was handled before, and tells whether it ran.
+   * @throws SseError `ERR_SSE_DELIVERY_IN_PROGRESS` while another delivery is being handled
+   * @throws BrokerError where the store does not answer
+   * @throws whatever `handle` throws; the message can then be delivered again at once
+   */
+  async deliver(key: string, handle: () => Promise<void>): Promise<boolean> {
+    const { store, claimTtlMs, clock } = this.#options
+    if ((await this.#unmarked.get([key]))[0] !== undefined) {
+      await this.#mark(key)
+      return false
+    }
+    // Before the command, as the claim may begin to run out before its answer is here.
+    const claimedAt = clock.now()
+    const claimed = await this.#ask(() => store.claim(key, PROCESSING, claimTtlMs))
+    if (!claimed) {
+      const [state] = await this.#ask(() => store.get([key]))
+      if (state === DONE) return false
+      throw new SseError('ERR_SSE_DELIVERY_IN_PROGRESS', 'The message is being handled; deliver it again later', {
+        headers: { 'Retry-After': RETRY_AFTER_S },
+      })
+    }
+    try {
+      await handle()
+    } catch (error) {
+      // A claim that has run out meanwhile may be another's by now.
+      if (clock.now() - claimedAt < claimTtlMs) await this.#release(key)
+      throw error
+    }
+    await this.#mark(key)
+    return true
+  }
+
+  close(): Promise<void> {
+    return this.#unmarked.close()
+  }
+
+  /** Does not fail: the message was handled, and an error would only bring it again. */
+  async #mark(key: string): Promise<void> {
+    const { store, dedupTtlMs } = this.#options
+    try {
+      await store.set(key, DONE, dedupTtlMs)
+      await this.#unmarked.delete(key)
+    } catch (error) {
+      report('mark a delivery as done', error)
+      await this.#unmarked.set(key, DONE, dedupTtlMs)
+    }
+  }
+
+  /** Does not fail: the claim runs out by itself, only later. */
+  async #release(key: string): Promise<void> {
+    try {
+      await this.#options.store.delete(key)
+    } catch (error) {
+      report('release a delivery', error)
+    }
+  }
+
+  /** The provider need not know which store failed, and where it is. */
+  async #ask<T>(command: () => Promise<T>): Promise<T> {
+    try {
+      return await command()
+    } catch (cause) {
+      report('claim a delivery', cause)
+      const code = cause instanceof BrokerError ? cause.code : 'ERR_SSE_BROKER_UNAVAILABLE'
+      throw new BrokerError(code as 'ERR_SSE_BROKER_UNAVAILABLE', 'The de-duplication store does not answer', cause)
+    }
+  }
+}
+
+function report(operation: string, error: unknown): void {
+  if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
+}

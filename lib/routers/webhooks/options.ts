@@ -1,0 +1,98 @@
+import { systemClock } from '../../core/clock.js'
+import { InvalidOptionError } from '../../core/errors.js'
+import { wholeNumber } from '../../core/options.js'
+import type { Clock, KeyValueStore } from '../../core/ports.js'
+import type { RedisSource } from '../../redis/connect.js'
+import { createStore } from '../../store/create.js'
+import { type InboundMessage, PROVIDERS, type Provider } from './message.js'
+
+export interface WebhooksOptions {
+  /**
+   * The app secret that signs the deliveries. Several: any of them may have signed, so that a secret can be replaced. By
+   * provider: those left out are not served (404).
+   */
+  readonly secrets: string | readonly string[] | Readonly<Partial<Record<Provider, string | readonly string[]>>>
+  /** The token you chose for the providers' verification handshake (`hub.verify_token`), for all or by provider. */
+  readonly verifyToken: string | Readonly<Partial<Record<Provider, string>>>
+  /**
+   * Called once for every message, one after the other in the order of the payload. The provider gets its answer when it
+   * is done, so it should take seconds at most; longer than `claimTtlMs`, and a repeated delivery may be handled beside
+   * it. If it throws or rejects, the error goes to Express, and the provider delivers the message again.
+   */
+  readonly onMessage: (message: InboundMessage) => void | Promise<void>
+  /** Where the processes of a fleet meet, to handle a message once. Left out: each process remembers by itself. */
+  readonly redis?: RedisSource
+  /** A store to use instead of one of the router's own; it is not closed by the router. */
+  readonly store?: KeyValueStore
+  /** The largest body taken, in bytes; over it 413. @defaultValue 1_048_576 */
+  readonly maxBodyBytes?: number
+  /** How long a handled message is remembered, in ms. @defaultValue 86_400_000 (a day) */
+  readonly dedupTtlMs?: number
+  /**
+   * How long a message counts as being handled, in ms: after that the process that began is taken for dead.
+   * @defaultValue 60_000
+   */
+  readonly claimTtlMs?: number
+  /** @defaultValue the process's clock */
+  readonly clock?: Clock
+}
+
+export interface ResolvedProvider {
+  readonly secrets: readonly string[]
+  readonly verifyToken: string
+}
+
+export interface ResolvedWebhooksOptions {
+  /** Those that are served. */
+  readonly providers: ReadonlyMap<Provider, ResolvedProvider>
+  readonly onMessage: WebhooksOptions['onMessage']
+  readonly store: KeyValueStore
+  readonly ownsStore: boolean
+  readonly maxBodyBytes: number
+  readonly dedupTtlMs: number
+  readonly claimTtlMs: number
+  readonly clock: Clock
+}
+
+/** @throws InvalidOptionError */
+export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
+  const { onMessage, redis, clock = systemClock } = options
+  if (typeof onMessage !== 'function') throw new InvalidOptionError('onMessage must be a function')
+  if (redis !== undefined && options.store !== undefined) {
+    throw new InvalidOptionError('webhooks() takes either redis or store')
+  }
+  const checked = {
+    providers: resolveProviders(options),
+    maxBodyBytes: wholeNumber('maxBodyBytes', options.maxBodyBytes ?? 1_048_576, 1, 104_857_600),
+    dedupTtlMs: wholeNumber('dedupTtlMs', options.dedupTtlMs ?? 86_400_000, 1),
+    claimTtlMs: wholeNumber('claimTtlMs', options.claimTtlMs ?? 60_000, 1),
+  }
+  // Last, since it may open a connection, which nobody would close if a later check failed.
+  const store = options.store ?? createStore({ redis, clock })
+  return { ...checked, onMessage, store, ownsStore: options.store === undefined, clock }
+}
+
+function resolveProviders({ secrets, verifyToken }: WebhooksOptions): ReadonlyMap<Provider, ResolvedProvider> {
+  const providers = new Map<Provider, ResolvedProvider>()
+  for (const provider of PROVIDERS) {
+    const own = isPerProvider(secrets) ? secrets[provider] : secrets
+    if (own === undefined) continue
+    const list: readonly unknown[] = typeof own === 'string' ? [own] : own
+    if (!Array.isArray(list) || list.length === 0 || !list.every(isFilled)) {
+      throw new InvalidOptionError(`secrets: the app secret for ${provider} must be a non-empty string or several`)
+    }
+    const token = isPerProvider(verifyToken) ? verifyToken[provider] : verifyToken
+    if (!isFilled(token)) throw new InvalidOptionError(`verifyToken for ${provider} must be a non-empty string`)
+    providers.set(provider, { secrets: [...list], verifyToken: token })
+  }
+  if (providers.size === 0) throw new InvalidOptionError(`secrets must have one for any of ${PROVIDERS.join(', ')}`)
+  return providers
+}
+
+function isPerProvider<T>(value: T): value is Exclude<T, string | readonly string[]> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value)
+}
+
+function isFilled(value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}

@@ -1,0 +1,107 @@
+/**
+ * The key-value store of a single process: caches and de-duplication without Redis. Owns the entries, their expiry and
+ * the bound on their number; must not know what they mean.
+ */
+import { systemClock } from '../core/clock.js'
+import { BrokerError } from '../core/errors.js'
+import { wholeNumber } from '../core/options.js'
+import type { Clock, KeyValueStore, Timer } from '../core/ports.js'
+
+export interface MemoryStoreOptions {
+  /**
+   * The most entries kept. At the limit entries that have run out make room, else the hundredth (at least one) that was
+   * set longest ago: their owners then see no value.
+   * @defaultValue 100_000
+   */
+  readonly maxEntries?: number
+  /** @defaultValue the process's clock */
+  readonly clock?: Clock
+}
+
+interface Entry {
+  readonly value: string
+  readonly expiresAt: number
+  readonly expiry: Timer
+}
+
+/** All operations are O(1), amortised, and take effect at once, so a claim has exactly one winner. */
+export class MemoryStore implements KeyValueStore {
+  /** In the order in which they were set, the oldest first. */
+  readonly #entries = new Map<string, Entry>()
+  readonly #maxEntries: number
+  readonly #clock: Clock
+  #closed = false
+
+  constructor({ maxEntries = 100_000, clock = systemClock }: MemoryStoreOptions = {}) {
+    this.#maxEntries = wholeNumber('maxEntries', maxEntries, 1)
+    this.#clock = clock
+  }
+
+  /** Entries held, among them such as have run out since the clock's last tick. */
+  get size(): number {
+    return this.#entries.size
+  }
+
+  async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    this.#assertOpen()
+    return keys.map((key) => this.#alive(key)?.value)
+  }
+
+  async set(key: string, value: string, ttlMs: number): Promise<void> {
+    this.#assertOpen()
+    this.#put(key, value, ttlMs)
+  }
+
+  async claim(key: string, value: string, ttlMs: number): Promise<boolean> {
+    this.#assertOpen()
+    if (this.#alive(key)) return false
+    this.#put(key, value, ttlMs)
+    return true
+  }
+
+  async delete(key: string): Promise<void> {
+    this.#assertOpen()
+    this.#remove(key)
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    for (const { expiry } of this.#entries.values()) expiry.cancel()
+    this.#entries.clear()
+  }
+
+  /** A timer may fire a little late, so what has run out is also told by its time. */
+  #alive(key: string): Entry | undefined {
+    const entry = this.#entries.get(key)
+    return entry && entry.expiresAt > this.#clock.now() ? entry : undefined
+  }
+
+  #put(key: string, value: string, ttlMs: number): void {
+    wholeNumber('ttlMs', ttlMs, 1)
+    this.#remove(key)
+    if (this.#entries.size >= this.#maxEntries) this.#evict()
+    const expiry = this.#clock.after(ttlMs, () => this.#entries.delete(key))
+    this.#entries.set(key, { value, expiresAt: this.#clock.now() + ttlMs, expiry })
+  }
+
+  /**
+   * Entries leave when they run out, by their timer, so those still here go by age alone. Many at a time, since finding
+   * the first of a Map means stepping over the holes of all that were deleted before it.
+   */
+  #evict(): void {
+    let surplus = Math.ceil(this.#maxEntries / 100)
+    for (const key of this.#entries.keys()) {
+      if (surplus-- === 0) break
+      this.#remove(key)
+    }
+  }
+
+  #remove(key: string): void {
+    this.#entries.get(key)?.expiry.cancel()
+    this.#entries.delete(key)
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw new BrokerError('ERR_SSE_CLOSED', 'The store was closed')
+  }
+}

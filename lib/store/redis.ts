@@ -1,0 +1,135 @@
+/**
+ * The key-value store that the processes of a fleet share. Owns its connection, unless it was given a client, and the
+ * bound on how long a command may take; must not know what the values mean.
+ */
+import { Redis } from 'ioredis'
+import { BrokerError, InvalidOptionError } from '../core/errors.js'
+import { wholeNumber } from '../core/options.js'
+import type { KeyValueStore } from '../core/ports.js'
+import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../redis/connect.js'
+
+/** @defaultValue of `prefix` */
+export const STORE_PREFIX = 'sse:'
+
+export interface RedisStoreOptions {
+  /**
+   * A URL or ioredis options: the store opens a connection of its own and closes it. An ioredis client: the store uses
+   * that very client and leaves it open.
+   */
+  readonly redis: RedisSource
+  /** Comes before every key. `''`: nothing does. @defaultValue 'sse:' */
+  readonly prefix?: string
+  /**
+   * How long a command may take, the wait for the connection included, in ms. After that it fails with
+   * `ERR_SSE_BROKER_UNAVAILABLE` if it was not sent, with `ERR_SSE_BROKER_TIMEOUT` if it may have run.
+   * @defaultValue 2000
+   */
+  readonly commandTimeoutMs?: number
+}
+
+/** `claim` is one `SET NX PX`, `get` one `MGET`. Keys expire in Redis, so nothing is left when all processes are gone. */
+export class RedisStore implements KeyValueStore {
+  readonly #client: Redis
+  readonly #ownsClient: boolean
+  readonly #prefix: string
+  readonly #timeoutMs: number
+  #closed = false
+  /** One wait, and so one pair of listeners on the client, for all commands that came meanwhile. */
+  #connecting: Promise<void> | undefined
+  /** A command waited for the connection in vain; until it is back no other does. */
+  #unreachable = false
+
+  constructor({ redis, prefix = STORE_PREFIX, commandTimeoutMs = COMMAND_TIMEOUT_MS }: RedisStoreOptions) {
+    if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
+    this.#prefix = prefix
+    this.#timeoutMs = wholeNumber('commandTimeoutMs', commandTimeoutMs, 1, 60_000)
+    this.#ownsClient = !(redis instanceof Redis)
+    this.#client =
+      redis instanceof Redis ? redis : connectRedis(redis, { connectionName: 'sse-store', commandTimeoutMs })
+  }
+
+  async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
+    // MGET without keys is an error in Redis.
+    if (keys.length === 0) return []
+    const names = keys.map((key) => this.#prefix + key)
+    const values = await this.#run((client) => client.mget(names))
+    return values.map((value) => value ?? undefined)
+  }
+
+  async set(key: string, value: string, ttlMs: number): Promise<void> {
+    wholeNumber('ttlMs', ttlMs, 1)
+    await this.#run((client) => client.set(this.#prefix + key, value, 'PX', ttlMs))
+  }
+
+  async claim(key: string, value: string, ttlMs: number): Promise<boolean> {
+    wholeNumber('ttlMs', ttlMs, 1)
+    const answer = await this.#run((client) => client.set(this.#prefix + key, value, 'PX', ttlMs, 'NX'))
+    return answer === 'OK'
+  }
+
+  async delete(key: string): Promise<void> {
+    await this.#run((client) => client.del(this.#prefix + key))
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    if (this.#ownsClient) this.#client.disconnect()
+  }
+
+  /**
+   * One deadline over the wait for the connection and the command. It is the store's own, since a client that was handed
+   * in may have no command time-out and an unbounded offline queue.
+   */
+  #run<T>(command: (client: Redis) => Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      let sent = false
+      const deadline = setTimeout(() => {
+        reject(
+          sent
+            ? new BrokerError('ERR_SSE_BROKER_TIMEOUT', 'Redis did not answer in time; the command may have run')
+            : this.#notReachable(),
+        )
+      }, this.#timeoutMs)
+      this.#connected()
+        .then(() => {
+          sent = true
+          return command(this.#client)
+        })
+        .then(resolve, (error: unknown) => reject(this.#closed ? closed(error) : toBrokerError(error)))
+        .finally(() => clearTimeout(deadline))
+    })
+  }
+
+  async #connected(): Promise<void> {
+    if (this.#closed || this.#client.status === 'end') throw closed()
+    if (this.#client.status === 'ready') {
+      this.#unreachable = false
+      return
+    }
+    if (this.#unreachable) throw this.#notReachable()
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined
+    })
+    await this.#connecting
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      // A client made with lazyConnect connects at the first command, which here would wait for the connection.
+      if (this.#client.status === 'wait') await this.#client.connect()
+      else await whenReady(this.#client, this.#timeoutMs)
+    } catch (error) {
+      this.#unreachable = true
+      throw error
+    }
+  }
+
+  #notReachable(): BrokerError {
+    return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis was not reachable within ${this.#timeoutMs} ms`)
+  }
+}
+
+function closed(cause?: unknown): BrokerError {
+  return new BrokerError('ERR_SSE_CLOSED', 'The store was closed', cause)
+}
