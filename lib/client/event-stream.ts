@@ -140,8 +140,9 @@ export function createEventStream(url: string, options: ClientOptions = {}): Cli
     const decoder = new TextDecoder()
     const reader = body.getReader()
     for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
-      onBytes()
       parser.feed(decoder.decode(chunk.value, { stream: true }))
+      // After the parser, which may just have learnt how often to expect something.
+      onBytes()
     }
   }
 

@@ -9,7 +9,7 @@ import type { KeyValueStore } from '../core/ports.js'
 import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../redis/connect.js'
 
 /** @defaultValue of `prefix` */
-export const STORE_PREFIX = 'sse:'
+const STORE_PREFIX = 'sse:'
 
 export interface RedisStoreOptions {
   /**

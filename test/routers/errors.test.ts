@@ -3,8 +3,10 @@ import type { ErrorRequestHandler } from 'express'
 import supertest from 'supertest'
 import { BrokerError, RequestError } from '../../lib/core/errors.js'
 import { sseErrors } from '../../lib/routers/errors.js'
+import { sseMiddleware } from '../../lib/stream/middleware.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { SseClient } from '../helpers/sse-client.js'
 
 for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`sseErrors on ${name}`, () => {
@@ -54,6 +56,26 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
     it('leaves other errors to the next handler', async () => {
       expect((await answerTo(new Error('other'))).body).to.deep.equal({ passed: true })
+    })
+
+    it('ends a stream whose route failed with a word to the client, and the process lives', async () => {
+      const app = express()
+      app.use(sseMiddleware())
+      app.get('/', (_req, res, next) => {
+        res.sse().send({ data: 'before' })
+        setImmediate(() => next(new Error('the route failed')))
+      })
+      app.use(sseErrors())
+      server = await serve(app)
+      const client = await SseClient.open(server.url)
+      await client.ended()
+      expect(client.events.map(({ event, data }) => event ?? data)).to.deep.equal([
+        'sse.open',
+        'before',
+        'sse.reconnect',
+      ])
+      expect(JSON.parse(client.events[2]?.data ?? '')).to.include({ reason: 'error' })
+      expect(client.raw).not.to.contain('the route failed')
     })
   })
 }

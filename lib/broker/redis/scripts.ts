@@ -84,7 +84,7 @@ type Arg = string | number | Buffer
 /** The head as OPEN and PUBLISH answer it. */
 export type ScriptHead = readonly [epoch: string, offset: string, replicationId: string]
 /** READ's answer, with binary frames. */
-export type ScriptPage = readonly [
+type ScriptPage = readonly [
   epoch: Buffer | null,
   offset: Buffer | null,
   entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[],

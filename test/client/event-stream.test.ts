@@ -1,0 +1,203 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { expect } from 'chai'
+import { EventSource } from 'eventsource'
+import { reconnectDelay, retryAfterMs } from '../../lib/client/backoff.js'
+import {
+  type ClientEvent,
+  type ClientOptions,
+  type ClientStateChange,
+  type ClientStream,
+  createEventStream,
+} from '../../lib/client/index.js'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { range, serveChannels } from '../suites/multiplexer.js'
+
+/** Waits for a condition that events bring about; the test's time-out bounds it. */
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2))
+}
+
+describe('the client', () => {
+  let server: TestServer
+  let stream: ClientStream | undefined
+  let events: ClientEvent[]
+  let changes: ClientStateChange[]
+
+  beforeEach(() => {
+    events = []
+    changes = []
+  })
+  afterEach(async () => {
+    stream?.close()
+    await server.stop()
+  })
+
+  function open(path = '/', options: ClientOptions = {}): ClientStream {
+    stream = createEventStream(`${server.url}${path}`, { ...options, onState: (change) => changes.push(change) })
+    stream.on('*', (event) => events.push(event))
+    return stream
+  }
+
+  describe('with the kit', () => {
+    let multiplexer: Multiplexer
+
+    beforeEach(async () => {
+      multiplexer = createMultiplexer({ stream: { retryMs: 20 } })
+      server = await serveChannels(multiplexer)
+    })
+    afterEach(() => multiplexer.close())
+
+    const publish = (numbers: readonly number[]) =>
+      Promise.all(numbers.map((n) => multiplexer.publish('log', { event: 'n', data: n })))
+    const numbers = () => events.filter(({ type }) => type === 'n').map(({ data }) => Number(data))
+
+    it('misses and repeats nothing over connections that are cut again and again', async () => {
+      open('/?channel=log')
+      await until(() => stream?.state === 'open')
+      for (let round = 0; round < 5; round++) {
+        await publish(range(round * 20 + 1, round * 20 + 20))
+        if (round % 2) await until(() => numbers().length >= round * 20 + 10)
+        server.server.closeAllConnections()
+      }
+      await until(() => numbers().length >= 100)
+      expect(numbers()).to.deep.equal(range(1, 100))
+    })
+
+    it('begins at a given cursor', async () => {
+      const cursor = await multiplexer.cursor('log')
+      await publish([1, 2])
+      open('/?channel=log', { cursor })
+      await until(() => numbers().length === 2)
+      expect(stream?.cursor).to.equal(cursor.replace(/0$/, '2'))
+    })
+
+    it('is told to come back when the server ends the stream, and comes back', async () => {
+      open('/?channel=log')
+      await until(() => stream?.state === 'open')
+      await multiplexer.close()
+      await until(() => changes.some(({ state, reason }) => state === 'waiting' && reason === 'HTTP 503'))
+      expect(events.map(({ type }) => type)).to.include('sse.reconnect')
+    })
+
+    it('stops listening and closes for good', async () => {
+      const heard: string[] = []
+      const stop = open('/?channel=log').on('n', ({ data }) => heard.push(data))
+      await until(() => stream?.state === 'open')
+      await publish([1])
+      await until(() => heard.length === 1)
+      stop()
+      await publish([2])
+      await until(() => numbers().length === 2)
+      expect(heard).to.deep.equal(['1'])
+      stream?.close()
+      stream?.close()
+      await until(() => multiplexer.status().streams === 0)
+      expect(changes.at(-1)).to.deep.equal({ state: 'closed', reason: 'closed' })
+    })
+
+    it('has an equal in the standard EventSource, which resumes as well, also before its first event', async () => {
+      const seen: number[] = []
+      const source = new EventSource(`${server.url}/?channel=log`)
+      source.addEventListener('n', ({ data }) => seen.push(Number(data)))
+      let opened = 0
+      source.addEventListener('sse.open', () => opened++)
+      await until(() => opened === 1)
+      server.server.closeAllConnections()
+      await publish(range(1, 3))
+      await until(() => seen.length === 3)
+      server.server.closeAllConnections()
+      await publish(range(4, 50))
+      await until(() => seen.length === 50)
+      source.close()
+      expect(seen).to.deep.equal(range(1, 50))
+      expect(opened).to.equal(3)
+    })
+  })
+
+  describe('with any server', () => {
+    async function answer(
+      ...answers: ((req: IncomingMessage, res: ServerResponse) => void)[]
+    ): Promise<IncomingMessage[]> {
+      const requests: IncomingMessage[] = []
+      server = await serve((req, res) => {
+        requests.push(req)
+        const next = answers[Math.min(requests.length, answers.length) - 1]
+        next?.(req, res)
+      })
+      return requests
+    }
+
+    const status =
+      (code: number, headers: Record<string, string> = {}) =>
+      (_: unknown, res: ServerResponse) => {
+        res.writeHead(code, headers).end()
+      }
+
+    it('sends the token, and asks for a fresh one after a 401', async function () {
+      this.timeout(10_000)
+      const asked: boolean[] = []
+      const requests = await answer(status(401), status(204))
+      open('/', {
+        token: (refresh) => {
+          asked.push(refresh)
+          return refresh ? 'fresh' : 'stale'
+        },
+      })
+      await until(() => stream?.state === 'closed')
+      expect(asked).to.deep.equal([false, true])
+      expect(requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
+      expect(changes).to.deep.include({ state: 'waiting', reason: 'HTTP 401', delayMs: 3000 })
+    })
+
+    for (const code of [204, 403, 404]) {
+      it(`ends for good on ${code}`, async () => {
+        const requests = await answer(status(code))
+        open()
+        await until(() => stream?.state === 'closed')
+        expect(changes.at(-1)?.reason).to.equal(`HTTP ${code}`)
+        expect(requests).to.have.length(1)
+      })
+    }
+
+    it('waits as long as Retry-After says', async () => {
+      await answer(status(503, { 'retry-after': '7' }))
+      open()
+      await until(() => stream?.state === 'waiting')
+      expect(changes.at(-1)?.delayMs).to.be.at.least(7000)
+    })
+
+    it('gives up a connection that falls silent, and opens another', async () => {
+      const requests = await answer((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream' })
+        res.write('retry: 5\nid: abcdef-1\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":20}\n\n')
+      })
+      open()
+      await until(() => requests.length === 3)
+      expect(requests.at(-1)?.headers['last-event-id']).to.equal('abcdef-1')
+    })
+  })
+})
+
+describe('the back-off', () => {
+  it('doubles with each failure up to 30 s, spread over three quarters of it', () => {
+    expect([0, 1, 2, 3, 10, 1000].map((n) => reconnectDelay(3000, n, () => 1))).to.deep.equal([
+      3000, 6000, 12_000, 24_000, 30_000, 30_000,
+    ])
+    expect(reconnectDelay(3000, 0, () => 0)).to.equal(750)
+    expect(
+      reconnectDelay(60_000, 5, () => 1),
+      'what the server asks for',
+    ).to.equal(60_000)
+  })
+
+  it('reads Retry-After in seconds and as a date', () => {
+    const of = (value?: string) =>
+      retryAfterMs({ headers: new Headers(value ? { 'retry-after': value } : {}) }, 1_000_000)
+    expect(of()).to.equal(0)
+    expect(of('5')).to.equal(5000)
+    expect(of('-5')).to.equal(0)
+    expect(of('junk')).to.equal(0)
+    expect(of(new Date(1_004_000).toUTCString())).to.equal(4000)
+  })
+})
