@@ -12,15 +12,15 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
 import type { Broker, ChannelListener, Clock } from '../core/ports.js'
 import type { Position } from '../core/position.js'
-import { Ring } from '../core/ring.js'
 import type { ResetReason } from '../wire/control.js'
 import { Batch, type CursorPart } from './batch.js'
 import { History, PAGE_SIZE } from './history.js'
 import { retry } from './retry.js'
 import { Tail } from './tail.js'
 
-/** Entries kept while the channel recovers; what does not fit is read from the history. */
-const MAX_HELD = 1024
+/** Bytes and entries kept while the channel recovers; what does not fit is read from the history. */
+const MAX_HELD_BYTES = 1_048_576
+const MAX_HELD_ENTRIES = 1024
 
 /** A stream's view of the channel. */
 export interface ChannelReader {
@@ -48,7 +48,7 @@ export class Channel implements ChannelListener, CursorPart {
   readonly live = new Set<ChannelReader>()
   readonly #broker: Broker
   readonly #clock: Clock
-  readonly #held = new Ring<LogEntry>()
+  readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
   #epoch = ''
   #head = 0
   #flushed = 0
@@ -124,7 +124,7 @@ export class Channel implements ChannelListener, CursorPart {
     }
     const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive
     if (this.#state !== 'live') {
-      this.#hold(entry)
+      this.#held.push(entry)
     } else if (rewound) {
       // The log went back under the same epoch: what is published now is new, whatever its offset says.
       this.#reset({ epoch: entry.epoch, offset: entry.offset - 1 })
@@ -133,7 +133,7 @@ export class Channel implements ChannelListener, CursorPart {
       // At or below the head: read from the history before it was delivered.
       if (entry.offset > this.#head) this.#accept(entry)
     } else {
-      this.#hold(entry)
+      this.#held.push(entry)
       this.#recover()
     }
     if (entry.epoch === this.#epoch) this.#lastLive = entry.offset
@@ -161,11 +161,6 @@ export class Channel implements ChannelListener, CursorPart {
     this.#pending = []
     for (const reader of this.live) reader.onBatch(this, batch)
     this.#flushed = this.#head
-  }
-
-  #hold(entry: LogEntry): void {
-    this.#held.push(entry)
-    if (this.#held.length > MAX_HELD) this.#held.shift()
   }
 
   /**

@@ -2,9 +2,8 @@ import type { LogEntry } from '../core/message.js'
 import { Ring } from '../core/ring.js'
 
 /**
- * The latest entries of a log, kept in this process for streams that fall a little behind: read without the broker.
- * Shared by all streams of the channel and bounded in bytes and entries. Dense: the entry `n` before the newest is `n`
- * places before the end.
+ * The latest entries of a log, bounded in bytes and entries: the oldest leave. A channel keeps one for streams that fall a
+ * little behind, to be read without the broker; shared by all its streams.
  */
 export class Tail {
   readonly #maxBytes: number
@@ -17,16 +16,20 @@ export class Tail {
     this.#maxEntries = maxEntries
   }
 
-  /** @param entry the one directly after the newest, unless the tail is empty */
   push(entry: LogEntry): void {
     this.#entries.push(entry)
     this.#bytes += entry.frame.length
-    while (this.#bytes > this.#maxBytes || this.#entries.length > this.#maxEntries) {
-      this.#bytes -= this.#entries.shift()?.frame.length ?? 0
-    }
+    while (this.#bytes > this.#maxBytes || this.#entries.length > this.#maxEntries) this.shift()
   }
 
-  /** The entry with this offset, if it is still here. */
+  /** Takes the oldest. */
+  shift(): LogEntry | undefined {
+    const entry = this.#entries.shift()
+    this.#bytes -= entry?.frame.length ?? 0
+    return entry
+  }
+
+  /** The entry with this offset, if it is still here and the entries are dense. */
   get(offset: number): LogEntry | undefined {
     const first = this.#entries.at(0)
     return first === undefined ? undefined : this.#entries.at(offset - first.offset)

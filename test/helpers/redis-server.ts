@@ -38,11 +38,14 @@ export class RedisServer {
     )
     this.#process = child
     let output = ''
+    child.once('error', (error) => {
+      output = `${error.message}: the tests need redis-server on the PATH (Debian: apt-get install redis-server)`
+    })
     child.stdout.on('data', (chunk: Buffer) => {
       output = (output + chunk.toString()).slice(-2000)
     })
     for (let attempt = 0; attempt < 200; attempt++) {
-      if (child.exitCode !== null) throw new Error(`redis-server ended: ${output}`)
+      if (child.exitCode !== null || child.pid === undefined) throw new Error(`redis-server ended: ${output}`)
       if (await answersPing(this.port)) return
       await new Promise((resolve) => setTimeout(resolve, 25))
     }

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import express from 'express'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { Multiplexer, MultiplexerOptions } from '../../lib/multiplexer/multiplexer.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -326,6 +327,37 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
         'code',
         'ERR_SSE_CHANNEL_INVALID',
       )
+    })
+
+    it('follows nothing for a client that went while its channels were looked up', async () => {
+      let onArrived: () => void
+      const arrived = new Promise<void>((resolve) => {
+        onArrived = resolve
+      })
+      const app = express()
+      app.get(
+        '/',
+        multiplexer.stream(async (req) => {
+          onArrived()
+          await new Promise<void>((resolve) => req.res?.on('close', resolve))
+          return channel
+        }),
+      )
+      const closed = new Promise<unknown>((resolve) => {
+        const onClose = (message: unknown): void => {
+          diagnostics.streamClose.unsubscribe(onClose)
+          resolve(message)
+        }
+        diagnostics.streamClose.subscribe(onClose)
+      })
+      const slow = await serve(app)
+      const opening = SseClient.open(slow.url).catch((error: unknown) => error)
+      await arrived
+      slow.server.closeAllConnections()
+      await opening
+      expect(await closed).to.include({ reason: 'client_gone', sent: 0 })
+      expect(multiplexer.status()).to.include({ streams: 0, channels: 0 })
+      await slow.stop()
     })
 
     it('tells all streams to come back when it closes, and serves nobody afterwards', async () => {
