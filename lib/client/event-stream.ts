@@ -96,6 +96,9 @@ export function createEventStream(url: string, options: ClientOptions = {}): Cli
       failures = 0
       silenceMs = heartbeatOf(data) * SILENCE_FACTOR
       setState('open')
+    } else if (type === 'sse.expired') {
+      // The connection is about to end; coming back with the same token would only cost a 401.
+      refreshToken = true
     }
     emit({ type, data, id })
   }

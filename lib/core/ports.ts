@@ -2,6 +2,7 @@
  * The interfaces through which the parts meet. Each states its guarantees; every implementation passes the suite of the
  * same name in test/suites.
  */
+import type { Blocks } from './blocks.js'
 import type { EncodedEvent, LogEntry } from './message.js'
 import type { Position } from './position.js'
 
@@ -112,5 +113,5 @@ export interface Sink {
    * Writes whole blocks; they are taken in any case. Returns whether more may follow at once.
    * @param events how many events the blocks hold
    */
-  write(blocks: Buffer, events: number): boolean
+  write(blocks: Blocks, events: number): boolean
 }

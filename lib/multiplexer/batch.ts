@@ -2,6 +2,8 @@
  * The entries of one channel that came in one tick, as the bytes to write: joined once for all streams on this channel
  * alone, and once for each set of channels that streams share.
  */
+
+import { Blocks } from '../core/blocks.js'
 import type { LogEntry } from '../core/message.js'
 import { printCursor } from '../wire/cursor.js'
 
@@ -15,8 +17,8 @@ export interface CursorPart {
 export class Batch {
   readonly entries: readonly LogEntry[]
   readonly #channel: CursorPart
-  readonly #bySet = new Map<string, Buffer>()
-  #alone: Buffer | undefined
+  readonly #bySet = new Map<string, Blocks>()
+  #alone: Blocks | undefined
 
   constructor(channel: CursorPart, entries: readonly LogEntry[]) {
     this.#channel = channel
@@ -24,7 +26,7 @@ export class Batch {
   }
 
   /** For streams on this channel only: the frames as they are. */
-  alone(): Buffer {
+  alone(): Blocks {
     this.#alone ??= join(this.entries.map(({ frame }) => frame))
     return this.#alone
   }
@@ -34,22 +36,22 @@ export class Batch {
    * @param setKey names the set
    * @param parts the set's channels in the cursor's order
    */
-  forSet(setKey: string, parts: readonly CursorPart[]): Buffer {
-    let bytes = this.#bySet.get(setKey)
-    if (bytes === undefined) {
+  forSet(setKey: string, parts: readonly CursorPart[]): Blocks {
+    let shared = this.#bySet.get(setKey)
+    if (shared === undefined) {
       const positions = parts.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))
       const own = parts.findIndex(({ name }) => name === this.#channel.name)
       const blocks = this.entries.flatMap((entry) => {
         positions[own] = entry
         return [Buffer.from(`id: ${printCursor(positions)}\n`), entry.frame.subarray(entry.bodyStart)]
       })
-      bytes = join(blocks)
-      this.#bySet.set(setKey, bytes)
+      shared = join(blocks)
+      this.#bySet.set(setKey, shared)
     }
-    return bytes
+    return shared
   }
 }
 
-function join(blocks: readonly Buffer[]): Buffer {
-  return blocks.length === 1 && blocks[0] ? blocks[0] : Buffer.concat(blocks)
+function join(blocks: readonly Buffer[]): Blocks {
+  return new Blocks(blocks.length === 1 && blocks[0] ? blocks[0] : Buffer.concat(blocks))
 }

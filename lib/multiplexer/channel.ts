@@ -8,6 +8,8 @@
  * ```
  *   `flushed` ≤ `head`: up to `flushed` the live readers have it; the rest goes out at the end of this tick.
  */
+
+import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
 import type { Broker, ChannelListener, Clock } from '../core/ports.js'
@@ -27,7 +29,7 @@ export interface ChannelReader {
   /** New entries, to a reader that has all before them and had credit. */
   onBatch(channel: Channel, batch: Batch): void
   /** An event that is in no log. */
-  onEphemeral(entry: LogEntry): void
+  onEphemeral(blocks: Blocks, ttlMs: number | undefined): void
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
   /** Entries were lost to this process; the reader must find its own way from its position. */
@@ -119,7 +121,8 @@ export class Channel implements ChannelListener, CursorPart {
   onEntry(entry: LogEntry): void {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
-      for (const reader of this.readers) reader.onEphemeral(entry)
+      const blocks = new Blocks(entry.frame)
+      for (const reader of this.readers) reader.onEphemeral(blocks, entry.ttlMs)
       return
     }
     const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive

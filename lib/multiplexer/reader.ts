@@ -9,6 +9,8 @@
  * ```
  * While it lags it holds no queue, only its positions. Resuming, slow reading and recovery are this one mechanism.
  */
+
+import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
 import type { HistoryPage, Sink } from '../core/ports.js'
@@ -75,14 +77,14 @@ export class Reader implements ChannelReader, StreamSource {
     const [only] = this.#cursors
     const alone = this.#cursors.length === 1 && only
     const cursor = alone || this.#cursors.find((candidate) => candidate.channel === channel)
-    const bytes = alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
+    const blocks = alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
     if (cursor) cursor.offset = batch.entries.at(-1)?.offset ?? cursor.offset
     // If this filled the socket, the next batch finds out; until there is one, nothing is owed.
-    this.#stream.write(bytes, batch.entries.length)
+    this.#stream.write(blocks, batch.entries.length)
   }
 
-  onEphemeral({ frame, ttlMs }: LogEntry): void {
-    this.#stream.offer(frame, ttlMs)
+  onEphemeral(blocks: Blocks, ttlMs: number | undefined): void {
+    this.#stream.offer(blocks, ttlMs)
   }
 
   onReset(channel: Channel, offset: number, reason: ResetReason): void {
@@ -213,7 +215,7 @@ export class Reader implements ChannelReader, StreamSource {
       if (this.#cursors.length === 1) blocks.push(entry.frame)
       else blocks.push(Buffer.from(`id: ${this.cursor()}\n`), entry.frame.subarray(entry.bodyStart))
     }
-    if (count > 0) this.#stream.write(Buffer.concat(blocks), count)
+    if (count > 0) this.#stream.write(new Blocks(Buffer.concat(blocks)), count)
     return count > 0
   }
 

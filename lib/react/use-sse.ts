@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'react'
 import { type ClientListener, type ClientOptions, type ClientState, createEventStream } from '../client/index.js'
 
-export interface UseSseOptions extends Pick<ClientOptions, 'token' | 'cursor'> {
+export interface UseSseOptions extends Pick<ClientOptions, 'token' | 'cursor' | 'onState'> {
   /** `false` keeps the stream closed. @defaultValue true */
   readonly enabled?: boolean
 }
@@ -28,7 +28,10 @@ export function useSSE(
     const stream = createEventStream(url, {
       ...(cursor !== undefined && { cursor }),
       token: (refresh) => latest.current.options.token?.(refresh),
-      onState: (change) => setState(change.state),
+      onState: (change) => {
+        setState(change.state)
+        latest.current.options.onState?.(change)
+      },
     })
     const stop = stream.on('*', (event) => {
       latest.current.handlers[event.type]?.(event)

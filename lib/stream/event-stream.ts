@@ -11,16 +11,18 @@
  * ```
  */
 import { randomUUID } from 'node:crypto'
+import { Blocks } from '../core/blocks.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { SseEvent, Verdict } from '../core/message.js'
 import type { Sink, Timer } from '../core/ports.js'
-import { droppedBlock, expiredBlock, HEARTBEAT, heartbeatEvent, openBlock, reconnectBlock } from '../wire/control.js'
+import { droppedBlock, expiredBlock, HEARTBEAT, HEARTBEAT_EVENT, openBlock, reconnectBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
 import type { ResolvedStreamOptions } from './options.js'
 import { WaitingQueue } from './queue.js'
 import type { StreamResponse } from './response.js'
+import { Writer } from './writer.js'
 
 /** Whoever feeds a stream from elsewhere. */
 export interface StreamSource {
@@ -34,6 +36,7 @@ export class EventStream implements Sink {
   /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string = randomUUID()
   readonly #res: StreamResponse
+  readonly #writer: Writer
   readonly #options: ResolvedStreamOptions
   readonly #queue: WaitingQueue
   readonly #openedAt: number
@@ -54,7 +57,7 @@ export class EventStream implements Sink {
     this.#options = options
     this.#queue = new WaitingQueue(options)
     this.#openedAt = options.clock.now()
-    res.on('drain', () => this.#onDrain())
+    this.#writer = new Writer(res, () => this.#onDrain())
     res.on('close', () => this.#onGone())
     // Without a listener a failing socket would take the process down.
     res.on('error', (error) => {
@@ -90,16 +93,16 @@ export class EventStream implements Sink {
    */
   send(event: SseEvent): Verdict {
     const { body, ttlMs } = encodeOwnEvent(event, this.#options.maxEventBytes)
-    return this.offer(body, ttlMs)
+    return this.offer(new Blocks(body), ttlMs)
   }
 
   /** Sends a comment, which clients ignore. Its line ends split it into several. */
   comment(text: string): Verdict {
-    return this.offer(commentBlock(text))
+    return this.offer(new Blocks(commentBlock(text)))
   }
 
   /** Sends an encoded block that is in no log, or queues it. @param ttlMs how long it may wait */
-  offer(block: Buffer, ttlMs: number = this.#options.queueTtlMs): Verdict {
+  offer(block: Blocks, ttlMs: number = this.#options.queueTtlMs): Verdict {
     if (this.#closing !== undefined) return 'closed'
     if (!this.#full) {
       this.write(block, 1)
@@ -112,7 +115,7 @@ export class EventStream implements Sink {
   }
 
   /** @internal See `Sink`. */
-  write(blocks: Buffer, events: number): boolean {
+  write(blocks: Blocks, events: number): boolean {
     if (this.#closing !== undefined) return false
     this.#sent += events
     return this.#write(blocks)
@@ -151,7 +154,7 @@ export class EventStream implements Sink {
     if (this.#closing === undefined) {
       this.#begin(reason)
       if (!this.#full) this.#sayGoodbye(reason)
-      this.#res.end()
+      this.#writer.end()
       const { clock, closeGraceMs } = this.#options
       this.#timers.grace = clock.after(closeGraceMs, () => this.#res.destroy())
       // The response's `close` may have come before there was a stream to hear it.
@@ -185,15 +188,14 @@ export class EventStream implements Sink {
   #onGone(): void {
     if (this.#gone) return
     this.#gone = true
+    this.#writer.release()
     if (this.#closing === undefined) this.#begin('client_gone')
     this.#timers.grace?.cancel()
     this.#settleClosed?.()
   }
 
-  #write(blocks: Buffer): boolean {
-    const room = this.#res.write(blocks)
-    // Compressing middleware holds bytes back until it is told to let go.
-    this.#res.flush?.()
+  #write(blocks: Blocks): boolean {
+    const room = this.#writer.write(blocks)
     if (!room && !this.#full) this.#onFull()
     return room
   }
@@ -235,7 +237,7 @@ export class EventStream implements Sink {
     const { clock, heartbeatMs, heartbeatEvents } = this.#options
     this.#timers.beat = clock.after(delayMs, () => {
       // A full socket is proof enough that something is under way.
-      if (!this.#full) this.#write(heartbeatEvents ? heartbeatEvent() : HEARTBEAT)
+      if (!this.#full) this.#write(heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
       this.#beatAfter(heartbeatMs)
     })
   }

@@ -38,14 +38,11 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
   }
   // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
   if (req.httpVersionMajor === 1) response.socket?.setTimeout?.(0)
+  if (!response.destroyed) response.flushHeaders()
   const expiresAt = options.expiresAt ?? req.auth?.expiresAt
   const stream = new EventStream(response, { ...options, expiresAt })
   response.sseStream = stream
-  if (response.destroyed) {
-    void stream.close('client_gone')
-    return stream
-  }
-  response.flushHeaders()
-  if (req.method === 'HEAD') void stream.close('head')
+  if (response.destroyed) void stream.close('client_gone')
+  else if (req.method === 'HEAD') void stream.close('head')
   return stream
 }

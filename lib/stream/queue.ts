@@ -2,10 +2,12 @@
  * What waits for a full socket and is in no log: events given to `stream.send` and ephemeral ones. Bounded in events,
  * bytes and time; the newest is dropped when it is full. Holds references to shared bytes.
  */
+
+import type { Blocks } from '../core/blocks.js'
 import { Ring } from '../core/ring.js'
 
 interface Waiting {
-  readonly block: Buffer
+  readonly block: Blocks
   readonly expiresAt: number
 }
 
@@ -38,21 +40,21 @@ export class WaitingQueue {
   }
 
   /** @returns whether there was room; if not, the drop is noted */
-  offer(block: Buffer, now: number, expiresAt: number): boolean {
+  offer(block: Blocks, now: number, expiresAt: number): boolean {
     const { queueEvents, queueBytes } = this.#bounds
-    if (this.#waiting.length >= queueEvents || this.#bytes + block.length > queueBytes) {
+    if (this.#waiting.length >= queueEvents || this.#bytes + block.bytes.length > queueBytes) {
       this.#drop('queue_full', now)
       return false
     }
     this.#waiting.push({ block, expiresAt })
-    this.#bytes += block.length
+    this.#bytes += block.bytes.length
     return true
   }
 
   /** The oldest that is still worth sending. */
-  take(now: number): Buffer | undefined {
+  take(now: number): Blocks | undefined {
     for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      this.#bytes -= next.block.length
+      this.#bytes -= next.block.bytes.length
       if (next.expiresAt > now) return next.block
       this.#drop('expired', now)
     }

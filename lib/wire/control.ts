@@ -2,6 +2,8 @@
  * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, but for
  * `sse.open`, which states it. The names and fields are the contract with clients.
  */
+
+import { Blocks } from '../core/blocks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 
 /** Why a part of a log cannot be sent: trimmed by size, or expired. */
@@ -20,45 +22,43 @@ export interface OpenData {
 }
 
 /** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. */
-export function openBlock(data: OpenData, retryMs: number, cursor: string | undefined): Buffer {
+export function openBlock(data: OpenData, retryMs: number, cursor: string | undefined): Blocks {
   const id = cursor === undefined ? '' : `id: ${cursor}\n`
-  return Buffer.from(`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`)
+  return new Blocks(Buffer.from(`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`))
 }
 
 /** Events `from` … `to` of the channel are no longer there. */
-export function gapBlock(data: { channel: string; from: number; to: number; reason: GapReason }): Buffer {
+export function gapBlock(data: { channel: string; from: number; to: number; reason: GapReason }): Blocks {
   return controlBlock('sse.gap', data)
 }
 
 /** The channel starts anew: what the client knows of it may be incomplete and should be loaded again. */
-export function resetBlock(data: { channel: string; reason: ResetReason }): Buffer {
+export function resetBlock(data: { channel: string; reason: ResetReason }): Blocks {
   return controlBlock('sse.reset', data)
 }
 
 /** `count` events were dropped between the times `from` and `to` (ms since 1970). */
-export function droppedBlock(data: { count: number; reason: string; from: number; to: number }): Buffer {
+export function droppedBlock(data: { count: number; reason: string; from: number; to: number }): Blocks {
   return controlBlock('sse.dropped', data)
 }
 
 /** The server is about to end the stream; come back after `afterMs` (also as `retry:` for native clients). */
-export function reconnectBlock(reason: CloseReason, afterMs: number): Buffer {
+export function reconnectBlock(reason: CloseReason, afterMs: number): Blocks {
   const data = JSON.stringify({ reason, afterMs })
-  return Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`)
+  return new Blocks(Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`))
 }
 
 /** The token ran out. */
-export function expiredBlock(): Buffer {
+export function expiredBlock(): Blocks {
   return controlBlock('sse.expired', {})
 }
 
 /** The application's heartbeat as a comment: ignored by clients, seen by proxies. */
-export const HEARTBEAT = Buffer.from(':\n\n')
+export const HEARTBEAT = new Blocks(Buffer.from(':\n\n'))
 
 /** The heartbeat as an event, for native EventSource, which cannot see comments. */
-export function heartbeatEvent(): Buffer {
-  return controlBlock('sse.heartbeat', {})
-}
+export const HEARTBEAT_EVENT = controlBlock('sse.heartbeat', {})
 
-function controlBlock(event: string, data: object): Buffer {
-  return Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
+function controlBlock(event: string, data: object): Blocks {
+  return new Blocks(Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`))
 }

@@ -150,6 +150,16 @@ describe('the client', () => {
       expect(changes).to.deep.include({ state: 'waiting', reason: 'HTTP 401', delayMs: 3000 })
     })
 
+    it('comes back with a fresh token after sse.expired, without a 401 in between', async () => {
+      const requests = await answer((_req, res) => {
+        res.writeHead(200, { 'content-type': 'text/event-stream' })
+        res.end('retry: 5\nevent: sse.open\ndata: {}\n\nevent: sse.expired\ndata: {}\n\n')
+      }, status(204))
+      open('/', { token: (refresh) => (refresh ? 'fresh' : 'stale') })
+      await until(() => stream?.state === 'closed')
+      expect(requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
+    })
+
     for (const code of [204, 403, 404]) {
       it(`ends for good on ${code}`, async () => {
         const requests = await answer(status(code))

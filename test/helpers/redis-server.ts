@@ -37,6 +37,8 @@ export class RedisServer {
       { stdio: ['ignore', 'pipe', 'pipe'] },
     )
     this.#process = child
+    // Also where the test run is cut short.
+    process.once('exit', () => child.kill('SIGKILL'))
     let output = ''
     child.once('error', (error) => {
       output = `${error.message}: the tests need redis-server on the PATH (Debian: apt-get install redis-server)`

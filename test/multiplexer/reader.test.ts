@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
+import type { Blocks } from '../../lib/core/blocks.js'
 import { systemClock } from '../../lib/core/clock.js'
 import type { Verdict } from '../../lib/core/message.js'
 import { Channel } from '../../lib/multiplexer/channel.js'
@@ -21,9 +22,9 @@ class SmallStream implements ReaderStream {
     return this.#room > 0
   }
 
-  write(blocks: Buffer): boolean {
+  write({ bytes }: Blocks): boolean {
     expect(this.writable, 'written to a full stream').to.equal(true)
-    this.written.push(blocks)
+    this.written.push(bytes)
     this.#room--
     return this.writable
   }

@@ -164,13 +164,13 @@ describe('an encoded event', () => {
 describe('a control block', () => {
   it('opens a stream with retry, position and data, in this order', () => {
     const block = openBlock({ stream: 's', heartbeatMs: 25_000 }, 3000, 'abc123-4')
-    expect(block.toString()).to.equal(
+    expect(block.bytes.toString()).to.equal(
       'retry: 3000\nid: abc123-4\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":25000}\n\n',
     )
   })
 
   it('moves no cursor otherwise', () => {
-    expect(parseAsText([reconnectBlock('max_age', 100)])).to.deep.equal([
+    expect(parseAsText([reconnectBlock('max_age', 100).bytes])).to.deep.equal([
       { event: 'sse.reconnect', data: '{"reason":"max_age","afterMs":100}', id: '' },
     ])
   })

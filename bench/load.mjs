@@ -1,0 +1,28 @@
+/** The load client: raw sockets that count events by the one `@` each holds. Cheap, so that the server is the bottleneck. */
+import { connect } from 'node:net'
+
+const [port, streams] = process.argv.slice(2).map(Number)
+const AT = 0x40
+let ready = 0
+let counting = false
+let expected = Number.POSITIVE_INFINITY
+let events = 0
+
+for (let i = 0; i < streams; i++) {
+  const socket = connect(port, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n')
+  socket.once('data', () => {
+    if (++ready === streams) process.send({ type: 'ready' })
+  })
+  socket.on('data', (chunk) => {
+    if (!counting) return
+    for (let at = chunk.indexOf(AT); at !== -1; at = chunk.indexOf(AT, at + 1)) events++
+    if (events >= expected) process.send({ type: 'done', events })
+  })
+  socket.on('error', () => process.exit(1))
+}
+
+process.on('message', (message) => {
+  expected = message.events
+  counting = true
+})

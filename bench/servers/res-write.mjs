@@ -1,0 +1,17 @@
+/** What is usually written: `JSON.stringify` and `res.write` for each stream. */
+import { DATA, serve } from './driver.mjs'
+
+const streams = new Set()
+let id = 0
+
+serve(
+  (_req, res) => {
+    res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
+    res.write(':\n\n')
+    streams.add(res)
+  },
+  () => {
+    id++
+    for (const res of streams) res.write(`id: ${id}\nevent: message\ndata: ${JSON.stringify(DATA)}\n\n`)
+  },
+)
