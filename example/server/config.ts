@@ -1,0 +1,68 @@
+/** The environment, read once. Nothing else in the example reads `process.env`. */
+import { randomBytes } from 'node:crypto'
+
+export interface Config {
+  readonly production: boolean
+  readonly port: number
+  /** Unset: everything in this process. */
+  readonly redisUrl: string | undefined
+  readonly jwtSecret: string
+  readonly webhookSecret: string
+  readonly webhookVerifyToken: string
+  /** What the person who starts it should know. */
+  readonly notes: readonly string[]
+}
+
+/** The environment cannot be run with; the message says what to mend. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+const MIN_SECRET_BYTES = 32
+
+/** @throws ConfigError */
+export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
+  // An empty variable is what shells and compose files make of an unset one.
+  const get = (name: string): string | undefined => environment[name]?.trim() || undefined
+  const production = get('NODE_ENV') === 'production'
+  const notes: string[] = []
+
+  function required(name: string, development: string): string {
+    const value = get(name)
+    if (value !== undefined) return value
+    if (production) throw new ConfigError(`${name} must be set in production`)
+    return development
+  }
+
+  function jwtSecret(): string {
+    const value = get('JWT_SECRET')
+    if (value === undefined && !production) {
+      notes.push('JWT_SECRET is not set: using a random one, so a restart signs everybody out')
+      return randomBytes(48).toString('base64url')
+    }
+    if (value === undefined) throw new ConfigError('JWT_SECRET must be set in production')
+    if (Buffer.byteLength(value) >= MIN_SECRET_BYTES) return value
+    throw new ConfigError(`JWT_SECRET must have at least ${MIN_SECRET_BYTES} bytes, has ${Buffer.byteLength(value)}`)
+  }
+
+  return {
+    production,
+    port: readPort(get('PORT') ?? '3000'),
+    redisUrl: readRedisUrl(get('REDIS_URL')),
+    jwtSecret: jwtSecret(),
+    webhookSecret: required('WEBHOOK_SECRET', 'dev-webhook-secret'),
+    webhookVerifyToken: required('WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'),
+    notes,
+  }
+}
+
+function readPort(value: string): number {
+  const port = Number(value)
+  if (/^\d+$/.test(value) && port <= 65_535) return port
+  throw new ConfigError(`PORT must be a number from 0 to 65535, got ${value}`)
+}
+
+function readRedisUrl(value: string | undefined): string | undefined {
+  if (value === undefined || /^rediss?:\/\/\S+$/.test(value)) return value
+  throw new ConfigError('REDIS_URL must start with redis:// or rediss://')
+}

@@ -1,0 +1,67 @@
+/** One JSON object per line on stderr, and what the kit says about its connections and stores. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { diagnostics } from 'express-sse-kit'
+
+type LogLevel = 'info' | 'warn' | 'error'
+export type LogLine = (level: LogLevel, event: string, fields?: Readonly<Record<string, unknown>>) => void
+
+export const logToStderr: LogLine = (level, event, fields = {}) => {
+  const line = JSON.stringify({ at: new Date().toISOString(), level, event, ...fields }, (_, value: unknown) =>
+    value instanceof Error ? describe(value) : value,
+  )
+  process.stderr.write(`${line}\n`)
+}
+
+function describe(error: Error): object {
+  const { name, message, cause } = error
+  const code = (error as { readonly code?: unknown }).code
+  // A stack only where nobody foresaw the error.
+  const stack = code === undefined ? { stack: error.stack } : { code }
+  return { name, message, ...stack, ...(cause instanceof Error && { cause: cause.message }) }
+}
+
+const WINDOW_MS = 10_000
+const LINES_PER_WINDOW = 5
+
+const LOGGED = [
+  { channel: diagnostics.brokerState, event: 'broker.state', level: 'warn' },
+  { channel: diagnostics.brokerError, event: 'broker.error', level: 'error' },
+  { channel: diagnostics.channelLoss, event: 'channel.loss', level: 'warn' },
+  { channel: diagnostics.storeError, event: 'store.error', level: 'error' },
+] as const
+
+/** Logs the kit's diagnostics, a few lines of each kind at a time. @returns the way to stop */
+export function logDiagnostics(log: LogLine): () => void {
+  const stops = LOGGED.map(({ channel, event, level }) => {
+    const limited = limit((fields) => log(level, event, fields))
+    const listener = (message: unknown): void => limited(message as Readonly<Record<string, unknown>>)
+    subscribe(channel.name, listener)
+    return () => unsubscribe(channel.name, listener)
+  })
+  return () => {
+    for (const stop of stops) stop()
+  }
+}
+
+type Write = (fields: Readonly<Record<string, unknown>>) => void
+
+/** While Redis is away every publish fails: what is over the limit is counted, and told with the next line. */
+function limit(write: Write): Write {
+  let windowStart = 0
+  let written = 0
+  let suppressed = 0
+  return (fields) => {
+    const now = Date.now()
+    if (now - windowStart >= WINDOW_MS) {
+      windowStart = now
+      written = 0
+    }
+    if (written >= LINES_PER_WINDOW) {
+      suppressed++
+      return
+    }
+    written++
+    write(suppressed > 0 ? { ...fields, suppressed } : fields)
+    suppressed = 0
+  }
+}

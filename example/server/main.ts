@@ -1,0 +1,68 @@
+/** `npm start`: reads the environment, starts, and ends in good order on SIGINT and SIGTERM. */
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createApp } from './app.js'
+import { type Config, ConfigError, readConfig } from './config.js'
+import { logDiagnostics, logToStderr } from './log.js'
+import { openServices, type Services, seedTenants } from './services.js'
+
+/** What is still open after this is cut off, in ms. */
+const CLOSE_DEADLINE_MS = 4000
+/** How long the start waits for the demo conversations; with Redis away they come later. */
+const SEED_WAIT_MS = 1000
+
+async function start(config: Config): Promise<void> {
+  for (const note of config.notes) console.log(note)
+  logDiagnostics(logToStderr)
+  const services = openServices(config.redisUrl)
+  const app = createApp({ ...services, config, log: logToStderr })
+  const server = createServer(app)
+  const stopSeeding = new AbortController()
+  const seeded = config.production ? undefined : seedTenants(services.store, logToStderr, stopSeeding.signal)
+  await Promise.race([seeded, new Promise((resolve) => setTimeout(resolve, SEED_WAIT_MS).unref())])
+
+  server.listen(config.port)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const mode = config.redisUrl === undefined ? 'embedded: everything in this process' : 'Redis'
+  console.log(`Inbox on http://localhost:${port} (${mode})`)
+
+  let stopping = false
+  const stop = (): void => {
+    // A second Ctrl+C is for those who cannot wait.
+    if (stopping) process.exit(1)
+    stopping = true
+    stopSeeding.abort()
+    stopServing(server, services).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logToStderr('error', 'close', { error })
+        process.exit(1)
+      },
+    )
+  }
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+}
+
+/** No new connections, streams told to come back, answers under way finished, and then the rest. */
+async function stopServing(server: Server, services: Services): Promise<void> {
+  const closed = once(server, 'close')
+  server.close()
+  const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS)
+  await Promise.race([services.multiplexer.close(), closed])
+  await closed
+  clearTimeout(deadline)
+  await services.close()
+}
+
+try {
+  await start(readConfig(process.env))
+} catch (error) {
+  if (error instanceof ConfigError) console.error(`Cannot start: ${error.message}`)
+  else if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
+    console.error('Cannot start: the port is taken; set PORT to another one')
+  } else console.error(error)
+  process.exit(1)
+}

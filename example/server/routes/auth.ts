@@ -1,0 +1,32 @@
+/** The demo's sign-in: any name, no password. Never in production, where tokens come from an identity provider. */
+import { Router } from 'express'
+import jwt from 'jsonwebtoken'
+import type { Config } from '../config.js'
+import { Problem } from '../problem.js'
+import { findTenant } from '../tenants.js'
+
+const HOUR_S = 3600
+
+export function authRoutes({ jwtSecret, production }: Config): Router {
+  const router = Router()
+  router.post('/login', (req, res) => {
+    if (production) throw new Problem('ERR_INBOX_NOT_FOUND', 'The demo sign-in is off in production')
+    const { user, tenant, expiresInS = HOUR_S } = fieldsOf(req.body)
+    if (typeof user !== 'string' || !/^[A-Za-z0-9._-]{1,64}$/.test(user)) {
+      throw new Problem('ERR_INBOX_LOGIN_INVALID', 'user must be 1 to 64 characters of A-Z a-z 0-9 . _ -')
+    }
+    if (typeof tenant !== 'string' || findTenant(tenant) === undefined) {
+      throw new Problem('ERR_INBOX_LOGIN_INVALID', 'tenant must be one of the demo: acme or globex')
+    }
+    if (typeof expiresInS !== 'number' || !Number.isInteger(expiresInS) || expiresInS < 1 || expiresInS > HOUR_S) {
+      throw new Problem('ERR_INBOX_LOGIN_INVALID', `expiresInS must be a whole number from 1 to ${HOUR_S}`)
+    }
+    const token = jwt.sign({ tenant }, jwtSecret, { algorithm: 'HS256', subject: user, expiresIn: expiresInS })
+    res.set('Cache-Control', 'no-store').json({ token, expiresInMs: expiresInS * 1000 })
+  })
+  return router
+}
+
+function fieldsOf(body: unknown): Readonly<Record<string, unknown>> {
+  return body !== null && typeof body === 'object' ? (body as Record<string, unknown>) : {}
+}

@@ -1,0 +1,25 @@
+/** What the page needs once, at its start. */
+import { type DashboardRouter, dashboardInit, type KeyValueStore } from 'express-sse-kit'
+import { findTenant } from '../tenants.js'
+
+/** `GET /init`. Needs `authenticate()` before it. */
+export function dashboardRoutes(keyValues: KeyValueStore): DashboardRouter {
+  return dashboardInit({
+    store: keyValues,
+    load: ({ user, tenant: tenantId }) => {
+      const tenant = findTenant(tenantId)
+      return {
+        profile: { user, name: displayName(user), role: 'agent' },
+        tenant: { id: tenantId, name: tenant?.name ?? tenantId, settings: { locale: 'en', timeZone: 'UTC' } },
+        features: { replies: true, readReceipts: true },
+        channels: tenant?.accounts ?? [],
+      }
+    },
+  })
+}
+
+/** `dana.reyes` → `Dana Reyes` */
+function displayName(user: string): string {
+  const words = user.split(/[._-]+/).filter((word) => word !== '')
+  return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(' ') || user
+}

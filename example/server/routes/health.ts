@@ -1,0 +1,36 @@
+/** For load balancers and orchestrators: is the process alive, and can it do its work? */
+import { Router } from 'express'
+import type { Multiplexer } from 'express-sse-kit'
+import type { InboxStore } from '../store/inbox-store.js'
+
+export interface HealthOptions {
+  readonly multiplexer: Multiplexer
+  readonly store: InboxStore
+}
+
+export function healthRoutes({ multiplexer, store }: HealthOptions): Router {
+  const router = Router()
+  router.use((_, res, next) => {
+    res.set('Cache-Control', 'no-store')
+    next()
+  })
+
+  router.get('/healthz', (_, res) => {
+    res.json({ status: 'ok' })
+  })
+
+  router.get('/readyz', async (_, res) => {
+    // Both are bounded in time. Why one fails is in the log, and nothing for whoever can reach this.
+    const [broker, inbox] = await Promise.allSettled([multiplexer.ping(), store.ping()])
+    const ready = broker.status === 'fulfilled' && inbox.status === 'fulfilled'
+    const { broker: kind, state, streams } = multiplexer.status()
+    res.status(ready ? 200 : 503).json({
+      status: ready ? 'ready' : 'unavailable',
+      checks: { broker: broker.status === 'fulfilled', store: inbox.status === 'fulfilled' },
+      broker: { kind, state },
+      streams,
+    })
+  })
+
+  return router
+}

@@ -1,0 +1,51 @@
+/** What the app stands on, embedded or on Redis: opened together, closed together. */
+import { createMultiplexer, createStore, type KeyValueStore, type Multiplexer } from 'express-sse-kit'
+import type { LogLine } from './log.js'
+import { seed } from './seed.js'
+import type { InboxStore } from './store/inbox-store.js'
+import { MemoryInboxStore } from './store/memory.js'
+import { RedisInboxStore } from './store/redis.js'
+import { connect } from './store/redis-client.js'
+import { tenantIds } from './tenants.js'
+
+export interface Services {
+  readonly multiplexer: Multiplexer
+  readonly store: InboxStore
+  readonly keyValues: KeyValueStore
+  /** Streams first, so that their clients are told to come back while Redis is still there. Idempotent. */
+  close(): Promise<void>
+}
+
+/** With Redis three connections: the multiplexer's two, and one for the store, the cache and the de-duplication. */
+export function openServices(redisUrl: string | undefined): Services {
+  const multiplexer = createMultiplexer({ redis: redisUrl })
+  const client = redisUrl === undefined ? undefined : connect(redisUrl)
+  const store = client === undefined ? new MemoryInboxStore() : new RedisInboxStore(client)
+  const keyValues = createStore({ redis: client })
+  return {
+    multiplexer,
+    store,
+    keyValues,
+    async close() {
+      await multiplexer.close()
+      await keyValues.close()
+      await store.close()
+    },
+  }
+}
+
+const SEED_RETRY_MS = 2000
+
+/** Tries until it works: Redis may come up after the app. @param signal ends the trying */
+export async function seedTenants(store: InboxStore, log: LogLine, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      for (const tenant of tenantIds()) await seed(store, tenant)
+      return
+    } catch (error) {
+      if (signal.aborted) return
+      log('warn', 'seed.failed', { error, retryMs: SEED_RETRY_MS })
+      await new Promise((resolve) => setTimeout(resolve, SEED_RETRY_MS).unref())
+    }
+  }
+}

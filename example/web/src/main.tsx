@@ -1,0 +1,12 @@
+/** The page's entry. The path from here: session ─► inbox ─► feeds (REST list + stream) ─► state ─► views. */
+import { StrictMode } from 'react'
+import { createRoot } from 'react-dom/client'
+import { App } from './app.js'
+
+const root = document.getElementById('root')
+if (root === null) throw new Error('index.html has no #root')
+createRoot(root).render(
+  <StrictMode>
+    <App />
+  </StrictMode>,
+)

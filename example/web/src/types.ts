@@ -1,0 +1,30 @@
+/** What the server answers and streams, from the server's own types. */
+import type { ConversationSummary } from '../../server/announce.js'
+import type { Message, Provider } from '../../server/store/inbox-store.js'
+
+export type { ConversationSummary, Message, Provider }
+
+/** A list, and where to open its stream so that nothing is missed between the two. */
+export interface Listing<Item> {
+  readonly items: readonly Item[]
+  readonly cursor: string
+}
+
+export interface NewMessageEvent {
+  readonly type: 'new_message'
+  readonly conversation_id: string
+  readonly message: Message
+  readonly conversation: ConversationSummary
+}
+
+export interface ConversationReadEvent {
+  readonly type: 'conversation_read'
+  readonly conversation_id: string
+}
+
+export interface Dashboard {
+  readonly profile: { readonly user: string; readonly name: string; readonly role: string }
+  readonly tenant: { readonly id: string; readonly name: string }
+  readonly features: Readonly<Record<string, boolean>>
+  readonly channels: readonly { readonly provider: Provider; readonly id: string; readonly name: string }[]
+}

@@ -1,0 +1,118 @@
+import { expect } from 'chai'
+import {
+  type ConversationsAction,
+  conversationsReducer,
+  NO_CONVERSATIONS,
+  newestFirst,
+} from '../../example/web/src/conversations-state.js'
+import { EMPTY_THREAD, type Thread, type ThreadAction, threadReducer } from '../../example/web/src/thread-state.js'
+import type { ConversationSummary, Message } from '../../example/web/src/types.js'
+
+function message(id: string): Message {
+  return {
+    id,
+    conversation_id: 'c',
+    direction: 'out',
+    text: `text of ${id}`,
+    from: 'dana',
+    at: '2026-03-01T12:00:00.000Z',
+  }
+}
+
+function play(...actions: readonly ThreadAction[]): Thread {
+  return actions.reduce(threadReducer, EMPTY_THREAD)
+}
+
+const sending = (key: string): ThreadAction => ({ type: 'sending', key, text: key, at: '2026-03-01T12:00:00.000Z' })
+const arrived = (id: string, own = false): ThreadAction => ({ type: 'arrived', message: message(id), own })
+const sent = (key: string, id: string): ThreadAction => ({ type: 'sent', key, message: message(id) })
+const loaded = (...ids: string[]): ThreadAction => ({ type: 'loaded', items: ids.map(message) })
+
+function idsOf({ messages, pending }: Thread): string[] {
+  return [...messages.map(({ id }) => id), ...pending.map(({ key }) => `…${key}`)]
+}
+
+describe("the page's thread", () => {
+  it('shows a message once that is in the list and comes as an event', () => {
+    expect(idsOf(play(loaded('a', 'b'), arrived('b'), arrived('c'), arrived('c')))).to.deep.equal(['a', 'b', 'c'])
+  })
+
+  it('shows a reply once, whether its answer or its event comes first', () => {
+    expect(idsOf(play(sending('k'), arrived('a', true)))).to.deep.equal(['…k'])
+    expect(idsOf(play(sending('k'), arrived('a', true), sent('k', 'a')))).to.deep.equal(['a'])
+    expect(idsOf(play(sending('k'), sent('k', 'a'), arrived('a', true)))).to.deep.equal(['a'])
+  })
+
+  it('does not lose one of two replies that are under way at the same time', () => {
+    const both = [sending('k'), sending('l'), arrived('a', true), arrived('b', true)]
+    expect(idsOf(play(...both, sent('l', 'b')))).to.deep.equal(['b', '…k'])
+    expect(idsOf(play(...both, sent('l', 'b'), sent('k', 'a')))).to.deep.equal(['b', 'a'])
+  })
+
+  it("shows what others say at once, and the user's own from elsewhere when nothing is under way any more", () => {
+    const state = play(sending('k'), arrived('other'), arrived('own elsewhere', true))
+    expect(idsOf(state)).to.deep.equal(['other', '…k'])
+    expect(idsOf(threadReducer(state, sent('k', 'a')))).to.deep.equal(['other', 'a', 'own elsewhere'])
+  })
+
+  it('keeps a reply that failed, and replaces it when sending it again works', () => {
+    const failed = play(sending('k'), arrived('a', true), { type: 'failed', key: 'k' })
+    expect(failed.pending).to.have.length(1)
+    expect(idsOf(failed)).to.deep.equal(['a', '…k'])
+    expect(idsOf([sending('k'), sent('k', 'a')].reduce(threadReducer, failed))).to.deep.equal(['a'])
+  })
+
+  it('replaces what it knew by a list loaded again, and keeps what came meanwhile', () => {
+    const before = play(loaded('lost', 'a'))
+    const again: readonly ThreadAction[] = [{ type: 'loading' }, arrived('b'), arrived('c'), loaded('a', 'b')]
+    expect(idsOf(again.reduce(threadReducer, before))).to.deep.equal(['a', 'b', 'c'])
+  })
+})
+
+describe("the page's list of conversations", () => {
+  const summary = (id: string, minute: number, unread = 0): ConversationSummary => ({
+    id,
+    provider: 'whatsapp',
+    accountId: '1',
+    contact: id,
+    lastText: `minute ${minute}`,
+    lastAt: `2026-03-01T12:${String(minute).padStart(2, '0')}:00.000Z`,
+    unread,
+  })
+
+  function list(...actions: readonly ConversationsAction[]): (string | number)[][] {
+    const state = actions.reduce(conversationsReducer, NO_CONVERSATIONS)
+    return newestFirst(state).map(({ id, lastText, unread }) => [id, lastText, unread])
+  }
+
+  it('has the newest on top, and is not taken back by an event that comes late', () => {
+    const actions: readonly ConversationsAction[] = [
+      { type: 'loaded', items: [summary('a', 5), summary('b', 3)] },
+      { type: 'changed', conversation: summary('b', 6, 1) },
+      { type: 'changed', conversation: summary('b', 4, 7) },
+    ]
+    expect(list(...actions)).to.deep.equal([
+      ['b', 'minute 6', 1],
+      ['a', 'minute 5', 0],
+    ])
+  })
+
+  it('clears a badge', () => {
+    expect(list({ type: 'loaded', items: [summary('a', 5, 2)] }, { type: 'read', id: 'a' })).to.deep.equal([
+      ['a', 'minute 5', 0],
+    ])
+  })
+
+  it('forgets by a list loaded again what is gone, and keeps what came meanwhile', () => {
+    const actions: readonly ConversationsAction[] = [
+      { type: 'loaded', items: [summary('lost', 9), summary('a', 8)] },
+      { type: 'loading' },
+      { type: 'changed', conversation: summary('new', 7, 1) },
+      { type: 'loaded', items: [summary('a', 1)] },
+    ]
+    expect(list(...actions)).to.deep.equal([
+      ['new', 'minute 7', 1],
+      ['a', 'minute 1', 0],
+    ])
+  })
+})
