@@ -1,5 +1,6 @@
 /** The load client: raw sockets that count events by the one `@` each holds. Cheap, so that the server is the bottleneck. */
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 const [port, streams] = process.argv.slice(2).map(Number)
 const AT = 0x40
@@ -7,6 +8,11 @@ let ready = 0
 let counting = false
 let expected = Number.POSITIVE_INFINITY
 let events = 0
+
+process.on('message', (message) => {
+  expected = message.events
+  counting = true
+})
 
 for (let i = 0; i < streams; i++) {
   const socket = connect(port, '127.0.0.1')
@@ -20,9 +26,6 @@ for (let i = 0; i < streams; i++) {
     if (events >= expected) process.send({ type: 'done', events })
   })
   socket.on('error', () => process.exit(1))
+  // Not all at once: the server's queue of new connections is short.
+  if (i % 500 === 499) await sleep(50)
 }
-
-process.on('message', (message) => {
-  expected = message.events
-  counting = true
-})

@@ -14,13 +14,35 @@ export function serve(handler, publish) {
     .get('/', handler)
     .listen(0, '127.0.0.1', () => process.send({ type: 'listening', port: server.address().port }))
   server.maxConnections = 100_000
-  process.on('message', async ({ perTick, ticks, intervalMs }) => {
-    const before = process.cpuUsage()
-    for (let tick = 0; tick < ticks; tick++) {
-      for (let i = 0; i < perTick; i++) publish()
-      await sleep(intervalMs)
-    }
-    const { user, system } = process.cpuUsage(before)
-    process.send({ type: 'measured', cpuMicros: user + system })
+  globalThis.gc?.()
+  const before = process.memoryUsage()
+  process.on('message', async ({ type, ...shape }) => {
+    const measured = type === 'idle' ? await watch(before, shape) : await drive(publish, shape)
+    process.send({ type: 'measured', ...measured })
   })
+}
+
+async function drive(publish, { perTick, ticks, intervalMs }) {
+  const before = process.cpuUsage()
+  for (let tick = 0; tick < ticks; tick++) {
+    for (let i = 0; i < perTick; i++) publish()
+    await sleep(intervalMs)
+  }
+  const { user, system } = process.cpuUsage(before)
+  return { cpuMicros: user + system }
+}
+
+async function watch(before, { watchMs }) {
+  await sleep(1000)
+  globalThis.gc()
+  globalThis.gc()
+  const after = process.memoryUsage()
+  const cpuBefore = process.cpuUsage()
+  await sleep(watchMs)
+  const { user, system } = process.cpuUsage(cpuBefore)
+  return {
+    heapBytes: after.heapUsed - before.heapUsed,
+    rssBytes: after.rss - before.rss,
+    cpuPercent: (user + system) / (watchMs * 10),
+  }
 }

@@ -15,7 +15,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_CHANNEL_INVALID: { status: 400, title: 'Invalid channel' },
   /** A stream was asked for after the response had begun. */
   ERR_SSE_HEADERS_SENT: { status: 500, title: 'Response already started' },
-  /** `res.sse()` was called without `sseMiddleware()`, or a method other than GET, HEAD or POST asked for a stream. */
+  /** The method does not fit: streams are opened with GET, HEAD or POST, webhooks are GET and POST. */
   ERR_SSE_METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed' },
   /** The broker cannot be reached, or too much already waits for it. The command was not sent. */
   ERR_SSE_BROKER_UNAVAILABLE: { status: 503, title: 'Broker unavailable' },

@@ -159,7 +159,7 @@ export class Multiplexer {
         this.#registry.release(channels)
       })
       this.#streams.add(stream)
-      stream.start(reader.cursor())
+      stream.start(reader.cursor(), req.auth?.expiresAt)
       reader.begin()
     } catch (error) {
       this.#registry.release(channels)

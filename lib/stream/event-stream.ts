@@ -38,7 +38,8 @@ export class EventStream implements Sink {
   readonly #res: StreamResponse
   readonly #writer: Writer
   readonly #options: ResolvedStreamOptions
-  readonly #queue: WaitingQueue
+  /** Made when something first has to wait: most streams never need one. */
+  #queue: WaitingQueue | undefined
   readonly #openedAt: number
   readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer } = {}
   #source: StreamSource | undefined
@@ -55,7 +56,6 @@ export class EventStream implements Sink {
   constructor(res: StreamResponse, options: ResolvedStreamOptions) {
     this.#res = res
     this.#options = options
-    this.#queue = new WaitingQueue(options)
     this.#openedAt = options.clock.now()
     this.#writer = new Writer(res, () => this.#onDrain())
     res.on('close', () => this.#onGone())
@@ -109,6 +109,7 @@ export class EventStream implements Sink {
       return 'sent'
     }
     const now = this.#options.clock.wallTime()
+    this.#queue ??= new WaitingQueue(this.#options)
     if (this.#queue.offer(block, now, now + ttlMs)) return 'queued'
     this.#dropped++
     return 'dropped'
@@ -129,15 +130,17 @@ export class EventStream implements Sink {
   /**
    * Sends the first block and starts the timers. @internal
    * @param cursor where the stream starts in its logs, if it has any
+   * @param authExpiresAt when the request's token runs out, unless the options say when the stream ends
    */
-  start(cursor: string | undefined): void {
-    const { clock, heartbeatMs, retryMs, maxAgeMs, expiresAt } = this.#options
+  start(cursor: string | undefined, authExpiresAt: number | undefined): void {
+    const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
     this.#write(openBlock({ stream: this.id, heartbeatMs }, retryMs, cursor))
     // The first beat at random, so that streams opened together do not beat together.
     if (heartbeatMs > 0) this.#beatAfter(heartbeatMs * (0.5 + Math.random() / 2))
     if (maxAgeMs > 0) {
       this.#timers.age = clock.after(maxAgeMs * (1 - Math.random() / 10), () => void this.close('max_age'))
     }
+    const expiresAt = this.#options.expiresAt ?? authExpiresAt
     if (expiresAt) {
       this.#timers.expiry = clock.after(Math.max(0, expiresAt - clock.wallTime()), () => void this.close('expired'))
     }
@@ -219,7 +222,7 @@ export class EventStream implements Sink {
   #flushQueue(): void {
     const now = this.#options.clock.wallTime()
     while (!this.#full) {
-      const block = this.#queue.take(now)
+      const block = this.#queue?.take(now)
       if (block === undefined) break
       this.write(block, 1)
     }
@@ -227,7 +230,7 @@ export class EventStream implements Sink {
   }
 
   #reportDrops(): void {
-    const drops = this.#queue.takeDrops()
+    const drops = this.#queue?.takeDrops()
     if (drops === undefined) return
     if (diagnostics.streamDrop.hasSubscribers) diagnostics.streamDrop.publish({ stream: this.id, ...drops })
     this.#write(droppedBlock(drops))

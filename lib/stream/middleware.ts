@@ -1,6 +1,6 @@
 import type { RequestHandler } from 'express'
 import type { EventStream } from './event-stream.js'
-import { openStream } from './open-stream.js'
+import { openResolved } from './open-stream.js'
 import { resolveStreamOptions, type StreamOptions } from './options.js'
 
 declare global {
@@ -21,9 +21,10 @@ declare global {
  * @throws InvalidOptionError
  */
 export function sseMiddleware(options: StreamOptions = {}): RequestHandler {
-  resolveStreamOptions(options)
+  const defaults = resolveStreamOptions(options)
   return (req, res, next) => {
-    res.sse = (overrides) => openStream(req, res, { ...options, ...overrides })
+    res.sse = (overrides) =>
+      openResolved(req, res, overrides === undefined ? defaults : resolveStreamOptions({ ...options, ...overrides }))
     next()
   }
 }

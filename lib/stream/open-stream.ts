@@ -16,8 +16,13 @@ const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
  * @throws InvalidOptionError
  */
 export function openStream(req: StreamRequest, res: AnyResponse, options: StreamOptions = {}): EventStream {
-  const stream = beginStream(req, res, resolveStreamOptions(options))
-  if (stream.closeReason === undefined) stream.start(undefined)
+  return openResolved(req, res, resolveStreamOptions(options))
+}
+
+/** `openStream` with options that have been resolved, and may be shared by many streams. */
+export function openResolved(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
+  const stream = beginStream(req, res, options)
+  if (stream.closeReason === undefined) stream.start(undefined, req.auth?.expiresAt)
   return stream
 }
 
@@ -39,8 +44,7 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
   // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
   if (req.httpVersionMajor === 1) response.socket?.setTimeout?.(0)
   if (!response.destroyed) response.flushHeaders()
-  const expiresAt = options.expiresAt ?? req.auth?.expiresAt
-  const stream = new EventStream(response, { ...options, expiresAt })
+  const stream = new EventStream(response, options)
   response.sseStream = stream
   if (response.destroyed) void stream.close('client_gone')
   else if (req.method === 'HEAD') void stream.close('head')

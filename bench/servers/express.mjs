@@ -1,0 +1,10 @@
+/** Express alone: an open response, nothing more. What every stream costs at least. */
+import { serve } from './driver.mjs'
+
+serve(
+  (_req, res) => {
+    res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' })
+    res.write(':\n\n')
+  },
+  () => undefined,
+)
