@@ -1,10 +1,16 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import type { CloseReason } from '../core/close-reasons.js'
 import type { Auth } from '../core/ports.js'
-import type { EventStream } from './event-stream.js'
 
 /** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
 export type StreamRequest = (IncomingMessage | Http2ServerRequest) & { readonly auth?: Auth | undefined }
+
+/** As much of the stream on a response as error handling further down needs. */
+interface StreamOnResponse {
+  readonly id: string
+  close(reason?: CloseReason): Promise<void>
+}
 
 /** What a stream uses of a response. */
 export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'destroy' | 'setHeader'> & {
@@ -16,9 +22,8 @@ export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'dest
   flushHeaders(): void
   /** Added by compressing middleware. */
   flush?: () => void
-  /** The stream on this response, for error handling further down. */
-  sseStream?: EventStream
+  sseStream?: StreamOnResponse
 }
 
 /** The two kinds of response that Node makes. */
-export type AnyResponse = (ServerResponse | Http2ServerResponse) & { sseStream?: EventStream }
+export type AnyResponse = (ServerResponse | Http2ServerResponse) & { sseStream?: StreamOnResponse }
