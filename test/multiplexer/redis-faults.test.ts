@@ -80,14 +80,18 @@ describe('streams, when Redis fails under them', () => {
     }
   }
 
-  it('has one subscription and one subscriber connection for 50 streams', async () => {
+  it('has one subscription and one subscriber connection for 50 streams, and none when they are gone', async () => {
     await start()
     const one = await startProcess()
-    await Promise.all(range(1, 50).map(() => open(one)))
+    const clients = await Promise.all(range(1, 50).map(() => open(one)))
     const channels = (await admin.pubsub('CHANNELS', '*log*')) as string[]
     expect(channels).to.deep.equal(['sse:{log}'])
     expect(await admin.pubsub('NUMSUB', 'sse:{log}')).to.deep.equal(['sse:{log}', 1])
     expect(((await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).trim().split('\n')).to.have.length(1)
+    for (const client of clients) client.close()
+    const subscribers = async () => ((await admin.pubsub('NUMSUB', 'sse:{log}')) as [string, number])[1]
+    while ((await subscribers()) > 0) await new Promise((resolve) => setImmediate(resolve))
+    expect(one.multiplexer.status()).to.include({ streams: 0, channels: 0 })
   })
 
   it('delivers across processes', async () => {
