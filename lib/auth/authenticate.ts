@@ -9,6 +9,7 @@ import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock } from '../core/ports.js'
 import { sendProblem } from '../wire/problem.js'
+import { tokenMissing } from './token-missing.js'
 import { findToken, parseUrl, type SourceRules } from './token-sources.js'
 import {
   type JwtAlgorithm,
@@ -103,7 +104,7 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
       const found = findToken(req, sources)
       if (found === undefined) {
         if (optional) next()
-        else refuse(missing())
+        else refuse(tokenMissing())
         return
       }
       // The URL holds the token: it must not travel on in the Referer of whatever the answer links to.
@@ -226,10 +227,4 @@ function oneOrMoreStrings(name: string, value: string | readonly string[]): read
 function claimName(name: string, claim: string): string {
   if (typeof claim === 'string' && claim !== '') return claim
   throw new InvalidOptionError(`${name} must be the name of a claim`)
-}
-
-function missing(): RequestError {
-  return new RequestError('ERR_SSE_TOKEN_MISSING', 'The request has no token', {
-    headers: { 'WWW-Authenticate': 'Bearer' },
-  })
 }

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { RequestError } from '../core/errors.js'
+import { queryOf } from '../wire/query.js'
 
 export interface SourceRules {
   readonly cookie: string | undefined
@@ -38,9 +39,7 @@ function bearerToken(authorization: string | undefined): string | undefined {
 /** Only where a URL is all a client can set: a native EventSource sends GET and no headers of its own. */
 function queryToken(req: IncomingMessage, name: string | undefined): string | undefined {
   if (name === undefined || (req.method !== 'GET' && req.method !== 'HEAD')) return undefined
-  const url = req.url ?? ''
-  const start = url.indexOf('?')
-  return start < 0 ? undefined : new URLSearchParams(url.slice(start)).get(name) || undefined
+  return queryOf(req).get(name) || undefined
 }
 
 /** RFC 6265, 5.4: `a=b; c=d`. The first of several wins, as the one of the closest path comes first. */

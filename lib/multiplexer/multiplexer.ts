@@ -23,6 +23,7 @@ import { printCursor } from '../wire/cursor.js'
 import { encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
+import { queryOf } from '../wire/query.js'
 import { Reader } from './reader.js'
 import { ChannelRegistry } from './registry.js'
 import { startsOf } from './starts.js'
@@ -183,9 +184,4 @@ export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer
   const { redis, clock = systemClock } = options
   const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
   return new Multiplexer(broker, options, clock)
-}
-
-function queryOf({ url }: Request): URLSearchParams {
-  const start = url.indexOf('?')
-  return new URLSearchParams(start === -1 ? '' : url.slice(start + 1))
 }

@@ -3,6 +3,7 @@
  * messages. Owns the channel names and that nobody gets another tenant's.
  */
 import { Router } from 'express'
+import { tokenMissing } from '../auth/token-missing.js'
 import { channel } from '../core/channel-name.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
@@ -61,8 +62,6 @@ export function conversationStreams({ multiplexer, authorize, stream }: Conversa
 }
 
 function authOf({ auth }: ChannelRequest): Auth {
-  if (auth === undefined) {
-    throw new RequestError('ERR_SSE_TOKEN_MISSING', 'Sign in first', { headers: { 'WWW-Authenticate': 'Bearer' } })
-  }
+  if (auth === undefined) throw tokenMissing()
   return auth
 }

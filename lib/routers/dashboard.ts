@@ -3,8 +3,9 @@
  * instead of a poll. Owns the HTTP side and the loads under way; the cache is in dashboard-cache.ts.
  */
 import express, { type NextFunction, type Request, type Response, type Router } from 'express'
+import { tokenMissing } from '../auth/token-missing.js'
 import { systemClock } from '../core/clock.js'
-import { InvalidOptionError, RequestError, type SseError } from '../core/errors.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import type { RedisSource } from '../redis/connect.js'
@@ -90,7 +91,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   router.get('/init', (req: Request, res: Response, next: NextFunction): void => {
     const { auth } = req
     if (auth === undefined) {
-      sendProblem(res, unauthenticated())
+      sendProblem(res, tokenMissing())
       return
     }
     // Not `async`, for Express 4.
@@ -139,10 +140,4 @@ function toBody(data: DashboardData): string {
   const body: string | undefined = JSON.stringify(data)
   if (data === null || typeof data !== 'object' || body === undefined) throw new TypeError('load must give an object')
   return body
-}
-
-function unauthenticated(): SseError {
-  return new RequestError('ERR_SSE_TOKEN_MISSING', 'The request is not authenticated', {
-    headers: { 'WWW-Authenticate': 'Bearer' },
-  })
 }

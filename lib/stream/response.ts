@@ -15,7 +15,6 @@ interface StreamOnResponse {
 /** What a stream uses of a response. */
 export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'destroy' | 'setHeader'> & {
   readonly headersSent: boolean
-  readonly writableEnded: boolean
   readonly destroyed: boolean
   readonly socket: { readonly remoteAddress?: string | undefined; setTimeout?: (ms: number) => unknown } | null
   statusCode: number

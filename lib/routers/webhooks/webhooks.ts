@@ -5,6 +5,7 @@
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express'
 import { type ErrorCode, RequestError, SseError } from '../../core/errors.js'
 import { sendProblem } from '../../wire/problem.js'
+import { queryOf } from '../../wire/query.js'
 import { DeliverOnce } from './deliver-once.js'
 import type { PayloadParser, Provider } from './message.js'
 import { parseInstagram, parseMessenger } from './messenger.js'
@@ -71,9 +72,7 @@ class AppFailure extends Error {}
 /** https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests */
 function handshake({ verifyToken }: ResolvedProvider): RequestHandler {
   return (req, res) => {
-    // Not `req.query`: what that is depends on the application's query parser.
-    const start = req.url.indexOf('?')
-    const query = new URLSearchParams(start < 0 ? '' : req.url.slice(start))
+    const query = queryOf(req)
     const challenge = query.get('hub.challenge') ?? ''
     const known = isSameSecret(query.get('hub.verify_token') ?? '', verifyToken)
     const sound = challenge !== '' && challenge.length <= MAX_CHALLENGE_LENGTH
