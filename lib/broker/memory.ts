@@ -50,7 +50,8 @@ export class MemoryBroker implements Broker {
   async publish(channel: string, event: EncodedEvent, options: PublishOptions = {}): Promise<Position> {
     this.#assertOpen()
     const log = this.#open(channel)
-    const publicationKey = options.idempotencyKey === undefined ? undefined : `${channel}\n${options.idempotencyKey}`
+    const { idempotencyKey } = options
+    const publicationKey = idempotencyKey === undefined || event.ephemeral ? undefined : `${channel}\n${idempotencyKey}`
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
     if (earlier) return earlier
 

@@ -50,7 +50,8 @@ export interface ChannelListener {
 export interface PublishOptions {
   /**
    * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event once; the second call gets
-   * the first one's position.
+   * the first one's position. Without effect on ephemeral events: they are in no log, and one whose connection broke
+   * may reach streams twice.
    */
   readonly idempotencyKey?: string
 }

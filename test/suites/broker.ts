@@ -181,6 +181,17 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3])
     })
 
+    it('takes no notice of an idempotency key on ephemeral events, which leave nothing to compare with', async () => {
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      const publish = () =>
+        broker.publish(channel, encodePublished({ data: 1, ephemeral: true }), { idempotencyKey: 'one' })
+      expect([(await publish()).offset, (await publish()).offset]).to.deep.equal([0, 0])
+      await broker.publish(channel, encodePublished({ data: 2 }), { idempotencyKey: 'one' })
+      await listener.until(3)
+      expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([0, 0, 1])
+    })
+
     it('answers a ping, and fails with a code once closed', async () => {
       await broker.ping()
       await broker.close()

@@ -26,8 +26,9 @@ export interface RedisBrokerOptions extends LogOptions {
    */
   readonly commandTimeoutMs?: number
   /**
-   * How often the connections are tested, in ms. A connection that died without a word is replaced after at most
-   * `probeMs + commandTimeoutMs`. @defaultValue 5000
+   * How often the connections are tested, in ms. A connection that died without a word is given up after at most
+   * `probeMs + commandTimeoutMs`; where both died at once, the subscriber's after about twice that, because the test
+   * needs the other one. @defaultValue 5000
    */
   readonly probeMs?: number
 }

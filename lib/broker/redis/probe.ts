@@ -1,7 +1,8 @@
 /**
  * Finds connections that look open and are dead. Every `probeMs` a message goes out on the command connection to a
  * channel of this process's own and must come back on the subscriber connection; whichever side fails is given up for a
- * new connection. So silence lasts `probeMs` plus the command time-out at the longest.
+ * new connection. So silence lasts `probeMs` plus the command time-out, or about twice that where both died at once: the
+ * command connection is replaced first, and then carries the probe that finds the other.
  */
 import { diagnostics } from '../../core/diagnostics.js'
 import type { Clock, Timer } from '../../core/ports.js'
