@@ -1,35 +1,28 @@
 /**
- * `npm run bench -- NAME [--streams N] [--runs N] [--json]`, NAME one of fanout, burst, idle.
+ * `npm run bench -- NAME [--streams N] [--runs N] [--json] [--save]`
  *
- * All contestants run in turn within one run: each server process alone on one core, the load client on the other. What
- * counts are the ratios of medians; absolute figures are the machine's.
+ * All contestants run in turn within one run: each server alone on one core, the load client on the other. What counts
+ * are the ratios of medians; absolute figures are the machine's. `--save` keeps the result in `results/`, of which
+ * `npm run bench -- report` makes RESULTS.md and the plots.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { fanout } from './fanout.mjs'
-import { idle } from './idle.mjs'
+import { burst, fanout } from './benches/fanout.mjs'
+import { idle } from './benches/idle.mjs'
+import { inWords, judge } from './harness/goals.mjs'
 
-const BENCHES = {
-  fanout: {
-    of: 'one event of 250 bytes a tick',
-    streams: 1000,
-    runs: 5,
-    run: (with_) => fanout({ perTick: 1, ticks: 100 }, with_),
-  },
-  burst: {
-    of: '20 events of 250 bytes a tick',
-    streams: 1000,
-    runs: 5,
-    run: (with_) => fanout({ perTick: 20, ticks: 30 }, with_),
-  },
-  idle: { of: 'no events', streams: 15_000, runs: 3, run: idle },
-}
+const BENCHES = { fanout, burst, idle }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { streams: { type: 'string' }, runs: { type: 'string' }, json: { type: 'boolean', default: false } },
+  options: {
+    streams: { type: 'string' },
+    runs: { type: 'string' },
+    json: { type: 'boolean', default: false },
+    save: { type: 'boolean', default: false },
+  },
 })
 const [name = ''] = positionals
 const bench = BENCHES[name]
@@ -37,8 +30,6 @@ if (bench === undefined) {
   console.error(`Which bench? ${Object.keys(BENCHES).join(', ')}`)
   process.exit(2)
 }
-const streams = Number(values.streams ?? bench.streams)
-const runs = Number(values.runs ?? bench.runs)
 
 const here = new URL('.', import.meta.url)
 if (!existsSync(new URL('node_modules', here))) {
@@ -46,11 +37,50 @@ if (!existsSync(new URL('node_modules', here))) {
 }
 execFileSync('npm', ['run', '--silent', 'build'], { cwd: new URL('..', here), stdio: 'inherit' })
 
-const { results, table } = await bench.run({ streams, runs })
-if (values.json) console.log(JSON.stringify({ bench: name, streams, runs, node: process.version, results }))
-else {
-  console.log(
-    `${name}: ${streams} streams, ${bench.of}, median of ${runs} runs, Node ${process.version}, ${cpus()[0]?.model}`,
+const parameters = { ...bench.defaults }
+for (const option of ['streams', 'runs']) if (values[option]) parameters[option] = Number(values[option])
+const rows = await bench.run(parameters)
+const result = {
+  bench: name,
+  command: `npm run bench -- ${process.argv
+    .slice(2)
+    .filter((argument) => !/^--(json|save)$/.test(argument))
+    .join(' ')}`,
+  title: bench.title(parameters.streams),
+  date: new Date().toISOString().slice(0, 10),
+  machine: `${cpus().length} cores, ${cpus()[0]?.model}`,
+  node: process.version,
+  peers: JSON.parse(readFileSync(new URL('package.json', here), 'utf8')).dependencies,
+  parameters,
+  columns: bench.columns,
+  goals: bench.goals,
+  rows,
+}
+if (values.save) {
+  const suffix = parameters.streams === bench.defaults.streams ? '' : `-${parameters.streams}`
+  writeFileSync(new URL(`results/${name}${suffix}.json`, here), `${JSON.stringify(result, undefined, 2)}\n`)
+}
+if (values.json) console.log(JSON.stringify(result))
+else print(result)
+
+function print({ bench: benchName, title, parameters: { runs }, columns, rows: measured }) {
+  console.log(`${benchName}: ${title}, median of ${runs} runs (range), Node ${process.version}, ${cpus()[0]?.model}`)
+  const [first] = measured
+  console.table(
+    measured.map(({ name: contestant, figures }) => {
+      const row = { contestant }
+      for (const { key, title: heading, digits, ratio } of columns) {
+        const figure = figures[key]
+        if (figure === undefined) continue
+        const range = `${figure.min.toFixed(digits)}–${figure.max.toFixed(digits)}`
+        row[heading] = `${figure.median.toFixed(digits)} (${range})`
+        if (ratio) row[`${first.name} / this`] = (first.figures[key].median / figure.median).toFixed(2)
+      }
+      return row
+    }),
   )
-  console.table(table)
+  for (const goal of bench.goals) {
+    const judged = judge(goal, measured)
+    if (judged) console.log(`${judged.reached ? 'reached' : 'MISSED '}  ${inWords(goal)}: ${judged.value.toFixed(2)}`)
+  }
 }

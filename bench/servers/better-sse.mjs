@@ -1,5 +1,5 @@
 import { createChannel, createSession } from 'better-sse'
-import { DATA, serve } from './driver.mjs'
+import { DATA, serve } from '../harness/driver.mjs'
 
 const channel = createChannel()
 serve(

@@ -1,5 +1,5 @@
 /** Express alone: an open response, nothing more. What every stream costs at least. */
-import { serve } from './driver.mjs'
+import { serve } from '../harness/driver.mjs'
 
 serve(
   (_req, res) => {

@@ -1,5 +1,5 @@
 /** The least a server under Express can do: one chunk built by hand per tick, written to the socket of each stream. */
-import { DATA, serve } from './driver.mjs'
+import { DATA, serve } from '../harness/driver.mjs'
 
 const sockets = new Set()
 let pending = []

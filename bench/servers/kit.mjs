@@ -1,6 +1,6 @@
 /** The kit as users have it: embedded broker, positions, heartbeats, everything on by default. */
 import { createMultiplexer } from '../../dist/index.js'
-import { DATA, serve } from './driver.mjs'
+import { DATA, serve } from '../harness/driver.mjs'
 
 const multiplexer = createMultiplexer()
 serve(

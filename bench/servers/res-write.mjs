@@ -1,5 +1,5 @@
 /** What is usually written: `JSON.stringify` and `res.write` for each stream. */
-import { DATA, serve } from './driver.mjs'
+import { DATA, serve } from '../harness/driver.mjs'
 
 const streams = new Set()
 let id = 0

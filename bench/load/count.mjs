@@ -1,8 +1,13 @@
 /** The load client: raw sockets that count events by the one `@` each holds. Cheap, so that the server is the bottleneck. */
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { optionsOf } from '../harness/processes.mjs'
 
-const [port, streams] = process.argv.slice(2).map(Number)
+const {
+  port,
+  streams,
+  requests = ['GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n'],
+} = optionsOf()
 const AT = 0x40
 let ready = 0
 let counting = false
@@ -16,7 +21,7 @@ process.on('message', (message) => {
 
 for (let i = 0; i < streams; i++) {
   const socket = connect(port, '127.0.0.1')
-  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n')
+  socket.write(requests[i % requests.length])
   socket.once('data', () => {
     if (++ready === streams) process.send({ type: 'ready' })
   })

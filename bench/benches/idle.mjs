@@ -1,0 +1,42 @@
+/** What an open stream without events costs: heap, RSS, and CPU with heartbeats every 25 s. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ask, cpuMicros, LOAD_CORE, message, rssBytes, SERVER_CORE, start, stop } from '../harness/processes.mjs'
+import { inTurn } from '../harness/stats.mjs'
+
+const CONTESTANTS = ['express', 'kit', 'better-sse']
+/** Until the garbage collection after the opening is over. */
+const SETTLE_MS = 5000
+/** Longer than one heartbeat interval, so that every stream beats at least once. */
+const WATCH_MS = 30_000
+
+export const idle = {
+  title: (streams) => `${streams.toLocaleString('en')} streams, no events but heartbeats`,
+  defaults: { streams: 15_000, runs: 3 },
+  columns: [
+    { key: 'heap', title: 'heap a stream, bytes', digits: 0 },
+    { key: 'rss', title: 'RSS a stream, bytes', digits: 0 },
+    { key: 'cpu', title: 'CPU, % of a core', digits: 2 },
+  ],
+  goals: [
+    { of: 'kit', above: 'express', figure: 'heap', atMost: 2000 },
+    { of: 'kit', figure: 'cpu', atMost: 2 },
+  ],
+  run: ({ streams, runs }) => inTurn(CONTESTANTS, runs, (server) => measure(server, streams)),
+}
+
+async function measure(server, streams) {
+  const child = start(`servers/${server}.mjs`, SERVER_CORE, {}, ['--expose-gc'])
+  const { port, pids } = await message(child, 'listening')
+  const rssBefore = rssBytes(pids)
+  const load = start('load/count.mjs', LOAD_CORE, { port, streams })
+  await message(load, 'ready')
+  await sleep(SETTLE_MS)
+  const { bytes } = await ask(child, { type: 'heap' }, 'heap')
+  await sleep(SETTLE_MS)
+  const before = cpuMicros(pids)
+  await sleep(WATCH_MS)
+  const cpu = (cpuMicros(pids) - before) / (WATCH_MS * 10)
+  const rss = (rssBytes(pids) - rssBefore) / streams
+  await stop(load, child)
+  return { heap: bytes / streams, rss, cpu }
+}

@@ -1,0 +1,134 @@
+/** Child processes of a bench: the server under test alone on one core, all else on the other. */
+import { fork, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { cpus } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+export const SERVER_CORE = 0
+export const LOAD_CORE = 1
+
+const TASKSET = '/usr/bin/taskset'
+const here = new URL('..', import.meta.url)
+const pinned = cpus().length > 1 && existsSync(TASKSET)
+
+/** Ends what is still running if the bench itself fails or is interrupted. */
+const children = new Set()
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
+
+/**
+ * Forks a script of this folder on one core, where the system can pin.
+ * @param options handed over as JSON in the first argument, see `optionsOf`
+ */
+export function start(script, core, options = {}, flags = []) {
+  const how = pinned
+    ? { execPath: TASKSET, execArgv: ['-c', String(core), process.execPath, ...flags] }
+    : { execArgv: flags }
+  return watched(fork(new URL(script, here), [JSON.stringify(options)], how))
+}
+
+/** Runs a program, on one core if given. Its output is shown only where it is an error. */
+export function run(program, args, core) {
+  const command = pinned && core !== undefined ? [TASKSET, '-c', String(core), program, ...args] : [program, ...args]
+  return watched(spawn(command[0], command.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] }))
+}
+
+/** What the parent handed over to a forked script. */
+export function optionsOf() {
+  return JSON.parse(process.argv[2] ?? '{}')
+}
+
+/** The next message of this type. A child that ends before is an error. */
+export function message(child, type) {
+  return new Promise((resolve, reject) => {
+    const settle = (error, received) => {
+      child.off('message', onMessage)
+      child.off('exit', onExit)
+      if (error) reject(error)
+      else resolve(received)
+    }
+    const onMessage = (received) => {
+      if (received.type === type) settle(undefined, received)
+    }
+    const onExit = (code) => settle(new Error(`${child.spawnargs.join(' ')} ended with ${code} before "${type}"`))
+    child.on('message', onMessage)
+    child.on('exit', onExit)
+  })
+}
+
+/** Asks a child and waits for its answer. */
+export function ask(child, question, type) {
+  const answer = message(child, type)
+  child.send(question)
+  return answer
+}
+
+/** Ends children and waits for it, so that the next ones have the cores for themselves. */
+export async function stop(...those) {
+  await Promise.all(
+    those.map(async (child) => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      child.kill()
+      await once(child, 'exit')
+    }),
+  )
+}
+
+/** A port that was free a moment ago. */
+export async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A redis-server of the bench's own, without persistence. */
+export async function startRedis(core = LOAD_CORE) {
+  const port = await freePort()
+  const child = run('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', ''], core)
+  await accepting(port)
+  return { child, port, url: `redis://127.0.0.1:${port}` }
+}
+
+/** Resolves when something listens. */
+export async function accepting(port) {
+  const { connect } = await import('node:net')
+  for (let attempt = 0; attempt < 200; attempt++) {
+    const socket = connect(port, '127.0.0.1')
+    const open = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)])
+    socket.destroy()
+    if (open) return
+    await sleep(50)
+  }
+  throw new Error(`Nothing listens on port ${port}`)
+}
+
+/** CPU time that the processes have used so far, all threads, in µs. */
+export function cpuMicros(pids) {
+  let nanos = 0
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
+    }
+  }
+  return nanos / 1000
+}
+
+/** Resident memory of the processes, in bytes. */
+export function rssBytes(pids) {
+  let kilobytes = 0
+  for (const pid of pids) kilobytes += Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+  return kilobytes * 1024
+}
+
+function watched(child) {
+  children.add(child)
+  child.once('exit', () => children.delete(child))
+  return child
+}
