@@ -9,6 +9,7 @@ import { createEpoch, type Position } from '../core/position.js'
 import { Ring } from '../core/ring.js'
 import { logEntry } from '../wire/log-entry.js'
 import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
+import { positionsAfter } from './positions.js'
 
 const SWEEP_MS = 10_000
 const MAX_IDEMPOTENCY_KEYS = 100_000
@@ -47,20 +48,32 @@ export class MemoryBroker implements Broker {
     return this.#state
   }
 
-  async publish(channel: string, event: EncodedEvent, options: PublishOptions = {}): Promise<Position> {
+  async publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position> {
+    const [position] = await this.publishMany(channel, [event], options)
+    return position as Position
+  }
+
+  async publishMany(
+    channel: string,
+    events: readonly EncodedEvent[],
+    { idempotencyKey }: PublishOptions = {},
+  ): Promise<readonly Position[]> {
     this.#assertOpen()
     const log = this.#open(channel)
-    const { idempotencyKey } = options
-    const publicationKey = idempotencyKey === undefined || event.ephemeral ? undefined : `${channel}\n${idempotencyKey}`
+    const keyed = idempotencyKey !== undefined && events.some(({ ephemeral }) => !ephemeral)
+    const publicationKey = keyed ? `${channel}\n${idempotencyKey}` : undefined
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
-    if (earlier) return earlier
+    if (earlier) return positionsAfter(events, earlier)
 
-    const position = { epoch: log.epoch, offset: event.ephemeral ? 0 : log.offset + 1 }
-    const entry = logEntry(position, event)
-    if (!event.ephemeral) this.#append(log, entry)
-    if (publicationKey) this.#remember(publicationKey, position)
-    this.#listeners.get(channel)?.onEntry(entry)
-    return position
+    for (const event of events) this.#append(channel, log, event)
+    if (publicationKey) this.#remember(publicationKey, headOf(log))
+    return positionsAfter(events, headOf(log))
+  }
+
+  offer(channel: string, event: EncodedEvent): boolean {
+    if (this.#state === 'closed') return false
+    this.#append(channel, this.#open(channel), event)
+    return true
   }
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
@@ -103,12 +116,15 @@ export class MemoryBroker implements Broker {
     this.#publications.clear()
   }
 
-  #append(log: MemoryLog, entry: LogEntry): void {
-    log.offset = entry.offset
-    log.publishedAt = this.#clock.now()
-    if (this.#options.historySize === 0) return
-    log.entries.push(entry)
-    if (log.entries.length > this.#options.historySize) log.entries.shift()
+  #append(channel: string, log: MemoryLog, event: EncodedEvent): void {
+    const entry = logEntry({ epoch: log.epoch, offset: event.ephemeral ? 0 : log.offset + 1 }, event)
+    if (!event.ephemeral) {
+      log.offset = entry.offset
+      log.publishedAt = this.#clock.now()
+      if (this.#options.historySize > 0) log.entries.push(entry)
+      if (log.entries.length > this.#options.historySize) log.entries.shift()
+    }
+    this.#listeners.get(channel)?.onEntry(entry)
   }
 
   #earlierPublication(key: string): Position | undefined {

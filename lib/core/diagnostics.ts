@@ -14,6 +14,8 @@ export const diagnostics = Object.freeze({
   streamError: channel('express-sse-kit:stream:error'),
   /** `{ stream, count, reason }`: events given to `stream.send` that the queue had no room for. */
   streamDrop: channel('express-sse-kit:stream:drop'),
+  /** `{ channel, events, error }`: events given to `offer` that were not published, or may not have been. */
+  publishError: channel('express-sse-kit:publish:error'),
   /** `{ state, reason? }`: the broker became `ready` or `degraded`. */
   brokerState: channel('express-sse-kit:broker:state'),
   /** `{ operation, error }`: something failed in the background and will be tried again. */

@@ -49,9 +49,9 @@ export interface ChannelListener {
 
 export interface PublishOptions {
   /**
-   * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event once; the second call gets
-   * the first one's position. Without effect on ephemeral events: they are in no log, and one whose connection broke
-   * may reach streams twice.
+   * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event (or all of `publishMany`)
+   * once; the second call gets the first one's position. Without effect on ephemeral events alone: they are in no log,
+   * and one whose connection broke may reach streams twice.
    */
   readonly idempotencyKey?: string
 }
@@ -75,6 +75,17 @@ export interface Broker {
    * @throws BrokerError within the command time-out; `ERR_SSE_BROKER_TIMEOUT` leaves open whether it was published
    */
   publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position>
+  /**
+   * Publishes several as one step: all enter the log, next to each other and in this order, or none does.
+   * @returns their positions, in the order of the events
+   * @throws BrokerError as `publish`
+   */
+  publishMany(channel: string, events: readonly EncodedEvent[], options?: PublishOptions): Promise<readonly Position[]>
+  /**
+   * Publishes without an answer. What fails later is reported to diagnostics.
+   * @returns whether it was taken; not if the broker is closed or too much waits for it
+   */
+  offer(channel: string, event: EncodedEvent): boolean
   /**
    * Resolves with the log's head *after* the subscription was acknowledged, so that every later entry reaches the
    * listener. One listener per channel; the caller counts references.

@@ -20,7 +20,7 @@ import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import type { AnyResponse, StreamRequest } from '../stream/response.js'
 import { printCursor } from '../wire/cursor.js'
-import { encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
+import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
 import { queryOf } from '../wire/query.js'
@@ -110,6 +110,34 @@ export class Multiplexer {
   async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
     assertChannel(channel)
     return this.#broker.publish(channel, encodePublished(event, this.#maxEventBytes), options)
+  }
+
+  /**
+   * Publishes up to 1,000 events, together up to eight times `maxEventBytes`, as one step: all of them enter the log, next to each other
+   * and in this order, or none does. An `idempotencyKey` stands for all of them.
+   * @returns their positions, in the order of the events
+   * @throws as `publish`; an event that is wrong is named by its index, and nothing is published
+   */
+  async publishMany(
+    channel: string,
+    events: readonly SseEvent[],
+    options: PublishOptions = {},
+  ): Promise<readonly Position[]> {
+    assertChannel(channel)
+    const encoded = encodeBatch(events, this.#maxEventBytes)
+    return encoded.length === 0 ? [] : this.#broker.publishMany(channel, encoded, options)
+  }
+
+  /**
+   * Publishes and forgets: for events of which each alone matters little, at rates where waiting for an answer costs. What fails later is
+   * reported on the diagnostics channel `express-sse-kit:publish:error`.
+   * @returns whether it was taken: `false` if the multiplexer is closed or too much waits for Redis
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+   * @throws InvalidEventError
+   */
+  offer(channel: string, event: SseEvent): boolean {
+    assertChannel(channel)
+    return this.#broker.offer(channel, encodePublished(event, this.#maxEventBytes))
   }
 
   /**

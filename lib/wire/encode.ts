@@ -11,6 +11,10 @@ const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 /** The default bound of an encoded event: 1 MiB. */
 export const MAX_EVENT_BYTES = 1_048_576
 
+/** What can be published as one step: Redis does nothing else meanwhile. */
+const MAX_BATCH_EVENTS = 1000
+const MAX_BATCH_EVENT_SIZES = 8
+
 /**
  * Encodes all of an event but its `id`.
  * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`
@@ -51,6 +55,38 @@ export function encodePublished(event: SseEvent, maxEventBytes?: number): Encode
   const encoded = encodeEvent(event, maxEventBytes)
   if (event.id !== undefined) {
     throw invalid('A published event must not have an id: its id on the wire is its position in the log')
+  }
+  return encoded
+}
+
+/**
+ * Encodes events to be published as one step.
+ * @throws InvalidEventError naming the index of the event that is wrong, or if they are too many or too large together
+ */
+export function encodeBatch(events: readonly SseEvent[], maxEventBytes: number): readonly EncodedEvent[] {
+  if (!Array.isArray(events)) throw invalid('publishMany takes an array of events')
+  if (events.length > MAX_BATCH_EVENTS) {
+    throw new InvalidEventError(
+      'ERR_SSE_EVENT_TOO_LARGE',
+      `${events.length} events are more than the ${MAX_BATCH_EVENTS} that can be published as one step`,
+    )
+  }
+  let bytes = 0
+  const encoded = events.map((event, index) => {
+    try {
+      const one = encodePublished(event, maxEventBytes)
+      bytes += one.body.length
+      return one
+    } catch (error) {
+      if (!(error instanceof InvalidEventError)) throw error
+      throw new InvalidEventError(error.code, `events[${index}]: ${error.message}`, { cause: error })
+    }
+  })
+  if (bytes > MAX_BATCH_EVENT_SIZES * maxEventBytes) {
+    throw new InvalidEventError(
+      'ERR_SSE_EVENT_TOO_LARGE',
+      `The events have ${bytes} bytes together, over ${MAX_BATCH_EVENT_SIZES} × maxEventBytes ${maxEventBytes}`,
+    )
   }
   return encoded
 }

@@ -2,12 +2,31 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/clock.js'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import { encodePublished } from '../../lib/wire/encode.js'
+import { eventually } from '../helpers/eventually.js'
+import { range } from '../helpers/range.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
-import { codeOf, publishMany, Recorder } from '../suites/broker.js'
+import { codeOf, publishNumbers, Recorder } from '../suites/broker.js'
 
 const event = (data: unknown) => encodePublished({ data })
+
+/** Messages that nearly look like the kit's: without items, without numbers, with lengths that do not add up. */
+const JUNK = [
+  '',
+  'junk',
+  '\n',
+  'abcdef\n',
+  ';1 9 n 0 \ndata: 1\n\n',
+  'abcdef;x 9 n 0 \ndata: 1\n\n',
+  'abcdef;1 x n 0 \ndata: 1\n\n',
+  'abcdef;1 0 n 0 \n',
+  'abcdef;1 8 n 0 \ndata: 1\n\n',
+  'abcdef;1 10 n 0 \ndata: 1\n\n',
+  'abcdef;1 5 n 0 ;2 5 n 0 \ndata: 1\n\n',
+  'abcdef;1 9\ndata: 1\n\n',
+]
 
 describe('the redis broker, when Redis fails', () => {
   let redis: RedisServer
@@ -31,11 +50,11 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   async function stateIs(state: string): Promise<void> {
-    while (broker.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
+    await eventually(() => broker.state === state)
   }
 
   it('fails a publish with a code while Redis is away, at once counted in the state, and recovers', async () => {
-    await broker.ping()
+    await stateIs('ready')
     await redis.kill()
     expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
     expect(await codeOf(broker.ping())).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
@@ -47,7 +66,7 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   it('fails a command with a code while Redis hangs, and works on when it goes on', async () => {
-    await broker.ping()
+    await stateIs('ready')
     redis.pause()
     expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_TIMEOUT')
     redis.resume()
@@ -57,10 +76,50 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   it('does not let commands pile up without bound', async () => {
-    await broker.ping()
+    await stateIs('ready')
     await redis.kill()
     const codes = await Promise.all(Array.from({ length: 10_100 }, (_, i) => codeOf(broker.publish(channel, event(i)))))
     expect(new Set(codes)).to.deep.equal(new Set(['ERR_SSE_BROKER_UNAVAILABLE']))
+  })
+
+  it('refuses offers when too much waits, in events or bytes, and reports those that it took and could not publish', async () => {
+    await stateIs('ready')
+    await redis.kill()
+    await stateIs('degraded')
+    let lost = 0
+    const count = (message: unknown) => {
+      const { events, error } = message as { events: number; error: { code: string } }
+      expect(error.code).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+      lost += events
+    }
+    diagnostics.publishError.subscribe(count)
+    const small = event('x'.repeat(100))
+    const large = event('x'.repeat(1_000_000))
+    expect(range(1, 70).filter(() => broker.offer(channel, large))).to.have.length(67)
+    await eventually(() => lost >= 67)
+    expect(range(1, 10_100).filter(() => broker.offer(channel, small))).to.have.length(10_000)
+    await eventually(() => lost >= 10_067)
+    diagnostics.publishError.unsubscribe(count)
+    await redis.up()
+    await stateIs('ready')
+    await broker.publish(channel, small)
+  })
+
+  it('publishes several once where the connection broke after Redis had carried it out', async () => {
+    const proxy = await TcpProxy.start(redis.port)
+    const proxied = new RedisBroker(
+      { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
+      systemClock,
+    )
+    await proxied.publish(channel, event('first'))
+    proxy.dropAnswers()
+    const publishing = proxied.publishMany(channel, [event('second'), event('third')])
+    await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 3)
+    proxy.breakConnections()
+    expect((await publishing).map(({ offset }) => offset)).to.deep.equal([2, 3])
+    expect((await proxied.publish(channel, event('fourth'))).offset).to.equal(4)
+    await proxied.close()
+    await proxy.stop()
   })
 
   it('publishes once where the connection broke after Redis had carried it out', async () => {
@@ -72,7 +131,7 @@ describe('the redis broker, when Redis fails', () => {
     await proxied.publish(channel, event('first'))
     proxy.dropAnswers()
     const publishing = proxied.publish(channel, event('second'))
-    while ((await admin.xlen(`sse:{${channel}}:s`)) < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+    await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
     proxy.breakConnections()
     expect((await publishing).offset).to.equal(2)
     expect((await proxied.publish(channel, event('third'))).offset).to.equal(3)
@@ -121,27 +180,27 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   it('works on after SCRIPT FLUSH', async () => {
-    await publishMany(broker, channel, 2)
+    await publishNumbers(broker, channel, 2)
     await admin.script('FLUSH')
-    const [three] = await publishMany(broker, channel, 1)
+    const [three] = await publishNumbers(broker, channel, 1)
     expect(three?.offset).to.equal(3)
   })
 
   it('begins a new epoch after FLUSHALL, and after the log alone was evicted', async () => {
-    const [before] = await publishMany(broker, channel, 3)
+    const [before] = await publishNumbers(broker, channel, 3)
     await admin.flushall()
-    const [after] = await publishMany(broker, channel, 1)
+    const [after] = await publishNumbers(broker, channel, 1)
     expect(after?.offset).to.equal(1)
     expect(after?.epoch).to.not.equal(before?.epoch)
     await admin.del(`sse:{${channel}}:m`)
-    const [again] = await publishMany(broker, channel, 1)
+    const [again] = await publishNumbers(broker, channel, 1)
     expect(again?.offset).to.equal(1)
     expect(again?.epoch).to.not.equal(after?.epoch)
     expect((await broker.read(channel, 0, 10)).entries).to.have.length(1)
   })
 
   it('begins a new epoch where the log went back behind what this process has seen', async () => {
-    const [first] = await publishMany(broker, channel, 5)
+    const [first] = await publishNumbers(broker, channel, 5)
     await admin.hset(`sse:{${channel}}:m`, 'o', 3)
     const next = await broker.publish(channel, event('after the rewind'))
     expect(next.epoch).to.not.equal(first?.epoch)
@@ -149,7 +208,7 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   it('surfaces the refusal of a server that is not the master any more, on every kind of call', async () => {
-    await publishMany(broker, channel, 1)
+    await publishNumbers(broker, channel, 1)
     const other = await RedisServer.start()
     await admin.replicaof('127.0.0.1', other.port)
     const code = await codeOf(broker.publish(channel, event(2)))
@@ -158,7 +217,7 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   it('survives rights taken away and given back', async () => {
-    await publishMany(broker, channel, 1)
+    await publishNumbers(broker, channel, 1)
     const listener = new Recorder()
     await broker.subscribe(channel, listener)
     await admin.acl('SETUSER', 'default', '-evalsha', '-eval')
@@ -171,12 +230,12 @@ describe('the redis broker, when Redis fails', () => {
   it('ignores what others publish on its channels', async () => {
     const listener = new Recorder()
     await broker.subscribe(channel, listener)
-    for (const junk of ['', 'junk', '\n', 'a b c\n', 'abcdef x n 0 \ndata: 1\n\n']) {
+    for (const junk of JUNK) {
       await admin.publish(`sse:{${channel}}`, junk)
     }
-    await broker.publish(channel, event(1))
+    const { epoch } = await broker.publish(channel, event(1))
     await listener.until(1)
-    expect(listener.entries).to.have.length(1)
+    expect(listener.entries.map(({ frame }) => frame.toString())).to.deep.equal([`id: ${epoch}-1\ndata: 1\n\n`])
   })
 })
 
@@ -187,7 +246,7 @@ describe('the redis broker, when Redis comes back with other data', () => {
     const broker = new RedisBroker({ redis: redis.url, commandTimeoutMs: 1000 }, systemClock)
     const listener = new Recorder()
     const { epoch } = await broker.subscribe('log', listener)
-    await publishMany(broker, 'log', 10)
+    await publishNumbers(broker, 'log', 10)
     await redis.kill()
     await redis.up()
     await listener.when(() => listener.resubscribed.length > 0)
@@ -204,16 +263,14 @@ describe('the redis broker, when Redis comes back with other data', () => {
     const replica = await RedisServer.start()
     const admin = new Redis(replica.url)
     const first = new RedisBroker({ redis: master.url }, systemClock)
-    const before = await publishMany(first, 'log', 5)
+    const before = await publishNumbers(first, 'log', 5)
     await admin.replicaof('127.0.0.1', master.port)
-    while (!/master_link_status:up/.test(await admin.info('replication'))) {
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
+    await eventually(async () => /master_link_status:up/.test(await admin.info('replication')))
     // What the master still takes no longer reaches the replica: it is promoted with 5 of 8 events.
     await admin.replicaof('NO', 'ONE')
-    before.push(...(await publishMany(first, 'log', 3)))
+    before.push(...(await publishNumbers(first, 'log', 3)))
     const second = new RedisBroker({ redis: replica.url }, systemClock)
-    const after = await publishMany(second, 'log', 5)
+    const after = await publishNumbers(second, 'log', 5)
     const ids = [...before, ...after].map(({ epoch, offset }) => `${epoch}-${offset}`)
     expect(new Set(ids).size).to.equal(13)
     await Promise.all([first.close(), second.close()])

@@ -10,13 +10,10 @@ import {
   createEventStream,
 } from '../../lib/client/index.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
-import { range, serveChannels } from '../suites/multiplexer.js'
-
-/** Waits for a condition that events bring about; the test's time-out bounds it. */
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2))
-}
+import { range } from '../helpers/range.js'
+import { serveChannels } from '../suites/multiplexer.js'
 
 describe('the client', () => {
   let server: TestServer
@@ -54,13 +51,13 @@ describe('the client', () => {
 
     it('misses and repeats nothing over connections that are cut again and again', async () => {
       open('/?channel=log')
-      await until(() => stream?.state === 'open')
+      await eventually(() => stream?.state === 'open')
       for (let round = 0; round < 5; round++) {
         await publish(range(round * 20 + 1, round * 20 + 20))
-        if (round % 2) await until(() => numbers().length >= round * 20 + 10)
+        if (round % 2) await eventually(() => numbers().length >= round * 20 + 10)
         server.server.closeAllConnections()
       }
-      await until(() => numbers().length >= 100)
+      await eventually(() => numbers().length >= 100)
       expect(numbers()).to.deep.equal(range(1, 100))
     })
 
@@ -68,31 +65,31 @@ describe('the client', () => {
       const cursor = await multiplexer.cursor('log')
       await publish([1, 2])
       open('/?channel=log', { cursor })
-      await until(() => numbers().length === 2)
+      await eventually(() => numbers().length === 2)
       expect(stream?.cursor).to.equal(cursor.replace(/0$/, '2'))
     })
 
     it('is told to come back when the server ends the stream, and comes back', async () => {
       open('/?channel=log')
-      await until(() => stream?.state === 'open')
+      await eventually(() => stream?.state === 'open')
       await multiplexer.close()
-      await until(() => changes.some(({ state, reason }) => state === 'waiting' && reason === 'HTTP 503'))
+      await eventually(() => changes.some(({ state, reason }) => state === 'waiting' && reason === 'HTTP 503'))
       expect(events.map(({ type }) => type)).to.include('sse.reconnect')
     })
 
     it('stops listening and closes for good', async () => {
       const heard: string[] = []
       const stop = open('/?channel=log').on('n', ({ data }) => heard.push(data))
-      await until(() => stream?.state === 'open')
+      await eventually(() => stream?.state === 'open')
       await publish([1])
-      await until(() => heard.length === 1)
+      await eventually(() => heard.length === 1)
       stop()
       await publish([2])
-      await until(() => numbers().length === 2)
+      await eventually(() => numbers().length === 2)
       expect(heard).to.deep.equal(['1'])
       stream?.close()
       stream?.close()
-      await until(() => multiplexer.status().streams === 0)
+      await eventually(() => multiplexer.status().streams === 0)
       expect(changes.at(-1)).to.deep.equal({ state: 'closed', reason: 'closed' })
     })
 
@@ -102,13 +99,13 @@ describe('the client', () => {
       source.addEventListener('n', ({ data }) => seen.push(Number(data)))
       let opened = 0
       source.addEventListener('sse.open', () => opened++)
-      await until(() => opened === 1)
+      await eventually(() => opened === 1)
       server.server.closeAllConnections()
       await publish(range(1, 3))
-      await until(() => seen.length === 3)
+      await eventually(() => seen.length === 3)
       server.server.closeAllConnections()
       await publish(range(4, 50))
-      await until(() => seen.length === 50)
+      await eventually(() => seen.length === 50)
       source.close()
       expect(seen).to.deep.equal(range(1, 50))
       expect(opened).to.equal(3)
@@ -144,7 +141,7 @@ describe('the client', () => {
           return refresh ? 'fresh' : 'stale'
         },
       })
-      await until(() => stream?.state === 'closed')
+      await eventually(() => stream?.state === 'closed')
       expect(asked).to.deep.equal([false, true])
       expect(requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
       expect(changes).to.deep.include({ state: 'waiting', reason: 'HTTP 401', delayMs: 3000 })
@@ -156,7 +153,7 @@ describe('the client', () => {
         res.end('retry: 5\nevent: sse.open\ndata: {}\n\nevent: sse.expired\ndata: {}\n\n')
       }, status(204))
       open('/', { token: (refresh) => (refresh ? 'fresh' : 'stale') })
-      await until(() => stream?.state === 'closed')
+      await eventually(() => stream?.state === 'closed')
       expect(requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
     })
 
@@ -164,7 +161,7 @@ describe('the client', () => {
       it(`ends for good on ${code}`, async () => {
         const requests = await answer(status(code))
         open()
-        await until(() => stream?.state === 'closed')
+        await eventually(() => stream?.state === 'closed')
         expect(changes.at(-1)?.reason).to.equal(`HTTP ${code}`)
         expect(requests).to.have.length(1)
       })
@@ -173,7 +170,7 @@ describe('the client', () => {
     it('waits as long as Retry-After says', async () => {
       await answer(status(503, { 'retry-after': '7' }))
       open()
-      await until(() => stream?.state === 'waiting')
+      await eventually(() => stream?.state === 'waiting')
       expect(changes.at(-1)?.delayMs).to.be.at.least(7000)
     })
 
@@ -183,7 +180,7 @@ describe('the client', () => {
         res.write('retry: 5\nid: abcdef-1\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":20}\n\n')
       })
       open()
-      await until(() => requests.length === 3)
+      await eventually(() => requests.length === 3)
       expect(requests.at(-1)?.headers['last-event-id']).to.equal('abcdef-1')
     })
   })

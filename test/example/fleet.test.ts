@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import type { Message } from '../../example/server/store/inbox-store.js'
+import { eventually } from '../helpers/eventually.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import type { SseClient } from '../helpers/sse-client.js'
 import { TestInbox, whatsAppPayload } from './harness.js'
@@ -120,7 +121,7 @@ describe('two processes of the example on one real Redis', () => {
     await two.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
     await Promise.all(streams.map((stream) => stream.messagesUntil(1)))
     for (const stream of streams) stream.close()
-    while (one.services.multiplexer.status().channels > 0) await new Promise((resolve) => setImmediate(resolve))
+    await eventually(() => one.services.multiplexer.status().channels === 0)
   })
 
   it('miss nothing between a list of one and a stream of the other', async () => {
@@ -154,7 +155,7 @@ describe('two processes of the example on one real Redis', () => {
     expect(answers.map(({ text }) => text).join()).to.not.contain('127.0.0.1')
     expect((await inbox.call('GET', '/healthz')).status).to.equal(200)
     await own.up()
-    while ((await inbox.call('GET', '/readyz')).status !== 200) await new Promise((resolve) => setTimeout(resolve, 50))
+    await eventually(async () => (await inbox.call('GET', '/readyz')).status === 200)
     expect((await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))).status).to.equal(200)
     await inbox.stop()
     await own.stop()

@@ -38,7 +38,9 @@ export class RedisServer {
     )
     this.#process = child
     // Also where the test run is cut short.
-    process.once('exit', () => child.kill('SIGKILL'))
+    const kill = () => child.kill('SIGKILL')
+    process.once('exit', kill)
+    child.once('exit', () => process.off('exit', kill))
     let output = ''
     child.once('error', (error) => {
       output = `${error.message}: the tests need redis-server on the PATH (Debian: apt-get install redis-server)`

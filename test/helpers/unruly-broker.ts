@@ -38,11 +38,21 @@ export class UnrulyBroker implements Broker {
   }
 
   async publish(channel: string, event: EncodedEvent): Promise<Position> {
+    const [position] = await this.publishMany(channel, [event])
+    return position as Position
+  }
+
+  async publishMany(channel: string, events: readonly EncodedEvent[]): Promise<readonly Position[]> {
     const entries: LogEntry[] = []
     await this.#logs.subscribe(channel, { onEntry: (entry) => entries.push(entry), onResubscribed: () => undefined })
-    const position = await this.#logs.publish(channel, event)
+    const positions = await this.#logs.publishMany(channel, events)
     if (this.#listener) this.#undelivered.push(...entries)
-    return position
+    return positions
+  }
+
+  offer(channel: string, event: EncodedEvent): boolean {
+    void this.publish(channel, event)
+    return true
   }
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Position> {

@@ -9,8 +9,8 @@ import { Reader, type ReaderStream } from '../../lib/multiplexer/reader.js'
 import { startsOf } from '../../lib/multiplexer/starts.js'
 import type { StreamSource } from '../../lib/stream/event-stream.js'
 import { encodePublished } from '../../lib/wire/encode.js'
+import { range } from '../helpers/range.js'
 import { UnrulyBroker } from '../helpers/unruly-broker.js'
-import { range } from '../suites/multiplexer.js'
 
 /** A socket as small as the test wants it. */
 class SmallStream implements ReaderStream {

@@ -1,11 +1,13 @@
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { eventually } from '../helpers/eventually.js'
 import type { TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
-import { numbersOf, range, serveChannels } from '../suites/multiplexer.js'
+import { numbersOf, serveChannels } from '../suites/multiplexer.js'
 
 describe('streams, when Redis fails under them', () => {
   let redis: RedisServer
@@ -90,7 +92,7 @@ describe('streams, when Redis fails under them', () => {
     expect(((await admin.call('CLIENT', 'LIST', 'TYPE', 'pubsub')) as string).trim().split('\n')).to.have.length(1)
     for (const client of clients) client.close()
     const subscribers = async () => ((await admin.pubsub('NUMSUB', 'sse:{log}')) as [string, number])[1]
-    while ((await subscribers()) > 0) await new Promise((resolve) => setImmediate(resolve))
+    await eventually(async () => (await subscribers()) === 0)
     expect(one.multiplexer.status()).to.include({ streams: 0, channels: 0 })
   })
 

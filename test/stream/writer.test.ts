@@ -5,6 +5,7 @@ import { expect } from 'chai'
 import express from 'express'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { openStream } from '../../lib/stream/open-stream.js'
+import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
@@ -119,7 +120,7 @@ describe('the way to the socket', () => {
     server = { url: '', server: plain, stop: async () => void plain.close() }
     const failed = get({ port: (plain.address() as AddressInfo).port })
     await once(failed, 'error')
-    while (verdicts.length < 2) await new Promise((resolve) => setImmediate(resolve))
+    await eventually(() => verdicts.length >= 2)
     expect(verdicts).to.deep.equal(['closed', 'client_gone'])
   })
 })

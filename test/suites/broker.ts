@@ -4,6 +4,7 @@ import type { LogEntry } from '../../lib/core/message.js'
 import type { Broker, ChannelListener } from '../../lib/core/ports.js'
 import type { Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
+import { range } from '../helpers/range.js'
 
 export interface BrokerUnderTest {
   create(options: LogOptions): Broker
@@ -29,7 +30,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     afterEach(() => broker.close())
 
     it('gives dense offsets from 1 within one epoch', async () => {
-      const positions = await publishMany(broker, channel, 5)
+      const positions = await publishNumbers(broker, channel, 5)
       expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4, 5])
       expect(new Set(positions.map(({ epoch }) => epoch)).size).to.equal(1)
       expect(positions[0]?.epoch).to.match(/^[a-z0-9]{6}$/)
@@ -51,7 +52,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     })
 
     it('keeps the logs of different channels apart', async () => {
-      await publishMany(broker, channel, 3)
+      await publishNumbers(broker, channel, 3)
       const [head, other] = await broker.heads([channel, `${channel}:other`])
       expect(head?.offset).to.equal(3)
       expect(other?.offset).to.equal(0)
@@ -59,7 +60,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     })
 
     it('delivers what is published after the acknowledgement, in order, bytes intact', async () => {
-      await publishMany(broker, channel, 2)
+      await publishNumbers(broker, channel, 2)
       const listener = new Recorder()
       const head = await broker.subscribe(channel, listener)
       expect(head.offset).to.equal(2)
@@ -102,7 +103,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     })
 
     it('reads history after an offset, oldest first, at most the limit, with the head of the same moment', async () => {
-      await publishMany(broker, channel, 10)
+      await publishNumbers(broker, channel, 10)
       const page = await broker.read(channel, 4, 3)
       expect(page.head.offset).to.equal(10)
       expect(page.entries.map(({ offset }) => offset)).to.deep.equal([5, 6, 7])
@@ -121,7 +122,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     it('keeps at least historySize events, and lets older ones go without changing offsets', async () => {
       await broker.close()
       broker = subject.create({ historySize: 100 })
-      await publishMany(broker, channel, 500)
+      await publishNumbers(broker, channel, 500)
       const page = await broker.read(channel, 0, 1000)
       expect(page.head.offset).to.equal(500)
       const offsets = page.entries.map(({ offset }) => offset)
@@ -133,7 +134,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     it('keeps no history at historySize 0, and still counts', async () => {
       await broker.close()
       broker = subject.create({ historySize: 0 })
-      await publishMany(broker, channel, 3)
+      await publishNumbers(broker, channel, 3)
       const page = await broker.read(channel, 0, 10)
       expect(page).to.deep.equal({ head: page.head, entries: [] })
       expect(page.head.offset).to.equal(3)
@@ -142,7 +143,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     it('lets the history run out after its time without a publish, and keeps the epoch and offset', async () => {
       await broker.close()
       broker = subject.create({ historyTtlMs: 150 })
-      const [first] = await publishMany(broker, channel, 3)
+      const [first] = await publishNumbers(broker, channel, 3)
       await subject.pass(200)
       const page = await broker.read(channel, 0, 10)
       expect(page).to.deep.equal({ head: { epoch: first?.epoch, offset: 3 }, entries: [] })
@@ -155,7 +156,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     it('begins a new epoch after a log was forgotten', async () => {
       await broker.close()
       broker = subject.create({ historyTtlMs: 100, metaTtlMs: 150 })
-      const [first] = await publishMany(broker, channel, 2)
+      const [first] = await publishNumbers(broker, channel, 2)
       await subject.pass(250)
       const [head] = await broker.heads([channel])
       expect(head?.offset).to.equal(0)
@@ -192,6 +193,71 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([0, 0, 1])
     })
 
+    it('publishes several as one step: next to each other and in order, whatever else is published meanwhile', async () => {
+      const listener = new Recorder()
+      const { epoch } = await broker.subscribe(channel, listener)
+      const batches = range(0, 19).map((batch) => range(0, 9).map((i) => encodePublished({ data: `${batch}:${i}` })))
+      const [, ...positions] = await Promise.all([
+        publishNumbers(broker, channel, 50),
+        ...batches.map((events) => broker.publishMany(channel, events)),
+      ])
+      for (const batch of positions) {
+        const first = batch[0]?.offset ?? 0
+        expect(batch).to.deep.equal(range(first, first + 9).map((offset) => ({ epoch, offset })))
+      }
+      await listener.until(250)
+      expect(listener.entries.map(({ offset }) => offset)).to.deep.equal(range(1, 250))
+      const dataAt = (offset: number) => /data: (.*)/.exec(listener.entries[offset - 1]?.frame.toString() ?? '')?.[1]
+      positions.forEach((batch, number) => {
+        expect(batch.map(({ offset }) => dataAt(offset))).to.deep.equal(range(0, 9).map((i) => `${number}:${i}`))
+      })
+      expect((await broker.read(channel, 0, 300)).entries.map(({ frame }) => frame.toString())).to.deep.equal(
+        listener.entries.map(({ frame }) => frame.toString()),
+      )
+    })
+
+    it('keeps the order in which one tick publishes, whichever way', async () => {
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      const event = (data: string, ephemeral = false) => encodePublished({ data, ephemeral })
+      const published = [
+        broker.publish(channel, event('a')),
+        broker.publish(channel, event('typing', true)),
+        broker.publishMany(channel, [event('b'), event('typing', true), event('c')]),
+        broker.publish(channel, event('d'), { idempotencyKey: 'd' }),
+      ]
+      expect(broker.offer(channel, event('e'))).to.equal(true)
+      published.push(broker.publish(channel, event('f')))
+      const positions = (await Promise.all(published)).flat()
+      expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 0, 2, 0, 3, 4, 6])
+      await listener.until(8)
+      const heard = listener.entries.map(({ offset, frame }) => `${offset} ${/data: (.*)/.exec(frame.toString())?.[1]}`)
+      expect(heard).to.deep.equal(['1 a', '0 typing', '2 b', '0 typing', '3 c', '4 d', '5 e', '6 f'])
+    })
+
+    it('publishes what one tick publishes beside a key that has been used', async () => {
+      const publish = (data: number, idempotencyKey?: string) =>
+        broker.publish(channel, encodePublished({ data }), idempotencyKey === undefined ? {} : { idempotencyKey })
+      await publish(1, 'one')
+      const positions = await Promise.all([publish(2), publish(1, 'one'), publish(3)])
+      expect(positions.map(({ offset }) => offset)).to.deep.equal([2, 1, 3])
+      expect((await broker.read(channel, 0, 10)).entries).to.have.length(3)
+    })
+
+    it('publishes several once for one idempotency key, and answers with their positions again', async () => {
+      const publish = () =>
+        broker.publishMany(
+          channel,
+          range(1, 3).map((data) => encodePublished({ data, ephemeral: data === 2 })),
+          { idempotencyKey: 'batch' },
+        )
+      const first = await publish()
+      expect(first.map(({ offset }) => offset)).to.deep.equal([1, 0, 2])
+      await publishNumbers(broker, channel, 2)
+      expect(await publish()).to.deep.equal(first)
+      expect((await broker.heads([channel]))[0]?.offset).to.equal(4)
+    })
+
     it('answers a ping, and fails with a code once closed', async () => {
       await broker.ping()
       await broker.close()
@@ -199,6 +265,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(broker.state).to.equal('closed')
       for (const call of [
         () => broker.publish(channel, encodePublished({ data: 1 })),
+        () => broker.publishMany(channel, [encodePublished({ data: 1 })]),
         () => broker.subscribe(channel, new Recorder()),
         () => broker.read(channel, 0, 1),
         () => broker.heads([channel]),
@@ -206,6 +273,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       ]) {
         expect(await codeOf(call())).to.equal('ERR_SSE_CLOSED')
       }
+      expect(broker.offer(channel, encodePublished({ data: 1 }))).to.equal(false)
       await broker.unsubscribe(channel)
     })
   })
@@ -241,7 +309,7 @@ export class Recorder implements ChannelListener {
   }
 }
 
-export async function publishMany(broker: Broker, channel: string, count: number): Promise<Position[]> {
+export async function publishNumbers(broker: Broker, channel: string, count: number): Promise<Position[]> {
   const positions: Position[] = []
   for (let i = 1; i <= count; i++) positions.push(await broker.publish(channel, encodePublished({ data: i })))
   return positions

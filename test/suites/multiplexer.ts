@@ -2,7 +2,9 @@ import { expect } from 'chai'
 import express from 'express'
 import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { Multiplexer, MultiplexerOptions } from '../../lib/multiplexer/multiplexer.js'
+import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 /** An app with one route: `/?channel=a&channel=b` streams these channels. */
@@ -13,10 +15,6 @@ export async function serveChannels(multiplexer: Multiplexer): Promise<TestServe
     multiplexer.stream((req) => new URLSearchParams(req.url.slice(2)).getAll('channel')),
   )
   return serve(app)
-}
-
-export function range(from: number, to: number): number[] {
-  return Array.from({ length: to - from + 1 }, (_, i) => from + i)
 }
 
 export function numbersOf({ messages }: SseClient): number[] {
@@ -84,7 +82,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       const streams = await Promise.all(range(1, 20).map(() => open()))
       expect(multiplexer.status()).to.deep.include({ streams: 20, channels: 1 })
       for (const stream of streams) stream.close()
-      while (multiplexer.status().streams > 0) await new Promise((resolve) => setImmediate(resolve))
+      await eventually(() => multiplexer.status().streams === 0)
       expect(multiplexer.status()).to.deep.include({ streams: 0, channels: 0 })
       const again = await open()
       await publish([1])
@@ -298,6 +296,38 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
         expect(client.events.map(({ event }) => event)).to.not.include('sse.reset')
         client.close()
       }
+    })
+
+    it('publishes several as one step, and offers without an answer', async () => {
+      const client = await open()
+      const positions = await multiplexer.publishMany(
+        channel,
+        range(1, 3).map((data) => ({ data })),
+      )
+      expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 2, 3])
+      expect(multiplexer.offer(channel, { data: 4 })).to.equal(true)
+      await client.messagesUntil(4)
+      expect(numbersOf(client)).to.deep.equal([1, 2, 3, 4])
+      expect(client.lastEventId).to.equal(`${positions[0]?.epoch}-4`)
+      expect(await multiplexer.publishMany(channel, [])).to.deep.equal([])
+    })
+
+    it('publishes none of several if one is wrong, and names it', async () => {
+      for (const [events, code, text] of [
+        [[{ data: 1 }, { data: 2, id: 'x' }], 'ERR_SSE_EVENT_INVALID', 'events[1]'],
+        [[{ data: 1 }, { data: 'x'.repeat(1_048_577) }], 'ERR_SSE_EVENT_TOO_LARGE', 'events[1]'],
+        [Array(9).fill({ data: 'x'.repeat(1_000_000) }), 'ERR_SSE_EVENT_TOO_LARGE', 'together'],
+        [Array(1001).fill({ data: 1 }), 'ERR_SSE_EVENT_TOO_LARGE', '1000'],
+        [{ data: 1 } as never, 'ERR_SSE_EVENT_INVALID', 'array'],
+      ] as const) {
+        const error = await multiplexer.publishMany(channel, events).then(
+          () => undefined,
+          (reason) => reason,
+        )
+        expect(error?.code).to.equal(code)
+        expect(error?.message).to.include(text)
+      }
+      expect(await multiplexer.cursor(channel)).to.match(/-0$/)
     })
 
     it('refuses wrong channels and events with a code, before anything is sent', async () => {

@@ -14,6 +14,7 @@ import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
 import { Keys } from './keys.js'
 import { Probe } from './probe.js'
+import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
 export interface RedisBrokerOptions extends LogOptions {
@@ -37,6 +38,7 @@ export class RedisBroker implements Broker {
   readonly kind = 'redis'
   readonly #keys: Keys
   readonly #commands: RedisCommands
+  readonly #publisher: RedisPublisher
   readonly #subscriber: RedisSubscriber
   readonly #probe: Probe
   #state: BrokerState = 'connecting'
@@ -48,6 +50,7 @@ export class RedisBroker implements Broker {
     const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
     this.#keys = new Keys(prefix)
     this.#commands = new RedisCommands({ ...resolveLogOptions(options), redis, prefix, commandTimeoutMs }, clock)
+    this.#publisher = new RedisPublisher(this.#commands)
     this.#subscriber = new RedisSubscriber({
       redis,
       commandTimeoutMs,
@@ -72,9 +75,22 @@ export class RedisBroker implements Broker {
     return this.#state
   }
 
-  async publish(channel: string, event: EncodedEvent, options: PublishOptions = {}): Promise<Position> {
+  async publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position> {
+    const [position] = await this.publishMany(channel, [event], options)
+    return position as Position
+  }
+
+  async publishMany(
+    channel: string,
+    events: readonly EncodedEvent[],
+    { idempotencyKey }: PublishOptions = {},
+  ): Promise<readonly Position[]> {
     this.#assertOpen()
-    return this.#commands.publish(channel, event, options)
+    return this.#publisher.publish(channel, events, idempotencyKey)
+  }
+
+  offer(channel: string, event: EncodedEvent): boolean {
+    return this.#state !== 'closed' && this.#publisher.offer(channel, event)
   }
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Position> {

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
-import type { Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
+import type { Clock, HistoryPage } from '../../core/ports.js'
 import { createEpoch, type Position } from '../../core/position.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import type { ResolvedLogOptions } from '../options.js'
@@ -17,6 +17,8 @@ import { SeenPositions } from './seen-positions.js'
 /** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
 const MAX_PENDING = 10_000
 const RETRY_PAUSE_MS = 20
+/** Where an ephemeral event is in the log. */
+const NOWHERE: Position = Object.freeze({ epoch: '', offset: 0 })
 
 export interface CommandOptions extends ResolvedLogOptions {
   readonly redis: RedisSource
@@ -55,16 +57,11 @@ export class RedisCommands {
     })
   }
 
-  async publish(channel: string, event: EncodedEvent, { idempotencyKey }: PublishOptions): Promise<Position> {
+  /** Adds the events to the log and sends them, in one step. @returns where the log stands afterwards */
+  async append(channel: string, events: readonly EncodedEvent[], idempotencyKey?: string): Promise<Position> {
     const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
-    const name = this.#keys.name(channel)
-    if (event.ephemeral) {
-      const message = ephemeralMessage(event)
-      await this.#run(() => this.client.publish(name, message))
-      return { epoch: '', offset: 0 }
-    }
     const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
-    const flags = printFlags(event)
+    const bodies = events.flatMap((event) => [`${event.ephemeral ? '~' : ''}${printFlags(event)}`, event.body])
     let ranBefore = false
     const head = await this.#run(() => {
       const answer = this.client.ssePublish(
@@ -72,19 +69,34 @@ export class RedisCommands {
         this.#keys.stream(channel),
         idempotencyKey === undefined ? this.#keys.meta(channel) : this.#keys.idempotency(channel, idempotencyKey),
         ...this.#openArgs(channel),
-        name,
-        event.body,
-        flags,
+        this.#keys.name(channel),
         attempt,
         ranBefore ? '1' : '0',
         historySize,
         historyTtlMs,
         idempotencyKey === undefined ? 0 : idempotencyTtlMs,
+        ...bodies,
       )
       ranBefore = true
       return answer
     })
     return this.#headOf(channel, head)
+  }
+
+  /** Sends ephemeral events, which enter no log. */
+  async broadcast(channel: string, events: readonly EncodedEvent[]): Promise<Position> {
+    const message = ephemeralMessage(events)
+    await this.#run(() => this.client.publish(this.#keys.name(channel), message))
+    return NOWHERE
+  }
+
+  /** Commands that `send` gives off reach the socket in one write. */
+  together(send: () => void): void {
+    // Without a connection there is no socket yet, and the commands wait.
+    const socket = this.client.status === 'ready' ? this.client.stream : undefined
+    socket?.cork()
+    send()
+    socket?.uncork()
   }
 
   /** Where the log stands; made if there is none, and replaced if it lost what this process has seen of it. */

@@ -41,35 +41,47 @@ return {e, string.format('%d', o), replid}
 `
 
 /**
- * KEYS meta, stream, idempotency key · ARGV as OPEN, then 6 pub/sub channel, 7 body, 8 flags, 9 attempt, 10 whether an
- * earlier try of this attempt may have run, 11 history size, 12 history TTL, 13 idempotency TTL or 0.
- * A key
- * from before the log was replaced does not count: what it published went with that log.
- * Returns epoch, offset, replication id.
+ * KEYS meta, stream, idempotency key · ARGV as OPEN, then 6 pub/sub channel, 7 attempt, 8 whether an earlier try of this
+ * attempt may have run, 9 history size, 10 history TTL, 11 idempotency TTL or 0, and from 12 on flags and body of each
+ * event; the flags of an ephemeral one begin with `~`. All events enter the log and go out as one message.
+ * A key from before the log was replaced does not count: what it published went with that log.
+ * Returns epoch, offset of the last event, replication id.
  */
 const PUBLISH = `${OPEN_LOG}
-if ARGV[13] ~= '0' then
+if ARGV[11] ~= '0' then
   local earlier = redis.call('GET', KEYS[3])
   if earlier then
     local ee, eo = string.match(earlier, '^(%w+)-(%d+)$')
     if ee == e then return {ee, eo, replid} end
   end
 end
-if ARGV[10] == '1' then
-  for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '-', '+')) do
-    if entry[2][6] == ARGV[9] then return {e, string.match(entry[1], '^%d+'), replid} end
+if ARGV[8] == '1' then
+  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-')) do
+    if entry[2][6] == ARGV[7] then return {e, string.match(entry[1], '^%d+'), replid} end
   end
 end
-o = string.format('%d', o + 1)
-local frame = 'id: ' .. e .. '-' .. o .. '\\n' .. ARGV[7]
-if ARGV[11] ~= '0' then
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[11], o .. '-0', 'f', frame, 'm', ARGV[8], 'i', ARGV[9])
-  redis.call('PEXPIRE', KEYS[2], ARGV[12])
+local items, frames = {e}, {}
+for i = 12, #ARGV, 2 do
+  local flags, frame, offset = ARGV[i], ARGV[i + 1], '0'
+  if string.byte(flags) == 126 then
+    flags = string.sub(flags, 2)
+  else
+    o = o + 1
+    offset = string.format('%d', o)
+    frame = 'id: ' .. e .. '-' .. offset .. '\\n' .. frame
+    if ARGV[9] ~= '0' then
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[9], offset .. '-0', 'f', frame, 'm', flags, 'i', ARGV[7])
+    end
+  end
+  items[#items + 1] = offset .. ' ' .. #frame .. ' ' .. flags
+  frames[#frames + 1] = frame
 end
+o = string.format('%d', o)
+if ARGV[9] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[10]) end
 redis.call('HSET', KEYS[1], 'o', o)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if ARGV[13] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. o, 'PX', ARGV[13]) end
-redis.call('PUBLISH', ARGV[6], e .. ' ' .. o .. ' ' .. ARGV[8] .. '\\n' .. frame)
+if ARGV[11] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. o, 'PX', ARGV[11]) end
+redis.call('PUBLISH', ARGV[6], table.concat(items, ';') .. '\\n' .. table.concat(frames))
 return {e, o, replid}
 `
 

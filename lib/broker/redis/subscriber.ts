@@ -118,13 +118,15 @@ export class RedisSubscriber {
       this.#raw.get(name)?.(message)
       return
     }
-    const entry = parseMessage(message)
-    if (entry === undefined) {
+    const entries = parseMessage(message)
+    if (entries === undefined) {
       report('message', new Error(`A message on ${name} that express-sse-kit did not publish was ignored`))
       return
     }
-    if (entry.offset > 0) this.#options.onEntry(subscription.channel, entry)
-    subscription.listener.onEntry(entry)
+    for (const entry of entries) {
+      if (entry.offset > 0) this.#options.onEntry(subscription.channel, entry)
+      subscription.listener.onEntry(entry)
+    }
   }
 
   async #restore(): Promise<void> {
