@@ -243,6 +243,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#flushed = offset
     this.#lastLive = 0
     this.tail.clear()
+    this.history.forget()
     if (diagnostics.channelLoss.hasSubscribers) {
       diagnostics.channelLoss.publish({ channel: this.name, reason: 'log_replaced', epoch, offset })
     }

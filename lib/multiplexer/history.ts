@@ -3,17 +3,27 @@ import { retry } from './retry.js'
 
 /** Entries in one read. */
 export const PAGE_SIZE = 256
+/** How long pages are kept: about as long as a reconnect storm lasts. */
+const KEEP_MS = 5000
+/** Bytes of one channel's pages kept. */
+const KEEP_BYTES = 1_048_576
 
 /**
- * A channel's reads from the broker. Offsets are read in fixed pages, and streams that need the same page at the same
- * time share one read: after a reconnect storm a thousand streams cost as many reads as there are pages. A read that
- * fails is tried again until it succeeds or the channel closes; the streams stay where they are meanwhile.
+ * A channel's reads from the broker. Offsets are read in fixed pages, streams that need the same page at the same time
+ * share one read, and what was read is kept for some seconds: after a reconnect storm a thousand streams cost about as
+ * many reads as there are pages (`npm run bench -- join`). A read that fails is tried again until it succeeds or the
+ * channel closes; the streams stay where they are meanwhile.
  */
 export class History {
   readonly #broker: Broker
   readonly #channel: string
   readonly #clock: Clock
   readonly #inFlight = new Map<number, Promise<HistoryPage | undefined>>()
+  /** By page number, oldest read first. */
+  readonly #kept = new Map<number, HistoryPage>()
+  #keptBytes = 0
+  /** Counts `forget`, so that what was read before it is not kept after it. */
+  #generation = 0
   #closed = false
 
   constructor(broker: Broker, channel: string, clock: Clock) {
@@ -23,26 +33,68 @@ export class History {
   }
 
   /** The page that holds what comes after offset `after`; it may begin before that. `undefined` once closed. */
-  page(after: number): Promise<HistoryPage | undefined> {
+  async page(after: number): Promise<HistoryPage | undefined> {
     const number = Math.floor(after / PAGE_SIZE)
+    const kept = this.#kept.get(number)
+    // The log's last page grows: what was read of it may not reach as far as this stream has come.
+    if (kept !== undefined && (kept.entries.at(-1)?.offset ?? 0) > after) return kept
     let reading = this.#inFlight.get(number)
     if (reading === undefined) {
-      reading = this.#read(number * PAGE_SIZE).finally(() => this.#inFlight.delete(number))
+      reading = this.#read(number).finally(() => this.#inFlight.delete(number))
       this.#inFlight.set(number, reading)
     }
     return reading
   }
 
-  close(): void {
-    this.#closed = true
+  /** What was read no longer counts: the log is another one. */
+  forget(): void {
+    this.#generation++
+    this.#kept.clear()
+    this.#keptBytes = 0
   }
 
-  #read(after: number): Promise<HistoryPage | undefined> {
-    return retry(
+  close(): void {
+    this.#closed = true
+    this.forget()
+  }
+
+  async #read(number: number): Promise<HistoryPage | undefined> {
+    const generation = this.#generation
+    const page = await retry(
       this.#clock,
       'read',
       () => !this.#closed,
-      () => this.#broker.read(this.#channel, after, PAGE_SIZE),
+      () => this.#broker.read(this.#channel, number * PAGE_SIZE, PAGE_SIZE),
     )
+    if (page !== undefined && generation === this.#generation) this.#keep(number, page)
+    return page
   }
+
+  #keep(number: number, page: HistoryPage): void {
+    this.#drop(number)
+    const bytes = bytesOf(page)
+    if (bytes > KEEP_BYTES) return
+    for (const oldest of this.#kept.keys()) {
+      if (this.#keptBytes + bytes <= KEEP_BYTES) break
+      this.#drop(oldest)
+    }
+    this.#kept.set(number, page)
+    this.#keptBytes += bytes
+    this.#clock.after(KEEP_MS, () => {
+      if (this.#kept.get(number) === page) this.#drop(number)
+    })
+  }
+
+  #drop(number: number): void {
+    const page = this.#kept.get(number)
+    if (page === undefined) return
+    this.#kept.delete(number)
+    this.#keptBytes -= bytesOf(page)
+  }
+}
+
+function bytesOf({ entries }: HistoryPage): number {
+  let bytes = 0
+  for (const { frame } of entries) bytes += frame.length
+  return bytes
 }
