@@ -264,4 +264,26 @@ describe('a reader on a channel', () => {
     for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
     expect(setup.broker.calls.reads).to.equal(1)
   })
+
+  it('does not take for the log what it read of the one before', async () => {
+    const setup = new Setup()
+    await setup.channel.open()
+    const read = async (events: number): Promise<SmallStream> => {
+      await setup.publish(events)
+      setup.broker.deliver(events)
+      await setup.settle()
+      const stream = new SmallStream()
+      const cursor = `${setup.channel.epoch}-0`
+      const starts = await startsOf([setup.channel], { cursor, earliest: false })
+      new Reader(stream, starts, () => undefined).begin()
+      stream.allow(Number.POSITIVE_INFINITY)
+      await setup.settle()
+      return stream
+    }
+    expect((await read(200)).seen()).to.deep.equal(range(1, 200))
+    setup.broker.lose()
+    const { heads } = setup.broker.calls
+    expect((await read(100)).seen()).to.deep.equal(range(201, 300))
+    expect(setup.broker.calls.heads - heads).to.be.at.most(2)
+  })
 })
