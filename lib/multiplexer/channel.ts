@@ -26,14 +26,16 @@ const MAX_HELD_ENTRIES = 1024
 
 /** A stream's view of the channel. */
 export interface ChannelReader {
-  /** New entries, to a reader that has all before them and had credit. */
-  onBatch(channel: Channel, batch: Batch): void
+  /** New entries, to a reader that has all up to `channel.flushed` and had credit. */
+  onBatch(batch: Batch): void
   /** An event that is in no log. */
   onEphemeral(blocks: Blocks, ttlMs: number | undefined): void
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
-  /** Entries were lost to this process; the reader must find its own way from its position. */
-  onSkipped(): void
+  /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
+  pause(): void
+  /** Finds its own way from where it was. */
+  resume(): void
 }
 
 export interface ChannelOptions {
@@ -162,7 +164,7 @@ export class Channel implements ChannelListener, CursorPart {
     if (this.#pending.length === 0) return
     const batch = new Batch(this, this.#pending)
     this.#pending = []
-    for (const reader of this.live) reader.onBatch(this, batch)
+    for (const reader of this.live) reader.onBatch(batch)
     this.#flushed = this.#head
   }
 
@@ -230,10 +232,12 @@ export class Channel implements ChannelListener, CursorPart {
   /** What lies between is gone from the history; each reader tells its client how much of it that client misses. */
   #skipTo(offset: number): void {
     this.#flush()
+    const readers = [...this.live]
+    for (const reader of readers) reader.pause()
     this.#head = offset
     this.#flushed = offset
     this.tail.clear()
-    for (const reader of [...this.live]) reader.onSkipped()
+    for (const reader of readers) reader.resume()
   }
 
   #reset({ epoch, offset }: Position): void {

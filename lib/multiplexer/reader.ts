@@ -35,6 +35,7 @@ export interface Start {
 
 interface Cursor {
   readonly channel: Channel
+  /** The last entry sent; while live it is the channel's `flushed`, and this is out of date. */
   offset: number
   reset: ResetReason | undefined
   earliest: boolean
@@ -47,6 +48,7 @@ export class Reader implements ChannelReader, StreamSource {
   readonly #stream: ReaderStream
   readonly #cursors: readonly Cursor[]
   readonly #channels: readonly Channel[]
+  readonly #alone: boolean
   readonly #setKey: string
   readonly #onClosed: () => void
   #live = false
@@ -58,6 +60,7 @@ export class Reader implements ChannelReader, StreamSource {
     this.#stream = stream
     this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
     this.#channels = starts.map(({ channel }) => channel)
+    this.#alone = starts.length === 1
     this.#setKey = this.#channels.map(({ name }) => name).join(' ')
     this.#onClosed = onClosed
   }
@@ -69,16 +72,13 @@ export class Reader implements ChannelReader, StreamSource {
     this.#readOn()
   }
 
-  onBatch(channel: Channel, batch: Batch): void {
+  onBatch(batch: Batch): void {
     if (!this.#stream.writable) {
       this.#leaveLive()
       return
     }
-    const [only] = this.#cursors
-    const alone = this.#cursors.length === 1 && only
-    const cursor = alone || this.#cursors.find((candidate) => candidate.channel === channel)
-    const blocks = alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
-    if (cursor) cursor.offset = batch.entries.at(-1)?.offset ?? cursor.offset
+    // Here every access counts, for it happens once a stream: the position, for one, is the channel's (bench fanout).
+    const blocks = this.#alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
     // If this filled the socket, the next batch finds out; until there is one, nothing is owed.
     this.#stream.write(blocks, batch.entries.length)
   }
@@ -90,15 +90,18 @@ export class Reader implements ChannelReader, StreamSource {
   onReset(channel: Channel, offset: number, reason: ResetReason): void {
     const cursor = this.#cursors.find((candidate) => candidate.channel === channel)
     if (cursor === undefined) return
+    this.#leaveLive()
     cursor.offset = offset
     cursor.reset = reason
     cursor.earliest = false
-    this.#leaveLive()
     this.#readOn()
   }
 
-  onSkipped(): void {
+  pause(): void {
     this.#leaveLive()
+  }
+
+  resume(): void {
     this.#readOn()
   }
 
@@ -117,7 +120,10 @@ export class Reader implements ChannelReader, StreamSource {
   #leaveLive(): void {
     if (!this.#live) return
     this.#live = false
-    for (const channel of this.#channels) channel.live.delete(this)
+    for (const cursor of this.#cursors) {
+      cursor.offset = cursor.channel.flushed
+      cursor.channel.live.delete(this)
+    }
   }
 
   #goLive(): void {
@@ -221,6 +227,11 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** The position as an `id:`. */
   cursor(): string {
-    return printCursor(this.#cursors.map(({ channel, offset }) => ({ epoch: channel.epoch, offset })))
+    return printCursor(
+      this.#cursors.map(({ channel, offset }) => ({
+        epoch: channel.epoch,
+        offset: this.#live ? channel.flushed : offset,
+      })),
+    )
   }
 }

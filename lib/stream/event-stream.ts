@@ -11,6 +11,7 @@
  * ```
  */
 import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { Blocks } from '../core/blocks.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
@@ -37,6 +38,8 @@ export class EventStream implements Sink {
   readonly id: string = randomUUID()
   readonly #res: StreamResponse
   readonly #writer: Writer
+  /** See `Writer.socket`. */
+  readonly #socket: Socket | undefined
   readonly #options: ResolvedStreamOptions
   /** Made when something first has to wait: most streams never need one. */
   #queue: WaitingQueue | undefined
@@ -58,6 +61,7 @@ export class EventStream implements Sink {
     this.#options = options
     this.#openedAt = options.clock.now()
     this.#writer = new Writer(res, () => this.#onDrain())
+    this.#socket = this.#writer.socket
     res.on('close', () => this.#onGone())
     // Without a listener a failing socket would take the process down.
     res.on('error', (error) => {
@@ -135,8 +139,8 @@ export class EventStream implements Sink {
   start(cursor: string | undefined, authExpiresAt: number | undefined): void {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
     this.#write(openBlock({ stream: this.id, heartbeatMs }, retryMs, cursor))
-    // The first beat at random, so that streams opened together do not beat together.
-    if (heartbeatMs > 0) this.#beatAfter(heartbeatMs * (0.5 + Math.random() / 2))
+    // The first beat at random, so that the beats of streams opened together spread over the whole interval.
+    if (heartbeatMs > 0) this.#beatAfter(heartbeatMs * Math.random())
     if (maxAgeMs > 0) {
       this.#timers.age = clock.after(maxAgeMs * (1 - Math.random() / 10), () => void this.close('max_age'))
     }
@@ -198,7 +202,7 @@ export class EventStream implements Sink {
   }
 
   #write(blocks: Blocks): boolean {
-    const room = this.#writer.write(blocks)
+    const room = this.#socket === undefined ? this.#writer.write(blocks) : this.#socket.write(blocks.chunk)
     if (!room && !this.#full) this.#onFull()
     return room
   }
