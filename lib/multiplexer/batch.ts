@@ -27,7 +27,7 @@ export class Batch {
 
   /** For streams on this channel only: the frames as they are. */
   alone(): Blocks {
-    this.#alone ??= join(this.entries.map(({ frame }) => frame))
+    this.#alone ??= Blocks.join(this.entries.map(({ frame }) => frame))
     return this.#alone
   }
 
@@ -43,15 +43,11 @@ export class Batch {
       const own = parts.findIndex(({ name }) => name === this.#channel.name)
       const blocks = this.entries.flatMap((entry) => {
         positions[own] = entry
-        return [Buffer.from(`id: ${printCursor(positions)}\n`), entry.frame.subarray(entry.bodyStart)]
+        return [`id: ${printCursor(positions)}\n`, entry.frame.subarray(entry.bodyStart)]
       })
-      shared = join(blocks)
+      shared = Blocks.join(blocks)
       this.#bySet.set(setKey, shared)
     }
     return shared
   }
-}
-
-function join(blocks: readonly Buffer[]): Blocks {
-  return new Blocks(blocks.length === 1 && blocks[0] ? blocks[0] : Buffer.concat(blocks))
 }

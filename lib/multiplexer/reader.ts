@@ -209,7 +209,7 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Sends entries from the cursor on, up to about `CHUNK_BYTES`. @returns whether there was any */
   #sendChunk(cursor: Cursor, entryAt: (offset: number) => LogEntry | undefined): boolean {
-    const blocks: Buffer[] = []
+    const parts: (Buffer | string)[] = []
     let bytes = 0
     let count = 0
     for (let entry = entryAt(cursor.offset + 1); entry; entry = entryAt(cursor.offset + 1)) {
@@ -218,10 +218,10 @@ export class Reader implements ChannelReader, StreamSource {
       cursor.earliest = false
       bytes += entry.frame.length
       count++
-      if (this.#cursors.length === 1) blocks.push(entry.frame)
-      else blocks.push(Buffer.from(`id: ${this.cursor()}\n`), entry.frame.subarray(entry.bodyStart))
+      if (this.#alone) parts.push(entry.frame)
+      else parts.push(`id: ${this.cursor()}\n`, entry.frame.subarray(entry.bodyStart))
     }
-    if (count > 0) this.#stream.write(new Blocks(Buffer.concat(blocks)), count)
+    if (count > 0) this.#stream.write(Blocks.join(parts), count)
     return count > 0
   }
 

@@ -1,0 +1,31 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { Blocks } from '../../lib/core/blocks.js'
+
+/** One chunk as RFC 9112 7.1 has it. */
+function chunkOf(bytes: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
+}
+
+describe('blocks', () => {
+  it('are the joined parts, and the same as one chunk of HTTP/1.1', () => {
+    const part = fc.oneof(
+      fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+      fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 40 }),
+    )
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1, maxLength: 30, size: 'max' }), (parts) => {
+        const whole = Buffer.concat(parts.map((each) => Buffer.from(each as string)))
+        for (const blocks of [Blocks.join(parts), new Blocks(whole)]) {
+          expect(blocks.bytes.equals(whole)).to.equal(true)
+          expect(blocks.chunk.equals(chunkOf(whole))).to.equal(true)
+        }
+      }),
+    )
+  })
+
+  it('are framed once', () => {
+    const blocks = new Blocks(Buffer.from(':\n\n'))
+    expect(blocks.chunk).to.equal(blocks.chunk)
+  })
+})
