@@ -1,4 +1,5 @@
-import type { Broker, Clock, HistoryPage } from '../core/ports.js'
+import type { Broker, Clock } from '../core/ports.js'
+import { Page } from './page.js'
 import { retry } from './retry.js'
 
 /** Entries in one read. */
@@ -18,9 +19,9 @@ export class History {
   readonly #broker: Broker
   readonly #channel: string
   readonly #clock: Clock
-  readonly #inFlight = new Map<number, Promise<HistoryPage | undefined>>()
+  readonly #inFlight = new Map<number, Promise<Page | undefined>>()
   /** By page number, oldest read first. */
-  readonly #kept = new Map<number, HistoryPage>()
+  readonly #kept = new Map<number, Page>()
   #keptBytes = 0
   /** Counts `forget`, so that what was read before it is not kept after it. */
   #generation = 0
@@ -33,7 +34,7 @@ export class History {
   }
 
   /** The page that holds what comes after offset `after`; it may begin before that. `undefined` once closed. */
-  async page(after: number): Promise<HistoryPage | undefined> {
+  async page(after: number): Promise<Page | undefined> {
     const number = Math.floor(after / PAGE_SIZE)
     const kept = this.#kept.get(number)
     // The log's last page grows: what was read of it may not reach as far as this stream has come.
@@ -58,21 +59,21 @@ export class History {
     this.forget()
   }
 
-  async #read(number: number): Promise<HistoryPage | undefined> {
+  async #read(number: number): Promise<Page | undefined> {
     const generation = this.#generation
     const page = await retry(
       this.#clock,
       'read',
       () => !this.#closed,
-      () => this.#broker.read(this.#channel, number * PAGE_SIZE, PAGE_SIZE),
+      async () => new Page(await this.#broker.read(this.#channel, number * PAGE_SIZE, PAGE_SIZE)),
     )
     if (page !== undefined && generation === this.#generation) this.#keep(number, page)
     return page
   }
 
-  #keep(number: number, page: HistoryPage): void {
+  #keep(number: number, page: Page): void {
     this.#drop(number)
-    const bytes = bytesOf(page)
+    const { bytes } = page
     if (bytes > KEEP_BYTES) return
     for (const oldest of this.#kept.keys()) {
       if (this.#keptBytes + bytes <= KEEP_BYTES) break
@@ -89,12 +90,6 @@ export class History {
     const page = this.#kept.get(number)
     if (page === undefined) return
     this.#kept.delete(number)
-    this.#keptBytes -= bytesOf(page)
+    this.#keptBytes -= page.bytes
   }
-}
-
-function bytesOf({ entries }: HistoryPage): number {
-  let bytes = 0
-  for (const { frame } of entries) bytes += frame.length
-  return bytes
 }

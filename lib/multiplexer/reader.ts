@@ -10,18 +10,16 @@
  * While it lags it holds no queue, only its positions. Resuming, slow reading and recovery are this one mechanism.
  */
 
-import { Blocks } from '../core/blocks.js'
+import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { LogEntry } from '../core/message.js'
-import type { HistoryPage, Sink } from '../core/ports.js'
+import type { Sink } from '../core/ports.js'
 import type { EventStream, StreamSource } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
 import { printCursor } from '../wire/cursor.js'
 import type { Batch } from './batch.js'
 import type { Channel, ChannelReader } from './channel.js'
-
-/** Bytes joined to one write while catching up: enough to be cheap, small beside a socket's buffers. */
-const CHUNK_BYTES = 32_768
+import { type Chunk, chunkAfter } from './chunk.js'
+import type { Page } from './page.js'
 
 /** Where a stream begins in one channel. */
 export interface Start {
@@ -157,9 +155,8 @@ export class Reader implements ChannelReader, StreamSource {
   /** @returns whether the tail had what comes next */
   #sendFromTail(cursor: Cursor): boolean {
     const { tail, flushed } = cursor.channel
-    if (tail.get(cursor.offset + 1) === undefined) return false
-    this.#sendChunk(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))
-    return true
+    const entryAt = (offset: number) => (offset <= flushed ? tail.get(offset) : undefined)
+    return this.#send(cursor, chunkAfter(cursor.offset, entryAt, this.#cursorAt(cursor)))
   }
 
   async #sendFromHistory(cursor: Cursor): Promise<void> {
@@ -181,16 +178,15 @@ export class Reader implements ChannelReader, StreamSource {
     }
   }
 
-  #sendPage(cursor: Cursor, { entries, head }: HistoryPage): void {
-    const firstIndex = entries.findIndex(({ offset }) => offset > cursor.offset)
-    const firstOffset = entries[firstIndex]?.offset ?? head.offset + 1
-    this.#passGap(cursor, firstOffset - 1)
-    const entryAt = (offset: number): LogEntry | undefined => {
-      const entry = offset <= cursor.channel.flushed ? entries[firstIndex + offset - firstOffset] : undefined
-      return entry?.offset === offset ? entry : undefined
-    }
-    while (this.#stream.writable && this.#sendChunk(cursor, entryAt)) {
-      // One chunk after the other, until the page is out or the socket is full.
+  #sendPage(cursor: Cursor, page: Page): void {
+    const { flushed } = cursor.channel
+    this.#passGap(cursor, (page.firstAfter(cursor.offset) ?? page.head.offset + 1) - 1)
+    const entryAt = (offset: number) => (offset <= flushed ? page.at(offset) : undefined)
+    const cursorAt = this.#cursorAt(cursor)
+    // One chunk after the other, until the page is out or the socket is full.
+    while (this.#stream.writable) {
+      const { offset } = cursor
+      if (!this.#send(cursor, cursorAt ? chunkAfter(offset, entryAt, cursorAt) : page.chunk(offset, flushed))) return
     }
   }
 
@@ -207,22 +203,22 @@ export class Reader implements ChannelReader, StreamSource {
     this.#stream.write(gapBlock(gap), 0)
   }
 
-  /** Sends entries from the cursor on, up to about `CHUNK_BYTES`. @returns whether there was any */
-  #sendChunk(cursor: Cursor, entryAt: (offset: number) => LogEntry | undefined): boolean {
-    const parts: (Buffer | string)[] = []
-    let bytes = 0
-    let count = 0
-    for (let entry = entryAt(cursor.offset + 1); entry; entry = entryAt(cursor.offset + 1)) {
-      if (count > 0 && bytes + entry.frame.length > CHUNK_BYTES) break
-      cursor.offset = entry.offset
-      cursor.earliest = false
-      bytes += entry.frame.length
-      count++
-      if (this.#alone) parts.push(entry.frame)
-      else parts.push(`id: ${this.cursor()}\n`, entry.frame.subarray(entry.bodyStart))
+  /** @returns whether there was anything */
+  #send(cursor: Cursor, chunk: Chunk | undefined): boolean {
+    if (chunk === undefined) return false
+    cursor.offset = chunk.last
+    cursor.earliest = false
+    this.#stream.write(chunk.blocks, chunk.count)
+    return true
+  }
+
+  /** The whole position when one channel's part of it is at an offset; `undefined` where there is no other part. */
+  #cursorAt(cursor: Cursor): ((offset: number) => string) | undefined {
+    if (this.#alone) return undefined
+    return (offset) => {
+      cursor.offset = offset
+      return this.cursor()
     }
-    if (count > 0) this.#stream.write(Blocks.join(parts), count)
-    return count > 0
   }
 
   /** The position as an `id:`. */

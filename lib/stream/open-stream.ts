@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
 import { streamHeaders } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
@@ -41,12 +42,19 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
   for (const [name, value] of Object.entries(streamHeaders(req.httpVersionMajor, req.httpVersionMinor))) {
     response.setHeader(name, value)
   }
-  // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
-  if (req.httpVersionMajor === 1) response.socket?.setTimeout?.(0)
+  if (req.httpVersionMajor === 1) prepareSocket(req.socket as Socket)
   if (!response.destroyed) response.flushHeaders()
   const stream = new EventStream(response, options)
   response.sseStream = stream
   if (response.destroyed) void stream.close('client_gone')
   else if (req.method === 'HEAD') void stream.close('head')
   return stream
+}
+
+function prepareSocket(socket: Socket): void {
+  // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
+  socket.setTimeout(0)
+  // Headers, first block and what is sent at once leave in one write: it shows when many reconnect (bench join).
+  socket.cork()
+  process.nextTick(() => socket.uncork())
 }

@@ -24,7 +24,7 @@ export interface OpenData {
 /** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. */
 export function openBlock(data: OpenData, retryMs: number, cursor: string | undefined): Blocks {
   const id = cursor === undefined ? '' : `id: ${cursor}\n`
-  return new Blocks(Buffer.from(`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`))
+  return Blocks.join([`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`])
 }
 
 /** Events `from` … `to` of the channel are no longer there. */

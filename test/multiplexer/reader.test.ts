@@ -265,6 +265,24 @@ describe('a reader on a channel', () => {
     expect(setup.broker.calls.reads).to.equal(1)
   })
 
+  it('sends the same bytes to all that come back from the same place', async () => {
+    const setup = new Setup()
+    await setup.channel.open()
+    await setup.publish(200)
+    setup.broker.deliver(200)
+    await soon()
+    const streams = range(1, 3).map(() => new SmallStream())
+    for (const [i, stream] of streams.entries()) {
+      const cursor = `${setup.channel.epoch}-${i === 2 ? 51 : 50}`
+      new Reader(stream, await startsOf([setup.channel], { cursor, earliest: false }), () => undefined).begin()
+    }
+    await setup.settle()
+    const [first, second, third] = streams.map(({ written }) => written[0])
+    expect(first).to.equal(second)
+    expect(first).to.not.equal(third)
+    expect(streams.map((stream) => stream.seen().length)).to.deep.equal([150, 150, 149])
+  })
+
   it('does not take for the log what it read of the one before', async () => {
     const setup = new Setup()
     await setup.channel.open()
