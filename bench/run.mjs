@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- NAME [--streams N] [--runs N] [--json] [--save]`
+ * `npm run bench -- NAME [--streams N] [--runs N] [--seconds N] [--only a,b,c] [--json] [--save]`
  *
  * All contestants run in turn within one run: each server alone on one core, the load client on the other. What counts
  * are the ratios of medians; absolute figures are the machine's. `--save` keeps the result in `results/`, of which
@@ -11,34 +11,52 @@ import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { burst, fanout } from './benches/fanout.mjs'
 import { idle } from './benches/idle.mjs'
+import { join } from './benches/join.mjs'
+import { multi } from './benches/multi.mjs'
+import { polling } from './benches/polling.mjs'
+import { publish } from './benches/publish.mjs'
+import { redis } from './benches/redis.mjs'
+import { scale } from './benches/scale.mjs'
+import { slow } from './benches/slow.mjs'
 import { inWords, judge } from './harness/goals.mjs'
+import { report } from './report.mjs'
 
-const BENCHES = { fanout, burst, idle }
+const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     streams: { type: 'string' },
     runs: { type: 'string' },
+    seconds: { type: 'string' },
+    only: { type: 'string' },
     json: { type: 'boolean', default: false },
     save: { type: 'boolean', default: false },
   },
 })
 const [name = ''] = positionals
+if (name === 'report') {
+  report(Object.keys(BENCHES))
+  process.exit()
+}
 const bench = BENCHES[name]
 if (bench === undefined) {
-  console.error(`Which bench? ${Object.keys(BENCHES).join(', ')}`)
+  console.error(`Which bench? ${Object.keys(BENCHES).join(', ')}; or report`)
   process.exit(2)
 }
 
 const here = new URL('.', import.meta.url)
-if (!existsSync(new URL('node_modules', here))) {
+const peers = JSON.parse(readFileSync(new URL('package.json', here), 'utf8')).dependencies
+if (!Object.keys(peers).every((peer) => existsSync(new URL(`node_modules/${peer}`, here)))) {
   execFileSync('npm', ['install', '--no-audit', '--no-fund', '--silent'], { cwd: here, stdio: 'inherit' })
 }
 execFileSync('npm', ['run', '--silent', 'build'], { cwd: new URL('..', here), stdio: 'inherit' })
 
 const parameters = { ...bench.defaults }
-for (const option of ['streams', 'runs']) if (values[option]) parameters[option] = Number(values[option])
+for (const option of ['streams', 'runs', 'seconds']) if (values[option]) parameters[option] = Number(values[option])
+// Names may hold a comma and a space.
+if (values.only) parameters.only = values.only.split(/,(?! )/)
+const goals = typeof bench.goals === 'function' ? bench.goals(parameters) : bench.goals
 const rows = await bench.run(parameters)
 const result = {
   bench: name,
@@ -50,10 +68,10 @@ const result = {
   date: new Date().toISOString().slice(0, 10),
   machine: `${cpus().length} cores, ${cpus()[0]?.model}`,
   node: process.version,
-  peers: JSON.parse(readFileSync(new URL('package.json', here), 'utf8')).dependencies,
+  peers,
   parameters,
   columns: bench.columns,
-  goals: bench.goals,
+  goals,
   rows,
 }
 if (values.save) {
@@ -79,7 +97,7 @@ function print({ bench: benchName, title, parameters: { runs }, columns, rows: m
       return row
     }),
   )
-  for (const goal of bench.goals) {
+  for (const goal of goals) {
     const judged = judge(goal, measured)
     if (judged) console.log(`${judged.reached ? 'reached' : 'MISSED '}  ${inWords(goal)}: ${judged.value.toFixed(2)}`)
   }

@@ -1,9 +1,14 @@
-/** What an open stream without events costs: heap, RSS, and CPU with heartbeats every 25 s. */
+/**
+ * What an open stream without events costs: heap, RSS, and CPU with the heartbeats each has by default: the kit every 25 s,
+ * better-sse 10 s, sse-channel 20 s, Express and express-sse none. nchan, which has none either, is told 25 s.
+ */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ask, cpuMicros, LOAD_CORE, message, rssBytes, SERVER_CORE, start, stop } from '../harness/processes.mjs'
+import { chosen, wayOf } from '../harness/contestants.mjs'
+import { ask, cpuMicros, LOAD_CORE, message, rssBytes, start, stop } from '../harness/processes.mjs'
 import { inTurn } from '../harness/stats.mjs'
 
-const CONTESTANTS = ['express', 'kit', 'better-sse']
+const CONTESTANTS = ['express', 'kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
+const OPTIONS = { nchan: { pingSeconds: 25 } }
 /** Until the garbage collection after the opening is over. */
 const SETTLE_MS = 5000
 /** Longer than one heartbeat interval, so that every stream beats at least once. */
@@ -21,22 +26,24 @@ export const idle = {
     { of: 'kit', above: 'express', figure: 'heap', atMost: 2000 },
     { of: 'kit', figure: 'cpu', atMost: 2 },
   ],
-  run: ({ streams, runs }) => inTurn(CONTESTANTS, runs, (server) => measure(server, streams)),
+  run: ({ streams, runs, only }) => inTurn(chosen(CONTESTANTS, only), runs, (name) => measure(name, streams)),
 }
 
-async function measure(server, streams) {
-  const child = start(`servers/${server}.mjs`, SERVER_CORE, {}, ['--expose-gc'])
+async function measure(name, streams) {
+  const { server, core, load: loadScript, hasHeap } = wayOf(name)
+  const child = start(server, core, OPTIONS[name], ['--expose-gc'])
   const { port, pids } = await message(child, 'listening')
   const rssBefore = rssBytes(pids)
-  const load = start('load/count.mjs', LOAD_CORE, { port, streams })
+  const load = start(loadScript, LOAD_CORE, { port, streams })
   await message(load, 'ready')
   await sleep(SETTLE_MS)
-  const { bytes } = await ask(child, { type: 'heap' }, 'heap')
+  const heap = hasHeap ? { heap: (await ask(child, { type: 'heap' }, 'heap')).bytes / streams } : {}
   await sleep(SETTLE_MS)
   const before = cpuMicros(pids)
   await sleep(WATCH_MS)
   const cpu = (cpuMicros(pids) - before) / (WATCH_MS * 10)
   const rss = (rssBytes(pids) - rssBefore) / streams
-  await stop(load, child)
-  return { heap: bytes / streams, rss, cpu }
+  await stop(load)
+  await stop(child)
+  return { ...heap, rss, cpu }
 }

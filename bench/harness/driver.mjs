@@ -1,14 +1,18 @@
 /** What all servers share: Express, one route, and ticks that publish when the bench says so. */
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as yieldToSockets } from 'node:timers/promises'
 import express from 'express'
+import { nowMicros } from '../load/pace.mjs'
 
 /** About 250 bytes on the wire, with one `@` for the load client to count. */
 export const DATA = { id: 12_345, conversation_id: 'wa-106540352242922-4915112345678', text: 'x'.repeat(150), at: '@' }
 
+/** 10 ms' worth at the rate of `slow`. */
+const MAX_AT_ONCE = 15
+
 /**
  * Serves `GET /` and tells the parent where.
  * @param handler opens a stream
- * @param publish sends one event to all streams; its argument counts up
+ * @param publish sends one event to all streams; gets a number that counts up, and the event's data
  */
 export function serve(handler, publish) {
   const server = express()
@@ -17,22 +21,47 @@ export function serve(handler, publish) {
   server.maxConnections = 100_000
 }
 
-/** For servers that are not Express. @param pids whose CPU and memory count */
-export function listening(port, publish, pids = [process.pid]) {
+/**
+ * For servers that are not Express.
+ * @param pids whose CPU and memory count
+ * @param more what else the bench must know
+ */
+export function listening(port, publish, pids = [process.pid], more = {}) {
   const heapBefore = heapBytes()
   process.on('message', async ({ type, ...shape }) => {
     if (type === 'go') await publishTicks(publish, shape)
+    if (type === 'pace') process.send({ type: 'paced', events: await publishPaced(publish, shape) })
     if (type === 'heap') process.send({ type: 'heap', bytes: heapBytes() - heapBefore })
   })
-  process.send({ type: 'listening', port, pids })
+  // Also where the bench was killed and could not end its servers.
+  process.on('disconnect', () => process.exit())
+  process.send({ type: 'listening', port, pids, ...more })
 }
 
 async function publishTicks(publish, { perTick, ticks, intervalMs }) {
   let number = 0
   for (let tick = 0; tick < ticks; tick++) {
-    for (let i = 0; i < perTick; i++) await publish(number++)
+    for (let i = 0; i < perTick; i++) await publish(number++, DATA)
     await sleep(intervalMs)
   }
+}
+
+/**
+ * Publishes `rate` events a second, each with the time it was published. What is due late, because the server was busy,
+ * is caught up with; but a few at a time, for where events come from outside, sockets have their turn between them.
+ * @returns how many were published in time
+ */
+async function publishPaced(publish, { rate, seconds, textLength }) {
+  const text = 'x'.repeat(textLength)
+  const begin = performance.now()
+  let number = 0
+  for (let elapsed = 0; elapsed < seconds * 1000; elapsed = performance.now() - begin) {
+    const due = Math.floor((elapsed * rate) / 1000)
+    const until = Math.min(due, number + MAX_AT_ONCE)
+    while (number < until) await publish(number++, { text, at: `@${nowMicros()};` })
+    await (number < due ? yieldToSockets() : sleep(1))
+  }
+  return number
 }
 
 function heapBytes() {

@@ -2,21 +2,23 @@
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export const SERVER_CORE = 0
 export const LOAD_CORE = 1
 
+/** Far above what any step of a bench takes. */
+const OVERDUE_MS = 180_000
 const TASKSET = '/usr/bin/taskset'
 const here = new URL('..', import.meta.url)
 const pinned = cpus().length > 1 && existsSync(TASKSET)
 
-/** Ends what is still running if the bench itself fails or is interrupted. */
+/** Ends what is still running if the bench itself fails or is interrupted. Not by SIGKILL: a child may have its own. */
 const children = new Set()
 process.on('exit', () => {
-  for (const child of children) child.kill('SIGKILL')
+  for (const child of children) child.kill()
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 
@@ -42,10 +44,11 @@ export function optionsOf() {
   return JSON.parse(process.argv[2] ?? '{}')
 }
 
-/** The next message of this type. A child that ends before is an error. */
+/** The next message of this type. A child that ends before is an error, and so is one that takes too long. */
 export function message(child, type) {
   return new Promise((resolve, reject) => {
     const settle = (error, received) => {
+      clearTimeout(overdue)
       child.off('message', onMessage)
       child.off('exit', onExit)
       if (error) reject(error)
@@ -54,9 +57,12 @@ export function message(child, type) {
     const onMessage = (received) => {
       if (received.type === type) settle(undefined, received)
     }
-    const onExit = (code) => settle(new Error(`${child.spawnargs.join(' ')} ended with ${code} before "${type}"`))
+    const name = child.spawnargs.find((argument) => argument.endsWith('.mjs'))?.replace(/.*bench\//, '')
+    const onExit = (code) => settle(new Error(`${name} ended with ${code} before "${type}"`))
+    const overdue = setTimeout(() => settle(new Error(`no "${type}" from ${name} in time`)), OVERDUE_MS)
     child.on('message', onMessage)
     child.on('exit', onExit)
+    if (hasEnded(child)) onExit(child.exitCode ?? child.signalCode)
   })
 }
 
@@ -71,11 +77,16 @@ export function ask(child, question, type) {
 export async function stop(...those) {
   await Promise.all(
     those.map(async (child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return
+      if (hasEnded(child)) return
       child.kill()
       await once(child, 'exit')
     }),
   )
+}
+
+/** After a contestant failed: ends whatever it left running. */
+export function stopAll() {
+  return stop(...children)
 }
 
 /** A port that was free a moment ago. */
@@ -98,10 +109,12 @@ export async function startRedis(core = LOAD_CORE) {
 
 /** Resolves when something listens. */
 export async function accepting(port) {
-  const { connect } = await import('node:net')
   for (let attempt = 0; attempt < 200; attempt++) {
     const socket = connect(port, '127.0.0.1')
-    const open = await Promise.race([once(socket, 'connect').then(() => true), once(socket, 'error').then(() => false)])
+    const open = await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    )
     socket.destroy()
     if (open) return
     await sleep(50)
@@ -111,10 +124,19 @@ export async function accepting(port) {
 
 /** CPU time that the processes have used so far, all threads, in µs. */
 export function cpuMicros(pids) {
+  return schedulerMicros(pids, 0)
+}
+
+/** How long they were ready to run and had to wait for their core, in µs. */
+export function waitedMicros(pids) {
+  return schedulerMicros(pids, 1)
+}
+
+function schedulerMicros(pids, field) {
   let nanos = 0
   for (const pid of pids) {
     for (const thread of readdirSync(`/proc/${pid}/task`)) {
-      nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0])
+      nanos += Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[field])
     }
   }
   return nanos / 1000
@@ -127,8 +149,17 @@ export function rssBytes(pids) {
   return kilobytes * 1024
 }
 
+function hasEnded(child) {
+  return child.exitCode !== null || child.signalCode !== null
+}
+
 function watched(child) {
   children.add(child)
   child.once('exit', () => children.delete(child))
+  // A program that is not there, or a question to a child that has just ended: whoever waits for it fails.
+  child.on('error', (error) => {
+    console.error(error.message)
+    if (child.pid === undefined) children.delete(child)
+  })
   return child
 }

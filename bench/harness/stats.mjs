@@ -1,4 +1,5 @@
 /** Order statistics of small samples. */
+import { stopAll } from './processes.mjs'
 
 export function quantile(numbers, q) {
   const sorted = [...numbers].sort((a, b) => a - b)
@@ -19,11 +20,23 @@ export function summarize(runs) {
   return figures
 }
 
-/** Runs contestants in turn, so that a slow minute of the machine meets all of them. */
+/**
+ * Runs contestants in turn, so that a slow minute of the machine meets all of them. One that fails is left out, with the
+ * reason; the exit code says so too.
+ */
 export async function inTurn(contestants, runs, measure) {
   const results = new Map(contestants.map((name) => [name, []]))
   for (let run = 0; run < runs; run++) {
-    for (const name of contestants) results.get(name).push(await measure(name))
+    for (const [name, figures] of results) {
+      try {
+        figures.push(await measure(name))
+      } catch (error) {
+        console.error(`${name} is left out: ${error.message}`)
+        process.exitCode = 1
+        results.delete(name)
+        await stopAll()
+      }
+    }
   }
-  return contestants.map((name) => ({ name, figures: summarize(results.get(name)) }))
+  return [...results].map(([name, figures]) => ({ name, figures: summarize(figures) }))
 }

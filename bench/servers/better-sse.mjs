@@ -1,11 +1,15 @@
 import { createChannel, createSession } from 'better-sse'
-import { DATA, serve } from '../harness/driver.mjs'
+import { serve } from '../harness/driver.mjs'
+import { optionsOf } from '../harness/processes.mjs'
 
-const channel = createChannel()
+/** Channels all streams are on; events go to each in turn. */
+const { shared = 1 } = optionsOf()
+const channels = Array.from({ length: shared }, () => createChannel())
 serve(
   async (req, res) => {
-    channel.register(await createSession(req, res))
+    const session = await createSession(req, res)
+    for (const channel of channels) channel.register(session)
     res.write(':\n\n')
   },
-  () => void channel.broadcast(DATA, 'message'),
+  (number, data) => void channels[number % shared].broadcast(data, 'message'),
 )

@@ -1,5 +1,5 @@
 /** The least a server under Express can do: one chunk built by hand per tick, written to the socket of each stream. */
-import { DATA, serve } from '../harness/driver.mjs'
+import { serve } from '../harness/driver.mjs'
 
 const sockets = new Set()
 let pending = []
@@ -11,9 +11,9 @@ serve(
     res.write(':\n\n')
     sockets.add(res.socket)
   },
-  () => {
+  (_number, data) => {
     if (pending.length === 0) setImmediate(flush)
-    pending.push(`id: ${++id}\nevent: message\ndata: ${JSON.stringify(DATA)}\n\n`)
+    pending.push(`id: ${++id}\nevent: message\ndata: ${JSON.stringify(data)}\n\n`)
   },
 )
 

@@ -1,9 +1,22 @@
 /** The kit as users have it: embedded broker, positions, heartbeats, everything on by default. */
 import { createMultiplexer } from '../../dist/index.js'
-import { DATA, serve } from '../harness/driver.mjs'
+import { serve } from '../harness/driver.mjs'
+import { optionsOf } from '../harness/processes.mjs'
 
+const {
+  /** Channels all streams are on; events go to each in turn. */
+  shared = 1,
+  /** Channels each stream has for itself. */
+  own = 0,
+} = optionsOf()
+const channels = Array.from({ length: shared }, (_, i) => `bench:${i}`)
 const multiplexer = createMultiplexer()
+let streams = 0
+
 serve(
-  multiplexer.stream(() => 'bench'),
-  () => void multiplexer.publish('bench', { event: 'message', data: DATA }),
+  multiplexer.stream(() => {
+    streams++
+    return [...channels, ...Array.from({ length: own }, (_, i) => `own:${streams}:${i}`)]
+  }),
+  (number, data) => void multiplexer.publish(channels[number % shared], { event: 'message', data }),
 )

@@ -1,5 +1,5 @@
 /** What is usually written: `JSON.stringify` and `res.write` for each stream. */
-import { DATA, serve } from '../harness/driver.mjs'
+import { serve } from '../harness/driver.mjs'
 
 const streams = new Set()
 let id = 0
@@ -10,8 +10,8 @@ serve(
     res.write(':\n\n')
     streams.add(res)
   },
-  () => {
+  (_number, data) => {
     id++
-    for (const res of streams) res.write(`id: ${id}\nevent: message\ndata: ${JSON.stringify(DATA)}\n\n`)
+    for (const res of streams) res.write(`id: ${id}\nevent: message\ndata: ${JSON.stringify(data)}\n\n`)
   },
 )

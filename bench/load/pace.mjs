@@ -1,0 +1,51 @@
+/** What publishers share, whatever they publish through: the event, the clock, and the pace. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const TEXT = 'x'.repeat(125)
+
+/** The system's monotonic clock, which is the same for all processes of a machine. */
+export function nowMicros() {
+  return Number(process.hrtime.bigint() / 1000n)
+}
+
+/** About 250 bytes on the wire. After the one `@` comes what sampled streams read: its number, and when it was sent. */
+export function eventText(number) {
+  const at = `@${number}:${nowMicros()};`
+  return `{"id":12345,"conversation_id":"wa-106540352242922-4915112345678","text":"${TEXT}","at":"${at}"}`
+}
+
+/**
+ * Publishes when the parent says so, and answers once the last event has been answered.
+ * @param publish sends the event of this number; numbers go on from one order to the next
+ */
+export function publishOnOrder(publish) {
+  let number = 0
+  const next = () => publish(number++)
+  process.on('message', async ({ type, ...order }) => {
+    if (type !== 'publish') return
+    const begin = nowMicros()
+    await (order.inFlight === undefined ? atRate(next, order) : closedLoop(next, order))
+    process.send({ type: 'published', events: number, begin })
+  })
+}
+
+/** Each event at its time, whether or not those before have been answered. Timers are whole ms: above 1,000/s a few go at once. */
+async function atRate(publish, { rate, events }) {
+  const begin = performance.now()
+  const answers = []
+  for (let i = 0; i < events; i++) {
+    const wait = begin + (i * 1000) / rate - performance.now()
+    if (wait > 0) await sleep(wait)
+    answers.push(publish())
+  }
+  await Promise.all(answers)
+}
+
+/** As fast as it goes with so many unanswered at any time. */
+async function closedLoop(publish, { inFlight, seconds }) {
+  const end = performance.now() + seconds * 1000
+  const loop = async () => {
+    while (performance.now() < end) await publish()
+  }
+  await Promise.all(Array.from({ length: inFlight }, loop))
+}

@@ -1,0 +1,17 @@
+/** The kit with its own history: on Redis, filled by another process before; or embedded, filled here. */
+import { createMultiplexer } from '../../dist/index.js'
+import { optionsOf } from '../harness/processes.mjs'
+import { log, serveReplay } from '../harness/replay.mjs'
+
+const { redis } = optionsOf()
+const multiplexer = createMultiplexer({ redis })
+await multiplexer.ping()
+const positions = redis
+  ? []
+  : await Promise.all(log.map(({ data }) => multiplexer.publish('bench', { event: 'message', data })))
+const { channels } = multiplexer.status()
+if (channels > 0) throw new Error('The channel is open: its latest events may be in memory')
+serveReplay(
+  multiplexer.stream(() => 'bench'),
+  positions.map(({ epoch, offset }) => `${epoch}-${offset}`),
+)

@@ -1,0 +1,12 @@
+/** No SSE, but what many would take instead. Only WebSocket, so that there are no polling requests to begin with. */
+import { createServer } from 'node:http'
+import { Server } from 'socket.io'
+import { listening } from '../harness/driver.mjs'
+
+const server = createServer()
+const io = new Server(server, { transports: ['websocket'] })
+server.listen(0, '127.0.0.1', () =>
+  listening(server.address().port, (_number, data) => {
+    io.emit('message', data)
+  }),
+)
