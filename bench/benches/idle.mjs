@@ -9,10 +9,14 @@ import { inTurn } from '../harness/stats.mjs'
 
 const CONTESTANTS = ['express', 'kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
 const OPTIONS = { nchan: { pingSeconds: 25 } }
-/** Until the garbage collection after the opening is over. */
-const SETTLE_MS = 5000
-/** Longer than one heartbeat interval, so that every stream beats at least once. */
-const WATCH_MS = 30_000
+const OPEN_MS = 5000
+/**
+ * Until the garbage collection that measuring the heap sets off is over: V8 collects a heap that has become idle several
+ * times over some twenty seconds, which costs more than all heartbeats.
+ */
+const SETTLE_MS = 25_000
+/** One heartbeat interval of the kit, over which its beats are spread evenly. */
+const WATCH_MS = 25_000
 
 export const idle = {
   title: (streams) => `${streams.toLocaleString('en')} streams, no events but heartbeats`,
@@ -36,7 +40,7 @@ async function measure(name, streams) {
   const rssBefore = rssBytes(pids)
   const load = start(loadScript, LOAD_CORE, { port, streams })
   await message(load, 'ready')
-  await sleep(SETTLE_MS)
+  await sleep(OPEN_MS)
   const heap = hasHeap ? { heap: (await ask(child, { type: 'heap' }, 'heap')).bytes / streams } : {}
   await sleep(SETTLE_MS)
   const before = cpuMicros(pids)

@@ -21,6 +21,7 @@ const CONTESTANTS = {
     behind: (client) => BEHIND + (client % (BEHIND + 1)),
   },
   'kit, embedded': { way: wayOf('replay-kit') },
+  floor: { way: wayOf('replay-floor') },
   'better-sse': { way: wayOf('replay-better-sse') },
   'express-sse': { way: wayOf('replay-express-sse') },
   'sse-channel': { way: wayOf('replay-sse-channel') },

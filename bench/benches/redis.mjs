@@ -34,10 +34,10 @@ export const redis = {
     { key: 'redisCpu', title: 'Redis CPU per published event, µs', digits: 1 },
     { key: 'loadCore', title: 'core of Redis and load busy meanwhile, %', digits: 0 },
   ],
-  goals: [
-    { of: 'kit', to: 'nchan', figure: 'p99', atMost: 1 },
-    { of: 'kit', to: 'nchan', figure: 'perSecond', atLeast: 1 },
-  ],
+  goals: ['kit', 'kit, published in the process'].flatMap((of) => [
+    { of, to: 'nchan', figure: 'p99', atMost: 1 },
+    { of, to: 'nchan', figure: 'perSecond', atLeast: 1 },
+  ]),
   run: ({ streams, runs, only }) =>
     inTurn(chosen(Object.keys(CONTESTANTS), only), runs, async (name) => ({
       ...(await measureDelay(CONTESTANTS[name], streams)),
