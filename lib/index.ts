@@ -6,7 +6,7 @@
  *      ─► reader: position + credit ─► stream ─► socket
  *                 └─ lagging: channel tail ─► broker history ─► live again
  *
- * Imports point one way: core ← wire ← {broker, store, auth, stream} ← multiplexer ← routers ← here.
+ * Imports point one way: core ← wire ← {broker, store, auth, limits} ← stream ← multiplexer ← routers ← here.
  */
 export { type AuthenticateOptions, authenticate } from './auth/authenticate.js'
 export type { LogOptions } from './broker/options.js'
@@ -25,6 +25,15 @@ export {
 export type { Priority, SseEvent, Verdict } from './core/message.js'
 export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer } from './core/ports.js'
 export type { Position } from './core/position.js'
+export {
+  createPacing,
+  PACING_PRESETS,
+  type Pacing,
+  type PacingPreset,
+  type PacingRates,
+  type PacingScope,
+} from './limits/pacing.js'
+export type { Rate } from './limits/token-bucket.js'
 export {
   type ChannelRequest,
   type ChannelsOf,

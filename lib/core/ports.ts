@@ -116,11 +116,19 @@ export interface KeyValueStore {
 }
 
 /**
- * Where a stream's bytes go. `write` is the credit: after `false` nothing more may be written until `onDrain`.
+ * Where a stream's bytes go, and its credit: what the socket takes and what pacing grants. After `write` or `spend` of one
+ * event answered `false`, nothing more may be written until `onDrain`.
  */
 export interface Sink {
-  /** `false` while the socket is full or the stream has ended. */
+  /** `false` while the socket is full, the stream is paced out, or it has ended. */
   readonly writable: boolean
+  /** Whether `spend` may refuse. Then it is best to write one event at a time. */
+  readonly paced: boolean
+  /**
+   * Asks for leave to write events, all of them or none; what is granted must be written. Several may be refused where one
+   * would not be. Control events need none.
+   */
+  spend(events: number, bytes: number): boolean
   /**
    * Writes whole blocks; they are taken in any case. Returns whether more may follow at once.
    * @param events how many events the blocks hold

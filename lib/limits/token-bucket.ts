@@ -8,6 +8,9 @@ export interface Rate {
   readonly cost?: 'event' | 'byte'
 }
 
+/** Tokens that rounding may lose: without it, who waits to the moment would have to wait again. */
+const EPSILON = 1e-6
+
 /**
  * Tokens that are spent and come back with time. Refilled when it is looked at, from a monotonic clock: a bucket costs
  * nothing while nobody looks.
@@ -57,7 +60,7 @@ export class TokenBucket {
   /** In how many ms there will be `tokens`, if nobody else spends; 0 if there are. */
   msUntil(tokens: number, now: number): number {
     const missing = tokens - this.tokens(now)
-    return missing <= 0 ? 0 : (missing * 1000) / this.#rate.refillPerSecond
+    return missing <= EPSILON ? 0 : (missing * 1000) / this.#rate.refillPerSecond
   }
 
   /** Goes on at another rate, with the tokens there are, but not more than the new capacity. */

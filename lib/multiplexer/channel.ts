@@ -26,8 +26,11 @@ const MAX_HELD_ENTRIES = 1024
 
 /** A stream's view of the channel. */
 export interface ChannelReader {
-  /** New entries, to a reader that has all up to `channel.flushed` and had credit. */
-  onBatch(batch: Batch): void
+  /**
+   * New entries, to a reader that has all up to `channel.flushed` and had credit.
+   * @returns whether it took them; if not, it is live no more, and `resume` is called when the channel has moved on
+   */
+  onBatch(batch: Batch): boolean
   /** An event that is in no log. */
   onEphemeral(blocks: Blocks, ttlMs: number | undefined): void
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
@@ -164,8 +167,14 @@ export class Channel implements ChannelListener, CursorPart {
     if (this.#pending.length === 0) return
     const batch = new Batch(this, this.#pending)
     this.#pending = []
-    for (const reader of this.live) reader.onBatch(batch)
+    let left: ChannelReader[] | undefined
+    for (const reader of this.live) {
+      if (reader.onBatch(batch)) continue
+      left ??= []
+      left.push(reader)
+    }
     this.#flushed = this.#head
+    if (left !== undefined) for (const reader of left) reader.resume()
   }
 
   /**

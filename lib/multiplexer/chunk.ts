@@ -12,21 +12,24 @@ export interface Chunk {
   readonly last: number
 }
 
-/**
- * Joins the entries after offset `after`, as far as there are any and one write holds them.
- * @param cursorAt for a stream on several channels: its cursor once it has been sent the entry with this offset
- * @returns `undefined` if there is none
- */
+export interface ChunkOptions {
+  /** Entries at most. @defaultValue as many as one write holds */
+  readonly max?: number
+  /** For a stream on several channels: its cursor once it has been sent the entry with this offset. */
+  readonly cursorAt?: ((offset: number) => string) | undefined
+}
+
+/** Joins the entries after offset `after`. @returns `undefined` if there is none */
 export function chunkAfter(
   after: number,
   entryAt: (offset: number) => LogEntry | undefined,
-  cursorAt?: (offset: number) => string,
+  { max = Number.POSITIVE_INFINITY, cursorAt }: ChunkOptions = {},
 ): Chunk | undefined {
   const parts: (Buffer | string)[] = []
   let bytes = 0
   let last = after
   for (let entry = entryAt(last + 1); entry; entry = entryAt(last + 1)) {
-    if (last > after && bytes + entry.frame.length > CHUNK_BYTES) break
+    if (last - after >= max || (last > after && bytes + entry.frame.length > CHUNK_BYTES)) break
     last = entry.offset
     bytes += entry.frame.length
     if (cursorAt === undefined) parts.push(entry.frame)

@@ -12,13 +12,14 @@
 
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
+import type { LogEntry } from '../core/message.js'
 import type { Sink } from '../core/ports.js'
 import type { EventStream, StreamSource } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
 import { printCursor } from '../wire/cursor.js'
 import type { Batch } from './batch.js'
 import type { Channel, ChannelReader } from './channel.js'
-import { type Chunk, chunkAfter } from './chunk.js'
+import { type Chunk, type ChunkOptions, chunkAfter } from './chunk.js'
 import type { Page } from './page.js'
 
 /** Where a stream begins in one channel. */
@@ -70,15 +71,20 @@ export class Reader implements ChannelReader, StreamSource {
     this.#readOn()
   }
 
-  onBatch(batch: Batch): void {
-    if (!this.#stream.writable) {
-      this.#leaveLive()
-      return
-    }
+  onBatch(batch: Batch): boolean {
+    const stream = this.#stream
+    const count = batch.entries.length
     // Here every access counts, for it happens once a stream: the position, for one, is the channel's (bench fanout).
-    const blocks = this.#alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
-    // If this filled the socket, the next batch finds out; until there is one, nothing is owed.
-    this.#stream.write(blocks, batch.entries.length)
+    if (stream.writable) {
+      const blocks = this.#alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
+      if (stream.spend(count, blocks.bytes.length)) {
+        // If this fills the socket, the next batch finds out; until there is one, nothing is owed.
+        stream.write(blocks, count)
+        return true
+      }
+    }
+    this.#leaveLive()
+    return false
   }
 
   onEphemeral(blocks: Blocks, ttlMs: number | undefined): void {
@@ -155,8 +161,7 @@ export class Reader implements ChannelReader, StreamSource {
   /** @returns whether the tail had what comes next */
   #sendFromTail(cursor: Cursor): boolean {
     const { tail, flushed } = cursor.channel
-    const entryAt = (offset: number) => (offset <= flushed ? tail.get(offset) : undefined)
-    return this.#send(cursor, chunkAfter(cursor.offset, entryAt, this.#cursorAt(cursor)))
+    return this.#send(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))
   }
 
   async #sendFromHistory(cursor: Cursor): Promise<void> {
@@ -182,11 +187,10 @@ export class Reader implements ChannelReader, StreamSource {
     const { flushed } = cursor.channel
     this.#passGap(cursor, (page.firstAfter(cursor.offset) ?? page.head.offset + 1) - 1)
     const entryAt = (offset: number) => (offset <= flushed ? page.at(offset) : undefined)
-    const cursorAt = this.#cursorAt(cursor)
-    // One chunk after the other, until the page is out or the socket is full.
+    const shared = this.#alone && !this.#stream.paced
+    // One chunk after the other, until the page is out or the credit is.
     while (this.#stream.writable) {
-      const { offset } = cursor
-      if (!this.#send(cursor, cursorAt ? chunkAfter(offset, entryAt, cursorAt) : page.chunk(offset, flushed))) return
+      if (!this.#send(cursor, entryAt, shared ? page.chunk(cursor.offset, flushed) : undefined)) return
     }
   }
 
@@ -203,31 +207,34 @@ export class Reader implements ChannelReader, StreamSource {
     this.#stream.write(gapBlock(gap), 0)
   }
 
-  /** @returns whether there was anything */
-  #send(cursor: Cursor, chunk: Chunk | undefined): boolean {
+  /** Sends what comes after the cursor. @returns whether there is anything */
+  #send(cursor: Cursor, entryAt: (offset: number) => LogEntry | undefined, ready?: Chunk): boolean {
+    const chunk = ready ?? chunkAfter(cursor.offset, entryAt, this.#chunkOptions(cursor))
     if (chunk === undefined) return false
+    if (!this.#stream.spend(chunk.count, chunk.blocks.bytes.length)) return true
     cursor.offset = chunk.last
     cursor.earliest = false
     this.#stream.write(chunk.blocks, chunk.count)
     return true
   }
 
-  /** The whole position when one channel's part of it is at an offset; `undefined` where there is no other part. */
-  #cursorAt(cursor: Cursor): ((offset: number) => string) | undefined {
-    if (this.#alone) return undefined
-    return (offset) => {
-      cursor.offset = offset
-      return this.cursor()
-    }
+  #chunkOptions(cursor: Cursor): ChunkOptions {
+    const one = this.#stream.paced ? { max: 1 } : undefined
+    return this.#alone ? { ...one } : { ...one, cursorAt: (offset) => this.#cursorWith(cursor, offset) }
   }
 
   /** The position as an `id:`. */
   cursor(): string {
+    return this.#cursorWith()
+  }
+
+  /** The position as it will be when one cursor has come to an offset. */
+  #cursorWith(moved?: Cursor, to = 0): string {
     return printCursor(
-      this.#cursors.map(({ channel, offset }) => ({
-        epoch: channel.epoch,
-        offset: this.#live ? channel.flushed : offset,
-      })),
+      this.#cursors.map((cursor) => {
+        const offset = this.#live ? cursor.channel.flushed : cursor.offset
+        return { epoch: cursor.channel.epoch, offset: cursor === moved ? to : offset }
+      }),
     )
   }
 }

@@ -17,6 +17,7 @@ import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { SseEvent, Verdict } from '../core/message.js'
 import type { Sink, Timer } from '../core/ports.js'
+import type { Pacer } from '../limits/pacing.js'
 import { droppedBlock, expiredBlock, HEARTBEAT, HEARTBEAT_EVENT, openBlock, reconnectBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
@@ -44,20 +45,24 @@ export class EventStream implements Sink {
   /** Made when something first has to wait: most streams never need one. */
   #queue: WaitingQueue | undefined
   readonly #openedAt: number
-  readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer } = {}
+  readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer; pace?: Timer } = {}
+  readonly #pacer: Pacer | undefined
   #source: StreamSource | undefined
   #abort: AbortController | undefined
   #settleClosed: (() => void) | undefined
   #closedPromise: Promise<void> | undefined
   #full = false
+  #pacedOut = false
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
   #dropped = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
-  constructor(res: StreamResponse, options: ResolvedStreamOptions) {
+  constructor(res: StreamResponse, options: ResolvedStreamOptions, pacer?: Pacer) {
     this.#res = res
+    this.#pacer = pacer
+    if (pacer !== undefined) pacer.onChange = () => this.#onPaced()
     this.#options = options
     this.#openedAt = options.clock.now()
     this.#writer = new Writer(res, () => this.#onDrain())
@@ -88,7 +93,22 @@ export class EventStream implements Sink {
   }
 
   get writable(): boolean {
-    return !this.#full && this.#closing === undefined
+    return !this.#full && !this.#pacedOut && this.#closing === undefined
+  }
+
+  /** @internal See `Sink`. */
+  get paced(): boolean {
+    return this.#pacer !== undefined
+  }
+
+  /** @internal See `Sink`. */
+  spend(events: number, bytes: number): boolean {
+    if (this.#pacer === undefined || this.#pacer.spend(events, bytes)) return true
+    if (events === 1 && this.#closing === undefined) {
+      this.#pacedOut = true
+      this.#timers.pace = this.#options.clock.after(this.#pacer.msUntil(events, bytes), () => this.#onPaced())
+    }
+    return false
   }
 
   /**
@@ -108,7 +128,7 @@ export class EventStream implements Sink {
   /** Sends an encoded block that is in no log, or queues it. @param ttlMs how long it may wait */
   offer(block: Blocks, ttlMs: number = this.#options.queueTtlMs): Verdict {
     if (this.#closing !== undefined) return 'closed'
-    if (!this.#full) {
+    if (this.writable && this.spend(1, block.bytes.length)) {
       this.write(block, 1)
       return 'sent'
     }
@@ -185,6 +205,7 @@ export class EventStream implements Sink {
   #begin(reason: CloseReason): void {
     this.#closing = reason
     for (const timer of Object.values(this.#timers)) timer.cancel()
+    this.#pacer?.close()
     this.#source?.onClose()
     this.#abort?.abort(reason)
     if (!diagnostics.streamClose.hasSubscribers) return
@@ -219,15 +240,28 @@ export class EventStream implements Sink {
     if (this.#closing !== undefined) return
     this.#full = false
     this.#timers.stall?.cancel()
+    this.#goOn()
+  }
+
+  /** Time has passed, or rates have changed: there may be tokens again. */
+  #onPaced(): void {
+    if (!this.#pacedOut || this.#closing !== undefined) return
+    this.#pacedOut = false
+    this.#timers.pace?.cancel()
+    this.#goOn()
+  }
+
+  #goOn(): void {
     this.#flushQueue()
-    if (!this.#full) this.#source?.onDrain()
+    if (this.writable) this.#source?.onDrain()
   }
 
   #flushQueue(): void {
     const now = this.#options.clock.wallTime()
-    while (!this.#full) {
-      const block = this.#queue?.take(now)
-      if (block === undefined) break
+    while (this.writable) {
+      const block = this.#queue?.peek(now)
+      if (block === undefined || !this.spend(1, block.bytes.length)) break
+      this.#queue?.take()
       this.write(block, 1)
     }
     if (!this.#full) this.#reportDrops()

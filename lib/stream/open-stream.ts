@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
+import type { Paced } from '../limits/pacing.js'
 import { streamHeaders } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
@@ -44,11 +45,17 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
   }
   if (req.httpVersionMajor === 1) prepareSocket(req.socket as Socket)
   if (!response.destroyed) response.flushHeaders()
-  const stream = new EventStream(response, options)
+  const stream = new EventStream(response, options, options.pacing?.open(pacedBy(req)))
   response.sseStream = stream
   if (response.destroyed) void stream.close('client_gone')
   else if (req.method === 'HEAD') void stream.close('head')
   return stream
+}
+
+function pacedBy(req: StreamRequest): Paced {
+  // Express knows about trusted proxies; plain Node knows the connection.
+  const ip = 'ip' in req && typeof req.ip === 'string' ? req.ip : req.socket.remoteAddress
+  return { auth: req.auth, ip, session: 'stream' in req ? req.stream.session : undefined }
 }
 
 function prepareSocket(socket: Socket): void {

@@ -1,6 +1,7 @@
 import { systemClock } from '../core/clock.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock } from '../core/ports.js'
+import type { Pacing } from '../limits/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 
 /** How a stream behaves. All times in ms. */
@@ -31,14 +32,20 @@ export interface StreamOptions {
   readonly queueBytes?: number
   /** How long they may wait, unless the event has a `ttlMs` of its own. @defaultValue 30_000 */
   readonly queueTtlMs?: number
+  /**
+   * How fast events may go out; see `createPacing`. A stream that may not go on lags or queues as it does while its socket
+   * is full, but does not count as stalled. @defaultValue no limit
+   */
+  readonly pacing?: Pacing
   /** The largest event `send` takes, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** For tests. @defaultValue the system's clock */
   readonly clock?: Clock
 }
 
-export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt'>>> & {
+export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt' | 'pacing'>>> & {
   readonly expiresAt: number | undefined
+  readonly pacing: Pacing | undefined
 }
 
 /** @throws InvalidOptionError */
@@ -54,6 +61,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     queueEvents: wholeNumber('queueEvents', options.queueEvents ?? 256, 0),
     queueBytes: wholeNumber('queueBytes', options.queueBytes ?? 262_144, 0),
     queueTtlMs: wholeNumber('queueTtlMs', options.queueTtlMs ?? 30_000, 1),
+    pacing: options.pacing,
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,
   }

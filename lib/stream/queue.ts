@@ -51,14 +51,19 @@ export class WaitingQueue {
     return true
   }
 
-  /** The oldest that is still worth sending. */
-  take(now: number): Blocks | undefined {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      this.#bytes -= next.block.bytes.length
+  /** The oldest that is still worth sending; it stays until it is taken. */
+  peek(now: number): Blocks | undefined {
+    for (let next = this.#waiting.at(0); next; next = this.#waiting.at(0)) {
       if (next.expiresAt > now) return next.block
+      this.take()
       this.#drop('expired', now)
     }
     return undefined
+  }
+
+  /** Takes the oldest. */
+  take(): void {
+    this.#bytes -= this.#waiting.shift()?.block.bytes.length ?? 0
   }
 
   /** What was dropped since the last call. */

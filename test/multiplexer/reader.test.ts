@@ -12,18 +12,36 @@ import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
 import { UnrulyBroker } from '../helpers/unruly-broker.js'
 
-/** A socket as small as the test wants it. */
+/** A socket as small, and a pace as slow, as the test wants them. */
 class SmallStream implements ReaderStream {
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY
+  #tokens = Number.POSITIVE_INFINITY
+  #pacedOut = false
+  #granted = 0
 
   get writable(): boolean {
-    return this.#room > 0
+    return this.#room > 0 && !this.#pacedOut
   }
 
-  write({ bytes }: Blocks): boolean {
+  get paced(): boolean {
+    return this.#tokens !== Number.POSITIVE_INFINITY
+  }
+
+  spend(events: number): boolean {
+    expect(this.writable, 'asked of a stream that has said no').to.equal(true)
+    this.#pacedOut = events === 1 && this.#tokens < 1
+    if (this.#tokens < events) return false
+    this.#tokens -= events
+    this.#granted = events
+    return true
+  }
+
+  write({ bytes }: Blocks, events: number): boolean {
     expect(this.writable, 'written to a full stream').to.equal(true)
+    expect(events, 'written without leave').to.equal(this.#granted)
+    this.#granted = 0
     this.written.push(bytes)
     this.#room--
     return this.writable
@@ -42,6 +60,14 @@ class SmallStream implements ReaderStream {
     const wasFull = !this.writable
     this.#room = writes
     if (wasFull && this.writable) this.#source?.onDrain()
+  }
+
+  /** Lets this many more events go. */
+  grant(events: number): void {
+    const { writable } = this
+    this.#tokens = events
+    this.#pacedOut = false
+    if (!writable && this.writable) this.#source?.onDrain()
   }
 
   /** What a client sees: numbers of events, and control events as objects. */
@@ -97,6 +123,7 @@ class Setup {
   /** Everything under way arrives, and the socket has room for all. */
   async settle(): Promise<void> {
     this.stream.allow(Number.POSITIVE_INFINITY)
+    this.stream.grant(Number.POSITIVE_INFINITY)
     for (let calm = 0; calm < 5; calm++) {
       if (!this.broker.idle) calm = 0
       this.broker.deliver(1000)
@@ -107,7 +134,7 @@ class Setup {
 }
 
 type Step =
-  | { readonly do: 'publish' | 'deliver' | 'allow' | 'release'; readonly count: number }
+  | { readonly do: 'publish' | 'deliver' | 'allow' | 'grant' | 'release'; readonly count: number }
   | { readonly do: 'interrupt' | 'swallow' | 'tick' | 'lose' }
 
 const steps = (kinds: readonly Step['do'][]): fc.Arbitrary<Step[]> =>
@@ -122,6 +149,7 @@ async function run(setup: Setup, sequence: readonly Step[]): Promise<void> {
     if (step.do === 'publish') await setup.publish(step.count)
     else if (step.do === 'deliver') setup.broker.deliver(step.count)
     else if (step.do === 'allow') setup.stream.allow(step.count)
+    else if (step.do === 'grant') setup.stream.grant(step.count)
     else if (step.do === 'release') setup.broker.release(step.count)
     else if (step.do === 'interrupt') await setup.broker.interrupt('log')
     else if (step.do === 'swallow') setup.broker.swallow()
@@ -150,6 +178,19 @@ describe('a reader on a channel', () => {
     await fc.assert(
       fc.asyncProperty(steps(ORDINARY), async (sequence) => {
         const setup = new Setup()
+        await setup.open()
+        await run(setup, sequence)
+        expect(setup.stream.seen()).to.deep.equal(range(1, setup.published))
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('sends every entry once and in order at whatever pace it may', async () => {
+    await fc.assert(
+      fc.asyncProperty(steps([...ORDINARY, 'grant', 'grant']), async (sequence) => {
+        const setup = new Setup()
+        setup.stream.grant(3)
         await setup.open()
         await run(setup, sequence)
         expect(setup.stream.seen()).to.deep.equal(range(1, setup.published))

@@ -1,0 +1,27 @@
+import { expect } from 'chai'
+import { ipKey } from '../../lib/limits/ip-key.js'
+
+describe("an address's key", () => {
+  for (const [address, key] of [
+    ['192.0.2.1', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::FFFF:192.0.2.1', '192.0.2.1'],
+    ['0:0:0:0:0:ffff:192.0.2.1', '192.0.2.1'],
+    ['::ffff:c000:201', '192.0.2.1'],
+    ['2001:db8:1:2ff:3:4:5:6', '2001:db8:1:200::/56'],
+    ['2001:DB8:1:200::', '2001:db8:1:200::/56'],
+    ['2001:db8::1', '2001:db8:0:0::/56'],
+    ['fe80::1%eth0', 'fe80:0:0:0::/56'],
+    ['::1', '0:0:0:0::/56'],
+    ['', ''],
+  ] as const) {
+    it(`is ${key || 'empty'} for ${address || 'none'}`, () => {
+      expect(ipKey(address)).to.equal(key)
+    })
+  }
+
+  it('is the same within 56 bits, and another outside', () => {
+    expect(ipKey('2001:db8:1:2aa::1')).to.equal(ipKey('2001:db8:1:2bb:ffff::9'))
+    expect(ipKey('2001:db8:1:2aa::1')).to.not.equal(ipKey('2001:db8:1:3aa::1'))
+  })
+})
