@@ -7,7 +7,6 @@ import type { EncodedEvent, LogEntry } from '../core/message.js'
 import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions, Timer } from '../core/ports.js'
 import { createEpoch, type Position } from '../core/position.js'
 import { Ring } from '../core/ring.js'
-import { logEntry } from '../wire/log-entry.js'
 import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
 import { positionsAfter } from './positions.js'
 
@@ -117,8 +116,9 @@ export class MemoryBroker implements Broker {
   }
 
   #append(channel: string, log: MemoryLog, event: EncodedEvent): void {
-    const entry = logEntry({ epoch: log.epoch, offset: event.ephemeral ? 0 : log.offset + 1 }, event)
-    if (!event.ephemeral) {
+    const { body, priority, key, ttlMs, ephemeral } = event
+    const entry = { epoch: log.epoch, offset: ephemeral ? 0 : log.offset + 1, body, priority, key, ttlMs }
+    if (!ephemeral) {
       log.offset = entry.offset
       log.publishedAt = this.#clock.now()
       if (this.#options.historySize > 0) log.entries.push(entry)

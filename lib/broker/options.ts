@@ -3,7 +3,8 @@ import { wholeNumber } from '../core/options.js'
 /** How logs are kept; the same for both brokers. */
 export interface LogOptions {
   /**
-   * Events a channel's log keeps at least, for resuming and for slow streams. 0 keeps none: every resume is a gap.
+   * Events a channel's log keeps at least, for resuming and for slow streams; what was published together goes together.
+   * 0 keeps none: every resume is a gap.
    * @defaultValue 2000
    */
   readonly historySize?: number

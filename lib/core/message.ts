@@ -57,10 +57,8 @@ export interface LogEntry {
   readonly epoch: string
   /** Dense from 1 within the epoch; 0 for an ephemeral event, which has no place in the log. */
   readonly offset: number
-  /** `id: <epoch>-<offset>` LF and the body; an ephemeral event has the body alone. */
-  readonly frame: Buffer
-  /** Where the body begins in `frame`. */
-  readonly bodyStart: number
+  /** The block without its `id:` line, which a stream puts in front when it is sent: it says all of the stream's position. */
+  readonly body: Buffer
   readonly priority: Priority
   readonly key: string | undefined
   readonly ttlMs: number | undefined

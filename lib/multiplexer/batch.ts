@@ -5,7 +5,7 @@
 
 import { Blocks } from '../core/blocks.js'
 import type { LogEntry } from '../core/message.js'
-import { printCursor } from '../wire/cursor.js'
+import { idLine, printCursor } from '../wire/cursor.js'
 
 /** A channel as a cursor sees it: where a stream is that has been sent all of it. */
 export interface CursorPart {
@@ -25,14 +25,14 @@ export class Batch {
     this.entries = entries
   }
 
-  /** For streams on this channel only: the frames as they are. */
+  /** For streams on this channel only. */
   alone(): Blocks {
-    this.#alone ??= Blocks.join(this.entries.map(({ frame }) => frame))
+    this.#alone ??= Blocks.join(this.entries.flatMap((entry) => [idLine(printCursor([entry])), entry.body]))
     return this.#alone
   }
 
   /**
-   * For streams on several channels that are live on all of them: each frame's id is the position in all.
+   * For streams on several channels that are live on all of them: each event's id is the position in all.
    * @param setKey names the set
    * @param parts the set's channels in the cursor's order
    */
@@ -43,7 +43,7 @@ export class Batch {
       const own = parts.findIndex(({ name }) => name === this.#channel.name)
       const blocks = this.entries.flatMap((entry) => {
         positions[own] = entry
-        return [`id: ${printCursor(positions)}\n`, entry.frame.subarray(entry.bodyStart)]
+        return [idLine(printCursor(positions)), entry.body]
       })
       shared = Blocks.join(blocks)
       this.#bySet.set(setKey, shared)

@@ -126,7 +126,7 @@ export class Channel implements ChannelListener, CursorPart {
   onEntry(entry: LogEntry): void {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
-      const blocks = new Blocks(entry.frame)
+      const blocks = new Blocks(entry.body)
       for (const reader of this.readers) reader.onEphemeral(blocks, entry.ttlMs)
       return
     }

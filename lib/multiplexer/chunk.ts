@@ -1,5 +1,6 @@
 import { Blocks } from '../core/blocks.js'
 import type { LogEntry } from '../core/message.js'
+import { idLine, printCursor } from '../wire/cursor.js'
 
 /** Bytes joined to one write while catching up: enough to be cheap, small beside a socket's buffers. */
 const CHUNK_BYTES = 32_768
@@ -29,11 +30,10 @@ export function chunkAfter(
   let bytes = 0
   let last = after
   for (let entry = entryAt(last + 1); entry; entry = entryAt(last + 1)) {
-    if (last - after >= max || (last > after && bytes + entry.frame.length > CHUNK_BYTES)) break
+    if (last - after >= max || (last > after && bytes + entry.body.length > CHUNK_BYTES)) break
     last = entry.offset
-    bytes += entry.frame.length
-    if (cursorAt === undefined) parts.push(entry.frame)
-    else parts.push(`id: ${cursorAt(last)}\n`, entry.frame.subarray(entry.bodyStart))
+    bytes += entry.body.length
+    parts.push(idLine(cursorAt === undefined ? printCursor([entry]) : cursorAt(last)), entry.body)
   }
   return last === after ? undefined : { blocks: Blocks.join(parts), count: last - after, last }
 }

@@ -21,7 +21,7 @@ export class Page {
   /** Bytes of the entries. */
   get bytes(): number {
     let bytes = 0
-    for (const { frame } of this.entries) bytes += frame.length
+    for (const { body } of this.entries) bytes += body.length
     return bytes
   }
 

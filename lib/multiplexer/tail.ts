@@ -18,14 +18,14 @@ export class Tail {
 
   push(entry: LogEntry): void {
     this.#entries.push(entry)
-    this.#bytes += entry.frame.length
+    this.#bytes += entry.body.length
     while (this.#bytes > this.#maxBytes || this.#entries.length > this.#maxEntries) this.shift()
   }
 
   /** Takes the oldest. */
   shift(): LogEntry | undefined {
     const entry = this.#entries.shift()
-    this.#bytes -= entry?.frame.length ?? 0
+    this.#bytes -= entry?.body.length ?? 0
     return entry
   }
 

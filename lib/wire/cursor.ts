@@ -17,6 +17,11 @@ export function printCursor(positions: readonly Position[]): string {
   return cursor
 }
 
+/** The line that makes a cursor a client's `Last-Event-ID`. */
+export function idLine(cursor: string): string {
+  return `id: ${cursor}\n`
+}
+
 /**
  * What does not parse counts as no cursor, never as an error: the value comes from outside and may be anybody's.
  * @returns `undefined` for no cursor

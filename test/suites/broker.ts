@@ -72,8 +72,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await broker.publish(channel, encodePublished({ data: 'b' }))
       await listener.until(2)
       const [first, second] = listener.entries as [LogEntry, LogEntry]
-      expect(first.frame.toString()).to.equal(`id: ${head.epoch}-3\nevent: greeting\ndata: ${data}\n\n`)
-      expect(first.frame.subarray(first.bodyStart).toString()).to.equal(`event: greeting\ndata: ${data}\n\n`)
+      expect(first.body.toString()).to.equal(`event: greeting\ndata: ${data}\n\n`)
       expect(first).to.include({ epoch: head.epoch, offset: 3, priority: 'high', key: 'k%20%E2%82%AC', ttlMs: 5000 })
       expect(second).to.include({ epoch: head.epoch, offset: 4, priority: 'normal', key: undefined, ttlMs: undefined })
     })
@@ -98,7 +97,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await listener.until(1)
       expect(position.offset).to.equal(0)
       expect(listener.entries[0]?.offset).to.equal(0)
-      expect(listener.entries[0]?.frame.toString()).to.equal('event: typing\ndata: 1\n\n')
+      expect(listener.entries[0]?.body.toString()).to.equal('event: typing\ndata: 1\n\n')
       expect((await broker.read(channel, 0, 10)).entries).to.have.length(0)
     })
 
@@ -108,9 +107,35 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(page.head.offset).to.equal(10)
       expect(page.entries.map(({ offset }) => offset)).to.deep.equal([5, 6, 7])
       const entry = page.entries[0] as LogEntry
-      expect(entry.frame.toString()).to.equal(`id: ${page.head.epoch}-5\ndata: 5\n\n`)
+      expect(entry.body.toString()).to.equal('data: 5\n\n')
       expect((await broker.read(channel, 10, 3)).entries).to.deep.equal([])
       expect((await broker.read(channel, 99, 3)).entries).to.deep.equal([])
+    })
+
+    it('reads any part of what was published together, and whole pages across it', async () => {
+      for (const count of [1, 100, 3, 256, 40]) {
+        await broker.publishMany(
+          channel,
+          range(1, count).map((data) => encodePublished({ data })),
+        )
+      }
+      for (const [after, limit] of [
+        [0, 400],
+        [0, 1],
+        [50, 10],
+        [100, 3],
+        [101, 299],
+        [103, 256],
+        [359, 100],
+        [399, 10],
+      ] as const) {
+        const { entries } = await broker.read(channel, after, limit)
+        const last = Math.min(400, after + limit)
+        expect(
+          entries.map(({ offset }) => offset),
+          `${after}, ${limit}`,
+        ).to.deep.equal(range(after + 1, last))
+      }
     })
 
     it('keeps the flags that policies need through the history', async () => {
@@ -207,12 +232,12 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       }
       await listener.until(250)
       expect(listener.entries.map(({ offset }) => offset)).to.deep.equal(range(1, 250))
-      const dataAt = (offset: number) => /data: (.*)/.exec(listener.entries[offset - 1]?.frame.toString() ?? '')?.[1]
+      const dataAt = (offset: number) => /data: (.*)/.exec(listener.entries[offset - 1]?.body.toString() ?? '')?.[1]
       positions.forEach((batch, number) => {
         expect(batch.map(({ offset }) => dataAt(offset))).to.deep.equal(range(0, 9).map((i) => `${number}:${i}`))
       })
-      expect((await broker.read(channel, 0, 300)).entries.map(({ frame }) => frame.toString())).to.deep.equal(
-        listener.entries.map(({ frame }) => frame.toString()),
+      expect((await broker.read(channel, 0, 300)).entries.map(({ body }) => body.toString())).to.deep.equal(
+        listener.entries.map(({ body }) => body.toString()),
       )
     })
 
@@ -231,8 +256,12 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       const positions = (await Promise.all(published)).flat()
       expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 0, 2, 0, 3, 4, 6])
       await listener.until(8)
-      const heard = listener.entries.map(({ offset, frame }) => `${offset} ${/data: (.*)/.exec(frame.toString())?.[1]}`)
+      const heard = listener.entries.map(({ offset, body }) => `${offset} ${/data: (.*)/.exec(body.toString())?.[1]}`)
       expect(heard).to.deep.equal(['1 a', '0 typing', '2 b', '0 typing', '3 c', '4 d', '5 e', '6 f'])
+      const { entries } = await broker.read(channel, 0, 10)
+      expect(entries.map(({ offset, body }) => `${offset} ${body}`)).to.deep.equal(
+        ['a', 'b', 'c', 'd', 'e', 'f'].map((data, i) => `${i + 1} data: ${data}\n\n`),
+      )
     })
 
     it('publishes what one tick publishes beside a key that has been used', async () => {

@@ -6,7 +6,6 @@ import type { SseEvent } from '../../lib/core/message.js'
 import { openBlock, reconnectBlock } from '../../lib/wire/control.js'
 import { encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
 import { commentBlock } from '../../lib/wire/fields.js'
-import { logEntry } from '../../lib/wire/log-entry.js'
 
 interface Parsed {
   readonly event: string
@@ -100,14 +99,6 @@ describe('an encoded event', () => {
         expect(parseAsText([bytes])).to.deep.equal(events.map(seen))
       }),
     )
-  })
-
-  it('gets its position as id in the log, and nothing else is changed', () => {
-    const encoded = encodePublished({ event: 'e', data: 'd', retry: 5 })
-    const entry = logEntry({ epoch: 'abc123', offset: 7 }, encoded)
-    expect(entry.frame.toString()).to.equal('id: abc123-7\nretry: 5\nevent: e\ndata: d\n\n')
-    expect(entry.frame.subarray(entry.bodyStart)).to.deep.equal(encoded.body)
-    expect(logEntry({ epoch: '', offset: 0 }, encoded).frame).to.equal(encoded.body)
   })
 
   it('is refused with a code where it cannot be put on the wire', () => {

@@ -10,13 +10,14 @@ import { createEpoch, type Position } from '../../core/position.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import type { ResolvedLogOptions } from '../options.js'
 import { Keys } from './keys.js'
-import { entryOf, ephemeralMessage, printFlags } from './payload.js'
+import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
 import { type ScriptHead, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
 /** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
 const MAX_PENDING = 10_000
 const RETRY_PAUSE_MS = 20
+const EMPTY = Buffer.alloc(0)
 /** Where an ephemeral event is in the log. */
 const NOWHERE: Position = Object.freeze({ epoch: '', offset: 0 })
 
@@ -61,7 +62,9 @@ export class RedisCommands {
   async append(channel: string, events: readonly EncodedEvent[], idempotencyKey?: string): Promise<Position> {
     const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
     const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
-    const bodies = events.flatMap((event) => [`${event.ephemeral ? '~' : ''}${printFlags(event)}`, event.body])
+    const logged = events.filter(({ ephemeral }) => !ephemeral)
+    const payload = printPayload(events)
+    const kept = logged.length === events.length ? '' : printPayload(logged)
     let ranBefore = false
     const head = await this.#run(() => {
       const answer = this.client.ssePublish(
@@ -75,7 +78,9 @@ export class RedisCommands {
         historySize,
         historyTtlMs,
         idempotencyKey === undefined ? 0 : idempotencyTtlMs,
-        ...bodies,
+        logged.length,
+        payload,
+        kept,
       )
       ranBefore = true
       return answer
@@ -109,14 +114,17 @@ export class RedisCommands {
 
   async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
     const [epochBytes, offset, rows] = await this.#run(() =>
-      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after + 1, limit),
+      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after, limit),
     )
     const epoch = epochBytes?.toString() ?? ''
-    const entries = rows.map(([id, fields]) => {
-      const [, frame = Buffer.alloc(0), , flags] = fields
-      return entryOf(epoch, Number.parseInt(id.toString('latin1'), 10), frame, flags?.toString('latin1') ?? '')
-    })
-    return { head: { epoch, offset: Number(offset ?? 0) }, entries }
+    const entries = rows.flatMap(([id, [, payload = EMPTY]]) =>
+      parseLogged(epoch, Number.parseInt(id.toString('latin1'), 10), payload),
+    )
+    const first = entries.findIndex((entry) => entry.offset > after)
+    return {
+      head: { epoch, offset: Number(offset ?? 0) },
+      entries: first === -1 ? [] : entries.slice(first, first + limit),
+    }
   }
 
   async ping(): Promise<void> {

@@ -3,7 +3,7 @@
  *
  *   <prefix>{<channel>}        pub/sub channel
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id (see below)
- *   <prefix>{<channel>}:s      stream of entries `<offset>-0`: f = frame, m = flags, i = attempt
+ *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
  *
  * Two entries must never share an `<epoch>-<offset>`. After a failover to a replica that lagged, or a restart that lost
@@ -42,9 +42,9 @@ return {e, string.format('%d', o), replid}
 
 /**
  * KEYS meta, stream, idempotency key · ARGV as OPEN, then 6 pub/sub channel, 7 attempt, 8 whether an earlier try of this
- * attempt may have run, 9 history size, 10 history TTL, 11 idempotency TTL or 0, and from 12 on flags and body of each
- * event; the flags of an ephemeral one begin with `~`. All events enter the log and go out as one message.
- * A key from before the log was replaced does not count: what it published went with that log.
+ * attempt may have run, 9 history size, 10 history TTL, 11 idempotency TTL or 0, 12 how many events enter the log, 13 payload,
+ * 14 the payload to keep where that is another one, else ''. A key from before the log was replaced does not count: what
+ * it published went with that log. The cost does not depend on the number of events.
  * Returns epoch, offset of the last event, replication id.
  */
 const PUBLISH = `${OPEN_LOG}
@@ -57,38 +57,44 @@ if ARGV[11] ~= '0' then
 end
 if ARGV[8] == '1' then
   for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-')) do
-    if entry[2][6] == ARGV[7] then return {e, string.match(entry[1], '^%d+'), replid} end
+    if entry[2][4] == ARGV[7] then return {e, string.match(entry[1], '^%d+'), replid} end
   end
 end
-local items, frames = {e}, {}
-for i = 12, #ARGV, 2 do
-  local flags, frame, offset = ARGV[i], ARGV[i + 1], '0'
-  if string.byte(flags) == 126 then
-    flags = string.sub(flags, 2)
-  else
-    o = o + 1
-    offset = string.format('%d', o)
-    frame = 'id: ' .. e .. '-' .. offset .. '\\n' .. frame
-    if ARGV[9] ~= '0' then
-      redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[9], offset .. '-0', 'f', frame, 'm', flags, 'i', ARGV[7])
-    end
-  end
-  items[#items + 1] = offset .. ' ' .. #frame .. ' ' .. flags
-  frames[#frames + 1] = frame
+local first, size = string.format('%d', o + 1), tonumber(ARGV[9])
+local last = o + tonumber(ARGV[12])
+local oldest = string.format('%d', math.max(0, last - size + 1))
+last = string.format('%d', last)
+if size > 0 then
+  local kept = ARGV[14] == '' and ARGV[13] or ARGV[14]
+  redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept, 'i', ARGV[7])
+  redis.call('PEXPIRE', KEYS[2], ARGV[10])
 end
-o = string.format('%d', o)
-if ARGV[9] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[10]) end
-redis.call('HSET', KEYS[1], 'o', o)
+redis.call('HSET', KEYS[1], 'o', last)
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if ARGV[11] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. o, 'PX', ARGV[11]) end
-redis.call('PUBLISH', ARGV[6], table.concat(items, ';') .. '\\n' .. table.concat(frames))
-return {e, o, replid}
+if ARGV[11] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. last, 'PX', ARGV[11]) end
+redis.call('PUBLISH', ARGV[6], e .. ' ' .. first .. '\\n' .. ARGV[13])
+return {e, last, replid}
 `
 
-/** KEYS meta, stream · ARGV first offset, count. Returns epoch or nil, offset, entries: one moment's view. */
+/**
+ * KEYS meta, stream · ARGV offset to read after, how many events at most. Entries hold one event or many, so more and more
+ * are read until there are enough. Returns epoch or nil, offset, entries: one moment's view.
+ */
 const READ = `
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
-return {meta[1], meta[2], redis.call('XRANGE', KEYS[2], ARGV[1], '+', 'COUNT', ARGV[2])}
+local entries, count, last = {}, 1, tonumber(ARGV[1])
+local wanted = last + tonumber(ARGV[2])
+local page
+repeat
+  page = redis.call('XRANGE', KEYS[2], string.format('%d', last + 1), '+', 'COUNT', count)
+  for _, entry in ipairs(page) do
+    entries[#entries + 1] = entry
+    last = tonumber(string.match(entry[1], '^%d+'))
+  end
+  local enough = last >= wanted or #page < count
+  count = count * 2
+until enough
+return {meta[1], meta[2], entries}
 `
 
 type Arg = string | number | Buffer
