@@ -13,6 +13,8 @@ export const CLOSE_REASONS = Object.freeze({
   expired: { code: 4, reconnect: true },
   /** The client did not read for too long. */
   stalled: { code: 5, reconnect: true },
+  /** The stream fell further behind than its queue holds, and its policy is `disconnect`. */
+  backlog_full: { code: 9, reconnect: true },
   /** The process is going down. */
   shutdown: { code: 6, reconnect: true },
   /** The route failed after the headers were sent. */

@@ -17,6 +17,8 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_HEADERS_SENT: { status: 500, title: 'Response already started' },
   /** The method does not fit: streams are opened with GET, HEAD or POST, webhooks are GET and POST. */
   ERR_SSE_METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed' },
+  /** A parameter in the URL has a value that cannot be meant. */
+  ERR_SSE_QUERY_INVALID: { status: 400, title: 'Invalid query' },
   /** The broker cannot be reached, or too much already waits for it. The command was not sent. */
   ERR_SSE_BROKER_UNAVAILABLE: { status: 503, title: 'Broker unavailable' },
   /** The broker did not answer in time. Whether the command took effect is unknown. */

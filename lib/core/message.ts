@@ -52,6 +52,9 @@ export interface EncodedEvent {
   readonly ephemeral: boolean
 }
 
+/** What decides about an event that has to wait. */
+export type QueueHints = Pick<EncodedEvent, 'priority' | 'key' | 'ttlMs'>
+
 /** An event as a log holds it and as subscribers get it. Immutable and shared by all streams. */
 export interface LogEntry {
   readonly epoch: string

@@ -122,6 +122,8 @@ export interface KeyValueStore {
 export interface Sink {
   /** `false` while the socket is full, the stream is paced out, or it has ended. */
   readonly writable: boolean
+  /** Whether what is in a log waits there; otherwise the sink queues it itself. */
+  readonly replays: boolean
   /** Whether `spend` may refuse. Then it is best to write one event at a time. */
   readonly paced: boolean
   /**

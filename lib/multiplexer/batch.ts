@@ -14,11 +14,17 @@ export interface CursorPart {
   readonly flushed: number
 }
 
+/** The name of no set: streams on this channel alone. */
+const ALONE = ''
+
 export class Batch {
   readonly entries: readonly LogEntry[]
   readonly #channel: CursorPart
-  readonly #bySet = new Map<string, Blocks>()
+  readonly #joined = new Map<string, Blocks>()
+  /** One for each entry, for streams that queue. */
+  readonly #single = new Map<string, readonly Blocks[]>()
   #alone: Blocks | undefined
+  #bare: readonly Blocks[] | undefined
 
   constructor(channel: CursorPart, entries: readonly LogEntry[]) {
     this.#channel = channel
@@ -27,27 +33,53 @@ export class Batch {
 
   /** For streams on this channel only. */
   alone(): Blocks {
-    this.#alone ??= Blocks.join(this.entries.flatMap((entry) => [idLine(printCursor([entry])), entry.body]))
+    this.#alone ??= Blocks.join(this.#parts().flat())
     return this.#alone
   }
 
   /**
    * For streams on several channels that are live on all of them: each event's id is the position in all.
    * @param setKey names the set
-   * @param parts the set's channels in the cursor's order
+   * @param set the set's channels in the cursor's order
    */
-  forSet(setKey: string, parts: readonly CursorPart[]): Blocks {
-    let shared = this.#bySet.get(setKey)
-    if (shared === undefined) {
-      const positions = parts.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))
-      const own = parts.findIndex(({ name }) => name === this.#channel.name)
-      const blocks = this.entries.flatMap((entry) => {
-        positions[own] = entry
-        return [idLine(printCursor(positions)), entry.body]
-      })
-      shared = Blocks.join(blocks)
-      this.#bySet.set(setKey, shared)
+  forSet(setKey: string, set: readonly CursorPart[]): Blocks {
+    let blocks = this.#joined.get(setKey)
+    if (blocks === undefined) {
+      blocks = Blocks.join(this.#parts(set).flat())
+      this.#joined.set(setKey, blocks)
     }
-    return shared
+    return blocks
+  }
+
+  /** As `alone`, but each entry apart. */
+  each(): readonly Blocks[] {
+    return this.eachForSet(ALONE, undefined)
+  }
+
+  /** As `forSet`, but each entry apart. */
+  eachForSet(setKey: string, set: readonly CursorPart[] | undefined): readonly Blocks[] {
+    let blocks = this.#single.get(setKey)
+    if (blocks === undefined) {
+      blocks = this.#parts(set).map((parts) => Blocks.join(parts))
+      this.#single.set(setKey, blocks)
+    }
+    return blocks
+  }
+
+  /** An entry without an id. */
+  bare(index: number): Blocks {
+    this.#bare ??= this.entries.map(({ body }) => new Blocks(body))
+    return this.#bare[index] as Blocks
+  }
+
+  /** Each entry's id line and body. */
+  #parts(set?: readonly CursorPart[]): (string | Buffer)[][] {
+    if (set === undefined) return this.entries.map((entry) => [idLine(printCursor([entry])), entry.body])
+    const positions = set.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))
+    const own = set.findIndex(({ name }) => name === this.#channel.name)
+    return this.entries.map((entry) => {
+      positions[own] = entry
+      return [idLine(printCursor(positions)), entry.body]
+    })
   }
 }

@@ -11,7 +11,7 @@
 
 import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { LogEntry } from '../core/message.js'
+import type { LogEntry, QueueHints } from '../core/message.js'
 import type { Broker, ChannelListener, Clock } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import type { ResetReason } from '../wire/control.js'
@@ -32,7 +32,7 @@ export interface ChannelReader {
    */
   onBatch(batch: Batch): boolean
   /** An event that is in no log. */
-  onEphemeral(blocks: Blocks, ttlMs: number | undefined): void
+  onEphemeral(blocks: Blocks, hints: QueueHints): void
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
   /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
@@ -78,6 +78,11 @@ export class Channel implements ChannelListener, CursorPart {
 
   get epoch(): string {
     return this.#epoch
+  }
+
+  /** Subscribed, and the log's head is known. */
+  get opened(): boolean {
+    return this.#state !== 'opening' && this.#state !== 'closed'
   }
 
   get closed(): boolean {
@@ -127,7 +132,7 @@ export class Channel implements ChannelListener, CursorPart {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
       const blocks = new Blocks(entry.body)
-      for (const reader of this.readers) reader.onEphemeral(blocks, entry.ttlMs)
+      for (const reader of this.readers) reader.onEphemeral(blocks, entry)
       return
     }
     const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive

@@ -9,7 +9,7 @@ import type { LogOptions } from '../broker/options.js'
 import { RedisBroker, type RedisBrokerOptions } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
-import { SseError } from '../core/errors.js'
+import { RequestError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Broker, BrokerState, Clock, PublishOptions } from '../core/ports.js'
@@ -24,6 +24,7 @@ import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js
 import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
 import { queryOf } from '../wire/query.js'
+import { beginPoll, type Poll } from './poll.js'
 import { Reader } from './reader.js'
 import { ChannelRegistry } from './registry.js'
 import { startsOf } from './starts.js'
@@ -35,12 +36,26 @@ export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions,
   readonly tailBytes?: number
   /** How many events likewise. @defaultValue 1024 */
   readonly tailEntries?: number
+  /**
+   * How long a channel is followed after its last stream has gone, in ms: clients come back, and polls come again. 0: not
+   * at all. @defaultValue 10_000
+   */
+  readonly lingerMs?: number
   /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** Defaults for the streams of this multiplexer. */
   readonly stream?: StreamOptions
   /** For tests. @defaultValue the system's clock */
   readonly clock?: Clock
+}
+
+export interface PollOptions {
+  /** Events in one answer, at most. @defaultValue 256 */
+  readonly maxEvents?: number
+  /** How long an answer may wait for an event, whatever `?wait=` asks for, in ms; below proxies' time-outs. @defaultValue 25_000 */
+  readonly maxWaitMs?: number
+  /** What a client that has all is told to wait before it polls again, in ms. @defaultValue 5000 */
+  readonly pollMs?: number
 }
 
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
@@ -65,7 +80,9 @@ export class Multiplexer {
   readonly #registry: ChannelRegistry
   readonly #streamDefaults: StreamOptions
   readonly #maxEventBytes: number
+  readonly #clock: Clock
   readonly #streams = new Set<EventStream>()
+  readonly #polls = new Set<Poll>()
   #closing: Promise<void> | undefined
 
   /** @internal Use `createMultiplexer`. */
@@ -74,7 +91,9 @@ export class Multiplexer {
     this.#registry = new ChannelRegistry(broker, clock, {
       tailBytes: wholeNumber('tailBytes', options.tailBytes ?? 262_144, 0),
       tailEntries: wholeNumber('tailEntries', options.tailEntries ?? 1024, 0),
+      lingerMs: wholeNumber('lingerMs', options.lingerMs ?? 10_000, 0),
     })
+    this.#clock = clock
     this.#maxEventBytes = wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16)
     this.#streamDefaults = { clock, ...options.stream }
     resolveStreamOptions(this.#streamDefaults)
@@ -89,15 +108,41 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
-    return async (req, res, next) => {
-      try {
-        const names = normalizeChannels(await channelsOf(req as ChannelRequest))
-        await this.#open(req, res, names, resolved)
-      } catch (error) {
-        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
-        else next(error)
+    return this.#handler(channelsOf, (req, res, names) => this.#open(req, res, names, resolved))
+  }
+
+  /**
+   * A request handler that answers with what `stream` would send, as JSON (`PollAnswer`): for clients that cannot have a stream.
+   * Takes `?cursor=` (else `Last-Event-ID`, else the head, or with `?from=earliest` the oldest event kept), and `?wait=`: how long the answer may
+   * wait for an event, in ms. Errors as with `stream`.
+   * @throws InvalidOptionError
+   */
+  poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
+    const maxEvents = wholeNumber('maxEvents', options.maxEvents ?? 256, 1)
+    const maxWaitMs = wholeNumber('maxWaitMs', options.maxWaitMs ?? 25_000, 0)
+    const pollMs = wholeNumber('pollMs', options.pollMs ?? 5000, 0)
+    return this.#handler(channelsOf, async (req, res, names) => {
+      const query = queryOf(req)
+      const wait = query.get('wait') ?? '0'
+      if (!/^\d{1,9}$/.test(wait)) {
+        throw new RequestError('ERR_SSE_QUERY_INVALID', 'wait must be a whole number of ms')
       }
-    }
+      const left = req.auth === undefined ? maxWaitMs : req.auth.expiresAt - this.#clock.wallTime()
+      const waitMs = Math.max(0, Math.min(Number(wait), maxWaitMs, left))
+      const channels = await this.#registry.acquire(names)
+      try {
+        const cursor = query.get('cursor') ?? requestedCursor(req.headers, query)
+        const starts = await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' })
+        const poll = beginPoll(res, starts, { waitMs, maxEvents, pollMs }, this.#clock, () => {
+          this.#polls.delete(poll)
+          this.#registry.release(channels)
+        })
+        this.#polls.add(poll)
+      } catch (error) {
+        this.#registry.release(channels)
+        throw error
+      }
+    })
   }
 
   /**
@@ -167,6 +212,20 @@ export class Multiplexer {
     return this.#closing
   }
 
+  #handler(
+    channelsOf: ChannelsOf,
+    answer: (req: Request, res: Response, names: readonly string[]) => Promise<void>,
+  ): StreamHandler {
+    return async (req, res, next) => {
+      try {
+        await answer(req, res, normalizeChannels(await channelsOf(req as ChannelRequest)))
+      } catch (error) {
+        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+        else next(error)
+      }
+    }
+  }
+
   async #open(req: Request, res: Response, names: readonly string[], options: ResolvedStreamOptions): Promise<void> {
     if (req.method === 'HEAD') {
       beginStream(req, res as AnyResponse, options)
@@ -197,6 +256,7 @@ export class Multiplexer {
   }
 
   async #close(): Promise<void> {
+    for (const poll of this.#polls) poll.end()
     await Promise.all([...this.#streams].map((stream) => stream.close('shutdown')))
     this.#registry.close()
     await this.#broker.close()

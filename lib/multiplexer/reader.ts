@@ -12,7 +12,7 @@
 
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { LogEntry } from '../core/message.js'
+import type { LogEntry, QueueHints } from '../core/message.js'
 import type { Sink } from '../core/ports.js'
 import type { EventStream, StreamSource } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
@@ -41,7 +41,10 @@ interface Cursor {
 }
 
 /** What a reader needs of a stream. */
-export type ReaderStream = Sink & Pick<EventStream, 'attach' | 'offer'>
+export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'> {
+  /** The stream has been sent all there is, and is live. */
+  onLive?(): void
+}
 
 export class Reader implements ChannelReader, StreamSource {
   readonly #stream: ReaderStream
@@ -83,12 +86,24 @@ export class Reader implements ChannelReader, StreamSource {
         return true
       }
     }
+    if (!stream.replays) {
+      this.#queue(batch)
+      return true
+    }
     this.#leaveLive()
     return false
   }
 
-  onEphemeral(blocks: Blocks, ttlMs: number | undefined): void {
-    this.#stream.offer(blocks, ttlMs)
+  /** The stream holds what it cannot send itself, and gives up what does not fit. */
+  #queue(batch: Batch): void {
+    const blocks = this.#alone ? batch.each() : batch.eachForSet(this.#setKey, this.#channels)
+    batch.entries.forEach((entry, i) => {
+      this.#stream.offer(blocks[i] as Blocks, entry, batch.bare(i))
+    })
+  }
+
+  onEphemeral(blocks: Blocks, hints: QueueHints): void {
+    this.#stream.offer(blocks, hints, blocks)
   }
 
   onReset(channel: Channel, offset: number, reason: ResetReason): void {
@@ -121,6 +136,12 @@ export class Reader implements ChannelReader, StreamSource {
     this.#onClosed()
   }
 
+  /** Says what the client must know of its position, and what that is. */
+  conclude(): string {
+    for (const cursor of this.#cursors) this.#sayReset(cursor)
+    return this.cursor()
+  }
+
   #leaveLive(): void {
     if (!this.#live) return
     this.#live = false
@@ -133,6 +154,7 @@ export class Reader implements ChannelReader, StreamSource {
   #goLive(): void {
     this.#live = true
     for (const channel of this.#channels) channel.live.add(this)
+    this.#stream.onLive?.()
   }
 
   /** Sends what is owed for as long as the socket takes it, and goes live when nothing is owed. */

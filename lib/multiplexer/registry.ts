@@ -1,22 +1,28 @@
 /** Which channels this process follows: one `Channel`, and so one subscription, however many streams want it. */
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
-import type { Broker, Clock } from '../core/ports.js'
+import type { Broker, Clock, Timer } from '../core/ports.js'
 import { Channel, type ChannelOptions } from './channel.js'
 
 interface Registration {
   readonly channel: Channel
   readonly opened: Promise<void>
   references: number
+  /** Set while nobody needs it and it waits for somebody. */
+  linger: Timer | undefined
+}
+
+export interface RegistryOptions extends ChannelOptions {
+  readonly lingerMs: number
 }
 
 export class ChannelRegistry {
   readonly #broker: Broker
   readonly #clock: Clock
-  readonly #options: ChannelOptions
+  readonly #options: RegistryOptions
   readonly #registrations = new Map<string, Registration>()
 
-  constructor(broker: Broker, clock: Clock, options: ChannelOptions) {
+  constructor(broker: Broker, clock: Clock, options: RegistryOptions) {
     this.#broker = broker
     this.#clock = clock
     this.#options = options
@@ -43,32 +49,44 @@ export class ChannelRegistry {
     return taken.map(({ channel }) => channel)
   }
 
-  /** Gives back one reference to each. The last one ends the subscription. */
+  /** Gives back one reference to each. After the last one the subscription ends, as soon as nobody has come back for it. */
   release(channels: readonly Channel[]): void {
     for (const channel of channels) {
       const registration = this.#registrations.get(channel.name)
       if (registration?.channel !== channel || --registration.references > 0) continue
-      this.#registrations.delete(channel.name)
-      channel.close()
-      this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
-        if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'unsubscribe', error })
-      })
+      const { lingerMs } = this.#options
+      // One that could not be opened must be tried anew by whoever comes next.
+      if (lingerMs === 0 || !channel.opened) this.#leave(registration)
+      else registration.linger = this.#clock.after(lingerMs, () => this.#leave(registration))
     }
   }
 
   close(): void {
-    for (const { channel } of this.#registrations.values()) channel.close()
+    for (const { channel, linger } of this.#registrations.values()) {
+      linger?.cancel()
+      channel.close()
+    }
     this.#registrations.clear()
+  }
+
+  #leave({ channel }: Registration): void {
+    this.#registrations.delete(channel.name)
+    channel.close()
+    this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
+      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'unsubscribe', error })
+    })
   }
 
   #take(name: string): Registration {
     let registration = this.#registrations.get(name)
     if (registration === undefined) {
       const channel = new Channel(name, this.#broker, this.#clock, this.#options)
-      registration = { channel, opened: open(channel), references: 0 }
+      registration = { channel, opened: open(channel), references: 0, linger: undefined }
       this.#registrations.set(name, registration)
     }
     registration.references++
+    registration.linger?.cancel()
+    registration.linger = undefined
     return registration
   }
 }

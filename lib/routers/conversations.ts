@@ -7,7 +7,7 @@ import { tokenMissing } from '../auth/token-missing.js'
 import { channel } from '../core/channel-name.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
-import type { ChannelRequest, Multiplexer } from '../multiplexer/multiplexer.js'
+import type { ChannelRequest, Multiplexer, PollOptions } from '../multiplexer/multiplexer.js'
 import type { StreamOptions } from '../stream/options.js'
 
 /** The channel of all conversations of a tenant: publish `new_message` and the like here. */
@@ -29,35 +29,35 @@ export interface ConversationStreamsOptions {
   readonly authorize: (auth: Auth, conversationId: string, req: ChannelRequest) => boolean | Promise<boolean>
   /** Override the multiplexer's stream options. */
   readonly stream?: StreamOptions
+  readonly poll?: PollOptions
 }
 
 /**
- * `GET /conversations` and `GET /messages/:conversationId`. Needs `authenticate()` before it.
+ * `GET /conversations` and `GET /messages/:conversationId`, and the same under `/poll/…` for clients that cannot have a
+ * stream (see `Multiplexer.poll`). Needs `authenticate()` before it.
  * @throws InvalidOptionError
  */
-export function conversationStreams({ multiplexer, authorize, stream }: ConversationStreamsOptions): Router {
+export function conversationStreams({ multiplexer, authorize, stream, poll }: ConversationStreamsOptions): Router {
   if (typeof multiplexer?.stream !== 'function') {
     throw new InvalidOptionError('conversationStreams needs a multiplexer; see createMultiplexer()')
   }
   if (typeof authorize !== 'function') {
     throw new InvalidOptionError('conversationStreams needs authorize: (auth, conversationId) => boolean')
   }
+  const conversations = (req: ChannelRequest): string => conversationsChannel(authOf(req).tenant)
+  const messages = async (req: ChannelRequest): Promise<string> => {
+    const auth = authOf(req)
+    const conversationId = String(req.params.conversationId)
+    if (!(await authorize(auth, conversationId, req))) {
+      throw new RequestError('ERR_SSE_FORBIDDEN', 'You may not read this conversation')
+    }
+    return messagesChannel(auth.tenant, conversationId)
+  }
   const router = Router()
-  router.get(
-    '/conversations',
-    multiplexer.stream((req) => conversationsChannel(authOf(req).tenant), stream),
-  )
-  router.get(
-    '/messages/:conversationId',
-    multiplexer.stream(async (req) => {
-      const auth = authOf(req)
-      const conversationId = String(req.params.conversationId)
-      if (!(await authorize(auth, conversationId, req))) {
-        throw new RequestError('ERR_SSE_FORBIDDEN', 'You may not read this conversation')
-      }
-      return messagesChannel(auth.tenant, conversationId)
-    }, stream),
-  )
+  router.get('/conversations', multiplexer.stream(conversations, stream))
+  router.get('/messages/:conversationId', multiplexer.stream(messages, stream))
+  router.get('/poll/conversations', multiplexer.poll(conversations, poll))
+  router.get('/poll/messages/:conversationId', multiplexer.poll(messages, poll))
   return router
 }
 

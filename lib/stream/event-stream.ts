@@ -15,16 +15,18 @@ import type { Socket } from 'node:net'
 import { Blocks } from '../core/blocks.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { SseEvent, Verdict } from '../core/message.js'
+import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Sink, Timer } from '../core/ports.js'
 import type { Pacer } from '../limits/pacing.js'
 import { droppedBlock, expiredBlock, HEARTBEAT, HEARTBEAT_EVENT, openBlock, reconnectBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
+import { Backlog } from './backlog.js'
 import type { ResolvedStreamOptions } from './options.js'
-import { WaitingQueue } from './queue.js'
 import type { StreamResponse } from './response.js'
 import { Writer } from './writer.js'
+
+const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefined }
 
 /** Whoever feeds a stream from elsewhere. */
 export interface StreamSource {
@@ -43,7 +45,7 @@ export class EventStream implements Sink {
   readonly #socket: Socket | undefined
   readonly #options: ResolvedStreamOptions
   /** Made when something first has to wait: most streams never need one. */
-  #queue: WaitingQueue | undefined
+  #queue: Backlog | undefined
   readonly #openedAt: number
   readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer; pace?: Timer } = {}
   readonly #pacer: Pacer | undefined
@@ -56,7 +58,6 @@ export class EventStream implements Sink {
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
-  #dropped = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
   constructor(res: StreamResponse, options: ResolvedStreamOptions, pacer?: Pacer) {
@@ -97,6 +98,11 @@ export class EventStream implements Sink {
   }
 
   /** @internal See `Sink`. */
+  get replays(): boolean {
+    return this.#options.replays
+  }
+
+  /** @internal See `Sink`. */
   get paced(): boolean {
     return this.#pacer !== undefined
   }
@@ -116,27 +122,33 @@ export class EventStream implements Sink {
    * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`: the event itself must be mended
    */
   send(event: SseEvent): Verdict {
-    const { body, ttlMs } = encodeOwnEvent(event, this.#options.maxEventBytes)
-    return this.offer(new Blocks(body), ttlMs)
+    const encoded = encodeOwnEvent(event, this.#options.maxEventBytes)
+    const block = new Blocks(encoded.body)
+    return this.offer(block, encoded, block)
   }
 
   /** Sends a comment, which clients ignore. Its line ends split it into several. */
   comment(text: string): Verdict {
-    return this.offer(new Blocks(commentBlock(text)))
+    const block = new Blocks(commentBlock(text))
+    return this.offer(block, COMMENT, block)
   }
 
-  /** Sends an encoded block that is in no log, or queues it. @param ttlMs how long it may wait */
-  offer(block: Blocks, ttlMs: number = this.#options.queueTtlMs): Verdict {
+  /**
+   * Sends an encoded block, or queues it. @internal
+   * @param bare the block without its id
+   */
+  offer(block: Blocks, { priority, key, ttlMs = this.#options.queueTtlMs }: QueueHints, bare: Blocks): Verdict {
     if (this.#closing !== undefined) return 'closed'
     if (this.writable && this.spend(1, block.bytes.length)) {
       this.write(block, 1)
       return 'sent'
     }
     const now = this.#options.clock.wallTime()
-    this.#queue ??= new WaitingQueue(this.#options)
-    if (this.#queue.offer(block, now, now + ttlMs)) return 'queued'
-    this.#dropped++
-    return 'dropped'
+    this.#queue ??= new Backlog(this.#options)
+    if (this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)) return 'queued'
+    if (this.#options.queuePolicy !== 'disconnect') return 'dropped'
+    void this.close('backlog_full')
+    return 'closed'
   }
 
   /** @internal See `Sink`. */
@@ -210,7 +222,13 @@ export class EventStream implements Sink {
     this.#abort?.abort(reason)
     if (!diagnostics.streamClose.hasSubscribers) return
     const ageMs = this.#options.clock.now() - this.#openedAt
-    diagnostics.streamClose.publish({ stream: this.id, reason, ageMs, sent: this.#sent, dropped: this.#dropped })
+    diagnostics.streamClose.publish({
+      stream: this.id,
+      reason,
+      ageMs,
+      sent: this.#sent,
+      dropped: this.#queue?.dropped ?? 0,
+    })
   }
 
   #onGone(): void {
@@ -268,10 +286,10 @@ export class EventStream implements Sink {
   }
 
   #reportDrops(): void {
-    const drops = this.#queue?.takeDrops()
-    if (drops === undefined) return
-    if (diagnostics.streamDrop.hasSubscribers) diagnostics.streamDrop.publish({ stream: this.id, ...drops })
-    this.#write(droppedBlock(drops))
+    for (const drops of this.#queue?.takeDrops() ?? []) {
+      if (diagnostics.streamDrop.hasSubscribers) diagnostics.streamDrop.publish({ stream: this.id, ...drops })
+      this.#write(droppedBlock(drops))
+    }
   }
 
   #beatAfter(delayMs: number): void {

@@ -1,8 +1,10 @@
 import { systemClock } from '../core/clock.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock } from '../core/ports.js'
 import type { Pacing } from '../limits/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
+import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
 
 /** How a stream behaves. All times in ms. */
 export interface StreamOptions {
@@ -26,7 +28,14 @@ export interface StreamOptions {
   readonly stallMs?: number
   /** After the end of a stream, how long the client may take to read the rest before the socket is destroyed. @defaultValue 5000 */
   readonly closeGraceMs?: number
-  /** Events given to `send` that may wait for a full socket; more are dropped and reported. 0: none. @defaultValue 256 */
+  /**
+   * What a stream does that falls behind its channels. `replay`: it reads on from the log when it may, keeps only its position
+   * meanwhile, and misses nothing. The others are for data whose newest matters more than all of it: events wait in a
+   * bounded queue, which decides what to give up (`QueuePolicy`). Events that are in no log (`send`, ephemeral ones) always
+   * wait in that queue, with `replay` as with `drop-newest`. @defaultValue 'replay'
+   */
+  readonly backlog?: 'replay' | QueuePolicy
+  /** Events that may wait in the queue; what is dropped is counted and reported (`sse.dropped`). 0: none. @defaultValue 256 */
   readonly queueEvents?: number
   /** Bytes that may wait likewise. @defaultValue 262_144 */
   readonly queueBytes?: number
@@ -43,14 +52,23 @@ export interface StreamOptions {
   readonly clock?: Clock
 }
 
-export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt' | 'pacing'>>> & {
+export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt' | 'pacing' | 'backlog'>>> & {
+  /** Events of channels read on from the log; only what is in none is queued. */
+  readonly replays: boolean
+  readonly queuePolicy: QueuePolicy
   readonly expiresAt: number | undefined
   readonly pacing: Pacing | undefined
 }
 
 /** @throws InvalidOptionError */
 export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOptions {
+  const { backlog = 'replay' } = options
+  if (backlog !== 'replay' && !QUEUE_POLICIES.includes(backlog)) {
+    throw new InvalidOptionError(`backlog must be replay or one of ${QUEUE_POLICIES.join(', ')}, got ${backlog}`)
+  }
   return {
+    replays: backlog === 'replay',
+    queuePolicy: backlog === 'replay' ? 'drop-newest' : backlog,
     heartbeatMs: wholeNumber('heartbeatMs', options.heartbeatMs ?? 25_000, 0),
     heartbeatEvents: options.heartbeatEvents ?? false,
     retryMs: wholeNumber('retryMs', options.retryMs ?? 3000, 0),

@@ -121,7 +121,7 @@ describe('two processes of the example on one real Redis', () => {
     await two.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
     await Promise.all(streams.map((stream) => stream.messagesUntil(1)))
     for (const stream of streams) stream.close()
-    await eventually(() => one.services.multiplexer.status().channels === 0)
+    await eventually(() => one.services.multiplexer.status().streams === 0)
   })
 
   it('miss nothing between a list of one and a stream of the other', async () => {

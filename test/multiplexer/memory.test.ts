@@ -1,4 +1,6 @@
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { multiplexerSuite } from '../suites/multiplexer.js'
+import { pollSuite } from '../suites/poll.js'
 
 multiplexerSuite('memory', (options) => createMultiplexer(options))
+pollSuite('memory', (options) => createMultiplexer(options))

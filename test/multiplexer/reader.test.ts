@@ -14,6 +14,7 @@ import { UnrulyBroker } from '../helpers/unruly-broker.js'
 
 /** A socket as small, and a pace as slow, as the test wants them. */
 class SmallStream implements ReaderStream {
+  readonly replays = true
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY

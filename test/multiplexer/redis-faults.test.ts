@@ -34,7 +34,7 @@ describe('streams, when Redis fails under them', () => {
 
   /** A process as far as Redis can tell: a multiplexer and a server of its own. */
   async function startProcess(url = redis.url): Promise<{ multiplexer: Multiplexer; server: TestServer }> {
-    const multiplexer = createMultiplexer({ redis: url, commandTimeoutMs: 500, probeMs: 200 })
+    const multiplexer = createMultiplexer({ redis: url, commandTimeoutMs: 500, probeMs: 200, lingerMs: 300 })
     const server = await serveChannels(multiplexer)
     stops.push(
       () => server.stop(),

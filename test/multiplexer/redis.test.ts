@@ -1,6 +1,7 @@
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { multiplexerSuite } from '../suites/multiplexer.js'
+import { pollSuite } from '../suites/poll.js'
 
 describe('over a real Redis', () => {
   let redis: RedisServer
@@ -10,4 +11,5 @@ describe('over a real Redis', () => {
   after(() => redis.stop())
 
   multiplexerSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
+  pollSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
 })

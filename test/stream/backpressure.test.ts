@@ -4,6 +4,7 @@ import type { Verdict } from '../../lib/core/message.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
+import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -76,8 +77,12 @@ describe('a stream whose client does not read', () => {
     await fill()
     clock.advance(1000)
     client.resume()
-    const dropped = await client.control('sse.dropped')
-    expect(JSON.parse(dropped.data)).to.include({ count: 30, reason: 'expired' })
+    const drops = () => client.events.filter(({ event }) => event === 'sse.dropped').map(({ data }) => JSON.parse(data))
+    await eventually(() => drops().length === 2)
+    expect(drops().map(({ count, reason }) => [count, reason])).to.deep.equal([
+      [10, 'queue_full'],
+      [20, 'expired'],
+    ])
   })
 
   it('gets no heartbeats while the socket is full', async () => {

@@ -264,7 +264,13 @@ describe('res.sse()', () => {
 
   it('rejects options that cannot work where they are given', () => {
     server = { url: '', server: undefined as never, stop: async () => undefined }
-    for (const options of [{ heartbeatMs: -1 }, { maxAgeMs: Number.NaN }, { queueEvents: 1.5 }, { expiresAt: -5 }]) {
+    for (const options of [
+      { heartbeatMs: -1 },
+      { maxAgeMs: Number.NaN },
+      { queueEvents: 1.5 },
+      { expiresAt: -5 },
+      { backlog: 'drop-all' as never },
+    ]) {
       expect(() => sseMiddleware(options))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')

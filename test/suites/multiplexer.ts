@@ -38,7 +38,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
     afterEach(stop)
 
     async function start(options?: MultiplexerOptions): Promise<void> {
-      multiplexer = create(options)
+      multiplexer = create({ lingerMs: 0, ...options })
       server = await serveChannels(multiplexer)
     }
 
@@ -87,6 +87,23 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       const again = await open()
       await publish([1])
       await again.messagesUntil(1)
+    })
+
+    it('follows a channel for a while after its last stream, for those who come back', async () => {
+      await restart({ lingerMs: 150 })
+      for (let turn = 0; turn < 3; turn++) {
+        const client = await open()
+        expect(multiplexer.status()).to.deep.include({ streams: 1, channels: 1 })
+        client.close()
+        await eventually(() => multiplexer.status().streams === 0)
+        expect(multiplexer.status().channels).to.equal(1)
+        await new Promise((resolve) => setTimeout(resolve, 60))
+      }
+      await publish([1, 2])
+      const back = await open('from=earliest&channel='.concat(channel))
+      await back.messagesUntil(2)
+      back.close()
+      await eventually(() => multiplexer.status().channels === 0)
     })
 
     it('starts a stream with its position, so that a client cut off before its first event misses nothing', async () => {

@@ -1,0 +1,174 @@
+/**
+ * channel ─► reader ─► **poll**: one answer in place of a stream. The same reader on the same logs, and the same cursor, so a
+ * client may change between the two at any event. Owns when the answer is due:
+ *
+ *   short   as soon as nothing more is owed, or the answer is full
+ *   long    not before there is something, or the wait is over
+ */
+import type { ServerResponse } from 'node:http'
+import { createParser } from 'eventsource-parser'
+import type { Blocks } from '../core/blocks.js'
+import type { Verdict } from '../core/message.js'
+import type { Clock } from '../core/ports.js'
+import type { StreamSource } from '../stream/event-stream.js'
+import { Reader, type ReaderStream, type Start } from './reader.js'
+
+export interface PolledEvent {
+  /** The client's cursor once it has handled this event; not on events that are in no log. */
+  readonly id?: string
+  readonly event: string
+  readonly data: string
+}
+
+/** What a poll is answered with, as JSON. */
+export interface PollAnswer {
+  readonly events: readonly PolledEvent[]
+  /** For the next poll, or to open a stream from. */
+  readonly cursor: string
+  /** Whether the client may open a stream (again). */
+  readonly stream: boolean
+  /** How long the client should wait before it polls again, in ms; 0 if more is there already. */
+  readonly afterMs: number
+}
+
+/** Collects what a reader sends, up to a bound. */
+class PollSink implements ReaderStream {
+  /** One event at a time, so that the bound is met. */
+  readonly paced = true
+  readonly replays = true
+  readonly #max: number
+  readonly #onProgress: () => void
+  readonly #blocks: Buffer[] = []
+  #source: StreamSource | undefined
+  #count = 0
+  #caughtUp = false
+  #ended = false
+
+  constructor(max: number, onProgress: () => void) {
+    this.#max = max
+    this.#onProgress = onProgress
+  }
+
+  get writable(): boolean {
+    return !this.#ended && this.#count < this.#max
+  }
+
+  get full(): boolean {
+    return this.#count >= this.#max
+  }
+
+  /** Nothing is owed. */
+  get caughtUp(): boolean {
+    return this.#caughtUp
+  }
+
+  get isEmpty(): boolean {
+    return this.#blocks.length === 0
+  }
+
+  attach(source: StreamSource): void {
+    this.#source = source
+  }
+
+  spend(events: number): boolean {
+    return this.#count + events <= this.#max
+  }
+
+  write({ bytes }: Blocks, events: number): boolean {
+    this.#blocks.push(bytes)
+    this.#count += events
+    this.#onProgress()
+    return this.writable
+  }
+
+  offer(block: Blocks): Verdict {
+    if (!this.writable) return 'closed'
+    this.write(block, 1)
+    return 'sent'
+  }
+
+  onLive(): void {
+    this.#caughtUp = true
+    this.#onProgress()
+  }
+
+  /** Takes no more events. */
+  end(): void {
+    this.#ended = true
+  }
+
+  /** The reader is needed no more. */
+  close(): void {
+    this.#source?.onClose()
+  }
+
+  events(): readonly PolledEvent[] {
+    const events: PolledEvent[] = []
+    const parser = createParser({
+      onEvent: ({ id, event = 'message', data }) =>
+        events.push(id === undefined ? { event, data } : { id, event, data }),
+    })
+    parser.feed(Buffer.concat(this.#blocks).toString())
+    return events
+  }
+}
+
+export interface PollParameters {
+  readonly waitMs: number
+  readonly maxEvents: number
+  /** What a short poll that has all is told to wait. */
+  readonly pollMs: number
+}
+
+/** A poll under way. `end` answers it at once with what there is. */
+export interface Poll {
+  end(): void
+}
+
+/**
+ * Answers a request with what comes after the starts.
+ * @param onClosed called once, when the channels are no longer needed
+ */
+export function beginPoll(
+  res: ServerResponse,
+  starts: readonly Start[],
+  { waitMs, maxEvents, pollMs }: PollParameters,
+  clock: Clock,
+  onClosed: () => void,
+): Poll {
+  let ended = false
+  const end = (): void => {
+    if (ended) return
+    ended = true
+    sink.end()
+    waiting?.cancel()
+    // Not at once: in the middle of a batch the channel has not moved on yet, and the position would be the one before it.
+    setImmediate(() => {
+      const cursor = reader.conclude()
+      sink.close()
+      if (res.destroyed) return
+      const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
+      send(res, { events: sink.events(), cursor, stream: true, afterMs })
+    })
+  }
+  const onProgress = (): void => {
+    if (sink.full || (sink.caughtUp && (waitMs === 0 || !sink.isEmpty))) end()
+  }
+  const sink = new PollSink(maxEvents, onProgress)
+  const reader = new Reader(sink, starts, onClosed)
+  const waiting = waitMs > 0 ? clock.after(waitMs, end) : undefined
+  res.on('close', end)
+  reader.begin()
+  // Gone while its channels were looked up: nobody will tell any more.
+  if (res.destroyed) end()
+  return { end }
+}
+
+function send(res: ServerResponse, answer: PollAnswer): void {
+  const body = Buffer.from(JSON.stringify(answer))
+  res.statusCode = 200
+  res.setHeader('Content-Type', 'application/json; charset=utf-8')
+  res.setHeader('Content-Length', body.length)
+  res.setHeader('Cache-Control', 'private, no-store')
+  res.end(body)
+}

@@ -1,0 +1,117 @@
+import { expect } from 'chai'
+import express from 'express'
+import type { SseEvent } from '../../lib/core/message.js'
+import { createPacing } from '../../lib/limits/pacing.js'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
+import { SseClient } from '../helpers/sse-client.js'
+
+/** Streams that may send two events at once and then one a second, and hold three. */
+describe('a stream on a channel with a backlog policy', () => {
+  let clock: FakeClock
+  let server: TestServer
+  let multiplexer: Multiplexer
+  let clients: SseClient[]
+
+  afterEach(async () => {
+    for (const client of clients) client.close()
+    await multiplexer.close()
+    await server.stop()
+  })
+
+  async function start(options: StreamOptions): Promise<SseClient> {
+    clock = new FakeClock()
+    clients = []
+    const pacing = createPacing({ stream: { capacity: 2, refillPerSecond: 1 } }, { clock })
+    const stream = { heartbeatMs: 0, maxAgeMs: 0, retryMs: 10, queueEvents: 3, pacing, ...options }
+    multiplexer = createMultiplexer({ clock, stream })
+    server = await serve(
+      express()
+        .get(
+          '/',
+          multiplexer.stream(() => 'log'),
+        )
+        .get(
+          '/free',
+          multiplexer.stream(() => 'log', { pacing: createPacing({}) }),
+        ),
+    )
+    return connect('/')
+  }
+
+  async function connect(path: string, lastEventId?: string): Promise<SseClient> {
+    const client = await SseClient.open(`${server.url}${path}`, lastEventId ? { 'last-event-id': lastEventId } : {})
+    clients.push(client)
+    await client.control('sse.open')
+    return client
+  }
+
+  async function publish(...events: SseEvent[]): Promise<void> {
+    await multiplexer.publishMany('log', events)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+
+  /** Time for so many events more. */
+  async function receive(client: SseClient, more: number): Promise<string[]> {
+    for (let i = 0; i < more; i++) {
+      const { length } = client.messages
+      clock.advance(1000)
+      await client.messagesUntil(length + 1)
+    }
+    return client.messages.map(({ data }) => data)
+  }
+
+  it('drops the oldest and says how many, and its ids say where it is', async () => {
+    const client = await start({ backlog: 'drop-oldest' })
+    await publish(...range(1, 10).map((data) => ({ data })))
+    await client.messagesUntil(2)
+    expect(await receive(client, 3)).to.deep.equal(['1', '2', '8', '9', '10'])
+    expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 5, reason: 'queue_full' })
+    expect(client.lastEventId).to.match(/-10$/)
+    // It has caught up and is live again.
+    clock.advance(1000)
+    await publish({ data: 11 })
+    await client.messagesUntil(6)
+  })
+
+  it('keeps the latest of each key', async () => {
+    const client = await start({ backlog: 'coalesce' })
+    await publish({ data: 'x1' }, { data: 'x2' })
+    await publish(
+      { data: 'a1', key: 'a' },
+      { data: 'b1', key: 'b' },
+      { data: 'a2', key: 'a' },
+      { data: 'a3', key: 'a' },
+    )
+    expect(await receive(client, 2)).to.deep.equal(['x1', 'x2', 'b1', 'a3'])
+    expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 2, reason: 'coalesced' })
+  })
+
+  it('sends what is more important first, and no id that would say more than is true', async () => {
+    const client = await start({ backlog: 'drop-low-priority' })
+    await publish({ data: 1 }, { data: 2 })
+    await publish({ data: 3, priority: 'low' }, { data: 4 }, { data: 5, priority: 'high' })
+    expect(await receive(client, 1)).to.deep.equal(['1', '2', '5'])
+    expect(client.lastEventId).to.match(/-2$/)
+    // Cut off here, it would get what it has not had.
+    const again = await connect('/free', client.lastEventId)
+    await again.messagesUntil(3)
+    expect(again.messages.map(({ data }) => data)).to.deep.equal(['3', '4', '5'])
+    expect(await receive(client, 2)).to.deep.equal(['1', '2', '5', '4', '3'])
+    expect(client.lastEventId).to.match(/-3$/)
+  })
+
+  it('is ended rather than drop anything, and goes on from where it was', async () => {
+    const client = await start({ backlog: 'disconnect' })
+    await publish(...range(1, 10).map((data) => ({ data })))
+    expect(JSON.parse((await client.control('sse.reconnect')).data)).to.include({ reason: 'backlog_full' })
+    await client.ended()
+    expect(client.messages.map(({ data }) => data)).to.deep.equal(['1', '2'])
+    const again = await connect('/free', client.lastEventId)
+    await again.messagesUntil(8)
+    expect(again.messages.map(({ data }) => data)).to.deep.equal(range(3, 10).map(String))
+  })
+})

@@ -1,0 +1,189 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { Blocks } from '../../lib/core/blocks.js'
+import type { Priority } from '../../lib/core/message.js'
+import { Backlog, type Drops, QUEUE_POLICIES, type QueuePolicy } from '../../lib/stream/backlog.js'
+
+interface Event {
+  readonly number: number
+  readonly bytes: number
+  readonly priority: Priority
+  readonly key: string | undefined
+  readonly expiresAt: number
+}
+
+const BOUNDS = { queueEvents: 5, queueBytes: 100 }
+const LANES: readonly Priority[] = ['high', 'normal', 'low']
+
+/** The policies as they are described, without regard to cost. */
+class Model {
+  waiting: Event[] = []
+  readonly drops: Record<string, number> = {}
+  readonly #policy: QueuePolicy
+
+  constructor(policy: QueuePolicy) {
+    this.#policy = policy
+  }
+
+  offer(event: Event, now: number): boolean {
+    if (this.#policy === 'coalesce' && event.key) this.#dropAll('coalesced', (each) => each.key === event.key)
+    if (!this.#fits(event)) this.#dropAll('expired', (each) => each.expiresAt <= now)
+    while (!this.#fits(event)) {
+      const victim = event.bytes > BOUNDS.queueBytes ? undefined : this.#victim(event)
+      if (victim === undefined) {
+        this.#note('queue_full')
+        return false
+      }
+      this.#dropAll('queue_full', (each) => each === victim)
+    }
+    this.waiting.push(event)
+    return true
+  }
+
+  take(now: number): Event | undefined {
+    for (;;) {
+      const [next] = this.#inOrder()
+      if (next === undefined) return undefined
+      this.waiting = this.waiting.filter((each) => each !== next)
+      if (next.expiresAt > now) return next
+      this.#note('expired')
+    }
+  }
+
+  /** As `blocksOf` writes it. */
+  printTaken(now: number): string | undefined {
+    const event = this.take(now)
+    const overtook = this.waiting.some(({ number }) => number < (event?.number ?? 0))
+    return event && `${overtook ? '-' : '#'}${event.number}`
+  }
+
+  #inOrder(): Event[] {
+    if (this.#policy !== 'drop-low-priority') return this.waiting
+    return LANES.flatMap((lane) => this.waiting.filter(({ priority }) => priority === lane))
+  }
+
+  #victim({ priority }: Event): Event | undefined {
+    if (this.#policy === 'drop-oldest' || this.#policy === 'coalesce') return this.waiting[0]
+    if (this.#policy !== 'drop-low-priority') return undefined
+    const lowest = LANES.filter((lane) => lane === priority || this.waiting.some((each) => each.priority === lane)).at(
+      -1,
+    )
+    return this.waiting.find((each) => each.priority === lowest)
+  }
+
+  #fits({ bytes }: Event): boolean {
+    const sum = this.waiting.reduce((total, each) => total + each.bytes, bytes)
+    return this.waiting.length < BOUNDS.queueEvents && sum <= BOUNDS.queueBytes
+  }
+
+  #dropAll(reason: string, which: (event: Event) => boolean): void {
+    const gone = this.waiting.filter(which)
+    this.waiting = this.waiting.filter((each) => !which(each))
+    for (const _ of gone) this.#note(reason)
+  }
+
+  #note(reason: string): void {
+    this.drops[reason] = (this.drops[reason] ?? 0) + 1
+  }
+}
+
+const steps = fc.array(
+  fc.oneof(
+    fc.record({
+      do: fc.constant('offer' as const),
+      bytes: fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 10, max: 40 }) }, fc.constant(101)),
+      priority: fc.constantFrom(...LANES),
+      key: fc.constantFrom(undefined, 'a', 'b'),
+      ttlMs: fc.integer({ min: 1, max: 50 }),
+    }),
+    fc.record({ do: fc.constant('take' as const) }),
+    fc.record({ do: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 20 }) }),
+  ),
+  { minLength: 30, maxLength: 100, size: 'max' },
+)
+
+/** Blocks that tell which event they are, and whether they have their id. */
+function blocksOf({ number, bytes }: Event) {
+  const text = (mark: string) => new Blocks(Buffer.from(`${mark}${number}`.padEnd(bytes)))
+  return { block: text('#'), bare: text('-') }
+}
+
+function taken(backlog: Backlog, now: number): string | undefined {
+  const next = backlog.peek(now)
+  if (next !== undefined) backlog.take()
+  return next?.bytes.toString().trim()
+}
+
+function countsOf(drops: readonly Drops[]): Record<string, number> {
+  return Object.fromEntries(drops.map(({ reason, count }) => [reason, count]))
+}
+
+describe('a backlog', () => {
+  for (const policy of QUEUE_POLICIES.filter((each) => each !== 'drop-random')) {
+    it(`with ${policy} keeps, drops and reports what its description says`, () => {
+      fc.assert(
+        fc.property(steps, (sequence) => {
+          const backlog = new Backlog({ queuePolicy: policy, ...BOUNDS })
+          const model = new Model(policy)
+          let now = 0
+          sequence.forEach((step, number) => {
+            if (step.do === 'pass') now += step.ms
+            if (step.do === 'take') expect(taken(backlog, now)).to.equal(model.printTaken(now))
+            if (step.do === 'offer') {
+              const event = { ...step, number, expiresAt: now + step.ttlMs }
+              expect(backlog.offer({ ...event, ...blocksOf(event) }, now)).to.equal(model.offer(event, now))
+            }
+            expect(backlog.length).to.equal(model.waiting.length)
+            expect(backlog.bytes).to.equal(model.waiting.reduce((sum, { bytes }) => sum + bytes, 0))
+          })
+          expect(backlog.dropped).to.equal(Object.values(model.drops).reduce((sum, count) => sum + count, 0))
+          expect(countsOf(backlog.takeDrops())).to.deep.equal(model.drops)
+          expect(backlog.takeDrops()).to.deep.equal([])
+        }),
+        { numRuns: 300 },
+      )
+    })
+  }
+
+  it('with drop-random keeps its bounds and its order, and every event has the same chance', () => {
+    const kept = new Array<number>(100).fill(0)
+    for (let round = 0; round < 400; round++) {
+      const backlog = new Backlog({ queuePolicy: 'drop-random', queueEvents: 10, queueBytes: 10_000 })
+      for (let number = 0; number < 100; number++) {
+        const event = { number, bytes: 10, priority: 'normal' as const, key: undefined, expiresAt: 1000 }
+        expect(backlog.offer({ ...event, ...blocksOf(event) }, 0)).to.equal(true)
+        expect(backlog.length).to.be.at.most(10)
+      }
+      const left: number[] = []
+      for (let next = backlog.peek(0); next; next = backlog.peek(0)) {
+        left.push(Number(next.bytes.toString().trim().slice(1)))
+        backlog.take()
+      }
+      expect(left).to.deep.equal([...left].sort((a, b) => a - b))
+      expect(left).to.have.length(10)
+      for (const number of left) kept[number] = (kept[number] ?? 0) + 1
+      expect(countsOf(backlog.takeDrops())).to.deep.equal({ queue_full: 90 })
+    }
+    // The newest always waits; of those before, each survives a drop with nine in ten: the older, the rarer.
+    expect(kept[99]).to.equal(400)
+    expect(kept.slice(0, 50).reduce((a, b) => a + b)).to.be.lessThan(kept.slice(50, 100).reduce((a, b) => a + b))
+    expect(kept.slice(80, 90).every((count) => count > 0)).to.equal(true)
+  })
+
+  it('holds nothing where it may hold nothing', () => {
+    for (const queuePolicy of QUEUE_POLICIES) {
+      const backlog = new Backlog({ queuePolicy, queueEvents: 0, queueBytes: 100 })
+      const event = { number: 1, bytes: 10, priority: 'high' as const, key: 'a', expiresAt: 1000 }
+      expect(backlog.offer({ ...event, ...blocksOf(event) }, 0)).to.equal(false)
+    }
+  })
+
+  it('says when the drops were, from the first to the last', () => {
+    const backlog = new Backlog({ queuePolicy: 'drop-newest', queueEvents: 1, queueBytes: 100 })
+    for (const now of [5, 10, 20]) {
+      const event = { number: now, bytes: 10, priority: 'high' as const, key: 'a', expiresAt: 1000 }
+      backlog.offer({ ...event, ...blocksOf(event) }, now)
+    }
+    expect(backlog.takeDrops()).to.deep.equal([{ count: 2, reason: 'queue_full', from: 10, to: 20 }])
+  })
+})
