@@ -1,0 +1,58 @@
+import { expect } from 'chai'
+import { MemoryBroker } from '../../lib/broker/memory.js'
+import { BrokerError } from '../../lib/core/errors.js'
+import type { ChannelListener } from '../../lib/core/ports.js'
+import type { Position } from '../../lib/core/position.js'
+import { ChannelRegistry } from '../../lib/multiplexer/registry.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { codeOf } from '../suites/broker.js'
+
+class FailingBroker extends MemoryBroker {
+  fails = false
+
+  override subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+    if (this.fails) return Promise.reject(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'away'))
+    return super.subscribe(channel, listener)
+  }
+}
+
+describe('the registry of channels', () => {
+  let clock: FakeClock
+  let broker: FailingBroker
+  let registry: ChannelRegistry
+
+  beforeEach(() => {
+    clock = new FakeClock()
+    broker = new FailingBroker({}, clock)
+    registry = new ChannelRegistry(broker, clock, { tailBytes: 1000, tailEntries: 10, lingerMs: 1000 })
+  })
+
+  it('keeps a channel that somebody came back for, for as long as it is needed', async () => {
+    const first = await registry.acquire(['a'])
+    registry.release(first)
+    clock.advance(999)
+    const again = await registry.acquire(['a'])
+    expect(again[0]).to.equal(first[0])
+    clock.advance(10_000)
+    expect(registry.size).to.equal(1)
+    expect(again[0]?.closed).to.equal(false)
+    registry.release(again)
+    clock.advance(1000)
+    expect(registry.size).to.equal(0)
+    expect(again[0]?.closed).to.equal(true)
+  })
+
+  it('tries a channel anew that could not be opened', async () => {
+    broker.fails = true
+    expect(await codeOf(registry.acquire(['a', 'b']))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+    broker.fails = false
+    expect(await registry.acquire(['a', 'b'])).to.have.length(2)
+  })
+
+  it('waits for nobody once it is closed', async () => {
+    registry.release(await registry.acquire(['a']))
+    registry.close()
+    expect(clock.pending).to.equal(0)
+    expect(registry.size).to.equal(0)
+  })
+})
