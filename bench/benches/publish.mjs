@@ -1,4 +1,5 @@
 /** How fast one process publishes through Redis: the kit with positions and history, and Redis's bare PUBLISH beside it. */
+import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'
 import { inTurn } from '../harness/stats.mjs'
 
@@ -26,7 +27,7 @@ export const publish = {
     figure: 'perSecond',
     atLeast: 0.75,
   })),
-  run: ({ runs }) => inTurn(CONTESTANTS, runs, measure),
+  run: ({ runs, only }) => inTurn(chosen(CONTESTANTS, only), runs, measure),
 }
 
 async function measure(way) {
