@@ -41,9 +41,8 @@ export {
   type Multiplexer,
   type MultiplexerOptions,
   type MultiplexerStatus,
-  type PollOptions,
 } from './multiplexer/multiplexer.js'
-export type { PollAnswer, PolledEvent } from './multiplexer/poll.js'
+export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
 export type { RedisSource } from './redis/connect.js'
 export {
   type ConversationStreamsOptions,

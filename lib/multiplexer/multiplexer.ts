@@ -9,7 +9,7 @@ import type { LogOptions } from '../broker/options.js'
 import { RedisBroker, type RedisBrokerOptions } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
-import { RequestError, SseError } from '../core/errors.js'
+import { SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Broker, BrokerState, Clock, PublishOptions } from '../core/ports.js'
@@ -24,8 +24,8 @@ import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js
 import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
 import { queryOf } from '../wire/query.js'
-import { beginPoll, type Poll } from './poll.js'
-import { Reader } from './reader.js'
+import { beginPoll, type Poll, type PollOptions, resolvePollOptions, waitOf } from './poll.js'
+import { Reader, type Start } from './reader.js'
 import { ChannelRegistry } from './registry.js'
 import { startsOf } from './starts.js'
 
@@ -47,15 +47,6 @@ export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions,
   readonly stream?: StreamOptions
   /** For tests. @defaultValue the system's clock */
   readonly clock?: Clock
-}
-
-export interface PollOptions {
-  /** Events in one answer, at most. @defaultValue 256 */
-  readonly maxEvents?: number
-  /** How long an answer may wait for an event, whatever `?wait=` asks for, in ms; below proxies' time-outs. @defaultValue 25_000 */
-  readonly maxWaitMs?: number
-  /** What a client that has all is told to wait before it polls again, in ms. @defaultValue 5000 */
-  readonly pollMs?: number
 }
 
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
@@ -112,36 +103,25 @@ export class Multiplexer {
   }
 
   /**
-   * A request handler that answers with what `stream` would send, as JSON (`PollAnswer`): for clients that cannot have a stream.
-   * Takes `?cursor=` (else `Last-Event-ID`, else the head, or with `?from=earliest` the oldest event kept), and `?wait=`: how long the answer may
-   * wait for an event, in ms. Errors as with `stream`.
+   * A request handler that answers with what `stream` would send, as JSON (`PollAnswer`): for clients that cannot have a
+   * stream. Takes `?cursor=` (else `Last-Event-ID`, else the head, or with `?from=earliest` the oldest event kept), and
+   * `?wait=`: how long the answer may wait for an event, in ms. Errors as with `stream`.
    * @throws InvalidOptionError
    */
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
-    const maxEvents = wholeNumber('maxEvents', options.maxEvents ?? 256, 1)
-    const maxWaitMs = wholeNumber('maxWaitMs', options.maxWaitMs ?? 25_000, 0)
-    const pollMs = wholeNumber('pollMs', options.pollMs ?? 5000, 0)
+    const resolved = resolvePollOptions(options)
     return this.#handler(channelsOf, async (req, res, names) => {
       const query = queryOf(req)
-      const wait = query.get('wait') ?? '0'
-      if (!/^\d{1,9}$/.test(wait)) {
-        throw new RequestError('ERR_SSE_QUERY_INVALID', 'wait must be a whole number of ms')
-      }
-      const left = req.auth === undefined ? maxWaitMs : req.auth.expiresAt - this.#clock.wallTime()
-      const waitMs = Math.max(0, Math.min(Number(wait), maxWaitMs, left))
-      const channels = await this.#registry.acquire(names)
-      try {
-        const cursor = query.get('cursor') ?? requestedCursor(req.headers, query)
-        const starts = await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' })
-        const poll = beginPoll(res, starts, { waitMs, maxEvents, pollMs }, this.#clock, () => {
+      const cursor = query.get('cursor') ?? requestedCursor(req.headers, query)
+      const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
+      const parameters = { ...resolved, waitMs: waitOf(query, resolved, leftMs) }
+      await this.#begin(names, cursor, query, (starts, release) => {
+        const poll = beginPoll(res, starts, parameters, this.#clock, () => {
           this.#polls.delete(poll)
-          this.#registry.release(channels)
+          release()
         })
         this.#polls.add(poll)
-      } catch (error) {
-        this.#registry.release(channels)
-        throw error
-      }
+      })
     })
   }
 
@@ -158,8 +138,8 @@ export class Multiplexer {
   }
 
   /**
-   * Publishes up to 1,000 events, together up to eight times `maxEventBytes`, as one step: all of them enter the log, next to each other
-   * and in this order, or none does. An `idempotencyKey` stands for all of them.
+   * Publishes up to 1,000 events, together up to eight times `maxEventBytes`, as one step: all of them enter the log,
+   * next to each other and in this order, or none does. An `idempotencyKey` stands for all of them.
    * @returns their positions, in the order of the events
    * @throws as `publish`; an event that is wrong is named by its index, and nothing is published
    */
@@ -174,8 +154,8 @@ export class Multiplexer {
   }
 
   /**
-   * Publishes and forgets: for events of which each alone matters little, at rates where waiting for an answer costs. What fails later is
-   * reported on the diagnostics channel `express-sse-kit:publish:error`.
+   * Publishes and forgets: for events of which each alone matters little, at rates where waiting for an answer costs.
+   * What fails later is reported on the diagnostics channel `express-sse-kit:publish:error`.
    * @returns whether it was taken: `false` if the multiplexer is closed or too much waits for Redis
    * @throws SseError `ERR_SSE_CHANNEL_INVALID`
    * @throws InvalidEventError
@@ -231,26 +211,39 @@ export class Multiplexer {
       beginStream(req, res as AnyResponse, options)
       return
     }
-    const channels = await this.#registry.acquire(names)
-    try {
-      const query = queryOf(req)
-      const cursor = requestedCursor(req.headers, query)
-      const starts = await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' })
-      // From here to the reader's begin nothing awaits, so that no entry can slip in between.
+    const query = queryOf(req)
+    await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
       const stream = beginStream(req as StreamRequest, res as AnyResponse, options)
       if (stream.closeReason !== undefined) {
-        this.#registry.release(channels)
+        release()
         return
       }
       const reader = new Reader(stream, starts, () => {
         this.#streams.delete(stream)
-        this.#registry.release(channels)
+        release()
       })
       this.#streams.add(stream)
       stream.start(reader.cursor(), req.auth?.expiresAt)
       reader.begin()
+    })
+  }
+
+  /**
+   * Takes the channels and finds where a request begins in them.
+   * @param begin must begin to read at once, so that no entry can slip in between, and release the channels in the end
+   */
+  async #begin(
+    names: readonly string[],
+    cursor: string | undefined,
+    query: URLSearchParams,
+    begin: (starts: readonly Start[], release: () => void) => void,
+  ): Promise<void> {
+    const channels = await this.#registry.acquire(names)
+    const release = (): void => this.#registry.release(channels)
+    try {
+      begin(await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' }), release)
     } catch (error) {
-      this.#registry.release(channels)
+      release()
       throw error
     }
   }

@@ -8,7 +8,9 @@
 import type { ServerResponse } from 'node:http'
 import { createParser } from 'eventsource-parser'
 import type { Blocks } from '../core/blocks.js'
+import { RequestError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
+import { wholeNumber } from '../core/options.js'
 import type { Clock } from '../core/ports.js'
 import type { StreamSource } from '../stream/event-stream.js'
 import { Reader, type ReaderStream, type Start } from './reader.js'
@@ -113,11 +115,34 @@ class PollSink implements ReaderStream {
   }
 }
 
-export interface PollParameters {
-  readonly waitMs: number
-  readonly maxEvents: number
-  /** What a short poll that has all is told to wait. */
-  readonly pollMs: number
+export interface PollOptions {
+  /** Events in one answer, at most. @defaultValue 256 */
+  readonly maxEvents?: number
+  /** How long an answer may wait for an event, whatever `?wait=` asks for, in ms; below proxies' time-outs. @defaultValue 25_000 */
+  readonly maxWaitMs?: number
+  /** What a client that has all is told to wait before it polls again, in ms. @defaultValue 5000 */
+  readonly pollMs?: number
+}
+
+type ResolvedPollOptions = Required<PollOptions>
+
+/** @throws InvalidOptionError */
+export function resolvePollOptions(options: PollOptions): ResolvedPollOptions {
+  return {
+    maxEvents: wholeNumber('maxEvents', options.maxEvents ?? 256, 1),
+    maxWaitMs: wholeNumber('maxWaitMs', options.maxWaitMs ?? 25_000, 0),
+    pollMs: wholeNumber('pollMs', options.pollMs ?? 5000, 0),
+  }
+}
+
+/**
+ * How long a request may wait, in ms: what it asks for, within the bound and until its token runs out.
+ * @throws RequestError `ERR_SSE_QUERY_INVALID`
+ */
+export function waitOf(query: URLSearchParams, { maxWaitMs }: ResolvedPollOptions, leftMs = maxWaitMs): number {
+  const wait = query.get('wait') ?? '0'
+  if (!/^\d{1,9}$/.test(wait)) throw new RequestError('ERR_SSE_QUERY_INVALID', 'wait must be a whole number of ms')
+  return Math.max(0, Math.min(Number(wait), maxWaitMs, leftMs))
 }
 
 /** A poll under way. `end` answers it at once with what there is. */
@@ -132,7 +157,7 @@ export interface Poll {
 export function beginPoll(
   res: ServerResponse,
   starts: readonly Start[],
-  { waitMs, maxEvents, pollMs }: PollParameters,
+  { waitMs, maxEvents, pollMs }: ResolvedPollOptions & { readonly waitMs: number },
   clock: Clock,
   onClosed: () => void,
 ): Poll {

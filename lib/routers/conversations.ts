@@ -7,7 +7,8 @@ import { tokenMissing } from '../auth/token-missing.js'
 import { channel } from '../core/channel-name.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
-import type { ChannelRequest, Multiplexer, PollOptions } from '../multiplexer/multiplexer.js'
+import type { ChannelRequest, Multiplexer } from '../multiplexer/multiplexer.js'
+import type { PollOptions } from '../multiplexer/poll.js'
 import type { StreamOptions } from '../stream/options.js'
 
 /** The channel of all conversations of a tenant: publish `new_message` and the like here. */

@@ -12,7 +12,7 @@ import type { Priority } from '../core/message.js'
  * - `drop-oldest`: the one that has waited longest.
  * - `drop-random`: any that waits, so that what is left is a fair sample.
  * - `drop-low-priority`: the oldest of the lowest priority there is, the newcomer included; and who waits goes out by
- *   priority, high first.
+ *   priority, high first. What overtakes others goes out without an id, so it may come again after a reconnect.
  * - `coalesce`: what waits under the same `key` is replaced, full or not; without such, as `drop-oldest`.
  * - `disconnect`: none; the stream is ended, and its client comes back to its position.
  */
