@@ -71,6 +71,7 @@ export class Backlog {
   readonly #lanes: readonly Set<Item>[]
   /** In no order, to choose one at random. */
   readonly #all: Item[] = []
+  /** Of use with `coalesce` only, where there is one of each key at most. */
   readonly #byKey = new Map<string, Item>()
   #bytes = 0
   #offered = 0
@@ -192,7 +193,7 @@ export class Backlog {
       this.#all[item.index] = last
       last.index = item.index
     }
-    if (item.key !== undefined && this.#byKey.get(item.key) === item) this.#byKey.delete(item.key)
+    if (item.key !== undefined) this.#byKey.delete(item.key)
     this.#bytes -= item.block.bytes.length
   }
 
