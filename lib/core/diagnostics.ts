@@ -12,6 +12,8 @@ export const diagnostics = Object.freeze({
   streamClose: channel('express-sse-kit:stream:close'),
   /** `{ stream, error }`: the response failed under a stream. */
   streamError: channel('express-sse-kit:stream:error'),
+  /** `{ stream, fullMs }`: a socket that was full for so long has room again. Often long: a client that reads slowly. */
+  streamDrain: channel('express-sse-kit:stream:drain'),
   /** `{ stream, count, reason }`: events given to `stream.send` that the queue had no room for. */
   streamDrop: channel('express-sse-kit:stream:drop'),
   /** `{ channel, events, error }`: events given to `offer` that were not published, or may not have been. */

@@ -54,6 +54,7 @@ export class EventStream implements Sink {
   #settleClosed: (() => void) | undefined
   #closedPromise: Promise<void> | undefined
   #full = false
+  #fullSince = 0
   #pacedOut = false
   #closing: CloseReason | undefined
   #gone = false
@@ -249,14 +250,18 @@ export class EventStream implements Sink {
   #onFull(): void {
     this.#full = true
     const { clock, stallMs } = this.#options
+    this.#fullSince = clock.now()
     if (stallMs > 0 && this.#closing === undefined) {
       this.#timers.stall = clock.after(stallMs, () => void this.close('stalled'))
     }
   }
 
   #onDrain(): void {
-    if (this.#closing !== undefined) return
+    if (this.#closing !== undefined || !this.#full) return
     this.#full = false
+    if (diagnostics.streamDrain.hasSubscribers) {
+      diagnostics.streamDrain.publish({ stream: this.id, fullMs: this.#options.clock.now() - this.#fullSince })
+    }
     this.#timers.stall?.cancel()
     this.#goOn()
   }

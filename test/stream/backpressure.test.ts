@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import express from 'express'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { Verdict } from '../../lib/core/message.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
@@ -63,6 +64,20 @@ describe('a stream whose client does not read', () => {
     const numbers = client.messages.map(({ data }) => Number.parseInt(data, 10))
     expect(numbers).to.deep.equal(Array.from({ length: taken }, (_, n) => n))
     expect(stream.send({ data: 'again' })).to.equal('sent')
+  })
+
+  it('says how long its socket was full', async () => {
+    const drains: unknown[] = []
+    const note = (message: unknown) => drains.push(message)
+    diagnostics.streamDrain.subscribe(note)
+    await open({ queueEvents: 20, stallMs: 0 })
+    await fill()
+    drains.length = 0
+    clock.advance(1234)
+    client.resume()
+    await eventually(() => drains.length > 0)
+    diagnostics.streamDrain.unsubscribe(note)
+    expect(drains[0]).to.deep.equal({ stream: stream.id, fullMs: 1234 })
   })
 
   it('is bounded in bytes too', async () => {
