@@ -108,45 +108,30 @@ describe('the redis broker, when Redis fails', () => {
     await broker.publish(channel, small)
   })
 
-  it('publishes several once where the connection broke after Redis had carried it out', async () => {
-    const proxy = await TcpProxy.start(redis.port)
-    const proxied = new RedisBroker(
-      { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
-      systemClock,
-    )
-    await proxied.publish(channel, event('first'))
-    proxy.dropAnswers()
-    const publishing = proxied.publishMany(channel, [event('second'), event('third')])
-    await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
-    proxy.breakConnections()
-    expect((await publishing).map(({ offset }) => offset)).to.deep.equal([2, 3])
-    expect((await proxied.publish(channel, event('fourth'))).offset).to.equal(4)
-    await proxied.close()
-    await proxy.stop()
-  })
-
-  it('publishes once where the connection broke after Redis had carried it out', async () => {
-    const proxy = await TcpProxy.start(redis.port)
-    const proxied = new RedisBroker(
-      { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
-      systemClock,
-    )
-    await proxied.publish(channel, event('first'))
-    proxy.dropAnswers()
-    const publishing = proxied.publish(channel, event('second'))
-    await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
-    proxy.breakConnections()
-    expect((await publishing).offset).to.equal(2)
-    expect((await proxied.publish(channel, event('third'))).offset).to.equal(3)
-    const { entries } = await broker.read(channel, 0, 10)
-    expect(entries.map(({ body }) => /data: (.*)/.exec(body.toString())?.[1])).to.deep.equal([
-      'first',
-      'second',
-      'third',
-    ])
-    await proxied.close()
-    await proxy.stop()
-  })
+  for (const batch of [['second'], ['second', 'third']]) {
+    it(`publishes ${batch.length} once where the connection broke after Redis had carried it out`, async () => {
+      const proxy = await TcpProxy.start(redis.port)
+      const proxied = new RedisBroker(
+        { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
+        systemClock,
+      )
+      await proxied.publish(channel, event('first'))
+      proxy.dropAnswers()
+      const publishing = proxied.publishMany(channel, batch.map(event))
+      await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
+      proxy.breakConnections()
+      expect((await publishing).map(({ offset }) => offset)).to.deep.equal(batch.map((_, i) => i + 2))
+      expect((await proxied.publish(channel, event('last'))).offset).to.equal(batch.length + 2)
+      const { entries } = await broker.read(channel, 0, 10)
+      expect(entries.map(({ body }) => /data: (.*)/.exec(body.toString())?.[1])).to.deep.equal([
+        'first',
+        ...batch,
+        'last',
+      ])
+      await proxied.close()
+      await proxy.stop()
+    })
+  }
 
   it('brings all subscriptions back after each of many kills, acknowledged, and says so', async () => {
     const listeners = Array.from({ length: 1200 }, () => new Recorder())
