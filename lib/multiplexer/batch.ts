@@ -14,9 +14,6 @@ export interface CursorPart {
   readonly flushed: number
 }
 
-/** The name of no set: streams on this channel alone. */
-const ALONE = ''
-
 export class Batch {
   readonly entries: readonly LogEntry[]
   readonly #channel: CursorPart
@@ -51,13 +48,8 @@ export class Batch {
     return blocks
   }
 
-  /** As `alone`, but each entry apart. */
-  each(): readonly Blocks[] {
-    return this.eachForSet(ALONE, undefined)
-  }
-
-  /** As `forSet`, but each entry apart. */
-  eachForSet(setKey: string, set: readonly CursorPart[] | undefined): readonly Blocks[] {
+  /** As `forSet`, or without a set as `alone`, but each entry apart. */
+  each(setKey: string, set: readonly CursorPart[] | undefined): readonly Blocks[] {
     let blocks = this.#single.get(setKey)
     if (blocks === undefined) {
       blocks = this.#parts(set).map((parts) => Blocks.join(parts))

@@ -10,19 +10,15 @@ const MAX_CHUNKS = 8
 export class Page {
   readonly head: Position
   readonly entries: readonly LogEntry[]
+  /** Bytes of the entries. */
+  readonly bytes: number
   /** By the offset they begin after. */
   readonly #chunks = new Map<number, Chunk>()
 
   constructor({ head, entries }: HistoryPage) {
     this.head = head
     this.entries = entries
-  }
-
-  /** Bytes of the entries. */
-  get bytes(): number {
-    let bytes = 0
-    for (const { body } of this.entries) bytes += body.length
-    return bytes
+    this.bytes = entries.reduce((sum, { body }) => sum + body.length, 0)
   }
 
   /** The offset of the first entry after `after`. */

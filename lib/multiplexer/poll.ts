@@ -52,7 +52,7 @@ class PollSink implements ReaderStream {
   }
 
   get writable(): boolean {
-    return !this.#ended && this.#count < this.#max
+    return !this.#ended && !this.full
   }
 
   get full(): boolean {

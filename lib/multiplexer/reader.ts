@@ -96,7 +96,7 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** The stream holds what it cannot send itself, and gives up what does not fit. */
   #queue(batch: Batch): void {
-    const blocks = this.#alone ? batch.each() : batch.eachForSet(this.#setKey, this.#channels)
+    const blocks = batch.each(this.#setKey, this.#alone ? undefined : this.#channels)
     batch.entries.forEach((entry, i) => {
       this.#stream.offer(blocks[i] as Blocks, entry, batch.bare(i))
     })

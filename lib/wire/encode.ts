@@ -11,7 +11,7 @@ const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 /** The default bound of an encoded event: 1 MiB. */
 export const MAX_EVENT_BYTES = 1_048_576
 
-/** What can be published as one step: Redis does nothing else meanwhile. */
+/** What can be published as one step: a log keeps it as one entry, and one message carries it to all processes. */
 const MAX_BATCH_EVENTS = 1000
 const MAX_BATCH_EVENT_SIZES = 8
 

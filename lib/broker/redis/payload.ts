@@ -34,24 +34,28 @@ export function parseMessage(message: Buffer): readonly LogEntry[] | undefined {
   const [epoch = '', first = '', more] = message.toString('latin1', 0, lineEnd).split(' ')
   const offset = Number(first)
   if (epoch === '' || !Number.isSafeInteger(offset) || offset < 1 || more !== undefined) return undefined
-  return parsePayload(epoch, offset, message.subarray(lineEnd + 1))
+  return parsePayload(epoch, message.subarray(lineEnd + 1), () => offset)
 }
 
 /** The entries of an entry in Redis, by the offset of its last. */
 export function parseLogged(epoch: string, last: number, payload: Buffer): readonly LogEntry[] {
-  const entries = parsePayload(epoch, 1, payload) ?? []
-  const before = last - entries.length
-  return entries.map((entry) => ({ ...entry, offset: before + entry.offset }))
+  return parsePayload(epoch, payload, (count) => last - count + 1) ?? []
 }
 
-function parsePayload(epoch: string, first: number, payload: Buffer): LogEntry[] | undefined {
+/** @param firstOf the offset of the first, where there are so many */
+function parsePayload(
+  epoch: string,
+  payload: Buffer,
+  firstOf: (count: number) => number,
+): readonly LogEntry[] | undefined {
   const lineEnd = payload.indexOf(LF)
   if (lineEnd === -1) return undefined
   const bodies = compact(payload.subarray(lineEnd + 1))
+  const items = payload.toString('latin1', 0, lineEnd).split(';')
   const entries: LogEntry[] = []
-  let offset = first
+  let offset = firstOf(items.length)
   let start = 0
-  for (const item of payload.toString('latin1', 0, lineEnd).split(';')) {
+  for (const item of items) {
     const [, ephemeral, bytes, letter = '', ttl, key] = ITEM.exec(item) ?? []
     const end = start + Number(bytes)
     if (!(end > start)) return undefined

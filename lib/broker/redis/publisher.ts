@@ -6,8 +6,8 @@
  *   channel a:  publish publish publish │ publish with a key │ publish        ─► 3 calls, one write to the socket
  *   channel b:  typing typing                                                 ─► 1 call
  * ```
- * A call costs the client several times what an event in it costs (`npm run bench -- publish`). Waiting for the end of the tick
- * costs nothing: that is when the socket is written anyway.
+ * A call costs the client several times what an event in it costs, and Redis does nothing for each event
+ * (`npm run bench -- publish`). Waiting for the end of the tick shows in no delay (bench `redis`).
  */
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
@@ -16,7 +16,7 @@ import type { Position } from '../../core/position.js'
 import { positionsAfter } from '../positions.js'
 import type { RedisCommands } from './commands.js'
 
-/** One call holds Redis for as long as its events take, so they are bounded; `publishMany` alone may have more bytes. */
+/** What shares a call is one entry in Redis, read and trimmed as one, so it is bounded; only `publishMany` may exceed it. */
 const MAX_CALL_EVENTS = 256
 const MAX_CALL_BYTES = 1_048_576
 /** Waiting or under way; above it publishing fails at once instead of piling up while Redis is away. */
