@@ -19,6 +19,18 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_METHOD_NOT_ALLOWED: { status: 405, title: 'Method not allowed' },
   /** A parameter in the URL has a value that cannot be meant. */
   ERR_SSE_QUERY_INVALID: { status: 400, title: 'Invalid query' },
+  /** An acknowledgement is no JSON of the documented form. */
+  ERR_SSE_ACK_INVALID: { status: 400, title: 'Invalid acknowledgement' },
+  /** No open stream has this id. */
+  ERR_SSE_STREAM_UNKNOWN: { status: 404, title: 'No such stream' },
+  /** A request limit is used up; `Retry-After` says until when. */
+  ERR_SSE_RATE_LIMITED: { status: 429, title: 'Too many requests' },
+  /** The limits cannot be checked now, and the limiter is declared `closed`. */
+  ERR_SSE_LIMITER_UNAVAILABLE: { status: 503, title: 'Limits cannot be checked' },
+  /** As many streams are open as may be, or too many were opened lately. */
+  ERR_SSE_STREAM_LIMIT: { status: 429, title: 'Too many streams' },
+  /** The process has too much to do to take another stream. */
+  ERR_SSE_OVERLOADED: { status: 503, title: 'Overloaded' },
   /** The broker cannot be reached, or too much already waits for it. The command was not sent. */
   ERR_SSE_BROKER_UNAVAILABLE: { status: 503, title: 'Broker unavailable' },
   /** The broker did not answer in time. Whether the command took effect is unknown. */
@@ -35,6 +47,10 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_TOKEN_EXPIRED: { status: 401, title: 'Token expired' },
   /** The token lacks a claim the kit needs: `exp`, the user, the tenant. */
   ERR_SSE_TOKEN_CLAIMS: { status: 401, title: 'Incomplete token' },
+  /** The token, its user or its tenant has been revoked. */
+  ERR_SSE_TOKEN_REVOKED: { status: 401, title: 'Token revoked' },
+  /** The ticket is unknown, used, run out, or for another path, user or tenant. */
+  ERR_SSE_TICKET_INVALID: { status: 401, title: 'Invalid ticket' },
   /** The caller may not have this channel or conversation. */
   ERR_SSE_FORBIDDEN: { status: 403, title: 'Forbidden' },
   /** A cookie came with a request that another site caused. */
@@ -61,6 +77,8 @@ export interface SseErrorOptions {
   readonly cause?: unknown
   /** Response headers that belong to the answer, such as `Allow` or `WWW-Authenticate`. */
   readonly headers?: Readonly<Record<string, string>>
+  /** Further members of the problem document (RFC 9457, 3.2). */
+  readonly members?: Readonly<Record<string, unknown>>
 }
 
 /** The base of all errors of the kit. Express's error handling honours its `status` and `headers`. */
@@ -68,6 +86,7 @@ export class SseError extends Error {
   readonly code: ErrorCode
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
+  readonly members: Readonly<Record<string, unknown>>
 
   constructor(code: ErrorCode, message: string, options: SseErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -75,6 +94,7 @@ export class SseError extends Error {
     this.code = code
     this.status = ERROR_CODES[code].status
     this.headers = options.headers ?? {}
+    this.members = options.members ?? {}
   }
 }
 

@@ -12,7 +12,7 @@ interface Problem {
 function problemOf(error: SseError): Problem {
   // The words of Redis and of sockets name hosts, which are nobody's business outside.
   const detail = error instanceof BrokerError ? 'A service behind this one does not answer' : error.message
-  return { title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
+  return { ...error.members, title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
 }
 
 /** Answers a request with an error; works on any Node response. Nothing happens if the answer has begun. */
