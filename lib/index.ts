@@ -34,15 +34,16 @@ export {
   type PacingScope,
 } from './limits/pacing.js'
 export type { Rate } from './limits/token-bucket.js'
-export {
-  type ChannelRequest,
-  type ChannelsOf,
-  createMultiplexer,
-  type Multiplexer,
-  type MultiplexerOptions,
-  type MultiplexerStatus,
-} from './multiplexer/multiplexer.js'
+export { createMultiplexer, type Multiplexer } from './multiplexer/multiplexer.js'
+export type { ChannelStreamStatus } from './multiplexer/open-streams.js'
+export type {
+  ChannelRequest,
+  ChannelsOf,
+  MultiplexerOptions,
+  MultiplexerStatus,
+} from './multiplexer/options.js'
 export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
+export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
 export type { RedisSource } from './redis/connect.js'
 export {
   type ConversationStreamsOptions,
@@ -65,3 +66,4 @@ export type { EventStream } from './stream/event-stream.js'
 export { sseMiddleware } from './stream/middleware.js'
 export { openStream } from './stream/open-stream.js'
 export type { StreamOptions } from './stream/options.js'
+export { createPressure, type Pressure, type PressureLevel, type PressureOptions } from './stream/pressure.js'

@@ -6,6 +6,7 @@ import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
 import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions, Timer } from '../core/ports.js'
 import { createEpoch, type Position } from '../core/position.js'
+import { createProcessId } from '../core/process-id.js'
 import { Ring } from '../core/ring.js'
 import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
 import { positionsAfter } from './positions.js'
@@ -29,12 +30,14 @@ interface Publication {
 
 export class MemoryBroker implements Broker {
   readonly kind = 'memory'
+  readonly processId = createProcessId()
   readonly #options: ResolvedLogOptions
   readonly #clock: Clock
   readonly #logs = new Map<string, MemoryLog>()
   readonly #listeners = new Map<string, ChannelListener>()
   /** Oldest first, because all keys live equally long. */
   readonly #publications = new Map<string, Publication>()
+  #onSignal: ((text: string) => void) | undefined
   #sweeper: Timer | undefined
   #state: BrokerState = 'ready'
 
@@ -101,6 +104,17 @@ export class MemoryBroker implements Broker {
   async heads(channels: readonly string[]): Promise<readonly Position[]> {
     this.#assertOpen()
     return channels.map((channel) => headOf(this.#open(channel)))
+  }
+
+  async signal(processId: string | undefined, text: string): Promise<number> {
+    this.#assertOpen()
+    if (processId !== undefined && processId !== this.processId) return 0
+    this.#onSignal?.(text)
+    return 1
+  }
+
+  onSignal(listener: (text: string) => void): void {
+    this.#onSignal = listener
   }
 
   async ping(): Promise<void> {

@@ -15,6 +15,14 @@ export const CLOSE_REASONS = Object.freeze({
   stalled: { code: 5, reconnect: true },
   /** The stream fell further behind than its queue holds, and its policy is `disconnect`. */
   backlog_full: { code: 9, reconnect: true },
+  /** The stream dropped events for too long because its queue was full; its client should poll. */
+  saturated: { code: 10, reconnect: true },
+  /** The process has too much to do. */
+  overloaded: { code: 11, reconnect: true },
+  /** The token, its user or its tenant was revoked. */
+  revoked: { code: 12, reconnect: true },
+  /** The same user opened more streams than there may be, and this was the oldest. */
+  evicted: { code: 13, reconnect: false },
   /** The process is going down. */
   shutdown: { code: 6, reconnect: true },
   /** The route failed after the headers were sent. */

@@ -14,8 +14,15 @@ export const diagnostics = Object.freeze({
   streamError: channel('express-sse-kit:stream:error'),
   /** `{ stream, fullMs }`: a socket that was full for so long has room again. Often long: a client that reads slowly. */
   streamDrain: channel('express-sse-kit:stream:drain'),
-  /** `{ stream, count, reason }`: events given to `stream.send` that the queue had no room for. */
+  /**
+   * `{ stream, reason, dropped, tokens?, auth?, ip? }`: an event was given up; `dropped` counts all of this stream, `tokens`
+   * is what its pacing had left.
+   */
   streamDrop: channel('express-sse-kit:stream:drop'),
+  /** `{ stream, auth?, cursor, buffer?, latencyMs? }`: a client acknowledged what it has handled. */
+  streamAck: channel('express-sse-kit:stream:ack'),
+  /** `{ level, cause, backlogBytes, streams }`: the process has more to do than it may (`createPressure`). */
+  pressure: channel('express-sse-kit:pressure'),
   /** `{ channel, events, error }`: events given to `offer` that were not published, or may not have been. */
   publishError: channel('express-sse-kit:publish:error'),
   /** `{ state, reason? }`: the broker became `ready` or `degraded`. */

@@ -69,6 +69,8 @@ export type BrokerState = 'connecting' | 'ready' | 'degraded' | 'closed'
  */
 export interface Broker {
   readonly kind: 'memory' | 'redis'
+  /** Names this process to the others on the broker. */
+  readonly processId: string
   readonly state: BrokerState
   /**
    * Resolves with the entry's position once the broker has it. Ephemeral events get offset 0.
@@ -97,6 +99,14 @@ export interface Broker {
   read(channel: string, after: number, limit: number): Promise<HistoryPage>
   /** Where the logs stand now. A log that does not exist yet is born, so that its epoch is known before its first event. */
   heads(channels: readonly string[]): Promise<readonly Position[]>
+  /**
+   * Sends a text to one process, or to all with `undefined`, this one included. At most once, and in no log.
+   * @returns to how many processes it went: 0 if there is no such process
+   * @throws BrokerError
+   */
+  signal(processId: string | undefined, text: string): Promise<number>
+  /** Who gets the signals to this process. To be set once. */
+  onSignal(listener: (text: string) => void): void
   /** Resolves if the broker serves now. @throws BrokerError within the command time-out */
   ping(): Promise<void>
   /** Idempotent. Pending commands fail with `ERR_SSE_CLOSED`. */
@@ -136,4 +146,14 @@ export interface Sink {
    * @param events how many events the blocks hold
    */
   write(blocks: Blocks, events: number): boolean
+}
+
+/** Whoever feeds a stream from elsewhere. */
+export interface StreamSource {
+  /** Whether it owes the stream something. */
+  readonly lagging: boolean
+  /** The socket has room again, and what waited in the stream's own queue is out. */
+  onDrain(): void
+  /** The stream has begun to close. Called once. */
+  onClose(): void
 }

@@ -16,7 +16,7 @@ export interface CursorPart {
 
 export class Batch {
   readonly entries: readonly LogEntry[]
-  readonly #channel: CursorPart
+  readonly channel: CursorPart
   readonly #joined = new Map<string, Blocks>()
   /** One for each entry, for streams that queue. */
   readonly #single = new Map<string, readonly Blocks[]>()
@@ -24,8 +24,13 @@ export class Batch {
   #bare: readonly Blocks[] | undefined
 
   constructor(channel: CursorPart, entries: readonly LogEntry[]) {
-    this.#channel = channel
+    this.channel = channel
     this.entries = entries
+  }
+
+  /** The last entry's offset. */
+  get last(): number {
+    return this.entries.at(-1)?.offset ?? this.channel.flushed
   }
 
   /** For streams on this channel only. */
@@ -68,7 +73,7 @@ export class Batch {
   #parts(set?: readonly CursorPart[]): (string | Buffer)[][] {
     if (set === undefined) return this.entries.map((entry) => [idLine(printCursor([entry])), entry.body])
     const positions = set.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))
-    const own = set.findIndex(({ name }) => name === this.#channel.name)
+    const own = set.findIndex(({ name }) => name === this.channel.name)
     return this.entries.map((entry) => {
       positions[own] = entry
       return [idLine(printCursor(positions)), entry.body]

@@ -3,78 +3,46 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { NextFunction, Request, Response } from 'express'
+import type { Request, Response } from 'express'
 import { MemoryBroker } from '../broker/memory.js'
-import type { LogOptions } from '../broker/options.js'
-import { RedisBroker, type RedisBrokerOptions } from '../broker/redis/broker.js'
+import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
-import { SseError } from '../core/errors.js'
+import { diagnostics } from '../core/diagnostics.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
-import type { Auth, Broker, BrokerState, Clock, PublishOptions } from '../core/ports.js'
+import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
-import type { RedisSource } from '../redis/connect.js'
-import type { EventStream } from '../stream/event-stream.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
+import { createPressure, type Pressure } from '../stream/pressure.js'
 import type { AnyResponse, StreamRequest } from '../stream/response.js'
 import { printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
-import { sendProblem } from '../wire/problem.js'
 import { queryOf } from '../wire/query.js'
-import { beginPoll, type Poll, type PollOptions, resolvePollOptions, waitOf } from './poll.js'
+import { acknowledge, parseAck, streamId } from './ack.js'
+import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
+import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
+import { beginPoll, type Poll, type PollOptions, pauseOf, resolvePollOptions, waitOf } from './poll.js'
 import { Reader, type Start } from './reader.js'
 import { ChannelRegistry } from './registry.js'
+import { answering, windowOf } from './requests.js'
 import { startsOf } from './starts.js'
-
-export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
-  /** Where Redis is. Unset or empty: embedded, in this process. */
-  readonly redis?: RedisSource | undefined
-  /** Bytes of a channel's latest events kept in this process for streams that fall behind. @defaultValue 262_144 */
-  readonly tailBytes?: number
-  /** How many events likewise. @defaultValue 1024 */
-  readonly tailEntries?: number
-  /**
-   * How long a channel is followed after its last stream has gone, in ms: clients come back, and polls come again. 0: not
-   * at all. @defaultValue 10_000
-   */
-  readonly lingerMs?: number
-  /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
-  readonly maxEventBytes?: number
-  /** Defaults for the streams of this multiplexer. */
-  readonly stream?: StreamOptions
-  /** For tests. @defaultValue the system's clock */
-  readonly clock?: Clock
-}
-
-/** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
-export type ChannelRequest = Request & { readonly auth: Auth }
-
-/** Which channels a request's stream has: one name or up to eight. What it throws refuses the stream. */
-export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
-
-export type StreamHandler = (req: Request, res: Response, next: NextFunction) => Promise<void>
-
-export interface MultiplexerStatus {
-  readonly broker: 'memory' | 'redis'
-  readonly state: BrokerState
-  /** Streams open on channels in this process. */
-  readonly streams: number
-  /** Channels they are on, each one subscription. */
-  readonly channels: number
-}
 
 export class Multiplexer {
   readonly #broker: Broker
   readonly #registry: ChannelRegistry
   readonly #streamDefaults: StreamOptions
   readonly #maxEventBytes: number
+  readonly #maxWindow: number
   readonly #clock: Clock
-  readonly #streams = new Set<EventStream>()
+  readonly #streams = new OpenStreams()
   readonly #polls = new Set<Poll>()
   #closing: Promise<void> | undefined
+
+  /** Bounds for all streams, unless `stream.pressure` gave another one. */
+  readonly pressure: Pressure
 
   /** @internal Use `createMultiplexer`. */
   constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
@@ -86,8 +54,11 @@ export class Multiplexer {
     })
     this.#clock = clock
     this.#maxEventBytes = wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16)
-    this.#streamDefaults = { clock, ...options.stream }
+    this.#maxWindow = wholeNumber('maxWindow', options.maxWindow ?? 1000, 0)
+    this.pressure = options.stream?.pressure ?? createPressure({ clock })
+    this.#streamDefaults = { clock, ...options.stream, pressure: this.pressure }
     resolveStreamOptions(this.#streamDefaults)
+    broker.onSignal((text) => this.#onSignal(text))
   }
 
   /**
@@ -114,7 +85,12 @@ export class Multiplexer {
       const query = queryOf(req)
       const cursor = query.get('cursor') ?? requestedCursor(req.headers, query)
       const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
-      const parameters = { ...resolved, waitMs: waitOf(query, resolved, leftMs) }
+      const parameters = {
+        ...resolved,
+        waitMs: waitOf(query, resolved, leftMs),
+        pausedMs: () =>
+          Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
+      }
       await this.#begin(names, cursor, query, (starts, release) => {
         const poll = beginPoll(res, starts, parameters, this.#clock, () => {
           this.#polls.delete(poll)
@@ -123,6 +99,21 @@ export class Multiplexer {
         this.#polls.add(poll)
       })
     })
+  }
+
+  /**
+   * A request handler for `POST …/ack` with `{ stream, cursor, buffer?, latencyMs? }` as JSON: how clients that opened their
+   * stream with `?window=` say what they have handled, to any process. `stream` is what `sse.open` said, `cursor` the
+   * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
+   */
+  ack(): StreamHandler {
+    return answering((req, res) =>
+      acknowledge(req, res, {
+        processId: this.#broker.processId,
+        here: (ack) => this.#streams.acknowledge(ack),
+        there: async (processId, ack) => (await this.#broker.signal(processId, JSON.stringify(ack))) > 0,
+      }),
+    )
   }
 
   /**
@@ -181,6 +172,11 @@ export class Multiplexer {
     return { broker: kind, state, streams: this.#streams.size, channels: this.#registry.size }
   }
 
+  /** Every stream on channels in this process, as it is now. */
+  inspect(): readonly ChannelStreamStatus[] {
+    return this.#streams.status()
+  }
+
   /** Resolves if the broker serves now. @throws BrokerError */
   ping(): Promise<void> {
     return this.#broker.ping()
@@ -196,14 +192,7 @@ export class Multiplexer {
     channelsOf: ChannelsOf,
     answer: (req: Request, res: Response, names: readonly string[]) => Promise<void>,
   ): StreamHandler {
-    return async (req, res, next) => {
-      try {
-        await answer(req, res, normalizeChannels(await channelsOf(req as ChannelRequest)))
-      } catch (error) {
-        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
-        else next(error)
-      }
-    }
+    return answering(async (req, res) => answer(req, res, normalizeChannels(await channelsOf(req as ChannelRequest))))
   }
 
   async #open(req: Request, res: Response, names: readonly string[], options: ResolvedStreamOptions): Promise<void> {
@@ -212,18 +201,21 @@ export class Multiplexer {
       return
     }
     const query = queryOf(req)
+    const window = windowOf(query, this.#maxWindow, options.replays)
+    const id = streamId(this.#broker.processId, req.auth)
     await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
-      const stream = beginStream(req as StreamRequest, res as AnyResponse, options)
+      const stream = beginStream(req as StreamRequest, res as AnyResponse, options, id)
       if (stream.closeReason !== undefined) {
         release()
         return
       }
-      const reader = new Reader(stream, starts, () => {
+      const onClosed = (): void => {
         this.#streams.delete(stream)
         release()
-      })
-      this.#streams.add(stream)
-      stream.start(reader.cursor(), req.auth?.expiresAt)
+      }
+      const reader = new Reader(stream, starts, onClosed, window)
+      this.#streams.add(stream, reader)
+      stream.start(reader.cursor(), window)
       reader.begin()
     })
   }
@@ -248,9 +240,18 @@ export class Multiplexer {
     }
   }
 
+  #onSignal(text: string): void {
+    try {
+      this.#streams.acknowledge(parseAck(JSON.parse(text)))
+    } catch (error) {
+      // From a process of another version, or not from the kit at all.
+      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'signal', error })
+    }
+  }
+
   async #close(): Promise<void> {
     for (const poll of this.#polls) poll.end()
-    await Promise.all([...this.#streams].map((stream) => stream.close('shutdown')))
+    await this.#streams.close('shutdown')
     this.#registry.close()
     await this.#broker.close()
   }

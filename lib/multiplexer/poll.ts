@@ -11,8 +11,7 @@ import type { Blocks } from '../core/blocks.js'
 import { RequestError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
-import type { Clock } from '../core/ports.js'
-import type { StreamSource } from '../stream/event-stream.js'
+import type { Clock, StreamSource } from '../core/ports.js'
 import { Reader, type ReaderStream, type Start } from './reader.js'
 
 export interface PolledEvent {
@@ -145,9 +144,23 @@ export function waitOf(query: URLSearchParams, { maxWaitMs }: ResolvedPollOption
   return Math.max(0, Math.min(Number(wait), maxWaitMs, leftMs))
 }
 
+/**
+ * For how long a client was told to stay with polling when its stream was ended (`sse.poll`), in ms.
+ * @param maxMs nobody is told longer
+ */
+export function pauseOf(query: URLSearchParams, now: number, maxMs: number): number {
+  return Math.min(maxMs, Math.max(0, Number(query.get('until') ?? 0) - now || 0))
+}
+
 /** A poll under way. `end` answers it at once with what there is. */
 export interface Poll {
   end(): void
+}
+
+export interface PollParameters extends ResolvedPollOptions {
+  readonly waitMs: number
+  /** For how long there should be no stream, in ms. */
+  readonly pausedMs: () => number
 }
 
 /**
@@ -157,7 +170,7 @@ export interface Poll {
 export function beginPoll(
   res: ServerResponse,
   starts: readonly Start[],
-  { waitMs, maxEvents, pollMs }: ResolvedPollOptions & { readonly waitMs: number },
+  { waitMs, maxEvents, pollMs, pausedMs }: PollParameters,
   clock: Clock,
   onClosed: () => void,
 ): Poll {
@@ -173,7 +186,12 @@ export function beginPoll(
       sink.close()
       if (res.destroyed) return
       const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
-      send(res, { events: sink.events(), cursor, stream: true, afterMs })
+      const paused = pausedMs()
+      if (paused > 0) {
+        res.setHeader('X-Stream-Pause', 'true')
+        res.setHeader('X-Stream-Pause-Ms', Math.ceil(paused))
+      }
+      send(res, { events: sink.events(), cursor, stream: paused === 0, afterMs })
     })
   }
   const onProgress = (): void => {

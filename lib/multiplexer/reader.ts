@@ -13,10 +13,12 @@
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
-import type { Sink } from '../core/ports.js'
-import type { EventStream, StreamSource } from '../stream/event-stream.js'
+import type { Sink, StreamSource } from '../core/ports.js'
+import type { Position } from '../core/position.js'
+import type { EventStream } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
 import { printCursor } from '../wire/cursor.js'
+import { AckWindow } from './ack-window.js'
 import type { Batch } from './batch.js'
 import type { Channel, ChannelReader } from './channel.js'
 import { type Chunk, type ChunkOptions, chunkAfter } from './chunk.js'
@@ -53,12 +55,17 @@ export class Reader implements ChannelReader, StreamSource {
   readonly #alone: boolean
   readonly #setKey: string
   readonly #onClosed: () => void
+  readonly #window: AckWindow | undefined
   #live = false
   #reading = false
   #closed = false
 
-  /** @param onClosed called once, when the stream closes and the channels are no longer needed */
-  constructor(stream: ReaderStream, starts: readonly Start[], onClosed: () => void) {
+  /**
+   * @param onClosed called once, when the stream closes and the channels are no longer needed
+   * @param window how many events it may send beyond those that are acknowledged; the stream must replay
+   */
+  constructor(stream: ReaderStream, starts: readonly Start[], onClosed: () => void, window?: number) {
+    this.#window = window === undefined ? undefined : new AckWindow(window, starts)
     this.#stream = stream
     this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
     this.#channels = starts.map(({ channel }) => channel)
@@ -80,7 +87,8 @@ export class Reader implements ChannelReader, StreamSource {
     // Here every access counts, for it happens once a stream: the position, for one, is the channel's (bench fanout).
     if (stream.writable) {
       const blocks = this.#alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
-      if (stream.spend(count, blocks.bytes.length)) {
+      if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.bytes.length)) {
+        this.#window?.onSent(batch.channel, batch.last)
         // If this fills the socket, the next batch finds out; until there is one, nothing is owed.
         stream.write(blocks, count)
         return true
@@ -113,7 +121,33 @@ export class Reader implements ChannelReader, StreamSource {
     cursor.offset = offset
     cursor.reset = reason
     cursor.earliest = false
+    this.#window?.onReset(channel, offset)
     this.#readOn()
+  }
+
+  /** The client has handled all up to these positions. */
+  acknowledge(positions: readonly Position[]): void {
+    this.#window?.acknowledge(positions)
+    this.#readOn()
+  }
+
+  /** Events sent and not acknowledged; `undefined` without a window. */
+  get unacknowledged(): number | undefined {
+    return this.#window?.unacknowledged
+  }
+
+  get lagging(): boolean {
+    return !this.#live
+  }
+
+  /** Events it owes the stream. */
+  get lag(): number {
+    if (this.#live) return 0
+    return this.#cursors.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
+  }
+
+  get channelNames(): readonly string[] {
+    return this.#channels.map(({ name }) => name)
   }
 
   pause(): void {
@@ -168,6 +202,8 @@ export class Reader implements ChannelReader, StreamSource {
       } else if (behind === undefined) {
         this.#goLive()
         return
+      } else if (this.#window?.room === 0) {
+        return
       } else if (!this.#sendFromTail(behind)) {
         void this.#sendFromHistory(behind)
         return
@@ -209,9 +245,9 @@ export class Reader implements ChannelReader, StreamSource {
     const { flushed } = cursor.channel
     this.#passGap(cursor, (page.firstAfter(cursor.offset) ?? page.head.offset + 1) - 1)
     const entryAt = (offset: number) => (offset <= flushed ? page.at(offset) : undefined)
-    const shared = this.#alone && !this.#stream.paced
+    const shared = this.#alone && !this.#stream.paced && this.#window === undefined
     // One chunk after the other, until the page is out or the credit is.
-    while (this.#stream.writable) {
+    while (this.#stream.writable && this.#window?.room !== 0) {
       if (!this.#send(cursor, entryAt, shared ? page.chunk(cursor.offset, flushed) : undefined)) return
     }
   }
@@ -223,6 +259,7 @@ export class Reader implements ChannelReader, StreamSource {
     const to = Math.min(last, channel.flushed)
     if (to < from) return
     cursor.offset = to
+    this.#window?.onSkipped(channel, to)
     if (cursor.earliest) return
     const gap = { channel: channel.name, from, to, reason: 'trimmed' } as const
     if (diagnostics.channelLoss.hasSubscribers) diagnostics.channelLoss.publish(gap)
@@ -236,13 +273,15 @@ export class Reader implements ChannelReader, StreamSource {
     if (!this.#stream.spend(chunk.count, chunk.blocks.bytes.length)) return true
     cursor.offset = chunk.last
     cursor.earliest = false
+    this.#window?.onSent(cursor.channel, chunk.last)
     this.#stream.write(chunk.blocks, chunk.count)
     return true
   }
 
   #chunkOptions(cursor: Cursor): ChunkOptions {
-    const one = this.#stream.paced ? { max: 1 } : undefined
-    return this.#alone ? { ...one } : { ...one, cursorAt: (offset) => this.#cursorWith(cursor, offset) }
+    const max = this.#stream.paced ? 1 : this.#window?.room
+    const options = max === undefined ? {} : { max }
+    return this.#alone ? options : { ...options, cursorAt: (offset) => this.#cursorWith(cursor, offset) }
   }
 
   /** The position as an `id:`. */

@@ -7,9 +7,11 @@ import { tokenMissing } from '../auth/token-missing.js'
 import { channel } from '../core/channel-name.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
-import type { ChannelRequest, Multiplexer } from '../multiplexer/multiplexer.js'
+import type { Multiplexer } from '../multiplexer/multiplexer.js'
+import type { ChannelRequest } from '../multiplexer/options.js'
 import type { PollOptions } from '../multiplexer/poll.js'
 import type { StreamOptions } from '../stream/options.js'
+import type { StreamRequest } from '../stream/response.js'
 
 /** The channel of all conversations of a tenant: publish `new_message` and the like here. */
 export function conversationsChannel(tenant: string): string {
@@ -34,8 +36,9 @@ export interface ConversationStreamsOptions {
 }
 
 /**
- * `GET /conversations` and `GET /messages/:conversationId`, and the same under `/poll/…` for clients that cannot have a
- * stream (see `Multiplexer.poll`). Needs `authenticate()` before it.
+ * `GET /conversations` and `GET /messages/:conversationId`; the same under `/poll/…` for clients that cannot have a
+ * stream (see `Multiplexer.poll`), where streams are moved to that do not keep up; and `POST /ack` for streams with a
+ * `?window=` (see `Multiplexer.ack`). Needs `authenticate()` before it.
  * @throws InvalidOptionError
  */
 export function conversationStreams({ multiplexer, authorize, stream, poll }: ConversationStreamsOptions): Router {
@@ -55,11 +58,23 @@ export function conversationStreams({ multiplexer, authorize, stream, poll }: Co
     return messagesChannel(auth.tenant, conversationId)
   }
   const router = Router()
-  router.get('/conversations', multiplexer.stream(conversations, stream))
-  router.get('/messages/:conversationId', multiplexer.stream(messages, stream))
+  const conversationsPoll = { pollUrl: (req: StreamRequest) => pollUrl(req, 'conversations'), ...stream }
+  const messagesPoll = { pollUrl: (req: StreamRequest) => pollUrl(req, 'messages'), ...stream }
+  router.get('/conversations', multiplexer.stream(conversations, conversationsPoll))
+  router.get('/messages/:conversationId', multiplexer.stream(messages, messagesPoll))
+  router.post('/ack', multiplexer.ack())
   router.get('/poll/conversations', multiplexer.poll(conversations, poll))
   router.get('/poll/messages/:conversationId', multiplexer.poll(messages, poll))
   return router
+}
+
+/** Relative to the stream's own URL, so it is right behind proxies that change the path. */
+function pollUrl({ url = '' }: StreamRequest, name: 'conversations' | 'messages'): string {
+  const [path = ''] = url.split('?')
+  const up = path.endsWith('/') ? '../' : ''
+  if (name === 'conversations') return `${up}poll/conversations`
+  // As it stands in the URL: percent-encoded.
+  return `${up}../poll/messages/${path.split('/').filter(Boolean).at(-1)}`
 }
 
 function authOf({ auth }: ChannelRequest): Auth {

@@ -46,8 +46,11 @@ export interface Waiting {
   readonly expiresAt: number
 }
 
-/** `queue_full`: no room; `coalesced`: replaced by a newer one of the same key; `expired`: waited longer than it was worth. */
-export type DropReason = 'queue_full' | 'coalesced' | 'expired'
+/**
+ * `queue_full`: no room; `coalesced`: replaced by a newer one of the same key; `expired`: waited longer than it was worth;
+ * `shed`: all queues of the process together had become too large.
+ */
+export type DropReason = 'queue_full' | 'coalesced' | 'expired' | 'shed'
 
 /** Drops since the last report. Times in ms since 1970. */
 export interface Drops {
@@ -66,6 +69,7 @@ interface Item extends Waiting {
 
 export class Backlog {
   readonly #bounds: BacklogBounds
+  readonly #onDrop: (reason: DropReason) => void
   readonly #random: () => number
   /** By lane, in the order they came. Only `drop-low-priority` has more than one lane. */
   readonly #lanes: readonly Set<Item>[]
@@ -80,8 +84,14 @@ export class Backlog {
   #earliestExpiry = Number.POSITIVE_INFINITY
   #drops = new Map<DropReason, Drops>()
 
-  constructor(bounds: BacklogBounds, random: () => number = Math.random) {
+  /** @param onDrop called for each event that is given up */
+  constructor(
+    bounds: BacklogBounds,
+    onDrop: (reason: DropReason) => void = () => undefined,
+    random: () => number = Math.random,
+  ) {
     this.#bounds = bounds
+    this.#onDrop = onDrop
     this.#random = random
     this.#lanes = bounds.queuePolicy === 'drop-low-priority' ? PRIORITIES.map(() => new Set()) : [new Set()]
   }
@@ -129,6 +139,11 @@ export class Backlog {
   take(): void {
     const next = this.#next()
     if (next !== undefined) this.#remove(next)
+  }
+
+  /** Drops all that waits. */
+  clear(reason: DropReason, now: number): void {
+    for (const item of [...this.#all]) this.#drop(item, reason, now)
   }
 
   /** Drops in all. */
@@ -210,5 +225,6 @@ export class Backlog {
     this.#dropped++
     const { count = 0, from = now } = this.#drops.get(reason) ?? {}
     this.#drops.set(reason, { count: count + 1, reason, from, to: now })
+    this.#onDrop(reason)
   }
 }

@@ -13,41 +13,49 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { Blocks } from '../core/blocks.js'
-import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
+import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
-import type { Sink, Timer } from '../core/ports.js'
+import type { Auth, Sink, StreamSource, Timer } from '../core/ports.js'
 import type { Pacer } from '../limits/pacing.js'
-import { droppedBlock, expiredBlock, HEARTBEAT, HEARTBEAT_EVENT, openBlock, reconnectBlock } from '../wire/control.js'
+import { HEARTBEAT, HEARTBEAT_EVENT, openBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
-import { Backlog } from './backlog.js'
+import { Deadlines } from './deadlines.js'
+import { CUT_SHORT, goodbye } from './goodbye.js'
 import type { ResolvedStreamOptions } from './options.js'
-import type { StreamResponse } from './response.js'
+import type { Pressed } from './pressure.js'
+import { StreamQueue } from './queue.js'
+import { clientOf, type StreamRequest, type StreamResponse, sessionOf } from './response.js'
+import type { StreamStatus } from './status.js'
 import { Writer } from './writer.js'
 
 const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefined }
 
-/** Whoever feeds a stream from elsewhere. */
-export interface StreamSource {
-  /** The socket has room again, and what waited in the stream's own queue is out. */
-  onDrain(): void
-  /** The stream has begun to close. Called once. */
-  onClose(): void
+/** How a stream is opened, beside its options. */
+export interface Opening {
+  /** @defaultValue a random UUID */
+  readonly id?: string
+  readonly pollUrl?: string | undefined
 }
 
-export class EventStream implements Sink {
+export class EventStream implements Sink, Pressed {
   /** Names the stream in `sse.open`, diagnostics and logs. */
-  readonly id: string = randomUUID()
+  readonly id: string
+  readonly #req: StreamRequest
   readonly #res: StreamResponse
   readonly #writer: Writer
   /** See `Writer.socket`. */
   readonly #socket: Socket | undefined
   readonly #options: ResolvedStreamOptions
   /** Made when something first has to wait: most streams never need one. */
-  #queue: Backlog | undefined
+  #queue: StreamQueue | undefined
+  readonly #pollUrl: string | undefined
   readonly #openedAt: number
-  readonly #timers: { beat?: Timer; age?: Timer; expiry?: Timer; stall?: Timer; grace?: Timer; pace?: Timer } = {}
+  #deadlines: Deadlines | undefined
+  #stalled: Timer | undefined
+  #paced: Timer | undefined
+  #grace: Timer | undefined
   readonly #pacer: Pacer | undefined
   #source: StreamSource | undefined
   #abort: AbortController | undefined
@@ -61,11 +69,15 @@ export class EventStream implements Sink {
   #sent = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
-  constructor(res: StreamResponse, options: ResolvedStreamOptions, pacer?: Pacer) {
+  constructor(req: StreamRequest, res: StreamResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
+    this.id = opening.id ?? randomUUID()
+    this.#pollUrl = opening.pollUrl
+    this.#req = req
     this.#res = res
-    this.#pacer = pacer
-    if (pacer !== undefined) pacer.onChange = () => this.#onPaced()
+    this.#pacer = options.pacing?.open({ ...clientOf(req), session: sessionOf(req) })
+    if (this.#pacer !== undefined) this.#pacer.onChange = () => this.#onPaced()
     this.#options = options
+    options.pressure?.join(this)
     this.#openedAt = options.clock.now()
     this.#writer = new Writer(res, () => this.#onDrain())
     this.#socket = this.#writer.socket
@@ -94,8 +106,33 @@ export class EventStream implements Sink {
     return this.#closing
   }
 
+  /** Who opened it. */
+  get auth(): Auth | undefined {
+    return this.#req.auth
+  }
+
+  /** What is going on in it now. */
+  status(): StreamStatus {
+    return {
+      ...clientOf(this.#req),
+      id: this.id,
+      ageMs: this.#options.clock.now() - this.#openedAt,
+      sent: this.#sent,
+      dropped: this.#queue?.dropped ?? 0,
+      queued: this.#queue?.length ?? 0,
+      queuedBytes: this.#queue?.bytes ?? 0,
+      full: this.#full,
+      tokens: this.#pacer?.tokens(),
+    }
+  }
+
   get writable(): boolean {
     return !this.#full && !this.#pacedOut && this.#closing === undefined
+  }
+
+  /** @internal */
+  describe(): object {
+    return { ...clientOf(this.#req), stream: this.id, tokens: this.#pacer?.tokens() }
   }
 
   /** @internal See `Sink`. */
@@ -113,7 +150,7 @@ export class EventStream implements Sink {
     if (this.#pacer === undefined || this.#pacer.spend(events, bytes)) return true
     if (events === 1 && this.#closing === undefined) {
       this.#pacedOut = true
-      this.#timers.pace = this.#options.clock.after(this.#pacer.msUntil(events, bytes), () => this.#onPaced())
+      this.#paced = this.#options.clock.after(this.#pacer.msUntil(events, bytes), () => this.#onPaced())
     }
     return false
   }
@@ -144,12 +181,32 @@ export class EventStream implements Sink {
       this.write(block, 1)
       return 'sent'
     }
-    const now = this.#options.clock.wallTime()
-    this.#queue ??= new Backlog(this.#options)
-    if (this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)) return 'queued'
-    if (this.#options.queuePolicy !== 'disconnect') return 'dropped'
-    void this.close('backlog_full')
+    const { clock, queuePolicy, saturatedMs } = this.#options
+    const now = clock.wallTime()
+    this.#queue ??= new StreamQueue(this, this.#options)
+    if (this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)) {
+      return this.#source?.lagging ? 'lagging' : 'queued'
+    }
+    if (queuePolicy === 'disconnect') void this.close('backlog_full')
+    else if (this.canPoll && saturatedMs > 0 && this.#queue.saturatedMs(now) >= saturatedMs)
+      void this.close('saturated')
+    else return 'dropped'
     return 'closed'
+  }
+
+  /** @internal See `Pressed`. */
+  get canPoll(): boolean {
+    return this.#pollUrl !== undefined
+  }
+
+  /** @internal See `Pressed`. */
+  shed(): void {
+    this.#queue?.shed()
+  }
+
+  /** @internal See `Pressed`. */
+  giveWay(): void {
+    void this.close('overloaded')
   }
 
   /** @internal See `Sink`. */
@@ -157,6 +214,12 @@ export class EventStream implements Sink {
     if (this.#closing !== undefined) return false
     this.#sent += events
     return this.#write(blocks)
+  }
+
+  /** @internal A heartbeat is due. */
+  beat(): void {
+    // A full socket is proof enough that something is under way.
+    if (!this.#full) this.#write(this.#options.heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
   }
 
   /** @internal Attaches the one source of this stream. */
@@ -167,20 +230,13 @@ export class EventStream implements Sink {
   /**
    * Sends the first block and starts the timers. @internal
    * @param cursor where the stream starts in its logs, if it has any
-   * @param authExpiresAt when the request's token runs out, unless the options say when the stream ends
+   * @param window how far it may run ahead of its client, if the client has set that
    */
-  start(cursor: string | undefined, authExpiresAt: number | undefined): void {
+  start(cursor?: string, window?: number): void {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
-    this.#write(openBlock({ stream: this.id, heartbeatMs }, retryMs, cursor))
-    // The first beat at random, so that the beats of streams opened together spread over the whole interval.
-    if (heartbeatMs > 0) this.#beatAfter(heartbeatMs * Math.random())
-    if (maxAgeMs > 0) {
-      this.#timers.age = clock.after(maxAgeMs * (1 - Math.random() / 10), () => void this.close('max_age'))
-    }
-    const expiresAt = this.#options.expiresAt ?? authExpiresAt
-    if (expiresAt) {
-      this.#timers.expiry = clock.after(Math.max(0, expiresAt - clock.wallTime()), () => void this.close('expired'))
-    }
+    this.#write(openBlock({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
+    const expiresAt = this.#options.expiresAt ?? this.#req.auth?.expiresAt
+    this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
       diagnostics.streamOpen.publish({ stream: this.id, remoteAddress: this.#res.socket?.remoteAddress })
     }
@@ -192,11 +248,13 @@ export class EventStream implements Sink {
    */
   close(reason: CloseReason = 'ended'): Promise<void> {
     if (this.#closing === undefined) {
+      if (!CUT_SHORT.includes(reason)) this.#queue?.flushAll()
+      this.#reportDrops()
       this.#begin(reason)
-      if (!this.#full) this.#sayGoodbye(reason)
+      this.#sayGoodbye(reason)
       this.#writer.end()
       const { clock, closeGraceMs } = this.#options
-      this.#timers.grace = clock.after(closeGraceMs, () => this.#res.destroy())
+      this.#grace = clock.after(closeGraceMs, () => this.#res.destroy())
       // The response's `close` may have come before there was a stream to hear it.
       if (this.#res.destroyed) this.#onGone()
     }
@@ -208,17 +266,21 @@ export class EventStream implements Sink {
   }
 
   #sayGoodbye(reason: CloseReason): void {
-    if (!CLOSE_REASONS[reason].reconnect) return
-    if (reason === 'expired') this.#write(expiredBlock())
-    // Between half and one and a half of the usual time, so that streams closed together do not return together.
-    this.#write(reconnectBlock(reason, Math.round(this.#options.retryMs * (0.5 + Math.random()))))
+    const { retryMs, pressure, clock } = this.#options
+    const pauseMs = pressure?.pauseMs ?? retryMs
+    for (const blocks of goodbye(reason, { retryMs, pauseMs, pollUrl: this.#pollUrl, now: clock.wallTime() })) {
+      this.#write(blocks)
+    }
   }
 
   /** All that happens once however the stream ends. Timers first, so that none writes after the end. */
   #begin(reason: CloseReason): void {
     this.#closing = reason
-    for (const timer of Object.values(this.#timers)) timer.cancel()
+    this.#deadlines?.cancel()
+    this.#stalled?.cancel()
+    this.#paced?.cancel()
     this.#pacer?.close()
+    this.#options.pressure?.leave(this)
     this.#source?.onClose()
     this.#abort?.abort(reason)
     if (!diagnostics.streamClose.hasSubscribers) return
@@ -237,7 +299,7 @@ export class EventStream implements Sink {
     this.#gone = true
     this.#writer.release()
     if (this.#closing === undefined) this.#begin('client_gone')
-    this.#timers.grace?.cancel()
+    this.#grace?.cancel()
     this.#settleClosed?.()
   }
 
@@ -252,7 +314,7 @@ export class EventStream implements Sink {
     const { clock, stallMs } = this.#options
     this.#fullSince = clock.now()
     if (stallMs > 0 && this.#closing === undefined) {
-      this.#timers.stall = clock.after(stallMs, () => void this.close('stalled'))
+      this.#stalled = clock.after(stallMs, () => void this.close('stalled'))
     }
   }
 
@@ -262,7 +324,7 @@ export class EventStream implements Sink {
     if (diagnostics.streamDrain.hasSubscribers) {
       diagnostics.streamDrain.publish({ stream: this.id, fullMs: this.#options.clock.now() - this.#fullSince })
     }
-    this.#timers.stall?.cancel()
+    this.#stalled?.cancel()
     this.#goOn()
   }
 
@@ -270,39 +332,17 @@ export class EventStream implements Sink {
   #onPaced(): void {
     if (!this.#pacedOut || this.#closing !== undefined) return
     this.#pacedOut = false
-    this.#timers.pace?.cancel()
+    this.#paced?.cancel()
     this.#goOn()
   }
 
   #goOn(): void {
-    this.#flushQueue()
+    this.#queue?.flush()
+    if (!this.#full) this.#reportDrops()
     if (this.writable) this.#source?.onDrain()
   }
 
-  #flushQueue(): void {
-    const now = this.#options.clock.wallTime()
-    while (this.writable) {
-      const block = this.#queue?.peek(now)
-      if (block === undefined || !this.spend(1, block.bytes.length)) break
-      this.#queue?.take()
-      this.write(block, 1)
-    }
-    if (!this.#full) this.#reportDrops()
-  }
-
   #reportDrops(): void {
-    for (const drops of this.#queue?.takeDrops() ?? []) {
-      if (diagnostics.streamDrop.hasSubscribers) diagnostics.streamDrop.publish({ stream: this.id, ...drops })
-      this.#write(droppedBlock(drops))
-    }
-  }
-
-  #beatAfter(delayMs: number): void {
-    const { clock, heartbeatMs, heartbeatEvents } = this.#options
-    this.#timers.beat = clock.after(delayMs, () => {
-      // A full socket is proof enough that something is under way.
-      if (!this.#full) this.#write(heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
-      this.#beatAfter(heartbeatMs)
-    })
+    for (const blocks of this.#queue?.reports() ?? []) this.#write(blocks)
   }
 }

@@ -2,6 +2,7 @@ import type { RequestHandler } from 'express'
 import type { EventStream } from './event-stream.js'
 import { openResolved } from './open-stream.js'
 import { resolveStreamOptions, type StreamOptions } from './options.js'
+import { createPressure } from './pressure.js'
 
 declare global {
   namespace Express {
@@ -21,10 +22,11 @@ declare global {
  * @throws InvalidOptionError
  */
 export function sseMiddleware(options: StreamOptions = {}): RequestHandler {
-  const defaults = resolveStreamOptions(options)
+  const shared = { pressure: createPressure(), ...options }
+  const defaults = resolveStreamOptions(shared)
   return (req, res, next) => {
     res.sse = (overrides) =>
-      openResolved(req, res, overrides === undefined ? defaults : resolveStreamOptions({ ...options, ...overrides }))
+      openResolved(req, res, overrides === undefined ? defaults : resolveStreamOptions({ ...shared, ...overrides }))
     next()
   }
 }

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
-import type { Paced } from '../limits/pacing.js'
 import { streamHeaders } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
@@ -15,6 +14,7 @@ const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
  * at once.
  * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
  * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
+ * @throws SseError `ERR_SSE_OVERLOADED` under pressure, unless `refuseWith` says otherwise
  * @throws InvalidOptionError
  */
 export function openStream(req: StreamRequest, res: AnyResponse, options: StreamOptions = {}): EventStream {
@@ -24,12 +24,17 @@ export function openStream(req: StreamRequest, res: AnyResponse, options: Stream
 /** `openStream` with options that have been resolved, and may be shared by many streams. */
 export function openResolved(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
   const stream = beginStream(req, res, options)
-  if (stream.closeReason === undefined) stream.start(undefined, req.auth?.expiresAt)
+  if (stream.closeReason === undefined) stream.start()
   return stream
 }
 
-/** Sends the headers; the caller starts the stream. With `openStream`'s errors. */
-export function beginStream(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
+/** Sends the headers; the caller starts the stream, unless it is closed already. With `openStream`'s errors. */
+export function beginStream(
+  req: StreamRequest,
+  res: AnyResponse,
+  options: ResolvedStreamOptions,
+  id?: string,
+): EventStream {
   if (res.headersSent) {
     throw new SseError('ERR_SSE_HEADERS_SENT', 'The response has begun; open the stream before anything is sent')
   }
@@ -38,6 +43,8 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
       headers: { Allow: 'GET, HEAD, POST' },
     })
   }
+  if (options.refuseWith === 'status') options.pressure?.admit()
+  const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
   const response = res as unknown as StreamResponse
   response.statusCode = 200
   for (const [name, value] of Object.entries(streamHeaders(req.httpVersionMajor, req.httpVersionMinor))) {
@@ -45,17 +52,12 @@ export function beginStream(req: StreamRequest, res: AnyResponse, options: Resol
   }
   if (req.httpVersionMajor === 1) prepareSocket(req.socket as Socket)
   if (!response.destroyed) response.flushHeaders()
-  const stream = new EventStream(response, options, options.pacing?.open(pacedBy(req)))
+  const stream = new EventStream(req, response, options, id === undefined ? { pollUrl } : { pollUrl, id })
   response.sseStream = stream
   if (response.destroyed) void stream.close('client_gone')
   else if (req.method === 'HEAD') void stream.close('head')
+  else if (options.pressure && options.pressure.level !== 'none') void stream.close('overloaded')
   return stream
-}
-
-function pacedBy(req: StreamRequest): Paced {
-  // Express knows about trusted proxies; plain Node knows the connection.
-  const ip = 'ip' in req && typeof req.ip === 'string' ? req.ip : req.socket.remoteAddress
-  return { auth: req.auth, ip, session: 'stream' in req ? req.stream.session : undefined }
 }
 
 function prepareSocket(socket: Socket): void {

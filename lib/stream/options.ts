@@ -5,6 +5,8 @@ import type { Clock } from '../core/ports.js'
 import type { Pacing } from '../limits/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
+import type { Pressure } from './pressure.js'
+import type { StreamRequest } from './response.js'
 
 /** How a stream behaves. All times in ms. */
 export interface StreamOptions {
@@ -46,18 +48,40 @@ export interface StreamOptions {
    * is full, but does not count as stalled. @defaultValue no limit
    */
   readonly pacing?: Pacing
+  /**
+   * Where a client can poll that a stream does not suit (`Multiplexer.poll`), relative to the stream's own URL. A stream whose client
+   * reads nothing, drops too much, or has no place under pressure is then ended with `sse.poll`. @defaultValue nowhere
+   */
+  readonly pollUrl?: string | ((req: StreamRequest) => string)
+  /**
+   * A stream that has dropped events for so long because its queue was full is moved to polling, in ms. Only with
+   * `pollUrl`. 0: never. @defaultValue 30_000
+   */
+  readonly saturatedMs?: number
+  /**
+   * The bounds for all streams together; see `createPressure`. @defaultValue one for all streams of a `sseMiddleware` or
+   * multiplexer; none for `openStream`
+   */
+  readonly pressure?: Pressure
+  /**
+   * How a stream is refused. `status`: 503 with `Retry-After`. `stream`: 200, `sse.reconnect` and the end, for native
+   * EventSource, which gives up for good at any other status. @defaultValue 'status'
+   */
+  readonly refuseWith?: 'status' | 'stream'
   /** The largest event `send` takes, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** For tests. @defaultValue the system's clock */
   readonly clock?: Clock
 }
 
-export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, 'expiresAt' | 'pacing' | 'backlog'>>> & {
+type Unset = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure'
+
+export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, Unset | 'backlog'>>> & {
+  readonly [name in Unset]: StreamOptions[name] | undefined
+} & {
   /** Events of channels read on from the log; only what is in none is queued. */
   readonly replays: boolean
   readonly queuePolicy: QueuePolicy
-  readonly expiresAt: number | undefined
-  readonly pacing: Pacing | undefined
 }
 
 /** @throws InvalidOptionError */
@@ -65,6 +89,10 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
   const { backlog = 'replay' } = options
   if (backlog !== 'replay' && !QUEUE_POLICIES.includes(backlog)) {
     throw new InvalidOptionError(`backlog must be replay or one of ${QUEUE_POLICIES.join(', ')}, got ${backlog}`)
+  }
+  const { refuseWith = 'status' } = options
+  if (refuseWith !== 'status' && refuseWith !== 'stream') {
+    throw new InvalidOptionError(`refuseWith must be status or stream, got ${refuseWith}`)
   }
   return {
     replays: backlog === 'replay',
@@ -80,6 +108,10 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     queueBytes: wholeNumber('queueBytes', options.queueBytes ?? 262_144, 0),
     queueTtlMs: wholeNumber('queueTtlMs', options.queueTtlMs ?? 30_000, 1),
     pacing: options.pacing,
+    pollUrl: options.pollUrl,
+    saturatedMs: wholeNumber('saturatedMs', options.saturatedMs ?? 30_000, 0),
+    pressure: options.pressure,
+    refuseWith,
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,
   }

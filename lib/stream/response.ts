@@ -6,6 +6,22 @@ import type { Auth } from '../core/ports.js'
 /** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
 export type StreamRequest = (IncomingMessage | Http2ServerRequest) & { readonly auth?: Auth | undefined }
 
+/** Whom a stream serves. */
+export interface Client {
+  readonly auth?: Auth | undefined
+  /** Express knows about trusted proxies; plain Node knows the connection. */
+  readonly ip?: string | undefined
+}
+
+export function clientOf(req: StreamRequest): Client {
+  return { auth: req.auth, ip: 'ip' in req && typeof req.ip === 'string' ? req.ip : req.socket.remoteAddress }
+}
+
+/** The HTTP/2 session a request came in. */
+export function sessionOf(req: StreamRequest): object | undefined {
+  return 'stream' in req ? req.stream.session : undefined
+}
+
 /** As much of the stream on a response as error handling further down needs. */
 interface StreamOnResponse {
   readonly id: string

@@ -19,6 +19,8 @@ export interface OpenData {
   readonly stream: string
   /** Between heartbeats; a client that hears nothing for twice as long may take the connection for dead. 0: none. */
   readonly heartbeatMs: number
+  /** How many events the server sends beyond the last one that was acknowledged. Left out: as many as there are. */
+  readonly window?: number | undefined
 }
 
 /** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. */
@@ -48,9 +50,19 @@ export function reconnectBlock(reason: CloseReason, afterMs: number): Blocks {
   return new Blocks(Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`))
 }
 
-/** The token ran out. */
-export function expiredBlock(): Blocks {
-  return controlBlock('sse.expired', {})
+/** The token is good no more; a fresh one is needed. */
+export function expiredBlock(reason: 'expired' | 'revoked'): Blocks {
+  return controlBlock('sse.expired', { reason })
+}
+
+/** Poll at `url` (relative to the stream's own) after `afterMs`, until an answer says that the stream may be opened again. */
+export function pollBlock(data: { url: string; afterMs: number; reason: CloseReason }): Blocks {
+  return controlBlock('sse.poll', data)
+}
+
+/** The server ends the stream and does not want it back; `retry:` keeps clients away that do not know this event. */
+export function closeBlock(reason: CloseReason, retryMs: number): Blocks {
+  return new Blocks(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
 }
 
 /** The application's heartbeat as a comment: ignored by clients, seen by proxies. */

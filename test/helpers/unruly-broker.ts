@@ -24,6 +24,10 @@ export class UnrulyBroker implements Broker {
     this.#logs = new MemoryBroker(options, systemClock)
   }
 
+  get processId(): string {
+    return this.#logs.processId
+  }
+
   get state() {
     return this.#logs.state
   }
@@ -78,6 +82,14 @@ export class UnrulyBroker implements Broker {
     const heads = await this.#logs.heads(channels)
     await this.#answer()
     return heads
+  }
+
+  signal(processId: string | undefined, text: string): Promise<number> {
+    return this.#logs.signal(processId, text)
+  }
+
+  onSignal(listener: (text: string) => void): void {
+    this.#logs.onSignal(listener)
   }
 
   ping(): Promise<void> {

@@ -2,13 +2,13 @@
  * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs in Redis Streams, published through
  * one script, received on one subscriber connection per process.
  */
-import { randomUUID } from 'node:crypto'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
 import type { Position } from '../../core/position.js'
+import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
@@ -36,6 +36,7 @@ export interface RedisBrokerOptions extends LogOptions {
 
 export class RedisBroker implements Broker {
   readonly kind = 'redis'
+  readonly processId = createProcessId()
   readonly #keys: Keys
   readonly #commands: RedisCommands
   readonly #publisher: RedisPublisher
@@ -61,7 +62,7 @@ export class RedisBroker implements Broker {
     for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
     this.#probe = new Probe(
       {
-        name: `${prefix}probe:${randomUUID()}`,
+        name: this.#keys.probe(this.processId),
         probeMs,
         timeoutMs: commandTimeoutMs,
         commands: this.#commands,
@@ -116,6 +117,17 @@ export class RedisBroker implements Broker {
   async heads(channels: readonly string[]): Promise<readonly Position[]> {
     this.#assertOpen()
     return Promise.all(channels.map((channel) => this.#commands.open(channel)))
+  }
+
+  async signal(processId: string | undefined, text: string): Promise<number> {
+    this.#assertOpen()
+    return this.#commands.signal(this.#keys.signals(processId), text)
+  }
+
+  onSignal(listener: (text: string) => void): void {
+    for (const name of [this.#keys.signals(), this.#keys.signals(this.processId)]) {
+      this.#subscriber.listen(name, (message) => listener(message.toString()))
+    }
   }
 
   async ping(): Promise<void> {

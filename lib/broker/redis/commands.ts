@@ -95,6 +95,11 @@ export class RedisCommands {
     return NOWHERE
   }
 
+  /** @returns how many connections are subscribed */
+  signal(name: string, text: string): Promise<number> {
+    return this.#run(() => this.client.publish(name, text))
+  }
+
   /** Commands that `send` gives off reach the socket in one write. */
   together(send: () => void): void {
     // Without a connection there is no socket yet, and the commands wait.

@@ -19,6 +19,16 @@ export class Keys {
     return `${this.name(channel)}:s`
   }
 
+  /** The pub/sub channel of signals to one process, or to all. */
+  signals(processId?: string): string {
+    return `${this.#prefix}signal${processId === undefined ? '' : `:${processId}`}`
+  }
+
+  /** The pub/sub channel on which a process tests its connections. */
+  probe(processId: string): string {
+    return `${this.#prefix}probe:${processId}`
+  }
+
   idempotency(channel: string, key: string): string {
     return `${this.name(channel)}:i:${key}`
   }

@@ -1,0 +1,99 @@
+/**
+ * client ─► **ack** ─► reader: how a client says what it has handled, to any process.
+ *
+ *   POST …/ack ─► this process ─┬─ the stream is here: its reader goes on
+ *                               └─ else: a signal to the process that its id names
+ */
+import { createHash, randomUUID } from 'node:crypto'
+import express, { type Request, type Response } from 'express'
+import { RequestError } from '../core/errors.js'
+import type { Auth } from '../core/ports.js'
+import { isProcessId } from '../core/process-id.js'
+
+/** What a client sends. */
+export interface Ack {
+  /** As `sse.open` gave it. */
+  readonly stream: string
+  /** The id of the last event handled; it stands for all before it. */
+  readonly cursor: string
+  /** How full the client's own buffer is, from 0 to 1. */
+  readonly buffer?: number
+  /** How long the last event took from its making until it was handled, in ms, by the client's reckoning. */
+  readonly latencyMs?: number
+}
+
+/**
+ * The id of a stream: the process that has it, a UUID, and to whom it belongs. So any process knows where to send an
+ * acknowledgement, and whose it must be: who changes the last part has the id of no stream.
+ */
+export function streamId(processId: string, auth: Auth | undefined): string {
+  const uuid = randomUUID()
+  return `${processId}.${uuid}.${ownerTag(uuid, auth)}`
+}
+
+/**
+ * The process that has the stream.
+ * @throws RequestError `ERR_SSE_FORBIDDEN` if it is another user's; `ERR_SSE_STREAM_UNKNOWN` if the id names no process
+ */
+function processOf(stream: string, auth: Auth | undefined): string {
+  const [processId, uuid = '', tag] = stream.split('.')
+  if (!isProcessId(processId)) throw streamUnknown()
+  if (tag !== ownerTag(uuid, auth)) throw new RequestError('ERR_SSE_FORBIDDEN', 'This stream is not yours')
+  return processId
+}
+
+function streamUnknown(): RequestError {
+  return new RequestError('ERR_SSE_STREAM_UNKNOWN', 'No stream of this id is open')
+}
+
+function ownerTag(uuid: string, auth: Auth | undefined): string {
+  const owner = JSON.stringify([uuid, auth?.tenant, auth?.user])
+  return createHash('sha256').update(owner).digest('base64url').slice(0, 12)
+}
+
+/** @throws RequestError `ERR_SSE_ACK_INVALID` */
+export function parseAck(body: unknown): Ack {
+  const { stream, cursor, buffer, latencyMs } = (body ?? {}) as { readonly [name in keyof Ack]?: unknown }
+  if (typeof stream !== 'string' || typeof cursor !== 'string') {
+    throw new RequestError('ERR_SSE_ACK_INVALID', 'An acknowledgement is { stream, cursor, buffer?, latencyMs? }')
+  }
+  if (buffer !== undefined && !(typeof buffer === 'number' && buffer >= 0 && buffer <= 1)) {
+    throw new RequestError('ERR_SSE_ACK_INVALID', 'buffer must be a number from 0 to 1')
+  }
+  if (latencyMs !== undefined && !(typeof latencyMs === 'number' && latencyMs >= 0 && Number.isFinite(latencyMs))) {
+    throw new RequestError('ERR_SSE_ACK_INVALID', 'latencyMs must be a number of ms')
+  }
+  return { stream, cursor, ...(buffer !== undefined && { buffer }), ...(latencyMs !== undefined && { latencyMs }) }
+}
+
+/** An acknowledgement with its bytes' worth of JSON is well below this. */
+const MAX_BODY = '2kb'
+
+export interface AckRoutes {
+  readonly processId: string
+  /** @returns whether the stream is here */
+  readonly here: (ack: Ack) => boolean
+  /** @returns whether there is such a process */
+  readonly there: (processId: string, ack: Ack) => Promise<boolean>
+}
+
+/** 204: taken into account. 202: passed on to the process that has the stream. */
+export async function acknowledge(req: Request, res: Response, { processId, here, there }: AckRoutes): Promise<void> {
+  const ack = parseAck(await readJson(req, res))
+  const owner = processOf(ack.stream, req.auth)
+  const isHere = owner === processId
+  if (!(isHere ? here(ack) : await there(owner, ack))) throw streamUnknown()
+  res.status(isHere ? 204 : 202).end()
+}
+
+/** Whatever its type says, for `navigator.sendBeacon` cannot set one; what a parser has read before is taken as it is. */
+const parser = express.json({ limit: MAX_BODY, type: () => true })
+
+function readJson(req: Request, res: Response): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    parser(req, res, (cause?: unknown) => {
+      if (cause === undefined) resolve(req.body)
+      else reject(new RequestError('ERR_SSE_ACK_INVALID', `The body is no JSON of at most ${MAX_BODY}`, { cause }))
+    })
+  })
+}

@@ -1,0 +1,48 @@
+import type { NextFunction, Request, Response } from 'express'
+import type { LogOptions } from '../broker/options.js'
+import type { RedisBrokerOptions } from '../broker/redis/broker.js'
+import type { Auth, BrokerState, Clock } from '../core/ports.js'
+import type { RedisSource } from '../redis/connect.js'
+import type { StreamOptions } from '../stream/options.js'
+
+export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
+  /** Where Redis is. Unset or empty: embedded, in this process. */
+  readonly redis?: RedisSource | undefined
+  /** Bytes of a channel's latest events kept in this process for streams that fall behind. @defaultValue 262_144 */
+  readonly tailBytes?: number
+  /** How many events likewise. @defaultValue 1024 */
+  readonly tailEntries?: number
+  /**
+   * How long a channel is followed after its last stream has gone, in ms: clients come back, and polls come again. 0: not
+   * at all. @defaultValue 10_000
+   */
+  readonly lingerMs?: number
+  /**
+   * The most events a client may ask for with `?window=`: how many it is sent beyond those it has acknowledged. 0: there are
+   * no windows. @defaultValue 1000
+   */
+  readonly maxWindow?: number
+  /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
+  readonly maxEventBytes?: number
+  /** Defaults for the streams of this multiplexer. */
+  readonly stream?: StreamOptions
+  /** For tests. @defaultValue the system's clock */
+  readonly clock?: Clock
+}
+
+/** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
+export type ChannelRequest = Request & { readonly auth: Auth }
+
+/** Which channels a request's stream has: one name or up to eight. What it throws refuses the stream. */
+export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
+
+export type StreamHandler = (req: Request, res: Response, next: NextFunction) => Promise<void>
+
+export interface MultiplexerStatus {
+  readonly broker: 'memory' | 'redis'
+  readonly state: BrokerState
+  /** Streams open on channels in this process. */
+  readonly streams: number
+  /** Channels they are on, each one subscription. */
+  readonly channels: number
+}

@@ -1,0 +1,100 @@
+/**
+ * stream ─► diagnostics ─► **drop log**: a line for events that were given up, for whoever reads logs. Sampled, because they are given
+ * up when there are too many; the counters (`drops_total`, `suppressed`) leave none out.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { systemClock } from '../core/clock.js'
+import { diagnostics } from '../core/diagnostics.js'
+import { wholeNumber } from '../core/options.js'
+import type { Auth, Clock } from '../core/ports.js'
+
+/** One line. JSON leaves out what is unknown. */
+export interface DropLine {
+  readonly event: 'sse.drop'
+  /** `queue_full`, `coalesced`, `expired` or `shed`. */
+  readonly reason: string
+  readonly client_ip: string | undefined
+  /** The stream's id, as `sse.open` told its client. */
+  readonly connection_id: string
+  readonly user: string | undefined
+  readonly tenant: string | undefined
+  /** Of this stream so far. */
+  readonly drops_total: number
+  /** What its pacing had left. */
+  readonly bucket_tokens: number | undefined
+  /** ISO 8601. */
+  readonly timestamp: string
+  /** Drops, of any stream, since the line before that got none. */
+  readonly suppressed: number
+}
+
+export interface DropLogOptions {
+  /** @defaultValue one line of JSON on stderr */
+  readonly write?: (line: DropLine) => void
+  /** Lines at most. @defaultValue 5 */
+  readonly linesPerSecond?: number
+  /** For tests. @defaultValue the system's clock */
+  readonly clock?: Clock
+}
+
+/** What `diagnostics.streamDrop` says. */
+interface Drop {
+  readonly stream: string
+  readonly reason: string
+  readonly dropped: number
+  readonly tokens: number | undefined
+  readonly auth: Auth | undefined
+  readonly ip: string | undefined
+}
+
+/**
+ * Logs dropped events. A `write` that throws is warned of once (`process.emitWarning`) and harms no stream.
+ * @returns the way to stop
+ * @throws InvalidOptionError
+ */
+export function logDrops(options: DropLogOptions = {}): () => void {
+  const { write = toStderr, clock = systemClock } = options
+  const linesPerSecond = wholeNumber('linesPerSecond', options.linesPerSecond ?? 5, 1)
+  let second = Number.NEGATIVE_INFINITY
+  let lines = 0
+  let suppressed = 0
+  let warned = false
+
+  const onDrop = (message: unknown): void => {
+    const { stream, reason, dropped, tokens, auth, ip } = message as Drop
+    const now = clock.now()
+    if (now - second >= 1000) {
+      second = now
+      lines = 0
+    }
+    if (lines >= linesPerSecond) {
+      suppressed++
+      return
+    }
+    lines++
+    try {
+      write({
+        event: 'sse.drop',
+        reason,
+        client_ip: ip,
+        connection_id: stream,
+        user: auth?.user,
+        tenant: auth?.tenant,
+        drops_total: dropped,
+        bucket_tokens: tokens,
+        timestamp: new Date(clock.wallTime()).toISOString(),
+        suppressed,
+      })
+      suppressed = 0
+    } catch (error) {
+      if (!warned) process.emitWarning(`The drop log cannot be written: ${error}`, { code: 'SSE_DROP_LOG' })
+      warned = true
+    }
+  }
+  subscribe(diagnostics.streamDrop.name, onDrop)
+  return () => unsubscribe(diagnostics.streamDrop.name, onDrop)
+}
+
+function toStderr(line: DropLine): void {
+  process.stderr.write(`${JSON.stringify(line)}\n`)
+}
