@@ -35,7 +35,7 @@ export type Verdict =
   | 'sent'
   /** Waits in the stream's bounded queue until the socket drains. */
   | 'queued'
-  /** The stream is behind its logs; what it owes comes first. The event is in the log and will follow. */
+  /** As `queued`, and the stream is behind its channels besides: it will be a while. */
   | 'lagging'
   /** The queue was full; counted, and told to the client with `sse.dropped`. */
   | 'dropped'

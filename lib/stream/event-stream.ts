@@ -184,13 +184,11 @@ export class EventStream implements Sink, Pressed {
     const { clock, queuePolicy, saturatedMs } = this.#options
     const now = clock.wallTime()
     this.#queue ??= new StreamQueue(this, this.#options)
-    if (this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)) {
-      return this.#source?.lagging ? 'lagging' : 'queued'
-    }
-    if (queuePolicy === 'disconnect') void this.close('backlog_full')
-    else if (this.canPoll && saturatedMs > 0 && this.#queue.saturatedMs(now) >= saturatedMs)
-      void this.close('saturated')
-    else return 'dropped'
+    const waits = this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)
+    const saturated = this.canPoll && saturatedMs > 0 && this.#queue.saturatedMs(now) >= saturatedMs
+    if (!saturated && waits) return this.#source?.lagging ? 'lagging' : 'queued'
+    if (!saturated && queuePolicy !== 'disconnect') return 'dropped'
+    void this.close(saturated ? 'saturated' : 'backlog_full')
     return 'closed'
   }
 
@@ -202,6 +200,7 @@ export class EventStream implements Sink, Pressed {
   /** @internal See `Pressed`. */
   shed(): void {
     this.#queue?.shed()
+    if (!this.#full) this.#reportDrops()
   }
 
   /** @internal See `Pressed`. */

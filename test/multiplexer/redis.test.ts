@@ -1,5 +1,6 @@
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { RedisServer } from '../helpers/redis-server.js'
+import { ackSuite } from '../suites/acks.js'
 import { multiplexerSuite } from '../suites/multiplexer.js'
 import { pollSuite } from '../suites/poll.js'
 
@@ -11,5 +12,6 @@ describe('over a real Redis', () => {
   after(() => redis.stop())
 
   multiplexerSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
+  ackSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }), true)
   pollSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
 })

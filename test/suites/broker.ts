@@ -4,12 +4,17 @@ import type { LogEntry } from '../../lib/core/message.js'
 import type { Broker, ChannelListener } from '../../lib/core/ports.js'
 import type { Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
+import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
 
 export interface BrokerUnderTest {
   create(options: LogOptions): Broker
   /** Lets `ms` pass for everything that expires. */
   pass(ms: number): Promise<void>
+}
+
+function silent(): ChannelListener {
+  return { onEntry: () => undefined, onResubscribed: () => undefined }
 }
 
 /** What every broker promises; see `Broker` in lib/core/ports.ts. */
@@ -285,6 +290,23 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await publishNumbers(broker, channel, 2)
       expect(await publish()).to.deep.equal(first)
       expect((await broker.heads([channel]))[0]?.offset).to.equal(4)
+    })
+
+    it('carries signals to one process or to all, and says to how many', async () => {
+      const other = subject.create({})
+      const got: string[] = []
+      broker.onSignal((text) => got.push(`a ${text}`))
+      other.onSignal((text) => got.push(`b ${text}`))
+      // With a subscription acknowledged the signals' own are, too: they were sent before it.
+      await Promise.all([broker.subscribe(channel, silent()), other.subscribe(channel, silent())])
+      expect(await broker.signal(broker.processId, 'self ü')).to.equal(1)
+      expect(await broker.signal('0'.repeat(16), 'nobody')).to.equal(0)
+      expect(await broker.signal(undefined, 'all')).to.equal(broker.kind === 'redis' ? 2 : 1)
+      if (broker.kind === 'redis') expect(await broker.signal(other.processId, 'you')).to.equal(1)
+      const expected = broker.kind === 'redis' ? ['a self ü', 'a all', 'b all', 'b you'] : ['a self ü', 'a all']
+      await eventually(() => got.length >= expected.length)
+      expect(got).to.have.members(expected)
+      await other.close()
     })
 
     it('answers a ping, and fails with a code once closed', async () => {

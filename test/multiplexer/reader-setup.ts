@@ -1,0 +1,213 @@
+/** What the tests of readers share: a stream, a log and a network that do as they are told, and random sequences of that. */
+import { expect } from 'chai'
+import { createParser } from 'eventsource-parser'
+import fc from 'fast-check'
+import type { Blocks } from '../../lib/core/blocks.js'
+import { systemClock } from '../../lib/core/clock.js'
+import type { Verdict } from '../../lib/core/message.js'
+import type { StreamSource } from '../../lib/core/ports.js'
+import { Channel } from '../../lib/multiplexer/channel.js'
+import { Reader, type ReaderStream } from '../../lib/multiplexer/reader.js'
+import { startsOf } from '../../lib/multiplexer/starts.js'
+import { parseCursor } from '../../lib/wire/cursor.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+import { UnrulyBroker } from '../helpers/unruly-broker.js'
+
+/** A socket as small, and a pace as slow, as the test wants them. */
+export class SmallStream implements ReaderStream {
+  readonly replays = true
+  readonly written: Buffer[] = []
+  #source: StreamSource | undefined
+  #room = Number.POSITIVE_INFINITY
+  #tokens = Number.POSITIVE_INFINITY
+  #pacedOut = false
+  #granted = 0
+
+  get writable(): boolean {
+    return this.#room > 0 && !this.#pacedOut
+  }
+
+  get paced(): boolean {
+    return this.#tokens !== Number.POSITIVE_INFINITY
+  }
+
+  spend(events: number): boolean {
+    expect(this.writable, 'asked of a stream that has said no').to.equal(true)
+    this.#pacedOut = events === 1 && this.#tokens < 1
+    if (this.#tokens < events) return false
+    this.#tokens -= events
+    this.#granted = events
+    return true
+  }
+
+  write({ bytes }: Blocks, events: number): boolean {
+    expect(this.writable, 'written to a full stream').to.equal(true)
+    expect(events, 'written without leave').to.equal(this.#granted)
+    this.#granted = 0
+    this.written.push(bytes)
+    this.#room--
+    return this.writable
+  }
+
+  attach(source: StreamSource): void {
+    this.#source = source
+  }
+
+  offer(): Verdict {
+    return 'sent'
+  }
+
+  /** Takes this many more writes. */
+  allow(writes: number): void {
+    const wasFull = !this.writable
+    this.#room = writes
+    if (wasFull && this.writable) this.#source?.onDrain()
+  }
+
+  /** Lets this many more events go. */
+  grant(events: number): void {
+    const { writable } = this
+    this.#tokens = events
+    this.#pacedOut = false
+    if (!writable && this.writable) this.#source?.onDrain()
+  }
+
+  /** The ids of the events so far. */
+  ids(): string[] {
+    const ids: string[] = []
+    const parser = createParser({ onEvent: ({ id }) => id !== undefined && ids.push(id) })
+    parser.feed(Buffer.concat(this.written).toString())
+    return ids
+  }
+
+  /** What a client sees: numbers of events, and control events as objects. */
+  seen(): unknown[] {
+    const seen: unknown[] = []
+    const parser = createParser({
+      onEvent: ({ event, data }) => seen.push(event ? { event, ...JSON.parse(data) } : Number(data)),
+    })
+    parser.feed(Buffer.concat(this.written).toString())
+    return seen
+  }
+}
+
+const OPTIONS = { tailBytes: 2000, tailEntries: 2 }
+export const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+export class Setup {
+  readonly broker: UnrulyBroker
+  readonly channel: Channel
+  readonly stream = new SmallStream()
+  reader: Reader | undefined
+  published = 0
+  acknowledged = 0
+
+  constructor(historySize = 10_000) {
+    this.broker = new UnrulyBroker({ historySize })
+    this.channel = new Channel('log', this.broker, systemClock, OPTIONS)
+  }
+
+  async open(cursor?: string, window?: number): Promise<void> {
+    await this.channel.open()
+    const starting = startsOf([this.channel], { cursor, earliest: false })
+    const starts = await this.whileReleasing(starting)
+    this.reader = new Reader(this.stream, starts, () => undefined, window)
+    this.reader.begin()
+  }
+
+  /** The client has handled so many events more. */
+  acknowledge(count: number): void {
+    const ids = this.stream.ids()
+    this.acknowledged = Math.min(ids.length, this.acknowledged + count)
+    const id = ids[this.acknowledged - 1]
+    if (id !== undefined) this.reader?.acknowledge(parseCursor(id) ?? [])
+  }
+
+  async publish(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) await this.broker.publish('log', encodePublished({ data: ++this.published }))
+  }
+
+  async whileReleasing<T>(promise: Promise<T>): Promise<T> {
+    let done = false
+    const settled = promise.finally(() => {
+      done = true
+    })
+    while (!done) {
+      this.broker.release()
+      await soon()
+    }
+    return settled
+  }
+
+  /** Everything under way arrives, and the socket has room for all. */
+  async settle(): Promise<void> {
+    this.stream.allow(Number.POSITIVE_INFINITY)
+    this.stream.grant(Number.POSITIVE_INFINITY)
+    for (let calm = 0; calm < 5; calm++) {
+      if (!this.broker.idle) calm = 0
+      this.broker.deliver(1000)
+      this.broker.release()
+      await soon()
+    }
+  }
+}
+
+export type Step =
+  | { readonly do: 'publish' | 'deliver' | 'allow' | 'grant' | 'release' | 'acknowledge'; readonly count: number }
+  | { readonly do: 'interrupt' | 'swallow' | 'tick' | 'lose' }
+
+export const steps = (kinds: readonly Step['do'][]): fc.Arbitrary<Step[]> =>
+  fc.array(fc.record({ do: fc.constantFrom(...kinds), count: fc.integer({ min: 0, max: 12 }) }) as fc.Arbitrary<Step>, {
+    minLength: 20,
+    maxLength: 80,
+    size: 'max',
+  })
+
+async function take(step: Step, setup: Setup): Promise<void> {
+  const { broker, stream } = setup
+  switch (step.do) {
+    case 'publish':
+      return setup.publish(step.count)
+    case 'deliver':
+      return broker.deliver(step.count)
+    case 'allow':
+      return stream.allow(step.count)
+    case 'grant':
+      return stream.grant(step.count)
+    case 'release':
+      return broker.release(step.count)
+    case 'acknowledge':
+      return setup.acknowledge(step.count)
+    case 'interrupt':
+      return broker.interrupt('log')
+    case 'swallow':
+      return broker.swallow()
+    case 'lose':
+      return broker.lose()
+    case 'tick':
+      return soon()
+  }
+}
+
+/** @param check called before each step */
+export async function run(setup: Setup, sequence: readonly Step[], check?: () => void): Promise<void> {
+  for (const step of sequence) {
+    check?.()
+    await take(step, setup)
+  }
+  // What was swallowed shows with the next entry.
+  if (sequence.some((step) => step.do === 'swallow')) await setup.publish(1)
+  await setup.settle()
+}
+
+export const ORDINARY = [
+  'publish',
+  'publish',
+  'deliver',
+  'deliver',
+  'allow',
+  'release',
+  'release',
+  'interrupt',
+  'tick',
+] as const
