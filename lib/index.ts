@@ -8,7 +8,16 @@
  *
  * Imports point one way: core ← wire ← {broker, store, auth, limits} ← stream ← multiplexer ← routers ← here.
  */
-export { type AuthenticateOptions, authenticate } from './auth/authenticate.js'
+export { authenticate } from './auth/authenticate.js'
+export type { AuthenticateOptions } from './auth/options.js'
+export {
+  createRevocations,
+  type Revocation,
+  type RevocationSelector,
+  type Revocations,
+  type RevocationsOptions,
+} from './auth/revocations.js'
+export { redactUrl } from './auth/url-secrets.js'
 export type { LogOptions } from './broker/options.js'
 export { channel } from './core/channel-name.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
@@ -33,6 +42,17 @@ export {
   type PacingRates,
   type PacingScope,
 } from './limits/pacing.js'
+export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
+export { type RateLimitHandler, rateLimit } from './limits/requests/rate-limit.js'
+export { limitStreams } from './limits/streams/limit-streams.js'
+export type { StreamLimitsOptions } from './limits/streams/options.js'
+export type { StreamOwner, StreamScope } from './limits/streams/places.js'
+export {
+  createStreamLimits,
+  type LeaseHolder,
+  type StreamLease,
+  type StreamLimits,
+} from './limits/streams/stream-limits.js'
 export type { Rate } from './limits/token-bucket.js'
 export { createMultiplexer, type Multiplexer } from './multiplexer/multiplexer.js'
 export type { ChannelStreamStatus } from './multiplexer/open-streams.js'
@@ -58,6 +78,7 @@ export {
   dashboardInit,
 } from './routers/dashboard.js'
 export { sseErrors } from './routers/errors.js'
+export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'

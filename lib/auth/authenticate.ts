@@ -1,25 +1,19 @@
 /**
- * request ─► token source ─► verify ─► **`req.auth`**: the middleware that says who asks. Owns the options and the
- * answers; where tokens come from and what makes them good is decided in the files beside it.
+ * request ─► token source ─► verify, or redeem ─► not revoked ─► **`req.auth`**: the middleware that says who asks. Owns
+ * the answers; where tokens come from and what makes them good is decided in the files beside it.
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { systemClock } from '../core/clock.js'
+import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock } from '../core/ports.js'
+import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import { sendProblem } from '../wire/problem.js'
+import { type AuthenticateOptions, isSymmetric, sourceRules, verifyRules } from './options.js'
+import { pathOf, redeemTicket, ticketInvalid } from './tickets.js'
 import { tokenMissing } from './token-missing.js'
-import { findToken, parseUrl, type SourceRules } from './token-sources.js'
-import {
-  type JwtAlgorithm,
-  type JwtHeader,
-  readHeader,
-  toKeyObject,
-  type VerifyKey,
-  type VerifyRules,
-  verifyToken,
-} from './verify.js'
+import { type FoundToken, findToken } from './token-sources.js'
+import { stripParameter } from './url-secrets.js'
+import { type JwtHeader, readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from './verify.js'
 
 declare global {
   namespace Express {
@@ -30,58 +24,9 @@ declare global {
   }
 }
 
-export interface AuthenticateOptions {
-  /**
-   * The secret of tokens signed with HS algorithms, at least 32 bytes. Several: any of them may have signed, so that a
-   * secret can be replaced while tokens of the old one live. Either this or `getKey`.
-   */
-  readonly secret?: string | Buffer | readonly (string | Buffer)[]
-  /**
-   * Finds the key for a token, by the `kid` of its header as a rule. `undefined` for a key that is not known: 401. If it
-   * throws or rejects, no one can be authenticated, and the error goes to Express. Needs `algorithms`.
-   */
-  readonly getKey?: (header: JwtHeader, req: Request) => VerifyKey | undefined | Promise<VerifyKey | undefined>
-  /**
-   * The algorithms accepted. HS and the others exclude each other, since a public key must not pass for a secret.
-   * @defaultValue ['HS256'] with `secret`
-   */
-  readonly algorithms?: readonly JwtAlgorithm[]
-  /** The `iss` a token must have, or one of several. Left out: not looked at. */
-  readonly issuer?: string | readonly string[]
-  /** The `aud` a token must have, or one of several. Left out: not looked at. */
-  readonly audience?: string | readonly string[]
-  /**
-   * By how many seconds the clocks of issuer and server may differ: a token is good that long beyond its `exp` and before
-   * its `nbf`. At most 60. @defaultValue 0
-   */
-  readonly clockToleranceS?: number
-  /** The claim that names the user. @defaultValue 'sub' */
-  readonly userClaim?: string
-  /** The claim that names the tenant. @defaultValue 'tenant' */
-  readonly tenantClaim?: string
-  /** A longer token is refused unread, in bytes. @defaultValue 8192 */
-  readonly maxTokenBytes?: number
-  /**
-   * The cookie that may hold the token. A cookie is refused (403) on requests that another site caused. `null`: cookies
-   * are not read. @defaultValue null
-   */
-  readonly cookie?: string | null
-  /**
-   * The query parameter that may hold the token, on GET and HEAD, for clients that cannot set headers. URLs end up in
-   * logs, so such tokens should be short-lived. `null`: never read. @defaultValue 'token'
-   */
-  readonly query?: string | null
-  /** Origins, such as `https://app.example`, whose pages may use the cookie although they are another site. */
-  readonly allowedOrigins?: readonly string[]
-  /** `true`: a request without a token goes on, without `req.auth`. A bad token is a 401 still. @defaultValue false */
-  readonly optional?: boolean
-  /** @defaultValue the process's clock */
-  readonly clock?: Clock
-}
-
 /**
  * Answers 401 with a problem document unless the request brings a good JSON Web Token: in `Authorization: Bearer`, else
- * in the query, else in the cookie. The first one found counts.
+ * in the query, as a ticket or itself, else in the cookie. The first one found counts.
  * @throws InvalidOptionError
  */
 export function authenticate(options: AuthenticateOptions): RequestHandler {
@@ -89,6 +34,8 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
   const rules = verifyRules(options)
   const sources = sourceRules(options)
   const verify = verifier(options, rules)
+  const { tickets } = options
+  const unlessRevoked = revocationCheck(options)
 
   return function authenticated(req: Request, res: Response, next: NextFunction): void {
     const refuse = (error: unknown): void => {
@@ -107,9 +54,16 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
         else refuse(tokenMissing())
         return
       }
-      // The URL holds the token: it must not travel on in the Referer of whatever the answer links to.
-      if (found.source === 'query') res.setHeader('Referrer-Policy', 'no-referrer')
-      auth = verify(found.token, req)
+      if ('parameter' in found) {
+        // The URL holds the token: it must not travel on in the Referer of whatever the answer links to, nor be logged.
+        res.setHeader('Referrer-Policy', 'no-referrer')
+        stripParameter(req, found.parameter)
+      }
+      auth =
+        found.source === 'ticket' && tickets !== undefined
+          ? redeem(tickets, found.token, req, rules.clock)
+          : verify(found.token, req)
+      if (unlessRevoked !== undefined) auth = unlessRevoked(auth, found)
     } catch (error) {
       refuse(error)
       return
@@ -138,6 +92,56 @@ function verifier({ secret, getKey }: AuthenticateOptions, rules: VerifyRules): 
   }
 }
 
+/** The path is the whole one that the client asked for, wherever this is mounted. */
+async function redeem(store: KeyValueStore, ticket: string, req: Request, clock: Clock): Promise<Auth> {
+  try {
+    return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
+  } catch (error) {
+    if (error instanceof RequestError) throw error
+    throw unavailable('redeem a ticket', error)
+  }
+}
+
+type RevocationCheck = (auth: Auth | Promise<Auth>, found: FoundToken) => Promise<Auth>
+
+function revocationCheck({
+  revocations,
+  onRevocationError = 'closed',
+}: AuthenticateOptions): RevocationCheck | undefined {
+  if (onRevocationError !== 'open' && onRevocationError !== 'closed') {
+    throw new InvalidOptionError('onRevocationError must be open or closed')
+  }
+  if (revocations === undefined) return undefined
+  if (typeof revocations?.isRevoked !== 'function') {
+    throw new InvalidOptionError('revocations must be what createRevocations() gives')
+  }
+  return async (pending, { source }) => {
+    const auth = await pending
+    const revoked = await revocations.isRevoked(auth).catch((error: unknown) => {
+      const failure = unavailable('look up revocations', error)
+      if (onRevocationError === 'closed') throw failure
+      return false
+    })
+    if (!revoked) return auth
+    throw source === 'ticket' ? ticketInvalid() : tokenRevoked()
+  }
+}
+
+function tokenRevoked(): RequestError {
+  return new RequestError('ERR_SSE_TOKEN_REVOKED', 'The token has been revoked', {
+    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+  })
+}
+
+/** Reports what a store failed with; the caller of the API learns only that it did. */
+function unavailable(operation: string, error: unknown): RequestError {
+  if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
+  return new RequestError('ERR_SSE_BROKER_UNAVAILABLE', 'Who asks cannot be found out now', {
+    cause: error,
+    headers: { 'Retry-After': '1' },
+  })
+}
+
 /** An error of `getKey` is the server's, even if it is one of the kit's request errors. */
 async function foundKey(
   getKey: NonNullable<AuthenticateOptions['getKey']>,
@@ -152,79 +156,8 @@ async function foundKey(
   }
 }
 
-function verifyRules(options: AuthenticateOptions): VerifyRules {
-  const { secret, getKey, issuer, audience } = options
-  if ((secret === undefined) === (getKey === undefined)) {
-    throw new InvalidOptionError('authenticate() needs either secret or getKey')
-  }
-  if (getKey !== undefined && typeof getKey !== 'function') throw new InvalidOptionError('getKey must be a function')
-  return {
-    algorithms: acceptedAlgorithms(options),
-    issuer: issuer === undefined ? undefined : oneOrMoreStrings('issuer', issuer),
-    audience: audience === undefined ? undefined : oneOrMoreStrings('audience', audience),
-    clockToleranceS: wholeNumber('clockToleranceS', options.clockToleranceS ?? 0, 0, 60),
-    userClaim: claimName('userClaim', options.userClaim ?? 'sub'),
-    tenantClaim: claimName('tenantClaim', options.tenantClaim ?? 'tenant'),
-    maxTokenBytes: wholeNumber('maxTokenBytes', options.maxTokenBytes ?? 8192, 64, 1_048_576),
-    clock: options.clock ?? systemClock,
-  }
-}
-
-function acceptedAlgorithms({ secret, algorithms }: AuthenticateOptions): readonly JwtAlgorithm[] {
-  const accepted = algorithms ?? (secret === undefined ? [] : (['HS256'] as const))
-  if (!Array.isArray(accepted) || accepted.length === 0) {
-    throw new InvalidOptionError('algorithms must name the algorithms that getKey has keys for')
-  }
-  for (const algorithm of accepted as readonly unknown[]) {
-    if (typeof algorithm === 'string' && /^(HS|RS|PS|ES)(256|384|512)$/.test(algorithm)) continue
-    throw new InvalidOptionError(
-      `algorithms must be of HS, RS, PS or ES with 256, 384 or 512, got ${String(algorithm)}`,
-    )
-  }
-  const symmetric = accepted.filter(isSymmetric).length
-  if (symmetric !== 0 && symmetric !== accepted.length) {
-    throw new InvalidOptionError('algorithms must not mix HS with others: a public key could pass for a secret')
-  }
-  if (secret !== undefined && symmetric === 0) {
-    throw new InvalidOptionError('With secret all algorithms must be HS; give public keys through getKey')
-  }
-  return [...accepted]
-}
-
-function isSymmetric(algorithm: JwtAlgorithm): boolean {
-  return algorithm.startsWith('HS')
-}
-
 function secretKeys(secret: AuthenticateOptions['secret']): readonly KeyObject[] {
   const secrets = Array.isArray(secret) ? (secret as readonly (string | Buffer)[]) : [secret as string | Buffer]
   if (secrets.length === 0) throw new InvalidOptionError('secret must not be an empty list')
   return secrets.map((each) => toKeyObject(each, true))
-}
-
-function sourceRules({ cookie = null, query = 'token', allowedOrigins = [] }: AuthenticateOptions): SourceRules {
-  // RFC 6265, 4.1.1: a cookie's name is a token.
-  if (cookie !== null && !/^[\w!#$%&'*+.^`|~-]+$/.test(cookie)) {
-    throw new InvalidOptionError('cookie must be the name of a cookie, or null')
-  }
-  if (query !== null && (typeof query !== 'string' || query === '')) {
-    throw new InvalidOptionError('query must be the name of a parameter, or null')
-  }
-  for (const origin of allowedOrigins) {
-    if (typeof origin === 'string' && parseUrl(origin)?.origin === origin) continue
-    throw new InvalidOptionError(`allowedOrigins must be origins such as https://app.example, got ${String(origin)}`)
-  }
-  return { cookie: cookie ?? undefined, query: query ?? undefined, allowedOrigins: new Set(allowedOrigins) }
-}
-
-function oneOrMoreStrings(name: string, value: string | readonly string[]): readonly string[] {
-  const values: readonly unknown[] = typeof value === 'string' ? [value] : value
-  if (Array.isArray(values) && values.length > 0 && values.every((each) => typeof each === 'string' && each !== '')) {
-    return [...(values as readonly string[])]
-  }
-  throw new InvalidOptionError(`${name} must be a non-empty string or several`)
-}
-
-function claimName(name: string, claim: string): string {
-  if (typeof claim === 'string' && claim !== '') return claim
-  throw new InvalidOptionError(`${name} must be the name of a claim`)
 }

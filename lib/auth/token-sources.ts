@@ -9,21 +9,27 @@ import { queryOf } from '../wire/query.js'
 export interface SourceRules {
   readonly cookie: string | undefined
   readonly query: string | undefined
+  /** Whether `?ticket=` is read. */
+  readonly tickets: boolean
   /** Origins as browsers send them: `https://app.example`. */
   readonly allowedOrigins: ReadonlySet<string>
 }
 
-export interface FoundToken {
-  readonly token: string
-  readonly source: 'header' | 'query' | 'cookie'
-}
+export type FoundToken =
+  | { readonly token: string; readonly source: 'header' | 'cookie' }
+  | { readonly token: string; readonly source: 'query' | 'ticket'; readonly parameter: string }
+
+/** The query parameter that holds a ticket. */
+export const TICKET_PARAMETER = 'ticket'
 
 /** The first token found, unverified. @throws RequestError `ERR_SSE_CROSS_SITE` for a cookie that another site sent */
 export function findToken(req: IncomingMessage, rules: SourceRules): FoundToken | undefined {
   const bearer = bearerToken(req.headers.authorization)
   if (bearer !== undefined) return { token: bearer, source: 'header' }
+  const ticket = rules.tickets ? ticketOf(req) : undefined
+  if (ticket !== undefined) return { token: ticket, source: 'ticket', parameter: TICKET_PARAMETER }
   const query = queryToken(req, rules.query)
-  if (query !== undefined) return { token: query, source: 'query' }
+  if (query !== undefined) return { token: query, source: 'query', parameter: rules.query ?? '' }
   const cookie = cookieToken(req.headers.cookie, rules.cookie)
   if (cookie === undefined) return undefined
   assertSameSite(req, rules.allowedOrigins)
@@ -40,6 +46,11 @@ function bearerToken(authorization: string | undefined): string | undefined {
 function queryToken(req: IncomingMessage, name: string | undefined): string | undefined {
   if (name === undefined || (req.method !== 'GET' && req.method !== 'HEAD')) return undefined
   return queryOf(req).get(name) || undefined
+}
+
+/** On GET alone: a HEAD must change nothing (RFC 9110, 9.2.1), and redeeming uses the ticket up. */
+function ticketOf(req: IncomingMessage): string | undefined {
+  return req.method === 'GET' ? queryOf(req).get(TICKET_PARAMETER) || undefined : undefined
 }
 
 /** RFC 6265, 5.4: `a=b; c=d`. The first of several wins, as the one of the closest path comes first. */

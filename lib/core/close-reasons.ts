@@ -23,6 +23,8 @@ export const CLOSE_REASONS = Object.freeze({
   revoked: { code: 12, reconnect: true },
   /** The same user opened more streams than there may be, and this was the oldest. */
   evicted: { code: 13, reconnect: false },
+  /** There are as many streams as there may be (`createStreamLimits`). */
+  limited: { code: 14, reconnect: true },
   /** The process is going down. */
   shutdown: { code: 6, reconnect: true },
   /** The route failed after the headers were sent. */

@@ -33,4 +33,8 @@ export const diagnostics = Object.freeze({
   channelLoss: channel('express-sse-kit:channel:loss'),
   /** `{ operation, error }`: a cache or de-duplication store failed and the kit went on without it or refused. */
   storeError: channel('express-sse-kit:store:error'),
+  /** `{ operation, error }`: Redis did not answer a request limiter, which goes on as its `onError` says. */
+  limiterError: channel('express-sse-kit:limiter:error'),
+  /** `{ admitted, source, limit? }`: a request limiter decided; `source` is `local`, `redis`, `fail-open` or `fail-closed`. */
+  limiterDecision: channel('express-sse-kit:limiter:decision'),
 })

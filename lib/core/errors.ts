@@ -31,7 +31,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_STREAM_LIMIT: { status: 429, title: 'Too many streams' },
   /** The process has too much to do to take another stream. */
   ERR_SSE_OVERLOADED: { status: 503, title: 'Overloaded' },
-  /** The broker cannot be reached, or too much already waits for it. The command was not sent. */
+  /** The broker, or a store, cannot be reached, or too much already waits for it. The command was not sent. */
   ERR_SSE_BROKER_UNAVAILABLE: { status: 503, title: 'Broker unavailable' },
   /** The broker did not answer in time. Whether the command took effect is unknown. */
   ERR_SSE_BROKER_TIMEOUT: { status: 503, title: 'Broker timed out' },
@@ -59,7 +59,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_SIGNATURE_INVALID: { status: 401, title: 'Invalid signature' },
   /** A webhook's verification handshake has the wrong token or mode. */
   ERR_SSE_VERIFY_TOKEN_INVALID: { status: 403, title: 'Verification refused' },
-  /** A webhook's body is no JSON of the provider's documented form. */
+  /** A body is no JSON of the documented form: a provider's to a webhook, a request for a ticket. */
   ERR_SSE_PAYLOAD_INVALID: { status: 400, title: 'Invalid payload' },
   /** A request's body is larger than the limit. */
   ERR_SSE_PAYLOAD_TOO_LARGE: { status: 413, title: 'Payload too large' },

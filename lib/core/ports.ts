@@ -120,6 +120,8 @@ export interface KeyValueStore {
   set(key: string, value: string, ttlMs: number): Promise<void>
   /** Sets only where nothing is set; `true` for exactly one of any number of concurrent callers. */
   claim(key: string, value: string, ttlMs: number): Promise<boolean>
+  /** Gets and deletes as one step: exactly one of any number of concurrent callers has the value. */
+  take(key: string): Promise<string | undefined>
   delete(key: string): Promise<void>
   /** Idempotent. Closes only what the store opened itself. */
   close(): Promise<void>

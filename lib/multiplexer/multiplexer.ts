@@ -4,30 +4,35 @@
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
 import type { Request, Response } from 'express'
+import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
+import { BrokerError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
-import type { AnyResponse, StreamRequest } from '../stream/response.js'
+import { type AnyResponse, clientOf, type StreamRequest } from '../stream/response.js'
 import { printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
 import { queryOf } from '../wire/query.js'
-import { acknowledge, parseAck, streamId } from './ack.js'
+import { acknowledge, streamId } from './ack.js'
 import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
+import { Place, refusalOf } from './place.js'
 import { beginPoll, type Poll, type PollOptions, pauseOf, resolvePollOptions, waitOf } from './poll.js'
 import { Reader, type Start } from './reader.js'
 import { ChannelRegistry } from './registry.js'
 import { answering, windowOf } from './requests.js'
+import { parseSignal, printSignal, type Signal } from './signals.js'
 import { startsOf } from './starts.js'
 
 export class Multiplexer {
@@ -39,6 +44,8 @@ export class Multiplexer {
   readonly #clock: Clock
   readonly #streams = new OpenStreams()
   readonly #polls = new Set<Poll>()
+  readonly #limits: StreamLimits | undefined
+  readonly #revocations: Revocations | undefined
   #closing: Promise<void> | undefined
 
   /** Bounds for all streams, unless `stream.pressure` gave another one. */
@@ -58,6 +65,10 @@ export class Multiplexer {
     this.pressure = options.stream?.pressure ?? createPressure({ clock })
     this.#streamDefaults = { clock, ...options.stream, pressure: this.pressure }
     resolveStreamOptions(this.#streamDefaults)
+    this.#revocations = options.stream?.revocations
+    if (this.#revocations) this.#revocations.onRevoke = (revoked) => this.#tell({ revoked })
+    this.#limits = options.streamLimits
+    if (this.#limits) this.#limits.onEvictRemote = (evict) => this.#tell({ evict })
     broker.onSignal((text) => this.#onSignal(text))
   }
 
@@ -87,7 +98,7 @@ export class Multiplexer {
       const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
       const parameters = {
         ...resolved,
-        waitMs: waitOf(query, resolved, leftMs),
+        waitMs: this.#closing ? 0 : waitOf(query, resolved, leftMs),
         pausedMs: () =>
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
@@ -111,7 +122,7 @@ export class Multiplexer {
       acknowledge(req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
-        there: async (processId, ack) => (await this.#broker.signal(processId, JSON.stringify(ack))) > 0,
+        there: async (processId, ack) => (await this.#broker.signal(processId, printSignal({ ack }))) > 0,
       }),
     )
   }
@@ -182,9 +193,15 @@ export class Multiplexer {
     return this.#broker.ping()
   }
 
-  /** Ends all streams with `sse.reconnect`, then the broker's connections. Idempotent. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  /**
+   * Refuses new streams (503), ends all others with `sse.reconnect`, and then closes the broker's connections. Idempotent: the
+   * first call counts. Stop accepting connections before it.
+   * @param options.windowMs over how long the ends are spread, in ms, so that clients do not come back all at once. What
+   * is published meanwhile still arrives. @defaultValue 0
+   * @throws InvalidOptionError
+   */
+  close({ windowMs = 0 }: { readonly windowMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(wholeNumber('windowMs', windowMs, 0))
     return this.#closing
   }
 
@@ -203,21 +220,33 @@ export class Multiplexer {
     const query = queryOf(req)
     const window = windowOf(query, this.#maxWindow, options.replays)
     const id = streamId(this.#broker.processId, req.auth)
-    await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
-      const stream = beginStream(req as StreamRequest, res as AnyResponse, options, id)
-      if (stream.closeReason !== undefined) {
-        release()
-        return
-      }
-      const onClosed = (): void => {
-        this.#streams.delete(stream)
-        release()
-      }
-      const reader = new Reader(stream, starts, onClosed, window)
-      this.#streams.add(stream, reader)
-      stream.start(reader.cursor(), window)
-      reader.begin()
-    })
+    const place = new Place()
+    try {
+      if (this.#limits) await place.take(this.#limits, clientOf(req), id)
+      await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
+        this.#assertOpen()
+        const stream = beginStream(req as StreamRequest, res as AnyResponse, options, id)
+        const onClosed = (): void => {
+          this.#streams.delete(stream)
+          place.release()
+          release()
+        }
+        if (stream.closeReason !== undefined) {
+          onClosed()
+          return
+        }
+        const reader = new Reader(stream, starts, onClosed, window)
+        this.#streams.add(stream, reader)
+        stream.start(reader.cursor(), window)
+        reader.begin()
+        place.attach(stream)
+      })
+    } catch (error) {
+      place.release()
+      const reason = options.refuseWith === 'stream' ? refusalOf(error) : undefined
+      if (reason === undefined) throw error
+      await beginStream(req as StreamRequest, res as AnyResponse, options, id).close(reason)
+    }
   }
 
   /**
@@ -240,21 +269,36 @@ export class Multiplexer {
     }
   }
 
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new BrokerError('ERR_SSE_CLOSED', 'This process is going down')
+  }
+
+  /** Says something to all processes. What is lost is found out by each of them in time. */
+  #tell(signal: Signal): void {
+    this.#broker.signal(undefined, printSignal(signal)).catch(reportSignal)
+  }
+
   #onSignal(text: string): void {
     try {
-      this.#streams.acknowledge(parseAck(JSON.parse(text)))
+      const signal = parseSignal(text)
+      if ('ack' in signal) this.#streams.acknowledge(signal.ack)
+      else if ('evict' in signal) this.#limits?.evict(signal.evict)
+      else this.#revocations?.hear(signal.revoked)
     } catch (error) {
-      // From a process of another version, or not from the kit at all.
-      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'signal', error })
+      reportSignal(error)
     }
   }
 
-  async #close(): Promise<void> {
+  async #close(windowMs: number): Promise<void> {
     for (const poll of this.#polls) poll.end()
-    await this.#streams.close('shutdown')
+    await this.#streams.drain(windowMs, this.#clock)
     this.#registry.close()
     await this.#broker.close()
   }
+}
+
+function reportSignal(error: unknown): void {
+  if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'signal', error })
 }
 
 /**

@@ -1,7 +1,7 @@
 /** The streams of this process, by id: for acknowledgements, for the operator, and to end them. */
 
-import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
+import type { Clock } from '../core/ports.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import { parseCursor } from '../wire/cursor.js'
@@ -25,6 +25,8 @@ interface Entry {
   readonly reader: Reader
   lastAck: Ack | undefined
 }
+
+const DRAIN_STEP_MS = 50
 
 export class OpenStreams {
   readonly #entries = new Map<string, Entry>()
@@ -62,9 +64,23 @@ export class OpenStreams {
     }))
   }
 
-  /** Resolves when the responses are closed. */
-  async close(reason: CloseReason, which: (stream: EventStream) => boolean = () => true): Promise<void> {
-    const streams = [...this.#entries.values()].map(({ stream }) => stream)
-    await Promise.all(streams.filter(which).map((stream) => stream.close(reason)))
+  /**
+   * Ends all streams, spread evenly over the time, so that their clients do not come to the other processes all at once.
+   * Resolves when the responses are closed.
+   */
+  async drain(windowMs: number, clock: Clock): Promise<void> {
+    const all = this.#entries.size
+    const end = clock.now() + windowMs
+    const closing: Promise<void>[] = []
+    while (this.#entries.size > 0) {
+      const leftMs = Math.max(0, end - clock.now())
+      const kept = leftMs === 0 ? 0 : Math.floor((all * leftMs) / windowMs)
+      for (const { stream } of this.#entries.values()) {
+        if (this.#entries.size <= kept) break
+        closing.push(stream.close('shutdown'))
+      }
+      if (this.#entries.size > 0) await new Promise<void>((resolve) => clock.after(DRAIN_STEP_MS, resolve))
+    }
+    await Promise.all(closing)
   }
 }

@@ -2,6 +2,7 @@ import type { NextFunction, Request, Response } from 'express'
 import type { LogOptions } from '../broker/options.js'
 import type { RedisBrokerOptions } from '../broker/redis/broker.js'
 import type { Auth, BrokerState, Clock } from '../core/ports.js'
+import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
 
@@ -22,6 +23,8 @@ export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions,
    * no windows. @defaultValue 1000
    */
   readonly maxWindow?: number
+  /** How many streams may be open; see `createStreamLimits`. @defaultValue no limit */
+  readonly streamLimits?: StreamLimits
   /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** Defaults for the streams of this multiplexer. */

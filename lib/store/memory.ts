@@ -24,7 +24,7 @@ interface Entry {
   readonly expiry: Timer
 }
 
-/** All operations are O(1), amortised, and take effect at once, so a claim has exactly one winner. */
+/** All operations are O(1), amortised, and take effect at once, so a claim or a take has exactly one winner. */
 export class MemoryStore implements KeyValueStore {
   /** In the order in which they were set, the oldest first. */
   readonly #entries = new Map<string, Entry>()
@@ -57,6 +57,13 @@ export class MemoryStore implements KeyValueStore {
     if (this.#alive(key)) return false
     this.#put(key, value, ttlMs)
     return true
+  }
+
+  async take(key: string): Promise<string | undefined> {
+    this.#assertOpen()
+    const value = this.#alive(key)?.value
+    this.#remove(key)
+    return value
   }
 
   async delete(key: string): Promise<void> {

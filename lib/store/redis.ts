@@ -27,7 +27,7 @@ export interface RedisStoreOptions {
   readonly commandTimeoutMs?: number
 }
 
-/** `claim` is one `SET NX PX`, `get` one `MGET`. Keys expire in Redis, so nothing is left when all processes are gone. */
+/** `claim` is one `SET NX PX`, `get` one `MGET`, `take` one `GETDEL`. Keys expire in Redis, so nothing is left when all processes are gone. */
 export class RedisStore implements KeyValueStore {
   readonly #client: Redis
   readonly #ownsClient: boolean
@@ -65,6 +65,11 @@ export class RedisStore implements KeyValueStore {
     wholeNumber('ttlMs', ttlMs, 1)
     const answer = await this.#run((client) => client.set(this.#prefix + key, value, 'PX', ttlMs, 'NX'))
     return answer === 'OK'
+  }
+
+  async take(key: string): Promise<string | undefined> {
+    const value = await this.#run((client) => client.getdel(this.#prefix + key))
+    return value ?? undefined
   }
 
   async delete(key: string): Promise<void> {

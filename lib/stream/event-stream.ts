@@ -235,6 +235,7 @@ export class EventStream implements Sink, Pressed {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
     this.#write(openBlock({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
     const expiresAt = this.#options.expiresAt ?? this.#req.auth?.expiresAt
+    this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
       diagnostics.streamOpen.publish({ stream: this.id, remoteAddress: this.#res.socket?.remoteAddress })
@@ -280,6 +281,7 @@ export class EventStream implements Sink, Pressed {
     this.#paced?.cancel()
     this.#pacer?.close()
     this.#options.pressure?.leave(this)
+    this.#options.revocations?.unwatch(this)
     this.#source?.onClose()
     this.#abort?.abort(reason)
     if (!diagnostics.streamClose.hasSubscribers) return

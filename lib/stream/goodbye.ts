@@ -6,6 +6,8 @@ import { closeBlock, expiredBlock, pollBlock, reconnectBlock } from '../wire/con
 export const CUT_SHORT: readonly CloseReason[] = ['client_gone', 'head', 'stalled', 'overloaded']
 /** Reasons for which the next stream would fare no better: better to poll for a while. */
 const BETTER_POLLED: readonly CloseReason[] = ['stalled', 'saturated', 'overloaded']
+/** Who comes back soon finds it no better. */
+const CROWDED: readonly CloseReason[] = ['overloaded', 'limited']
 /** How long clients that know no better than to come back should stay away for good. */
 const FOR_GOOD_MS = 3_600_000
 
@@ -27,7 +29,7 @@ export function goodbye(reason: CloseReason, { retryMs, pauseMs, pollUrl, now }:
   if (reason === 'expired' || reason === 'revoked') blocks.push(expiredBlock(reason))
   const polls = pollUrl !== undefined && BETTER_POLLED.includes(reason)
   if (polls) blocks.push(pollBlock({ url: pausedUrl(pollUrl, now + pauseMs), afterMs: spread(retryMs / 2), reason }))
-  blocks.push(reconnectBlock(reason, spread(polls || reason === 'overloaded' ? pauseMs : retryMs)))
+  blocks.push(reconnectBlock(reason, spread(polls || CROWDED.includes(reason) ? pauseMs : retryMs)))
   return blocks
 }
 

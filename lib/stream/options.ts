@@ -1,3 +1,4 @@
+import type { Revocations } from '../auth/revocations.js'
 import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
@@ -63,6 +64,8 @@ export interface StreamOptions {
    * multiplexer; none for `openStream`
    */
   readonly pressure?: Pressure
+  /** Ends the stream when its token is revoked; give them to `authenticate` too. @defaultValue none */
+  readonly revocations?: Revocations
   /**
    * How a stream is refused. `status`: 503 with `Retry-After`. `stream`: 200, `sse.reconnect` and the end, for native
    * EventSource, which gives up for good at any other status. @defaultValue 'status'
@@ -74,7 +77,7 @@ export interface StreamOptions {
   readonly clock?: Clock
 }
 
-type Unset = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure'
+type Unset = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure' | 'revocations'
 
 export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, Unset | 'backlog'>>> & {
   readonly [name in Unset]: StreamOptions[name] | undefined
@@ -111,6 +114,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     pollUrl: options.pollUrl,
     saturatedMs: wholeNumber('saturatedMs', options.saturatedMs ?? 30_000, 0),
     pressure: options.pressure,
+    revocations: options.revocations,
     refuseWith,
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,

@@ -5,7 +5,8 @@ import type { ErrorRequestHandler } from 'express'
 import fc from 'fast-check'
 import jwt from 'jsonwebtoken'
 import supertest from 'supertest'
-import { type AuthenticateOptions, authenticate } from '../../lib/auth/authenticate.js'
+import { authenticate } from '../../lib/auth/authenticate.js'
+import type { AuthenticateOptions } from '../../lib/auth/options.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -431,6 +432,10 @@ describe('the options of authenticate', () => {
     'a bound on nothing': { secret: SECRET, maxTokenBytes: 0 },
     'a cookie name with a semicolon': { secret: SECRET, cookie: 'a;b' },
     'an empty query name': { secret: SECRET, query: '' },
+    'a store of tickets that is none': { secret: SECRET, tickets: {} },
+    'tokens where the tickets are': { secret: SECRET, tickets: { take: () => undefined }, query: 'ticket' },
+    'revocations that are none': { secret: SECRET, revocations: {} },
+    'an unknown way to fail': { secret: SECRET, onRevocationError: 'maybe' },
     'an allowed origin with a path': { secret: SECRET, allowedOrigins: ['https://app.example/'] },
     'an allowed origin that is a pattern': { secret: SECRET, allowedOrigins: ['*'] },
   }

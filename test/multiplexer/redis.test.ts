@@ -1,6 +1,7 @@
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { ackSuite } from '../suites/acks.js'
+import { admissionSuite } from '../suites/admission.js'
 import { multiplexerSuite } from '../suites/multiplexer.js'
 import { pollSuite } from '../suites/poll.js'
 
@@ -13,5 +14,6 @@ describe('over a real Redis', () => {
 
   multiplexerSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
   ackSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }), true)
+  admissionSuite('redis', () => redis.url)
   pollSuite('redis', (options) => createMultiplexer({ ...options, redis: redis.url }))
 })

@@ -70,8 +70,10 @@ describe('MemoryStore', () => {
     }
     const store = new MemoryStore({ clock: late })
     await store.set('key', 'value', 10)
+    await store.set('other', 'value', 10)
     clock.advance(10)
     expect(await store.get(['key'])).to.deep.equal([undefined])
+    expect(await store.take('other')).to.equal(undefined)
     expect(await store.claim('key', 'claimed', 10)).to.equal(true)
     await store.close()
   })

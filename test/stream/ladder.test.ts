@@ -183,7 +183,7 @@ describe('a stream that cannot keep up', () => {
   it('says so to whoever sends on it: what it sends waits, and the channels owe it more', async () => {
     await start({ stallMs: 0 })
     const app = express().get('/', (req, res, next) => {
-      own = res as typeof own
+      own = res as unknown as typeof own
       void multiplexer.stream(() => CHANNEL)(req, res, next)
     })
     let own: { sseStream: EventStream } | undefined

@@ -65,6 +65,23 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     expect(await store.claim('key', 'again', 10_000)).to.equal(true)
   })
 
+  it('gives a value to one of many concurrent takers, and it is gone', async () => {
+    await store.set('ticket', 'value', 10_000)
+    const taken = await Promise.all(
+      Array.from({ length: 50 }, (_, index) => (index % 2 === 0 ? store : harness.other).take('ticket')),
+    )
+    expect(taken.filter((value) => value !== undefined)).to.deep.equal(['value'])
+    expect(await store.get(['ticket'])).to.deep.equal([undefined])
+    expect(await store.claim('ticket', 'again', 10_000)).to.equal(true)
+  })
+
+  it('has nothing to take where nothing is, or has run out', async () => {
+    await store.set('key', 'value', 50)
+    expect(await store.take('missing')).to.equal(undefined)
+    await harness.pass(80)
+    expect(await store.take('key')).to.equal(undefined)
+  })
+
   it('keeps odd keys and values apart and whole', async () => {
     const odd = ['', ' ', '\n', '\0', '*', '{a}', 'ключ', '🗝️', 'a:b', 'a%3Ab']
     for (const [index, key] of odd.entries()) await store.set(key, `${index}${key}`, 10_000)
@@ -90,6 +107,7 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
       store.get(['key']),
       store.set('key', 'value', 1000),
       store.claim('key', 'value', 1000),
+      store.take('key'),
       store.delete('key'),
     ]) {
       const error = await attempt.then(

@@ -3,9 +3,10 @@
  * of the webhooks; must not know what a payload looks like inside.
  */
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express'
-import { type ErrorCode, RequestError, SseError } from '../../core/errors.js'
+import { RequestError, SseError } from '../../core/errors.js'
 import { sendProblem } from '../../wire/problem.js'
 import { queryOf } from '../../wire/query.js'
+import { bodyError } from '../body-error.js'
 import { DeliverOnce } from './deliver-once.js'
 import type { PayloadParser, Provider } from './message.js'
 import { parseInstagram, parseMessenger } from './messenger.js'
@@ -132,7 +133,7 @@ function bodyReader(maxBodyBytes: number): BodyReader {
   return (req, res) =>
     new Promise((resolve, reject) => {
       raw(req, res, (error?: unknown) => {
-        if (error !== undefined) reject(bodyError(error, maxBodyBytes))
+        if (error !== undefined) reject(rawBodyError(error, maxBodyBytes))
         else if (Buffer.isBuffer(req.body)) resolve(req.body)
         else if (hasBody(req)) reject(rawBodyConsumed())
         else resolve(Buffer.alloc(0))
@@ -144,17 +145,11 @@ function hasBody(req: Request): boolean {
   return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
 }
 
-/** What `express.raw` fails with, told by its documented `type`. */
-function bodyError(cause: unknown, maxBodyBytes: number): SseError {
+/** What `express.raw` fails with. */
+function rawBodyError(cause: unknown, maxBodyBytes: number): SseError {
   const type = (cause as { readonly type?: unknown }).type
-  if (type === 'stream.not.readable' || type === 'stream.encoding.set') return rawBodyConsumed(cause)
-  const [code, message]: [ErrorCode, string] =
-    type === 'entity.too.large'
-      ? ['ERR_SSE_PAYLOAD_TOO_LARGE', `The body has more than ${maxBodyBytes} bytes`]
-      : type === 'encoding.unsupported'
-        ? ['ERR_SSE_PAYLOAD_UNREADABLE', 'The body must not have a Content-Encoding']
-        : ['ERR_SSE_PAYLOAD_UNREADABLE', 'The body could not be read']
-  return new RequestError(code, message, { cause })
+  const consumed = type === 'stream.not.readable' || type === 'stream.encoding.set'
+  return consumed ? rawBodyConsumed(cause) : bodyError(cause, maxBodyBytes)
 }
 
 function rawBodyConsumed(cause?: unknown): SseError {

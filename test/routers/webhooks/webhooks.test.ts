@@ -364,6 +364,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           get: (keys) => guard('get', () => memory.get(keys)),
           set: (key, value, ttlMs) => guard('set', () => memory.set(key, value, ttlMs)),
           claim: (key, value, ttlMs) => guard('claim', () => memory.claim(key, value, ttlMs)),
+          take: (key) => guard('take', () => memory.take(key)),
           delete: (key) => guard('delete', () => memory.delete(key)),
           close: () => memory.close(),
         }

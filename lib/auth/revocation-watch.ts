@@ -1,0 +1,47 @@
+import type { Auth, Clock, Timer } from '../core/ports.js'
+
+/** What ends with its token: an open stream. */
+export interface Watched {
+  readonly auth?: Auth | undefined
+  close(reason: 'revoked'): unknown
+}
+
+/** Open streams whose tokens may be revoked, looked up together, on one timer that runs while there are any. */
+export class RevocationWatch {
+  readonly #everyMs: number
+  readonly #clock: Clock
+  readonly #lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>
+  readonly #streams = new Set<Watched>()
+  #timer: Timer | undefined
+
+  /** @param lookUp finds those that are revoked; must not fail */
+  constructor(everyMs: number, clock: Clock, lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>) {
+    this.#everyMs = everyMs
+    this.#clock = clock
+    this.#lookUp = lookUp
+  }
+
+  add(stream: Watched): void {
+    this.#streams.add(stream)
+    this.#timer ??= this.#clock.after(this.#everyMs, () => void this.#look())
+  }
+
+  delete(stream: Watched): void {
+    this.#streams.delete(stream)
+    if (this.#streams.size > 0) return
+    this.#timer?.cancel()
+    this.#timer = undefined
+  }
+
+  end(isRevoked: (auth: Auth) => boolean): void {
+    for (const stream of [...this.#streams]) if (stream.auth && isRevoked(stream.auth)) stream.close('revoked')
+  }
+
+  async #look(): Promise<void> {
+    const auths = new Set<Auth>()
+    for (const { auth } of this.#streams) if (auth) auths.add(auth)
+    const revoked = await this.#lookUp(auths)
+    this.end((auth) => revoked.has(auth))
+    this.#timer = this.#streams.size > 0 ? this.#clock.after(this.#everyMs, () => void this.#look()) : undefined
+  }
+}

@@ -1,0 +1,192 @@
+/**
+ * What one process knows of one key of one limit, and may grant of it without asking. Owns the lease: how much of it is left,
+ * when to ask for more and how much, when to give back. How points come and go with time is the algorithm's.
+ *
+ * ```
+ *   look ─► enough on lease ────────────────► leased
+ *        ─► Redis said no, a moment ago ────► refused
+ *        ─► Redis answers ──────────────────► wait: ask, and look again
+ *        ─► Redis is away, or there is none ► local, refused or unavailable, as declared
+ * ```
+ */
+import type { Clock } from '../../core/ports.js'
+import type { Ledger } from './ledger.js'
+import type { ResolvedLimit } from './options.js'
+import type { Message } from './scripts.js'
+
+/** How often what is leased and not used is looked for and given back. */
+export const SWEEP_MS = 1000
+/** After a refusal while others hold what is left: the first pause before asking again, and the longest. */
+const PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 1000
+/** By how much the clocks of two machines may go apart, as a part of the time: leases end that much earlier. */
+export const CLOCK_DRIFT = 1 / 5000
+/** How much more a lease may have than the one before it, while there is demand. */
+const GROWTH = 4
+
+export type Look = 'leased' | 'local' | 'wait' | 'refused' | 'unavailable'
+
+/** What all accounts of a limit share. */
+export interface AccountContext {
+  readonly limit: ResolvedLimit
+  readonly clock: Clock
+  /** `undefined`: this process counts alone. */
+  readonly ledger: Ledger | undefined
+  readonly failOpen: boolean
+  /** Redis's time minus the local clock, as far as known; by it windows are cut while Redis is away. */
+  clockOffset: number
+}
+
+export abstract class Account {
+  readonly limit: ResolvedLimit
+  readonly redisKey: string
+  /** Another holder in Redis for each account, so that one that was forgotten here is not overwritten there. */
+  readonly holder: string
+  /** Changes only where this process counts alone: a lease is taken under certain points. */
+  points: number
+  /** Cumulative. More is consumed than leased where it was admitted while Redis was away. */
+  protected leased = 0
+  protected consumed = 0
+  /** Until then the lease may be used, on the local clock. */
+  protected validUntil = Number.NEGATIVE_INFINITY
+  /** Until then Redis need not be asked again. */
+  protected retryAt = Number.NEGATIVE_INFINITY
+  protected sentMessages = 0
+  protected readonly context: AccountContext
+  #pauseMs = PAUSE_MS
+  /** Below that much on lease more is asked for ahead. */
+  #low = 0
+  /** As much as the next lease may have; grows with demand. */
+  #size = 0
+  #askedAt = Number.NEGATIVE_INFINITY
+  #asking: Promise<void> | undefined
+  /** What those that wait need. */
+  #waiting = 0
+  #consumedAtSweep = 0
+
+  constructor(key: string, holder: string, points: number, context: AccountContext) {
+    this.limit = context.limit
+    this.redisKey = `${context.limit.prefix}{${key}}`
+    this.holder = holder
+    this.points = points
+    this.context = context
+  }
+
+  get asking(): boolean {
+    return this.#asking !== undefined
+  }
+
+  /** Whether `cost` can be taken now. Takes nothing. */
+  look(cost: number, now: number): Look {
+    if (cost <= this.held(now)) return 'leased'
+    // More than there ever is must not be saved up for.
+    if (now < this.retryAt || cost > this.points) return 'refused'
+    const { ledger, failOpen } = this.context
+    if (ledger?.available) return 'wait'
+    if (ledger !== undefined && !failOpen) return 'unavailable'
+    return cost <= this.localRoom(now) ? 'local' : 'refused'
+  }
+
+  /** Takes it, also where there is not enough. */
+  take(cost: number, now: number): void {
+    const missing = cost > this.held(now)
+    if (missing) this.takeLocally(cost, now)
+    this.consumed += cost
+    if (!missing && this.leased - this.consumed < this.#low && this.context.ledger?.available) void this.ask(0)
+  }
+
+  /**
+   * Asks for more, together with all that wait; resolves when there was an answer or will be none. It may not have been enough
+   * for all: look again.
+   */
+  ask(cost: number): Promise<void> {
+    this.#waiting += cost
+    // A microtask later, so that what comes in this tick goes with it.
+    this.#asking ??= Promise.resolve()
+      .then(() => this.context.ledger?.ask(() => this.#compose()))
+      .finally(() => {
+        this.#asking = undefined
+        this.#waiting = 0
+      })
+    return this.#asking
+  }
+
+  /** How long until it is worth while to come again with this cost, as far as known. */
+  abstract retryMs(cost: number, now: number): number
+  /** Points left, as far as known here. */
+  abstract remaining(now: number): number
+  /** Until there are all points again. */
+  abstract resetMs(now: number): number
+  /** Whether nothing would be lost with the account. */
+  abstract isOver(now: number): boolean
+
+  /**
+   * Whether a sweep has something to tell: what was consumed without a lease; and what was not used lately is given back, twice
+   * of what was used is kept.
+   */
+  sweep(now: number): boolean {
+    const used = this.consumed - this.#consumedAtSweep
+    this.#consumedAtSweep = this.consumed
+    const held = this.held(now)
+    if (this.asking) return false
+    if (this.consumed > this.leased) return true
+    if (held <= 0) return false
+    const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))
+    this.leased = this.consumed + kept
+    return kept < held || this.mustRenew
+  }
+
+  /** Says how it stands, and asks for nothing. */
+  report(): Message {
+    return this.message(0, 0, false)
+  }
+
+  /** Says how it stands for the last time; nothing is held from then on. */
+  leave(): Message {
+    this.leased = Math.min(this.leased, this.consumed)
+    return this.message(0, 0, true)
+  }
+
+  /** Whether Redis should hear of it after it was away. */
+  get hasHistory(): boolean {
+    return this.leased > 0 || this.consumed > 0
+  }
+
+  /** What of the lease is left; below 0 where more was consumed. */
+  held(now: number): number {
+    return now < this.validUntil ? this.leased - this.consumed : 0
+  }
+
+  /** What may still be taken without Redis. */
+  protected abstract localRoom(now: number): number
+  protected abstract takeLocally(cost: number, now: number): void
+  /** Leases do not begin smaller, and one so small is not cut. */
+  protected abstract readonly leastLease: number
+  /** Whether what is kept runs out if it is not renewed. */
+  protected abstract readonly mustRenew: boolean
+  protected abstract message(wanted: number, size: number, leaves: boolean): Message
+
+  /**
+   * @param left what Redis could still grant
+   * @param retryAt when there may be more; earlier than after a pause it is not asked for
+   */
+  protected answered(granted: number, wanted: number, left: number, now: number, retryAt: number): void {
+    const enough = granted >= wanted
+    this.#low = left > 0 ? granted >> 2 : 0
+    if (enough && granted > 0) this.#pauseMs = PAUSE_MS
+    if (enough && left > 0) return
+    this.retryAt = Math.max(retryAt, now + this.#pauseMs)
+    if (!enough) this.#pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * this.#pauseMs)
+  }
+
+  #compose(): Message {
+    const now = this.context.clock.now()
+    // One lease after the other in short time: there is demand.
+    const sameDemand = now - this.#askedAt < SWEEP_MS
+    this.#size = sameDemand ? Math.min(GROWTH * this.#size, this.points) : this.leastLease
+    this.#askedAt = now
+    const wanted = Math.max(0, this.#waiting - Math.max(0, this.held(now)))
+    this.#waiting = 0
+    return this.message(wanted, this.#size, false)
+  }
+}

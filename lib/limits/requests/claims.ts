@@ -1,0 +1,40 @@
+/** request ─► **claims** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
+import { createHash } from 'node:crypto'
+import type { Request } from 'express'
+import { ipKey } from '../ip-key.js'
+import type { Claim } from './limiter.js'
+import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
+
+/** Longer keys count by their digest: whoever chooses a key must not choose how much memory it takes. */
+const MAX_KEY_LENGTH = 256
+
+/** @throws InvalidOptionError if a function of the limit answered what cannot be meant */
+export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[] {
+  const claims: Claim[] = []
+  for (const limit of limits) {
+    if (limit.skip?.(req)) continue
+    const key = keyOf(req, limit.by)
+    if (key === undefined) continue
+    const cost = limit.cost === undefined ? 1 : checkedCost(limit.cost(req))
+    if (cost === 0) continue
+    const points = typeof limit.points === 'number' ? limit.points : checkedPoints(limit.points(req))
+    claims.push({ limit, key, points, cost })
+  }
+  return claims
+}
+
+function keyOf(req: Request, by: ResolvedLimit['by']): string | undefined {
+  const key = rawKey(req, by)
+  if (key === undefined || key.length <= MAX_KEY_LENGTH) return key
+  return createHash('sha256').update(key).digest('base64url')
+}
+
+function rawKey(req: Request, by: ResolvedLimit['by']): string | undefined {
+  if (typeof by === 'function') return by(req)
+  // A connection that is gone has no address any more; its requests count together.
+  if (by === 'ip') return ipKey(req.ip ?? '')
+  const { auth } = req
+  if (auth === undefined || by === 'tenant') return auth?.tenant
+  // With its length, so that no other tenant and user make the same key.
+  return `${auth.tenant.length}:${auth.tenant}:${auth.user}`
+}

@@ -1,0 +1,159 @@
+/**
+ * The limiter's way to Redis. Owns the connection, how long an answer may take, and the breaker: after one failure nothing is
+ * asked until a trial in the background was answered. Must not know what the messages mean.
+ *
+ * ```
+ *            failed, or no answer in time
+ *   available ──────────────────────────► away ─┐ trial every TRIAL_MS,
+ *       ▲                                  │  ▲─┘ and when the connection is back
+ *       └───────────── answered ───────────┘
+ * ```
+ */
+import { Redis } from 'ioredis'
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError } from '../../core/errors.js'
+import type { Clock, Timer } from '../../core/ports.js'
+import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
+
+const TRIAL_MS = 250
+/** Messages that are sent at once where there are many, so that requests' messages find their way between. */
+const CHUNK = 500
+
+export interface LedgerOptions {
+  readonly redis: RedisSource
+  readonly timeoutMs: number
+  readonly clock: Clock
+}
+
+export class Ledger {
+  /** Called when Redis is back, or again connected: it may have lost what it knew. */
+  onReturn: () => void = () => undefined
+  readonly client: Redis & LimiterScripts
+  readonly #ownsClient: boolean
+  readonly #timeoutMs: number
+  readonly #clock: Clock
+  #available = true
+  #closed = false
+  #connectedBefore: boolean
+  #connecting: Promise<void> | undefined
+  #trial: Timer | undefined
+
+  constructor({ redis, timeoutMs, clock }: LedgerOptions) {
+    this.#timeoutMs = timeoutMs
+    this.#clock = clock
+    this.#ownsClient = !(redis instanceof Redis)
+    this.client = withLimiterScripts(
+      redis instanceof Redis
+        ? redis
+        : connectRedis(redis, { connectionName: 'express-sse-kit:limiter', commandTimeoutMs: COMMAND_TIMEOUT_MS }),
+    )
+    this.#connectedBefore = this.client.status === 'ready'
+    this.client.on('ready', this.#onReady)
+  }
+
+  /** Whether asking is worth while. */
+  get available(): boolean {
+    return this.#available
+  }
+
+  /**
+   * Sends what `compose` makes, once there is a connection. Resolves when it was answered or has failed; an answer that comes
+   * later than that is received all the same.
+   */
+  ask(compose: () => Message): Promise<void> {
+    return this.run(() => this.#send(compose)).catch(() => undefined)
+  }
+
+  /** Sends many messages, `CHUNK` at a time: they share the time-out and the socket's writes. Resolves like `ask`. */
+  async tell(composers: readonly (() => Message)[]): Promise<void> {
+    for (let i = 0; i < composers.length && this.#available; i += CHUNK) {
+      const chunk = composers.slice(i, i + CHUNK)
+      await this.run(() => Promise.all(chunk.map((compose) => this.#send(compose)))).catch(() => undefined)
+    }
+  }
+
+  /**
+   * Runs commands under the time-out and the breaker.
+   * @throws BrokerError
+   */
+  run<T>(commands: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const fail = (cause: unknown): void => {
+        deadline.cancel()
+        const error = toBrokerError(cause)
+        this.#fail(error)
+        reject(error)
+      }
+      const deadline = this.#clock.after(this.#timeoutMs, () =>
+        fail(new BrokerError('ERR_SSE_BROKER_TIMEOUT', `Redis did not answer within ${this.#timeoutMs} ms`)),
+      )
+      const answered = (answer: T): void => {
+        deadline.cancel()
+        resolve(answer)
+      }
+      this.#connected().then(commands).then(answered, fail)
+    })
+  }
+
+  /** Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#available = false
+    this.#trial?.cancel()
+    this.client.off('ready', this.#onReady)
+    if (this.#ownsClient) this.client.disconnect()
+  }
+
+  async #send(compose: () => Message): Promise<void> {
+    const { command, args, receive } = compose()
+    const sentAt = this.#clock.now()
+    receive(await this.client[command](...args), sentAt)
+  }
+
+  async #connected(): Promise<void> {
+    if (this.#closed) throw new BrokerError('ERR_SSE_CLOSED', 'The limiter was closed')
+    if (this.client.status === 'ready') return
+    // One wait, and so one pair of listeners on the client, for all that came meanwhile.
+    this.#connecting ??= this.#connect().finally(() => {
+      this.#connecting = undefined
+    })
+    await this.#connecting
+  }
+
+  async #connect(): Promise<void> {
+    // A client made with lazyConnect connects at the first command, which here would wait for the connection.
+    if (this.client.status === 'wait') await this.client.connect()
+    else await whenReady(this.client, this.#timeoutMs)
+  }
+
+  #fail(error: BrokerError): void {
+    if (!this.#available) return
+    this.#available = false
+    if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'ask', error })
+    this.#scheduleTrial()
+  }
+
+  #scheduleTrial(): void {
+    if (this.#closed) return
+    this.#trial = this.#clock.after(TRIAL_MS, () => {
+      this.run(() => this.client.ping()).then(
+        () => this.#return(),
+        () => this.#scheduleTrial(),
+      )
+    })
+  }
+
+  readonly #onReady = (): void => {
+    if (this.#connectedBefore) this.#return()
+    this.#connectedBefore = true
+  }
+
+  #return(): void {
+    if (this.#closed) return
+    this.#available = true
+    this.#trial?.cancel()
+    this.onReturn()
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
+ */
+import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { diagnostics } from '../../core/diagnostics.js'
+import { RequestError, SseError } from '../../core/errors.js'
+import { sendProblem } from '../../wire/problem.js'
+import { claimsOf } from './claims.js'
+import { ExactLimiter } from './exact-limiter.js'
+import { setRateLimitHeaders } from './headers.js'
+import { LeaseLimiter } from './lease-limiter.js'
+import { Ledger } from './ledger.js'
+import type { Claim, Limiter, Verdict } from './limiter.js'
+import { type RateLimitOptions, type ResolvedLimit, type ResolvedRateLimit, resolveRateLimit } from './options.js'
+
+export type RateLimitHandler = RequestHandler & {
+  /** Gives back what is leased and closes the connection, unless it was given. Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Limits requests: by user, tenant, address or anything else; several limits at once. Where points are on lease, which is
+ * nearly always, a request is decided without a call to Redis and without a promise.
+ *
+ * What is promised: over all processes together never more is admitted than `points` in a window (token bucket: than `points` +
+ * refill × span over any span), while Redis answers and keeps its data. What may be refused although points are left: those
+ * that another process holds. That is at most twice what it used of them in the last second, or a 64th of `points`, for 2 s;
+ * if it dies, what it held until the window ends (token bucket: 3 s).
+ *
+ * @throws InvalidOptionError
+ */
+export function rateLimit(options: RateLimitOptions): RateLimitHandler {
+  const resolved = resolveRateLimit(options)
+  const { limits, clock } = resolved
+  const limiter = createLimiter(resolved)
+  const refusals = new Refusals()
+  const conditional = limits.some(({ countWhen }) => countWhen !== undefined)
+  let checkTrust = limits.some(({ by }) => by === 'ip')
+
+  function conclude(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
+    if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
+    if (verdict !== undefined) setRateLimitHeaders(res, verdict.standings, clock.now())
+    if (verdict?.admitted !== true) {
+      sendProblem(res, refusals.for(verdict))
+      return
+    }
+    if (conditional) countLater(limiter, claims, res)
+    next()
+  }
+
+  function limited(req: Request, res: Response, next: NextFunction): void {
+    let verdict: Verdict | Promise<Verdict>
+    let claims: readonly Claim[]
+    try {
+      if (checkTrust) {
+        checkTrust = false
+        warnIfAllAreTrusted(req)
+      }
+      claims = claimsOf(req, limits)
+      if (claims.length === 0) {
+        next()
+        return
+      }
+      verdict = limiter.check(claims)
+    } catch (error) {
+      next(error)
+      return
+    }
+    // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
+    if (verdict instanceof Promise) verdict.then((decided) => conclude(decided, claims, res, next), next)
+    else conclude(verdict, claims, res, next)
+  }
+
+  return Object.assign(limited, { close: () => limiter.close() })
+}
+
+function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: ResolvedRateLimit): Limiter {
+  if (redis === undefined) return new LeaseLimiter({ limits, clock, ledger: undefined, failOpen })
+  const ledger = new Ledger({ redis, timeoutMs, clock })
+  const Kind = mode === 'exact' ? ExactLimiter : LeaseLimiter
+  return new Kind({ limits, clock, ledger, failOpen })
+}
+
+/**
+ * What answers a refused request. A flood of them gets one and the same error for a second: making one, with its stack trace,
+ * costs more than all the rest of the check (bench `limiter`).
+ */
+class Refusals {
+  readonly #last = new Map<
+    ResolvedLimit,
+    { readonly points: number; readonly retryS: number; readonly error: SseError }
+  >()
+
+  for(verdict: Exclude<Verdict, { admitted: true }>): SseError {
+    if (verdict === undefined) return unavailable()
+    const { limit, points } = verdict.refusedBy
+    const retryS = Math.max(1, Math.ceil(verdict.retryMs / 1000))
+    const last = this.#last.get(limit)
+    if (last?.points === points && last.retryS === retryS) return last.error
+    const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
+      headers: { 'Retry-After': String(retryS) },
+      members: { limit: limit.name, points, durationMs: limit.durationMs },
+    })
+    this.#last.set(limit, { points, retryS, error })
+    return error
+  }
+}
+
+function unavailable(): SseError {
+  return new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
+    headers: { 'Retry-After': '1' },
+  })
+}
+
+/** On `close`, which comes whatever becomes of the answer. */
+function countLater(limiter: Limiter, claims: readonly Claim[], res: Response): void {
+  res.once('close', () => {
+    if (!res.headersSent) return
+    for (const claim of claims) if (claim.limit.countWhen?.(res)) limiter.count(claim)
+  })
+}
+
+function warnIfAllAreTrusted(req: Request): void {
+  if (req.app?.get('trust proxy') !== true) return
+  process.emitWarning(
+    "Express trusts every proxy ('trust proxy' is true): whoever writes X-Forwarded-For chooses the address that is limited. " +
+      'Name the proxies or say how many there are.',
+    { code: 'SSE_TRUST_PROXY' },
+  )
+}
+
+function report(verdict: Verdict): void {
+  if (verdict === undefined) {
+    diagnostics.limiterDecision.publish({ admitted: false, source: 'fail-closed' })
+    return
+  }
+  const { admitted, source } = verdict
+  const limit = verdict.admitted ? undefined : verdict.refusedBy.limit.name
+  diagnostics.limiterDecision.publish({ admitted, source, limit })
+}

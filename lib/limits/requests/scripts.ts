@@ -1,0 +1,145 @@
+/**
+ * The atomic steps on a limit's key in Redis, one for each algorithm, both on Redis's clock. Each message of a process says all that
+ * is true of its lease – how much it knows to have been leased, how much of that it has used, ever – and may ask for
+ * more. So a message that was lost, repeated or overtaken does no harm, what a lost answer granted is given back by the next
+ * message, and a Redis that lost its data learns again what was used.
+ *
+ * Each key is one hash with one field for each holder of a lease.
+ */
+import type { Redis } from 'ioredis'
+
+/**
+ * Fixed window. The hash lives until its window ends: w = window, l = leased and c = consumed by all, and for each holder
+ * `<leased> <consumed> <message>`. Never is more leased than `points`, hence never more admitted.
+ *
+ * KEYS hash · ARGV 1 duration in ms, 2 points, 3 holder, 4 number of the message, 5 the window it speaks of, 6 leased,
+ * 7 consumed, 8 wanted, 9 size that a lease may have, 10 '1': the holder leaves.
+ * Returns window, leased to the holder, granted now, left, consumed by all, ms to the window's end, Redis's time.
+ */
+const WINDOW = `
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local duration, points = ARGV[1] * 1000, tonumber(ARGV[2])
+local window = math.floor(now / duration)
+local hash = redis.call('HMGET', KEYS[1], 'w', 'l', 'c', ARGV[3])
+local stored = tonumber(hash[1])
+-- A clock that was set back a little must not begin a window twice.
+if stored == window + 1 then window = stored end
+local total, used = 0, 0
+local leased, consumed, message = 0, 0, 0
+if stored == window then
+  total, used = tonumber(hash[2]), tonumber(hash[3])
+  if hash[4] then
+    local l, c, m = string.match(hash[4], '^(%d+) (%d+) (%d+)$')
+    leased, consumed, message = tonumber(l), tonumber(c), tonumber(m)
+  end
+else
+  redis.call('DEL', KEYS[1])
+end
+-- Rounded down: a lease must not outlive its window.
+local remaining = math.floor(((window + 1) * duration - now) / 1000)
+local granted = 0
+if tonumber(ARGV[4]) > message then
+  local spokenOf = tonumber(ARGV[5])
+  if spokenOf == window then
+    local saidConsumed = tonumber(ARGV[7])
+    local saidLeased = math.max(tonumber(ARGV[6]), saidConsumed)
+    total, used = total + saidLeased - leased, used + saidConsumed - consumed
+    leased, consumed = saidLeased, saidConsumed
+  end
+  local free, wanted, size = points - total, tonumber(ARGV[8]), tonumber(ARGV[9])
+  -- A holder that takes the next window to have begun has forgotten what it used in this one.
+  if free > 0 and size > 0 and spokenOf <= window then
+    local holders = math.max(1, redis.call('HLEN', KEYS[1]) - 3 + (hash[4] and 0 or 1))
+    granted = math.min(free, math.max(wanted, math.min(size, math.floor(free / (2 * holders)))))
+    leased, total = leased + granted, total + granted
+  end
+  redis.call('HSET', KEYS[1], 'w', window, 'l', total, 'c', used)
+  if ARGV[10] == '1' then
+    redis.call('HDEL', KEYS[1], ARGV[3])
+  else
+    redis.call('HSET', KEYS[1], ARGV[3], string.format('%d %d %d', leased, consumed, ARGV[4]))
+  end
+  if stored ~= window then redis.call('PEXPIRE', KEYS[1], remaining + 1) end
+end
+return {window, leased, granted, points - total, used, remaining, math.floor(now / 1000)}
+`
+
+/**
+ * Token bucket. t = tokens, u = when that was, and for each holder `<leased> <consumed> <message> <expiry>`. At all times
+ * tokens + leased and not consumed ≤ capacity, and tokens come only by refill or are given back: so over any span what is
+ * admitted is at most capacity + refill × span. A lease that has run out counts as consumed. The hash is gone when the bucket
+ * is full and no lease is out.
+ *
+ * KEYS hash · ARGV 1 capacity, 2 refill per second, 3 holder, 4 number of the message, 5 leased, 6 consumed, 7 wanted,
+ * 8 size that a lease may have, 9 how long a lease lasts in ms, 10 tokens if there is no hash (the bucket is full, or Redis has
+ * lost it), 11 '1': the holder leaves.
+ * Returns leased to the holder, granted now, whole tokens left, ms until as many as are still wanted have come (one at
+ * least).
+ */
+const BUCKET = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local capacity, refill = tonumber(ARGV[1]), tonumber(ARGV[2]) / 1000
+local said = math.max(tonumber(ARGV[5]), tonumber(ARGV[6]))
+local consumed = tonumber(ARGV[6])
+local tokens, at = tonumber(ARGV[10]), now
+local out, holders, mine = 0, 1, nil
+local hash = redis.call('HGETALL', KEYS[1])
+for i = 1, #hash, 2 do
+  local field, value = hash[i], hash[i + 1]
+  if field == 't' then tokens = tonumber(value)
+  elseif field == 'u' then at = tonumber(value)
+  else
+    local l, c, m, e = string.match(value, '^(%d+) (%d+) (%d+) (%d+)$')
+    if tonumber(e) <= now then
+      redis.call('HDEL', KEYS[1], field)
+    elseif field == ARGV[3] then
+      mine = {leased = tonumber(l), out = l - c, message = tonumber(m)}
+    else
+      out, holders = out + (l - c), holders + 1
+    end
+  end
+end
+if mine and mine.message >= tonumber(ARGV[4]) then return {mine.leased, 0, math.floor(tokens), 0} end
+tokens = math.min(capacity - out - (mine and mine.out or 0), tokens + math.max(0, now - at) * refill)
+-- What is given back comes in here, what was used without a lease goes out.
+local leased = mine and said or consumed
+tokens = tokens - (mine and said - mine.leased or math.max(0, consumed - tonumber(ARGV[5])))
+tokens = math.max(0, math.min(capacity - out - (leased - consumed), tokens))
+local granted, wanted, size = 0, tonumber(ARGV[7]), tonumber(ARGV[8])
+if size > 0 then
+  granted = math.min(math.floor(tokens), math.max(wanted, math.min(size, math.floor(tokens / (2 * holders)))))
+end
+leased, tokens = leased + granted, tokens - granted
+redis.call('HSET', KEYS[1], 't', tokens, 'u', now)
+if ARGV[11] == '1' then
+  redis.call('HDEL', KEYS[1], ARGV[3])
+else
+  redis.call('HSET', KEYS[1], ARGV[3], string.format('%d %d %d %d', leased, consumed, ARGV[4], now + ARGV[9]))
+end
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((capacity - tokens) / refill) + ARGV[9]))
+-- What others hold may be given back at any time.
+local wait = out > 0 and 0 or math.ceil(math.max(0, math.max(1, wanted - granted) - tokens) / refill)
+return {leased, granted, math.floor(tokens), wait}
+`
+
+/** What a process tells Redis of one key, and what becomes of the answer. */
+export interface Message {
+  readonly command: 'sseLimitWindow' | 'sseLimitBucket'
+  /** The key, then the script's ARGV. */
+  readonly args: readonly (string | number)[]
+  /** @param sentAt on the local clock */
+  readonly receive: (answer: readonly number[], sentAt: number) => void
+}
+
+type Run = (...args: (string | number)[]) => Promise<readonly number[]>
+
+export type LimiterScripts = Readonly<Record<Message['command'], Run>>
+
+/** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
+export function withLimiterScripts(client: Redis): Redis & LimiterScripts {
+  client.defineCommand('sseLimitWindow', { numberOfKeys: 1, lua: WINDOW })
+  client.defineCommand('sseLimitBucket', { numberOfKeys: 1, lua: BUCKET })
+  return client as Redis & LimiterScripts
+}

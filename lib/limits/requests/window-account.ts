@@ -1,0 +1,112 @@
+import { Account, CLOCK_DRIFT } from './account.js'
+import type { Message } from './scripts.js'
+
+/**
+ * Fixed windows, as Redis's clock cuts them. A lease ends with its window; the end is known as the time at which the message
+ * was sent plus what Redis said was left, so never too late.
+ */
+export class WindowAccount extends Account {
+  /** -1: none yet. */
+  #window = -1
+  /** What others have consumed in it, when Redis last answered. */
+  #consumedElsewhere = 0
+
+  protected get leastLease(): number {
+    return Math.ceil(this.points / 64)
+  }
+
+  protected get mustRenew(): boolean {
+    return false
+  }
+
+  retryMs(cost: number, now: number): number {
+    const hopeless = this.#consumedElsewhere + this.consumed + cost > this.points
+    const at = this.retryAt <= now || hopeless ? this.validUntil : this.retryAt
+    return Math.max(0, at - now)
+  }
+
+  remaining(now: number): number {
+    if (now >= this.validUntil) return this.points
+    if (now < this.retryAt) return Math.max(0, this.held(now))
+    return Math.max(0, this.points - this.#consumedElsewhere - this.consumed)
+  }
+
+  resetMs(now: number): number {
+    return now < this.validUntil ? this.validUntil - now : this.limit.durationMs
+  }
+
+  isOver(now: number): boolean {
+    return now >= this.validUntil && !this.asking
+  }
+
+  protected localRoom(now: number): number {
+    this.#turn(now)
+    return Math.max(this.leased, this.limit.localPoints ?? this.points) - this.consumed
+  }
+
+  protected takeLocally(_cost: number, now: number): void {
+    this.#turn(now)
+  }
+
+  protected message(wanted: number, size: number, leaves: boolean): Message {
+    const { points, leased, consumed } = this
+    const window = this.#window
+    const number = ++this.sentMessages
+    const { durationMs } = this.limit
+    return {
+      command: 'sseLimitWindow',
+      args: [
+        this.redisKey,
+        durationMs,
+        points,
+        this.holder,
+        number,
+        window,
+        leased,
+        consumed,
+        wanted,
+        size,
+        leaves ? 1 : 0,
+      ],
+      receive: (
+        [current = 0, leasedNow = 0, granted = 0, left = 0, used = 0, remainingMs = 0, redisNow = 0],
+        sentAt,
+      ) => {
+        const now = this.context.clock.now()
+        this.context.clockOffset = redisNow - now
+        // What an older answer grants was given back by the message after it.
+        if (number !== this.sentMessages) return
+        if (current < this.#window) {
+          // Without Redis this process was early; what it has used since counts in the window to come.
+          this.retryAt = sentAt + remainingMs
+          return
+        }
+        if (current !== this.#window) {
+          this.#window = current
+          this.consumed = 0
+          this.validUntil = Number.NEGATIVE_INFINITY
+        }
+        this.leased = leasedNow
+        this.#consumedElsewhere = used - (window === current ? consumed : 0)
+        this.validUntil = Math.max(this.validUntil, sentAt + remainingMs * (1 - CLOCK_DRIFT))
+        const retryAt = used >= points ? this.validUntil : Number.NEGATIVE_INFINITY
+        this.answered(granted, wanted, left, now, retryAt)
+      },
+    }
+  }
+
+  /** Without Redis: the window that it would be in now. */
+  #turn(now: number): void {
+    if (now < this.validUntil) return
+    const { durationMs } = this.limit
+    const { clockOffset } = this.context
+    const window = Math.floor((now + clockOffset) / durationMs)
+    if (window !== this.#window) {
+      this.#window = window
+      this.leased = 0
+      this.consumed = 0
+      this.#consumedElsewhere = 0
+    }
+    this.validUntil = (window + 1) * durationMs - clockOffset
+  }
+}

@@ -1,0 +1,35 @@
+import { randomUUID } from 'node:crypto'
+import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { SseError } from '../../core/errors.js'
+import { sendProblem } from '../../wire/problem.js'
+import type { StreamLimits } from './stream-limits.js'
+
+/** What a response with an open stream carries. Structural: limits know no streams. */
+interface StreamingResponse {
+  readonly sseStream?: { close(reason: 'evicted'): unknown }
+}
+
+/**
+ * Middleware for routes that open their stream with `res.sse()`: takes a place before the route runs, and gives it back when
+ * the response is closed. A multiplexer with `streamLimits` does so itself. Refuses as `StreamLimits.acquire` does.
+ */
+export function limitStreams(limits: StreamLimits): RequestHandler {
+  const handle = async (req: Request, res: Response, next: NextFunction): Promise<void> => {
+    let evicted = false
+    const close = (): void => {
+      evicted = true
+      void (res as StreamingResponse).sseStream?.close('evicted')
+    }
+    const lease = await limits.acquire({ auth: req.auth, ip: req.ip }, { id: randomUUID(), close })
+    res.on('close', () => lease.release())
+    if (res.destroyed) lease.release()
+    else next()
+    if (evicted) close()
+  }
+  return (req, res, next) => {
+    handle(req, res, next).catch((error: unknown) => {
+      if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+      else next(error)
+    })
+  }
+}

@@ -1,0 +1,275 @@
+/**
+ * stream limits ─► **leases in Redis**: the places of this process's streams, where all processes see them. Owns the
+ * connection, what is known about Redis being away, and the one timer on which places are renewed; which streams there
+ * are, it is told.
+ *
+ * ```
+ *            a command fails, or the connection
+ *   in use ─────────────────────────────────────► away: nothing is asked
+ *      ▲                                            │ connected again, else every second
+ *      └── all leases are in again ◄── renew ◄──────┘
+ * ```
+ *
+ * Places that are not renewed run out, so a process that dies leaves none behind.
+ */
+import type { Redis } from 'ioredis'
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError } from '../../core/errors.js'
+import type { Timer } from '../../core/ports.js'
+import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import type { ResolvedStreamLimits } from './options.js'
+import type { Lease, Place } from './places.js'
+import { type LeaseScripts, withLeaseScripts } from './scripts.js'
+
+/** Leases in one call: Redis does nothing else meanwhile. */
+const BATCH = 500
+/** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
+const RENEWALS_PER_LEASE = 2.4
+const RETRY_MS = 1000
+/** Leases that wait to be given back while Redis is away. Those beyond run out. */
+const MAX_WAITING = 10_000
+/**
+ * How long an eviction is kept for a process that does not reach Redis, in ms: as long as streams live by default. One that
+ * comes back later puts its stream in again.
+ */
+const EVICTION_TTL_MS = 3_600_000
+
+/** What became of an attempt to take places. */
+export interface Taken {
+  /** `undefined`: all are taken. */
+  readonly refusedBy: Place | undefined
+  readonly retryAfterMs: number | undefined
+  /** Streams that lost their place to this one. */
+  readonly evicted: readonly string[]
+}
+
+export class RedisLeases {
+  readonly #options: ResolvedStreamLimits
+  readonly #client: Redis & LeaseScripts
+  /** The caller's, by stream: all that are to be kept. */
+  readonly #leases: ReadonlyMap<string, Lease>
+  readonly #onEvicted: (id: string) => void
+  readonly #waiting: Lease[] = []
+  #givingBack: Promise<void> | undefined
+  #connecting: Promise<void> | undefined
+  #timer: Timer | undefined
+  #renewing = false
+  #away = false
+  #closed = false
+
+  /** @param onEvicted hears of leases that another process has evicted */
+  constructor(
+    redis: RedisSource,
+    options: ResolvedStreamLimits,
+    leases: ReadonlyMap<string, Lease>,
+    onEvicted: (id: string) => void,
+  ) {
+    const { timeoutMs } = options
+    this.#options = options
+    this.#leases = leases
+    this.#onEvicted = onEvicted
+    this.#client = withLeaseScripts(
+      connectRedis(redis, { connectionName: 'express-sse-kit:leases', commandTimeoutMs: timeoutMs }),
+    )
+    this.#client.on('close', () =>
+      this.#goAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected')),
+    )
+    this.#client.on('ready', () => {
+      if (this.#away) void this.#renew()
+    })
+  }
+
+  /** Redis is known not to answer: nothing is to be asked. */
+  get away(): boolean {
+    return this.#away
+  }
+
+  /**
+   * Takes all places, or none.
+   * @param opens under what the opening is counted, in the same step
+   * @throws BrokerError within the time-out, twice that while the first connection is made. The places may have been taken:
+   * they are given back, unless the lease is kept by then.
+   */
+  async take(lease: Lease, places: readonly Place[], opens: Place | undefined): Promise<Taken> {
+    const { leaseMs, evictOldest } = this.#options
+    const counted = opens === undefined ? places : [...places, opens]
+    const evicts = evictOldest && places[0]?.scope === 'user'
+    try {
+      await this.#connected()
+      // Places that have become free go first.
+      if (this.#waiting.length > 0) void this.#giveBackWaiting()
+      const [refusedBy, ...rest] = await this.#client.sseTakePlaces(
+        counted.length,
+        ...counted.map(({ key }) => key),
+        memberOf(lease),
+        leaseMs,
+        this.#keyTtlMs,
+        evicts ? 1 : 0,
+        EVICTION_TTL_MS,
+        opens?.cap ?? 0,
+        ...places.map(({ cap }) => cap),
+      )
+      const place = counted[refusedBy - 1]
+      if (place !== undefined) {
+        return { refusedBy: place, retryAfterMs: Number(rest[0]) || undefined, evicted: [] }
+      }
+      return { refusedBy: undefined, retryAfterMs: undefined, evicted: rest.map((member) => idOf(String(member))) }
+    } catch (cause) {
+      const error = toBrokerError(cause)
+      this.#goAway(error)
+      this.giveBack(lease)
+      throw error
+    }
+  }
+
+  /** To be called after each new lease: sees that it is renewed in time. */
+  keep(): void {
+    if (this.#timer === undefined && !this.#renewing) this.#schedule()
+  }
+
+  /** Does not wait and does not fail: all that come in one turn of the event loop go in one call. */
+  giveBack(lease: Lease): void {
+    if (this.#closed || lease.keys.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
+    this.#waiting.push(lease)
+    if (this.#waiting.length === 1 && !this.#away) setImmediate(() => void this.#giveBackWaiting())
+  }
+
+  /** Gives back what there still is, unless Redis is away or goes away meanwhile. */
+  async close(): Promise<void> {
+    await this.#givingBack
+    if (!this.#away) await this.#giveBackWaiting()
+    this.#closed = true
+    this.#timer?.cancel()
+    this.#client.disconnect()
+  }
+
+  /** Keys with evictions must outlive them. All other members are gone long before. */
+  get #keyTtlMs(): number {
+    const { evictOldest, leaseMs } = this.#options
+    return evictOldest ? Math.max(EVICTION_TTL_MS, leaseMs) : leaseMs
+  }
+
+  async #connected(): Promise<void> {
+    if (this.#client.status === 'ready') return
+    this.#connecting ??= whenReady(this.#client, this.#options.timeoutMs).finally(() => {
+      this.#connecting = undefined
+    })
+    await this.#connecting
+  }
+
+  #goAway(error: BrokerError): void {
+    if (this.#away || this.#closed) return
+    this.#away = true
+    if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'lease streams', error })
+    if (!this.#renewing) this.#schedule()
+  }
+
+  #schedule(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    if (this.#closed || (!this.#away && this.#leases.size === 0)) return
+    const { clock, leaseMs } = this.#options
+    this.#timer = clock.after(this.#away ? RETRY_MS : leaseMs / RENEWALS_PER_LEASE, () => void this.#renew())
+  }
+
+  /** Renews all leases. If Redis was away, it is back when all of them are in: until then nothing else is asked. */
+  async #renew(): Promise<void> {
+    if (this.#renewing || this.#closed) return
+    this.#renewing = true
+    this.#timer?.cancel()
+    try {
+      if (this.#client.status === 'ready') {
+        await this.#renewAll()
+        this.#away = false
+        void this.#giveBackWaiting()
+      }
+    } catch (cause) {
+      this.#goAway(toBrokerError(cause))
+    }
+    this.#renewing = false
+    this.#schedule()
+  }
+
+  async #renewAll(): Promise<void> {
+    // Where nothing is answered, little is to wait in the socket.
+    if (this.#away) await this.#client.ping()
+    // An iterator of a Map meets what is added meanwhile: nothing that was let in while Redis was away is left out.
+    const leases = this.#leases.values()
+    for (;;) {
+      const batch: Lease[] = []
+      for (let next = leases.next(); !next.done; next = leases.next()) {
+        if (batch.push(next.value) === BATCH) break
+      }
+      if (batch.length === 0) return
+      const [marking, others] = membersByKey(batch)
+      const evicted = await this.#client.sseRenewPlaces(
+        marking.size + others.size,
+        ...marking.keys(),
+        ...others.keys(),
+        this.#options.leaseMs,
+        this.#keyTtlMs,
+        marking.size,
+        ...countedMembers(marking),
+        ...countedMembers(others),
+      )
+      for (const member of evicted) this.#onEvicted(idOf(member))
+    }
+  }
+
+  #giveBackWaiting(): Promise<void> {
+    this.#givingBack ??= this.#giveBackBatches().finally(() => {
+      this.#givingBack = undefined
+    })
+    return this.#givingBack
+  }
+
+  async #giveBackBatches(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0 && !this.#away) {
+        // Whose attempt to take a place got no answer may have been let in all the same.
+        const batch = this.#waiting.slice(0, BATCH)
+        const [marking, others] = membersByKey(batch.filter((lease) => this.#leases.get(lease.id) !== lease))
+        await this.#client.sseGiveBackPlaces(
+          marking.size + others.size,
+          ...marking.keys(),
+          ...others.keys(),
+          ...countedMembers(marking),
+          ...countedMembers(others),
+        )
+        this.#waiting.splice(0, batch.length)
+      }
+    } catch (cause) {
+      this.#goAway(toBrokerError(cause))
+    }
+  }
+}
+
+function memberOf({ openedAt, id }: Lease): string {
+  return `${openedAt}:${id}`
+}
+
+function idOf(member: string): string {
+  return member.slice(member.indexOf(':') + 1)
+}
+
+type Members = ReadonlyMap<string, readonly string[]>
+
+/** What is to be said of each key: first of those where a lease may be marked as evicted, then of the others. */
+function membersByKey(leases: readonly Lease[]): readonly [marking: Members, others: Members] {
+  const marking = new Map<string, string[]>()
+  const others = new Map<string, string[]>()
+  for (const lease of leases) {
+    const member = memberOf(lease)
+    lease.keys.forEach((key, index) => {
+      const members = index === 0 ? marking : others
+      const known = members.get(key)
+      if (known === undefined) members.set(key, [member])
+      else known.push(member)
+    })
+  }
+  return [marking, others]
+}
+
+function countedMembers(members: Members): (string | number)[] {
+  return [...members.values()].flatMap((each) => [each.length, ...each])
+}

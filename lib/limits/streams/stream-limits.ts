@@ -1,0 +1,183 @@
+/**
+ * request ─► **stream limits** ─► stream: how many streams may be open, by user, tenant, address and process. Owns the leases of
+ * this process and what they add up to here; what they add up to everywhere is Redis's (redis-leases.ts).
+ */
+import { RequestError, SseError } from '../../core/errors.js'
+import { BucketRegistry } from '../bucket-registry.js'
+import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
+import { type Lease, opensOf, type Place, placesOf, refusal, type StreamOwner } from './places.js'
+import { RedisLeases } from './redis-leases.js'
+
+/** The stream that a lease is for. */
+export interface LeaseHolder {
+  /** Names the stream, in all processes. */
+  readonly id: string
+  /** Must end the stream. Called at most once, when another stream was given its place. */
+  readonly close: (reason: 'evicted') => unknown
+}
+
+/** The right of one stream to be open. */
+export interface StreamLease {
+  /** Gives the places back, without waiting and without failing. Idempotent. */
+  release(): void
+}
+
+export class StreamLimits {
+  /**
+   * Hears of each stream of another process that this one has evicted, so that its process can be told at once to call
+   * `evict`. Otherwise that finds out at the next renewal of its leases.
+   */
+  onEvictRemote: ((streamId: string) => void) | undefined
+  readonly #options: ResolvedStreamLimits
+  /** By stream, the oldest first. */
+  readonly #leases = new Map<string, Lease>()
+  /** Leases of this process by key. */
+  readonly #counts = new Map<string, number>()
+  /** Openings of this process by key, for when it decides alone. */
+  readonly #opens: BucketRegistry | undefined
+  readonly #shared: RedisLeases | undefined
+  /** Streams about to be let in or refused. */
+  readonly #opening = new Set<Promise<boolean>>()
+  #closing: Promise<void> | undefined
+
+  /** @internal Use `createStreamLimits`. */
+  constructor(options: ResolvedStreamLimits) {
+    const { redis, opensPerMinute } = options
+    this.#options = options
+    if (opensPerMinute > 0) {
+      this.#opens = new BucketRegistry({ capacity: opensPerMinute, refillPerSecond: opensPerMinute / 60 })
+    }
+    if (redis !== undefined) {
+      this.#shared = new RedisLeases(redis, options, this.#leases, (id) => this.evict(id))
+    }
+  }
+
+  /** Streams of this process that have a lease. */
+  get size(): number {
+    return this.#leases.size
+  }
+
+  /**
+   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis.
+   * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is full and its `cap`;
+   * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
+   * @throws SseError `ERR_SSE_CLOSED`
+   */
+  async acquire(owner: StreamOwner, { id, close }: LeaseHolder): Promise<StreamLease> {
+    this.#assertOpen()
+    const { perProcess, clock } = this.#options
+    if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
+      throw refusal({ scope: 'process', cap: perProcess })
+    }
+    const places = placesOf(owner, this.#options)
+    const opens = opensOf(owner, this.#options)
+    const lease: Lease = { id, openedAt: Math.floor(clock.wallTime()), keys: places.map(({ key }) => key), close }
+    const asked = this.#isTaken(lease, places, opens)
+    this.#opening.add(asked)
+    let taken: boolean
+    try {
+      taken = await asked
+    } finally {
+      this.#opening.delete(asked)
+    }
+    // Nothing may be awaited from here on, so that no other can take the same place.
+    if (this.#closing !== undefined) this.#shared?.giveBack(lease)
+    this.#assertOpen()
+    if (!taken) this.#takeHere(places, opens)
+    this.#leases.set(id, lease)
+    for (const key of lease.keys) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
+    this.#shared?.keep()
+    return { release: () => this.#release(lease) }
+  }
+
+  /** Ends a stream of this process as evicted. @returns whether there was one with this id */
+  evict(streamId: string): boolean {
+    const lease = this.#leases.get(streamId)
+    if (lease === undefined) return false
+    this.#release(lease)
+    lease.close('evicted')
+    return true
+  }
+
+  /** Gives all leases back; their streams go on. Nothing can be acquired any more. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    for (const lease of [...this.#leases.values()]) this.#release(lease)
+    // Those under way give back what they get.
+    await Promise.allSettled(this.#opening)
+    await this.#shared?.close()
+  }
+
+  /** Whether Redis has given the places. If not, it is away, and this process has to decide. @throws RequestError */
+  async #isTaken(lease: Lease, places: readonly Place[], opens: Place | undefined): Promise<boolean> {
+    const shared = this.#shared
+    if (shared === undefined || (places.length === 0 && opens === undefined)) return false
+    let failure: unknown
+    if (!shared.away) {
+      const taken = await shared.take(lease, places, opens).catch((error: unknown) => {
+        failure = error
+      })
+      if (taken?.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
+      if (taken !== undefined) {
+        for (const id of taken.evicted) if (!this.evict(id)) this.onEvictRemote?.(id)
+        return true
+      }
+    }
+    if (this.#options.onError === 'open') return false
+    throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'How many streams are open cannot be told now', {
+      cause: failure,
+      headers: { 'Retry-After': '1' },
+    })
+  }
+
+  /** Makes room within this process alone. @throws RequestError if there is none */
+  #takeHere(places: readonly Place[], opens: Place | undefined): void {
+    const now = this.#options.clock.now()
+    const full = places.filter(({ key, cap }) => (this.#counts.get(key) ?? 0) >= cap)
+    const victim = full[0]?.scope === 'user' && this.#options.evictOldest ? this.#oldest(full[0].key) : undefined
+    const refusing = full.find(({ key }) => victim?.keys.includes(key) !== true)
+    if (refusing !== undefined) throw refusal(refusing)
+    if (opens !== undefined && this.#opens !== undefined) {
+      const bucket = this.#opens.acquire(opens.key, now)
+      const waitMs = bucket.msUntil(1, now)
+      if (waitMs === 0) bucket.spend(1, now)
+      this.#opens.release(opens.key, now)
+      if (waitMs > 0) throw refusal(opens, waitMs)
+    }
+    if (victim !== undefined) this.evict(victim.id)
+  }
+
+  /** Looks at all, since it is rare and the order is kept already. */
+  #oldest(key: string): Lease | undefined {
+    for (const lease of this.#leases.values()) if (lease.keys[0] === key) return lease
+    return undefined
+  }
+
+  #release(lease: Lease): void {
+    if (this.#leases.get(lease.id) !== lease) return
+    this.#leases.delete(lease.id)
+    for (const key of lease.keys) {
+      const count = (this.#counts.get(key) ?? 0) - 1
+      if (count > 0) this.#counts.set(key, count)
+      else this.#counts.delete(key)
+    }
+    this.#shared?.giveBack(lease)
+  }
+
+  #assertOpen(): void {
+    if (this.#closing !== undefined) throw new SseError('ERR_SSE_CLOSED', 'The stream limits were closed')
+  }
+}
+
+/**
+ * Limits on open streams: over all processes with `redis`, else in this one.
+ * `createStreamLimits({ redis, perUser: 20, perTenant: 2000 })`
+ * @throws InvalidOptionError
+ */
+export function createStreamLimits(options: StreamLimitsOptions = {}): StreamLimits {
+  return new StreamLimits(resolveStreamLimits(options))
+}

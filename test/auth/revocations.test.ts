@@ -1,0 +1,314 @@
+import { expect } from 'chai'
+import jwt from 'jsonwebtoken'
+import supertest from 'supertest'
+import { authenticate } from '../../lib/auth/authenticate.js'
+import {
+  createRevocations,
+  type Revocation,
+  type RevocationSelector,
+  type Revocations,
+  type RevocationsOptions,
+} from '../../lib/auth/revocations.js'
+import { diagnostics } from '../../lib/core/diagnostics.js'
+import type { Auth, KeyValueStore } from '../../lib/core/ports.js'
+import { createStore } from '../../lib/store/create.js'
+import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { RedisServer } from '../helpers/redis-server.js'
+
+const SECRET = 'a secret of thirty-two bytes or more'
+
+describe('revocations', () => {
+  let clock: FakeClock
+  let store: KeyValueStore
+  /** What the store is asked for, call by call. */
+  let asked: (readonly string[])[]
+  let revocations: Revocations
+
+  beforeEach(() => {
+    clock = new FakeClock()
+    asked = []
+    store = createStore({ clock })
+    const { get } = store
+    store.get = (keys) => {
+      asked.push(keys)
+      return get.call(store, keys)
+    }
+    revocations = start()
+  })
+
+  afterEach(async () => {
+    await store.close()
+    expect(clock.pending).to.equal(0)
+  })
+
+  function start(options: Partial<RevocationsOptions> = {}): Revocations {
+    return createRevocations({ store, clock, cacheMs: 0, ...options })
+  }
+
+  /** A token issued so many ms from now. */
+  function auth(user: string, tenant = 'acme', issuedInMs = -10_000, claims: object = {}): Auth {
+    const iat = Math.floor((clock.wallTime() + issuedInMs) / 1000)
+    return { user, tenant, expiresAt: clock.wallTime() + 60_000, claims: { iat, ...claims } }
+  }
+
+  /** A stream, as the revocations see it. */
+  function watched(by: Revocations, of: Auth): { auth: Auth; closed: string[]; close(reason: string): void } {
+    const closed: string[] = []
+    const stream = { auth: of, closed, close: (reason: string) => void closed.push(reason) }
+    by.watch(stream)
+    return stream
+  }
+
+  async function heardOf(revoke: () => Promise<void>): Promise<Revocation[]> {
+    const heard: Revocation[] = []
+    revocations.onRevoke = (revocation) => heard.push(revocation)
+    await revoke()
+    return heard
+  }
+
+  /** Functions, since tokens are dated by the clock of the test. */
+  const cases: readonly (readonly [string, RevocationSelector, () => Auth[], () => Auth[]])[] = [
+    ['a user', { user: 'ada', tenant: 'acme' }, () => [auth('ada')], () => [auth('bob'), auth('ada', 'globex')]],
+    ['a tenant', { tenant: 'acme' }, () => [auth('ada'), auth('bob')], () => [auth('ada', 'globex')]],
+    [
+      'a token',
+      { tokenId: 't1' },
+      () => [auth('ada', 'acme', -1000, { jti: 't1' }), auth('ada', 'acme', 60_000, { jti: 't1' })],
+      () => [auth('ada'), auth('ada', 'acme', -1000, { jti: 't2' }), auth('ada', 'acme', -1000, { jti: 1 })],
+    ],
+  ]
+  for (const [what, selector, revokedOf, othersOf] of cases) {
+    it(`of ${what} are of that one alone, in every process`, async () => {
+      const [revoked, others, other] = [revokedOf(), othersOf(), start()]
+      for (const each of [...revoked, ...others]) expect(await other.isRevoked(each)).to.equal(false)
+      const streams = [...revoked, ...others].map((each) => watched(other, each))
+      const [revocation] = await heardOf(() => revocations.revoke(selector))
+      expect(revocation).to.deep.equal({ ...selector, at: clock.wallTime() })
+      for (const each of revoked) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(true)
+      for (const each of others) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(false)
+      expect([...(await other.revokedAmong([...revoked, ...others]))]).to.deep.equal(revoked)
+      // As another process hears of it.
+      other.hear(JSON.parse(JSON.stringify(revocation)))
+      expect(streams.map(({ closed }) => closed)).to.deep.equal([
+        ...revoked.map(() => ['revoked']),
+        ...others.map(() => []),
+      ])
+      for (const stream of streams) other.unwatch(stream)
+    })
+  }
+
+  it('refuse tokens from before, and those that do not say, but none from later', async () => {
+    clock.advance(500)
+    const [revocation] = await heardOf(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
+    const undated = { ...auth('ada'), claims: {} }
+    const sameSecond = auth('ada', 'acme', 0)
+    clock.advance(500)
+    const later = auth('ada', 'acme', 0)
+    for (const [each, revoked] of [
+      [auth('ada', 'acme', -86_400_000), true],
+      [undated, true],
+      [{ ...undated, claims: { iat: 'long ago' } }, true],
+      [sameSecond, true],
+      [later, false],
+      [{ ...later, claims: { iat: ((revocation?.at ?? 0) + 1) / 1000 } }, false],
+    ] as const) {
+      expect(await revocations.isRevoked(each), JSON.stringify(each)).to.equal(revoked)
+      const stream = watched(revocations, each)
+      if (revocation) revocations.hear(revocation)
+      expect(stream.closed).to.have.length(revoked ? 1 : 0)
+      revocations.unwatch(stream)
+    }
+  })
+
+  it('end the streams here at once, and those of others when they next look', async () => {
+    const other = start({ checkMs: 25_000 })
+    const [here, there, apart] = [
+      watched(revocations, auth('ada')),
+      watched(other, auth('ada')),
+      watched(other, auth('bob')),
+    ]
+    await revocations.revoke({ user: 'ada', tenant: 'acme' })
+    expect(here.closed).to.deep.equal(['revoked'])
+    revocations.unwatch(here)
+    asked.length = 0
+    clock.advance(24_999)
+    expect(asked).to.deep.equal([])
+    clock.advance(1)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(there.closed).to.deep.equal(['revoked'])
+    expect(apart.closed).to.deep.equal([])
+    expect(asked, 'one call for all streams').to.have.length(1)
+    other.unwatch(there)
+    // It goes on looking while there is anybody.
+    clock.advance(25_000)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(asked).to.have.length(2)
+    other.unwatch(apart)
+  })
+
+  it('end no stream because the store fails, say so, and look again', async () => {
+    const stream = watched(revocations, auth('ada'))
+    const errors: unknown[] = []
+    const note = (message: unknown) => errors.push(message)
+    diagnostics.storeError.subscribe(note)
+    const { get } = store
+    store.get = () => Promise.reject(new Error('away'))
+    clock.advance(25_000)
+    await new Promise((resolve) => setImmediate(resolve))
+    diagnostics.storeError.unsubscribe(note)
+    expect(errors).to.have.length(1)
+    expect(stream.closed).to.deep.equal([])
+    store.get = get
+    await start().revoke({ tenant: 'acme' })
+    clock.advance(25_000)
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(stream.closed).to.deep.equal(['revoked'])
+    revocations.unwatch(stream)
+  })
+
+  it('are kept for ttlMs', async () => {
+    revocations = start({ ttlMs: 5000 })
+    await revocations.revoke({ tenant: 'acme' })
+    clock.advance(4999)
+    expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
+    clock.advance(1)
+    expect(await revocations.isRevoked(auth('ada'))).to.equal(false)
+  })
+
+  it('ask once for all keys of a token, and again after cacheMs, or when there is news', async () => {
+    const [one, two] = [start({ cacheMs: 1000 }), start({ cacheMs: 1000 })]
+    const ada = auth('ada', 'acme', -1000, { jti: 't1' })
+    expect(await one.isRevoked(ada)).to.equal(false)
+    expect(asked.splice(0)).to.deep.equal([['revoked:tenant:acme', 'revoked:user:acme:ada', 'revoked:id:t1']])
+    expect(await one.isRevoked(auth('bob'))).to.equal(false)
+    expect(asked.splice(0)).to.deep.equal([['revoked:user:acme:bob']])
+    await two.revoke({ tenant: 'acme' })
+    expect(await one.isRevoked(ada)).to.equal(false)
+    expect(asked).to.deep.equal([])
+    clock.advance(1000)
+    expect(await one.isRevoked(ada)).to.equal(true)
+    await two.revoke({ user: 'cyd', tenant: 'globex' })
+    expect(await one.isRevoked(auth('cyd', 'globex'))).to.equal(true)
+    await two.revoke({ user: 'dan', tenant: 'globex' })
+    expect(await one.isRevoked(auth('dan', 'globex'))).to.equal(true)
+    await one.isRevoked(auth('eve', 'globex'))
+    await two.revoke({ user: 'eve', tenant: 'globex' })
+    one.hear({ tenant: 'any', at: 0 })
+    expect(await one.isRevoked(auth('eve', 'globex'))).to.equal(true)
+  })
+
+  it('remember no answer that was asked for before the news', async () => {
+    let answer = (_values: readonly undefined[]): void => expect.fail()
+    store.get = () => new Promise((resolve) => (answer = resolve))
+    revocations = start({ cacheMs: 1000 })
+    const before = revocations.isRevoked(auth('ada'))
+    await revocations.revoke({ tenant: 'acme' })
+    answer([undefined, undefined])
+    expect(await before).to.equal(false)
+    store.get = async (keys) => keys.map((key) => (key.includes('tenant') ? String(clock.wallTime()) : undefined))
+    expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
+  })
+
+  it('ask a thousand keys at a time for many streams, each once', async () => {
+    const auths = Array.from({ length: 3000 }, (_, index) =>
+      auth(`user${index % 100}`, 'acme', -1000, { jti: `t${index}` }),
+    )
+    await revocations.revoke({ tokenId: 't7' })
+    await revocations.revoke({ user: 'user8', tenant: 'acme' })
+    const revoked = await revocations.revokedAmong(auths)
+    expect(asked.map(({ length }) => length)).to.deep.equal([1000, 1000, 1000, 101])
+    expect(new Set(asked.flat()).size).to.equal(3101)
+    expect(revoked.size).to.equal(31)
+    expect(revoked.has(auths[7] as Auth)).to.equal(true)
+  })
+
+  it('keep names apart that look like several, and take any', async () => {
+    await revocations.revoke({ user: 'b:c', tenant: 'a' })
+    await revocations.revoke({ tokenId: 'user:a:b' })
+    expect(await revocations.isRevoked(auth('c', 'a:b'))).to.equal(false)
+    expect(await revocations.isRevoked(auth('b', 'a'))).to.equal(false)
+    expect(await revocations.isRevoked(auth('b:c', 'a', 0, { jti: '\ud800' }))).to.equal(true)
+  })
+
+  for (const selector of [
+    {},
+    { user: 'ada' },
+    { user: undefined, tenant: 'acme' },
+    { user: '', tenant: 'acme' },
+    { tenant: '' },
+    { tenant: 7 },
+    { tokenId: '' },
+    { tokenId: undefined },
+  ]) {
+    it(`refuse to revoke ${JSON.stringify(selector)} with ${Object.keys(selector).length} members`, async () => {
+      const error = await revocations.revoke(selector as RevocationSelector).then(
+        () => undefined,
+        (reason: unknown) => reason,
+      )
+      expect(error).to.have.property('code', 'ERR_SSE_OPTION_INVALID')
+    })
+  }
+
+  it('are refused at construction with options that cannot work', () => {
+    for (const options of [{ store: {} }, { store, ttlMs: 0 }, { store, cacheMs: -1 }, { store, cacheMs: 60_001 }]) {
+      expect(() => createRevocations(options as RevocationsOptions))
+        .to.throw()
+        .with.property('code', 'ERR_SSE_OPTION_INVALID')
+    }
+  })
+
+  it('are those of all processes on one Redis', async () => {
+    const server = await RedisServer.start()
+    const stores = [createStore({ redis: server.url }), createStore({ redis: server.url })] as const
+    const [one, two] = stores.map((each) => createRevocations({ store: each, clock })) as [Revocations, Revocations]
+    await one.revoke({ user: 'ada', tenant: 'acme' })
+    expect([await two.isRevoked(auth('ada')), await two.isRevoked(auth('bob'))]).to.deep.equal([true, false])
+    await Promise.all(stores.map((each) => each.close()))
+    await server.stop()
+  })
+
+  for (const { name, express } of EXPRESS_VERSIONS) {
+    describe(`in authenticate on ${name}`, () => {
+      let server: TestServer | undefined
+
+      afterEach(async () => {
+        await server?.stop()
+      })
+
+      async function get(options: object = {}): Promise<supertest.Response> {
+        const app = express()
+        app.use(authenticate({ secret: SECRET, clock, revocations, ...options }))
+        app.use((req, res) => void res.json(req.auth))
+        server = await serve(app)
+        const { user: sub, tenant, expiresAt, claims } = auth('ada')
+        const token = jwt.sign({ ...claims, sub, tenant, exp: Math.floor(expiresAt / 1000) }, SECRET)
+        const answer = await supertest(server.url).get('/').auth(token, { type: 'bearer' })
+        await server.stop()
+        server = undefined
+        return answer
+      }
+
+      it('refuse a revoked token', async () => {
+        expect((await get()).body).to.include({ user: 'ada' })
+        await revocations.revoke({ user: 'ada', tenant: 'acme' })
+        const answer = await get()
+        expect([answer.status, answer.body.code]).to.deep.equal([401, 'ERR_SSE_TOKEN_REVOKED'])
+        expect(answer.headers['www-authenticate']).to.equal('Bearer error="invalid_token"')
+        expect(answer.headers['content-type']).to.contain('application/problem+json')
+      })
+
+      it('fail closed, or open where told so', async () => {
+        store.get = async () => {
+          throw new Error('connect ECONNREFUSED 10.0.0.7:6379')
+        }
+        const refused = await get()
+        expect([refused.status, refused.body.code]).to.deep.equal([503, 'ERR_SSE_BROKER_UNAVAILABLE'])
+        expect(refused.headers['retry-after']).to.equal('1')
+        expect(refused.text).not.to.contain('10.0.0.7')
+        expect((await get({ onRevocationError: 'open' })).body).to.include({ user: 'ada' })
+      })
+    })
+  }
+})

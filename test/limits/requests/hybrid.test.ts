@@ -1,0 +1,268 @@
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
+import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { eventually } from '../../helpers/eventually.js'
+import { RedisServer } from '../../helpers/redis-server.js'
+import { admittedOf, ask, overBucket, request } from './support.js'
+
+/** 24 days: no test meets the window's turn. */
+const LONG = 2_073_600
+const alice = request({ user: 'alice' })
+
+describe('request limits on leases from Redis', () => {
+  let server: RedisServer
+  let admin: Redis
+  const handlers: RateLimitHandler[] = []
+
+  before(async () => {
+    server = await RedisServer.start()
+    admin = new Redis(server.url)
+  })
+
+  after(async () => {
+    admin.disconnect()
+    await server.stop()
+  })
+
+  afterEach(async () => {
+    for (const handler of handlers.splice(0)) await handler.close()
+    await admin.flushall()
+  })
+
+  /** As many limiters as there would be processes. */
+  function fleet(count: number, options: RateLimitOptions): RateLimitHandler[] {
+    // The machine may be busy, and slow is not away.
+    const made = Array.from({ length: count }, () => rateLimit({ redis: server.url, timeoutMs: 10_000, ...options }))
+    handlers.push(...made)
+    return made
+  }
+
+  async function calls(): Promise<number> {
+    const stats = await admin.info('commandstats')
+    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+  }
+
+  /** Hammers until nothing is admitted any more, and nothing is on lease elsewhere. */
+  async function exhaust(limiters: readonly RateLimitHandler[], req = alice): Promise<number> {
+    let admitted = 0
+    for (;;) {
+      const answers = await Promise.all(limiters.flatMap((each) => Array.from({ length: 5 }, () => ask(each, req))))
+      admitted += answers.filter((answer) => answer.admitted).length
+      const over = answers.every(({ headers }) => Number(headers['Retry-After']) > 60)
+      if (over) return admitted
+      await new Promise(setImmediate)
+    }
+  }
+
+  it('admit exactly as many as there are points over all processes', async () => {
+    for (const points of [1, 7, 100, 1000]) {
+      const limiters = fleet(4, { by: 'user', name: `p${points}`, points, duration: LONG })
+      expect(await exhaust(limiters), `${points} points`).to.equal(points)
+    }
+  })
+
+  it('never admit more than there are points in a window of Redis, whatever the load', async () => {
+    const points = 100
+    const limiters = fleet(4, { by: 'user', points, duration: 1 })
+    const users = ['a', 'b', 'c'].map((user) => request({ user }))
+    const admitted = new Map<string, number>()
+    const until = Date.now() + 3500
+    await Promise.all(
+      limiters.map(async (limiter) => {
+        while (Date.now() < until) {
+          await Promise.all(
+            users.map(async (req) => {
+              const answer = await ask(limiter, req)
+              if (!answer.admitted) return
+              const window = `${req.auth?.user} ${Math.floor(answer.at / 1000)}`
+              admitted.set(window, (admitted.get(window) ?? 0) + 1)
+            }),
+          )
+          await new Promise(setImmediate)
+        }
+      }),
+    )
+    expect(admitted.size).to.be.at.least(9)
+    expect(Math.max(...admitted.values())).to.equal(points)
+  })
+
+  it('never grant on a lease beyond the end of its window', async () => {
+    const limiters = fleet(4, { by: 'user', points: 1000, duration: 1 })
+    const admitted = new Map<number, number>()
+    const askAll = async (): Promise<void> => {
+      for (const answer of await Promise.all(limiters.map((limiter) => ask(limiter, alice)))) {
+        const window = Math.floor(answer.at / 1000)
+        if (answer.admitted) admitted.set(window, (admitted.get(window) ?? 0) + 1)
+      }
+    }
+    const until = (at: number) => new Promise((resolve) => setTimeout(resolve, at - Date.now()))
+    for (let round = 0; round < 3; round++) {
+      const turn = Math.ceil((Date.now() + 300) / 1000) * 1000
+      await until(turn - 200)
+      for (let i = 0; i < 100; i++) await askAll()
+      // Much is on lease and not used when the window ends.
+      await until(turn - 5)
+      while (Date.now() < turn + 300) await askAll()
+    }
+    expect(Math.max(...admitted.values())).to.equal(1000)
+  })
+
+  it('never admit more than burst + refill × span from a token bucket, over any span', async () => {
+    const [burst, perSecond] = [50, 40]
+    const limiters = fleet(4, {
+      by: 'user',
+      points: burst,
+      duration: 60,
+      algorithm: 'token-bucket',
+      refillPerSecond: perSecond,
+    })
+    const admissions: number[] = []
+    const begin = performance.now()
+    await Promise.all(
+      limiters.map(async (limiter, i) => {
+        while (performance.now() < begin + 3000) {
+          // With rests, in which leases lie idle, are given back, or run out.
+          const resting = i > 1 && Math.floor((performance.now() - begin) / 700) % 2 === 1
+          if (!resting && (await ask(limiter, alice)).admitted) admissions.push(performance.now())
+          await new Promise(setImmediate)
+        }
+      }),
+    )
+    // Where the machine is busy, an admission is noted some ms late.
+    expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1)
+    expect(admissions.length).to.be.above(burst)
+  })
+
+  it('ask Redis seldom, and not at all once a key is known to be exhausted', async () => {
+    const limiters = fleet(4, { by: 'user', points: 1000, duration: LONG })
+    const before = await calls()
+    let admitted = 0
+    for (let round = 0; round < 225; round++) {
+      for (const limiter of limiters) if ((await ask(limiter, alice)).admitted) admitted++
+    }
+    expect(admitted).to.equal(900)
+    expect((await calls()) - before, 'for 900 checks').to.be.below(900 * 0.1)
+    await exhaust(limiters)
+    const exhausted = await calls()
+    expect(await admittedOf(limiters[0] as RateLimitHandler, 10_000, alice)).to.equal(0)
+    expect((await calls()) - exhausted).to.equal(0)
+  })
+
+  it('grant without a promise while there is enough on lease', async () => {
+    const [limiter] = fleet(1, { by: 'user', points: 64_000, duration: LONG }) as [RateLimitHandler]
+    await ask(limiter, alice)
+    let synchronous = 0
+    for (let i = 0; i < 100; i++) {
+      let called = false
+      const res = { getHeader: () => undefined, setHeader: () => undefined, once: () => undefined }
+      void limiter(alice, res as never, () => {
+        called = true
+      })
+      if (called) synchronous++
+    }
+    expect(synchronous).to.equal(100)
+  })
+
+  it('share one call between requests that wait', async () => {
+    const [limiter] = fleet(1, { by: 'user', points: 100, duration: LONG }) as [RateLimitHandler]
+    await ask(limiter, request({ user: 'somebody else' }))
+    const before = await calls()
+    const answers = await Promise.all(Array.from({ length: 60 }, () => ask(limiter, alice)))
+    expect(answers.filter(({ admitted }) => admitted)).to.have.length(60)
+    // And one ahead of demand.
+    expect((await calls()) - before).to.be.at.most(2)
+  })
+
+  it('count a request against all limits or none', async () => {
+    const limits = [
+      { by: 'user', points: 10, duration: LONG },
+      { by: 'tenant', points: 15, duration: LONG },
+    ] as const
+    const limiters = fleet(3, { limits })
+    expect(await exhaust(limiters)).to.equal(10)
+    expect(await exhaust(limiters, request({ user: 'bob' }))).to.equal(5)
+    // All that Bob has left is free: the refusals by the tenant's limit took nothing of it.
+    const [other] = fleet(1, { ...limits[0] }) as [RateLimitHandler]
+    for (const limiter of handlers.splice(0, 3)) await limiter.close()
+    expect(await exhaust([other], request({ user: 'bob' }))).to.equal(5)
+  })
+
+  it('weigh requests', async () => {
+    const cost = (req: { path: string }) => Number(req.path)
+    const limiters = fleet(3, { by: 'user', points: 100, duration: LONG, cost })
+    const tooMuch = await ask(limiters[0] as RateLimitHandler, request({ user: 'alice', path: '101' }))
+    expect(tooMuch.status, 'more than there ever are').to.equal(429)
+    expect(await admin.keys('*')).to.deep.equal([])
+    expect(await exhaust(limiters, request({ user: 'alice', path: '7' }))).to.equal(14)
+    expect(await exhaust(limiters, request({ user: 'alice', path: '1' }))).to.equal(2)
+  })
+
+  for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+    it(`give back what is not used, for others to use: ${algorithm}`, async () => {
+      const [hoarder, other] = fleet(2, { by: 'user', points: 100, duration: LONG, algorithm }) as [
+        RateLimitHandler,
+        RateLimitHandler,
+      ]
+      // Demand makes leases grow.
+      let admitted = await admittedOf(hoarder, 20, alice)
+      await eventually(async () => {
+        admitted += await admittedOf(other, 5, alice)
+        return admitted >= 100
+      })
+      expect(admitted).to.equal(100)
+    })
+
+    it(`give back what is leased when they are closed: ${algorithm}`, async () => {
+      const [first, second] = fleet(2, { by: 'user', points: 1000, duration: LONG, algorithm }) as [
+        RateLimitHandler,
+        RateLimitHandler,
+      ]
+      expect(await admittedOf(first, 30, alice)).to.equal(30)
+      await Promise.all([first.close(), first.close()])
+      expect(await exhaust([second])).to.equal(970)
+    })
+  }
+
+  it('follow points that change while the window runs', async () => {
+    let points = 100
+    const limiters = fleet(3, { by: 'user', points: () => points, duration: LONG })
+    expect(await exhaust(limiters)).to.equal(100)
+    points = 150
+    expect(await exhaust(limiters), 'raised').to.equal(50)
+    points = 50
+    expect(await exhaust(limiters), 'lowered').to.equal(0)
+  })
+
+  it('serve requests of one key whose points differ', async () => {
+    const limiters = fleet(2, { by: 'user', points: ({ path }) => Number(path), duration: LONG })
+    const answers = await Promise.all(
+      limiters.flatMap((limiter) =>
+        Array.from({ length: 100 }, (_, i) => ask(limiter, request({ user: 'alice', path: i % 2 ? '40' : '60' }))),
+      ),
+    )
+    expect(answers.filter(({ admitted }) => admitted).length).to.be.within(40, 60)
+  })
+
+  it('leave keys in Redis that expire with their window, or when their bucket is full', async () => {
+    const window = fleet(1, { by: 'user', points: 10, duration: 60 })[0] as RateLimitHandler
+    const bucket = fleet(1, { by: 'user', points: 10, duration: 10, algorithm: 'token-bucket' })[0] as RateLimitHandler
+    await admittedOf(window, 5, alice)
+    await admittedOf(bucket, 10, alice)
+    const keys = (await admin.keys('*')).sort()
+    expect(keys).to.deep.equal(['sse:limit:b10:user:{4:acme:alice}', 'sse:limit:w60:user:{4:acme:alice}'])
+    expect(await admin.pttl(keys[0] as string)).to.be.within(5000, 13_000)
+    expect(await admin.pttl(keys[1] as string)).to.be.within(1, 60_001)
+  })
+
+  it('use a client they are given as it is, and do not close it', async () => {
+    const client = new Redis(server.url, { lazyConnect: true, keyPrefix: 'app:' })
+    const limiter = rateLimit({ by: 'user', points: 10, duration: 60, redis: client })
+    expect(await admittedOf(limiter, 20, alice)).to.equal(10)
+    await limiter.close()
+    expect(await client.ping()).to.equal('PONG')
+    expect(await admin.keys('*')).to.deep.equal(['app:sse:limit:w60:user:{4:acme:alice}'])
+    expect(client.listenerCount('ready')).to.equal(0)
+    client.disconnect()
+  })
+})

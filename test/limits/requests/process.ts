@@ -1,0 +1,29 @@
+/** One process of a fleet: asks its limiter as fast as it can, and tells when what was admitted. */
+import { setImmediate as turn } from 'node:timers/promises'
+import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
+import { rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { ask, request } from './support.js'
+
+const { options, users, seconds }: { options: RateLimitOptions; users: number; seconds: number } = JSON.parse(
+  process.argv[2] ?? '{}',
+)
+const limiter = rateLimit(options)
+const requests = Array.from({ length: users }, (_, i) => request({ user: `user ${i}` }))
+
+process.send?.('ready')
+process.once('message', async () => {
+  const admissions: number[][] = requests.map(() => [])
+  const until = Date.now() + seconds * 1000
+  while (Date.now() < until) {
+    await Promise.all(
+      requests.map(async (req, i) => {
+        const { admitted, at } = await ask(limiter, req)
+        if (admitted) admissions[i]?.push(at)
+      }),
+    )
+    await turn()
+  }
+  await limiter.close()
+  process.send?.(admissions)
+  process.disconnect()
+})

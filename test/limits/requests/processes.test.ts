@@ -1,0 +1,70 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { expect } from 'chai'
+import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
+import { RedisServer } from '../../helpers/redis-server.js'
+import { overBucket } from './support.js'
+
+const PROCESSES = 4
+const USERS = 5
+
+describe('request limits of four processes on one Redis', () => {
+  let server: RedisServer
+  const children: ChildProcess[] = []
+
+  before(async () => {
+    server = await RedisServer.start()
+  })
+
+  after(async () => {
+    for (const child of children) child.kill('SIGKILL')
+    await server.stop()
+  })
+
+  /** @returns when each user's requests were admitted, over all processes */
+  async function hammer(options: RateLimitOptions, seconds: number): Promise<number[][]> {
+    const all = { options: { redis: server.url, timeoutMs: 10_000, ...options }, users: USERS, seconds }
+    const fleet = Array.from({ length: PROCESSES }, () =>
+      fork(new URL('process.ts', import.meta.url), [JSON.stringify(all)], { execArgv: ['--import', 'tsx'] }),
+    )
+    children.push(...fleet)
+    await Promise.all(fleet.map((child) => once(child, 'message')))
+    const results = fleet.map((child) => once(child, 'message') as Promise<[number[][]]>)
+    for (const child of fleet) child.send('go')
+    const perProcess = await Promise.all(results)
+    await Promise.all(fleet.map((child) => child.exitCode ?? once(child, 'exit')))
+    return Array.from({ length: USERS }, (_, user) =>
+      perProcess.flatMap(([admissions]) => admissions[user] ?? []).sort((a, b) => a - b),
+    )
+  }
+
+  it('never admit more than there are points in any window', async () => {
+    const points = 200
+    const users = await hammer({ by: 'user', points, duration: 1 }, 4)
+    for (const admissions of users) {
+      const windows = new Map<number, number>()
+      for (const at of admissions) {
+        const window = Math.floor(at / 1000)
+        windows.set(window, (windows.get(window) ?? 0) + 1)
+      }
+      expect(windows.size).to.be.above(2)
+      expect(Math.max(...windows.values())).to.equal(points)
+    }
+  })
+
+  it('never admit more than burst + refill × span from a token bucket, over any span', async () => {
+    const [burst, perSecond] = [100, 50]
+    const options = {
+      by: 'user',
+      points: burst,
+      duration: 60,
+      algorithm: 'token-bucket',
+      refillPerSecond: perSecond,
+    } as const
+    for (const admissions of await hammer(options, 4)) {
+      // Where the machine is busy, an admission is noted some ms late.
+      expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1)
+      expect(admissions.length).to.be.above(burst)
+    }
+  })
+})

@@ -1,0 +1,73 @@
+import type { Request, Response } from 'express'
+import type { RateLimitHandler } from '../../../lib/limits/requests/rate-limit.js'
+
+/** As much of a request as limits look at. */
+export function request({ user, tenant = 'acme', ip = '192.0.2.1', ...more }: Record<string, unknown> = {}): Request {
+  const auth = user === undefined ? undefined : { user, tenant, expiresAt: 0, claims: {} }
+  return { auth, ip, ...more } as unknown as Request
+}
+
+export interface Answer {
+  /** When it was decided, in ms since 1970, at the latest. Redis runs on this machine, by the same clock. */
+  readonly at: number
+  readonly admitted: boolean
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/** What a limiter does with a request; nothing of HTTP but the limiter's own part, so that many can be asked. */
+export function ask(handler: RateLimitHandler, req: Request): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    // What is decided at once is decided on a lease that was there before.
+    const calledAt = Date.now()
+    let atOnce = true
+    const decidedAt = () => (atOnce ? calledAt : Date.now())
+    const headers: Record<string, string> = {}
+    const res = {
+      headersSent: false,
+      statusCode: 200,
+      getHeader: (name: string) => headers[name],
+      setHeader: (name: string, value: string) => {
+        headers[name] = String(value)
+      },
+      once: () => undefined,
+      end: (body: Buffer) =>
+        resolve({
+          at: decidedAt(),
+          admitted: false,
+          status: res.statusCode,
+          headers,
+          body: JSON.parse(body.toString()),
+        }),
+    }
+    void handler(req, res as unknown as Response, (error?: unknown) => {
+      if (error === undefined) resolve({ at: decidedAt(), admitted: true, status: 200, headers, body: {} })
+      else reject(error)
+    })
+    atOnce = false
+  })
+}
+
+/** How many of `count` requests in a row are admitted. */
+export async function admittedOf(handler: RateLimitHandler, count: number, req: Request): Promise<number> {
+  let admitted = 0
+  for (let i = 0; i < count; i++) if ((await ask(handler, req)).admitted) admitted++
+  return admitted
+}
+
+/** The most by which admissions ever went over burst + refill × span, over any span. At most 0 where the bucket holds. */
+export function overBucket(
+  admissions: readonly number[],
+  { burst, perSecond }: { burst: number; perSecond: number },
+): number {
+  let level = 0
+  let before = admissions[0] ?? 0
+  let over = Number.NEGATIVE_INFINITY
+  for (const at of admissions) {
+    level = Math.max(0, level - ((at - before) * perSecond) / 1000) + 1
+    before = at
+    over = Math.max(over, level - burst)
+  }
+  return over
+}

@@ -1,0 +1,15 @@
+/** A process of its own that holds stream leases until it is killed: `holder.ts <redis url> <how many> <leaseMs>`. */
+import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+
+const [redis = '', count, leaseMs] = process.argv.slice(2)
+const limits = createStreamLimits({ redis, perTenant: Number(count), leaseMs: Number(leaseMs), opensPerMinute: 0 })
+await Promise.all(
+  Array.from({ length: Number(count) }, (_, index) =>
+    limits.acquire(
+      { auth: { user: `user${index % 100}`, tenant: 'acme', expiresAt: 0, claims: {} } },
+      { id: `held${index}`, close: () => undefined },
+    ),
+  ),
+)
+process.stdout.write('held\n')
+// Redis's connection keeps the process alive.

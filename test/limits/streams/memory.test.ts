@@ -1,0 +1,59 @@
+import { expect } from 'chai'
+import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
+import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+import { FakeClock } from '../../helpers/fake-clock.js'
+import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
+
+describe('stream limits in one process', () => {
+  streamLimitsSuite(() => ({}))
+
+  it('let a user open as many a minute as they say', async () => {
+    const clock = new FakeClock()
+    const limits = createStreamLimits({ opensPerMinute: 6, clock })
+    const open = async (): Promise<unknown> => {
+      try {
+        return (await TestStream.open(limits, owner('ada'))).lease?.release()
+      } catch (error) {
+        return (error as { headers: Record<string, string> }).headers['Retry-After']
+      }
+    }
+    for (let opened = 0; opened < 6; opened++) expect(await open()).to.equal(undefined)
+    expect(await open()).to.equal('10')
+    clock.advance(9000)
+    expect(await open()).to.equal('1')
+    clock.advance(1000)
+    expect([await open(), await open()]).to.deep.equal([undefined, '10'])
+    expect(clock.pending).to.equal(0)
+  })
+
+  it('are 20 of a user and 2,000 of a tenant by default', async () => {
+    const limits = createStreamLimits()
+    for (let index = 0; index < 2000; index++) await TestStream.open(limits, owner(`user${Math.floor(index / 20)}`))
+    expect(await refusalOf(TestStream.open(limits, owner('user0')))).to.include({ scope: 'user', cap: 20 })
+    expect(await refusalOf(TestStream.open(limits, owner('new')))).to.include({ scope: 'tenant', cap: 2000 })
+    await limits.close()
+  })
+
+  const refused: Record<string, unknown> = {
+    'a limit below 0': { perUser: -1 },
+    'a limit that is no whole number': { perTenant: 1.5 },
+    'a limit that is text': { perIp: '5' },
+    'half a process': { perProcess: 0.5 },
+    'openings too fast to tell apart': { opensPerMinute: 60_001 },
+    'a lease under a second': { leaseMs: 999 },
+    'a lease over an hour': { leaseMs: 3_600_001 },
+    'a time-out of nothing': { timeoutMs: 0 },
+    'an unknown way to fail': { onError: 'maybe' },
+    'eviction without a limit': { evictOldest: true, perUser: 0 },
+    'eviction by text': { evictOldest: 'yes' },
+    'a prefix that is no text': { prefix: 7 },
+    'a Redis that is nowhere': { redis: 'localhost' },
+  }
+  for (const [what, options] of Object.entries(refused)) {
+    it(`are refused at construction: ${what}`, () => {
+      expect(() => createStreamLimits(options as StreamLimitsOptions))
+        .to.throw()
+        .with.property('code', 'ERR_SSE_OPTION_INVALID')
+    })
+  }
+})

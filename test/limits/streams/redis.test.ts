@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
+import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+import { eventually } from '../../helpers/eventually.js'
+import { FakeClock } from '../../helpers/fake-clock.js'
+import { RedisServer } from '../../helpers/redis-server.js'
+import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
+
+const TENANT_KEY = 'sse:streams:tenant:acme'
+const HOLDER = fileURLToPath(new URL('holder.ts', import.meta.url))
+
+describe('stream limits over all processes on one Redis', () => {
+  let server: RedisServer
+  let redis: Redis
+  const started: StreamLimits[] = []
+
+  before(async () => {
+    server = await RedisServer.start()
+    redis = new Redis(server.url)
+  })
+
+  after(async () => {
+    redis.disconnect()
+    await server.stop()
+  })
+
+  afterEach(async () => {
+    await Promise.all(started.splice(0).map((limits) => limits.close()))
+    const left = await redis.keys('sse:streams:[^o]*')
+    await redis.flushall()
+    expect(left, 'leases left').to.deep.equal([])
+  })
+
+  /** The limits of one process. */
+  function start(options: StreamLimitsOptions): StreamLimits {
+    const limits = createStreamLimits({ redis: server.url, ...options })
+    started.push(limits)
+    return limits
+  }
+
+  async function redisNow(): Promise<number> {
+    const [seconds, microseconds] = await redis.time()
+    return Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000)
+  }
+
+  async function passOfRedisTime(ms: number): Promise<void> {
+    const until = (await redisNow()) + ms
+    await eventually(async () => (await redisNow()) >= until)
+  }
+
+  describe('in any one of them', () => {
+    streamLimitsSuite(() => ({ redis: server.url }))
+  })
+
+  it('let exactly as many in as there is room for, however many processes ask at once', async () => {
+    const processes = [start({ perUser: 7 }), start({ perUser: 7 }), start({ perUser: 7 })]
+    const outcomes = await Promise.all(
+      processes.flatMap((limits) => Array.from({ length: 20 }, () => refusalOf(TestStream.open(limits, owner('ada'))))),
+    )
+    expect(outcomes.filter(({ code }) => code === 'none')).to.have.length(7)
+    expect(processes.reduce((sum, { size }) => sum + size, 0)).to.equal(7)
+  })
+
+  it('count openings over all processes', async () => {
+    const [one, two] = [start({ opensPerMinute: 4 }), start({ opensPerMinute: 4 })]
+    for (const limits of [one, two, one, two]) await TestStream.open(limits, owner('ada'))
+    for (const limits of [one, two]) {
+      expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'opens', retryAfter: '15' })
+    }
+  })
+
+  it('cost one call to open, one to close many, and one for up to 500 to be renewed', async () => {
+    const clock = new FakeClock()
+    const limits = start({ perUser: 0, perIp: 5000, perTenant: 5000, opensPerMinute: 5000, clock })
+    const streams = await Promise.all(
+      Array.from({ length: 1001 }, () => TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))),
+    )
+    await redis.config('RESETSTAT')
+    await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
+    expect(await scriptCalls()).to.equal(1)
+    clock.advance(25_000)
+    await eventually(async () => (await scriptCalls()) === 4)
+    for (const { lease } of streams.slice(0, 400)) lease?.release()
+    await eventually(async () => (await redis.zcard(TENANT_KEY)) === 602)
+    expect(await scriptCalls()).to.equal(5)
+  })
+
+  async function scriptCalls(): Promise<number> {
+    const stats = await redis.info('commandstats')
+    return [...stats.matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0)
+  }
+
+  it('renew leases for as long as their streams are open', async () => {
+    const [one, two] = [start({ perUser: 1, leaseMs: 1000 }), start({ perUser: 1, leaseMs: 1000 })]
+    const ada = await TestStream.open(one, owner('ada'))
+    const from = await redisNow()
+    while ((await redisNow()) < from + 2500) {
+      expect(await refusalOf(TestStream.open(two, owner('ada')))).to.include({ scope: 'user' })
+    }
+    ada.lease?.release()
+    await eventually(async () => (await refusalOf(TestStream.open(two, owner('ada')))).code === 'none')
+  })
+
+  it('free the places of a killed process when its leases have run out: none before, and all of them', async () => {
+    const child = spawn(process.execPath, ['--import', 'tsx', HOLDER, server.url, '1000', '2000'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const limits = start({ perTenant: 1000, leaseMs: 2000, opensPerMinute: 0 })
+    try {
+      await once(child.stdout, 'data')
+      // Longer than a lease: they have been renewed, or there would be room.
+      await passOfRedisTime(2500)
+      expect(await redis.zcard(TENANT_KEY)).to.equal(1000)
+      expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'tenant', cap: 1000 })
+    } finally {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    }
+    const scores = (await redis.zrange(TENANT_KEY, 0, -1, 'WITHSCORES'))
+      .filter((_, index) => index % 2 === 1)
+      .map(Number)
+    expect(scores).to.have.length(1000)
+    let outcome = { code: 'ERR_SSE_STREAM_LIMIT' } as Record<string, unknown>
+    while (outcome.code === 'ERR_SSE_STREAM_LIMIT') {
+      const askedAt = await redisNow()
+      outcome = await refusalOf(TestStream.open(limits, owner('ada')))
+      if (outcome.code !== 'none') expect(askedAt, 'free, yet refused').to.be.at.most(Math.min(...scores))
+    }
+    expect(await redisNow()).to.be.at.least(Math.min(...scores))
+    await eventually(async () => (await redisNow()) > Math.max(...scores))
+    const opened = await Promise.all(
+      Array.from({ length: 999 }, (_, index) => TestStream.open(limits, owner(`user${index % 100}`))),
+    )
+    expect(opened).to.have.length(999)
+    expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'tenant' })
+  })
+
+  it('give everything back when closed', async () => {
+    const limits = start({ perTenant: 5000, opensPerMinute: 0 })
+    await Promise.all(Array.from({ length: 1300 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
+    await limits.close()
+    expect(await redis.dbsize()).to.equal(0)
+  })
+
+  it('leave no timer behind', async () => {
+    const clock = new FakeClock()
+    const limits = start({ clock })
+    const ada = await TestStream.open(limits, owner('ada'))
+    expect(clock.pending).to.equal(1)
+    ada.lease?.release()
+    clock.advance(25_000)
+    await new Promise(setImmediate)
+    expect(clock.pending).to.equal(0)
+    await TestStream.open(limits, owner('ada'))
+    await limits.close()
+    expect(clock.pending).to.equal(0)
+  })
+
+  describe('evicting the oldest', () => {
+    const options = { perUser: 2, evictOldest: true, leaseMs: 1000 }
+
+    it('tell which stream of another process it was, so that it can be ended at once', async () => {
+      const [one, two] = [start({ ...options, leaseMs: 60_000 }), start(options)]
+      const evicted: string[] = []
+      two.onEvictRemote = (id) => void evicted.push(id)
+      const first = await TestStream.open(one, owner('ada', 'acme', '192.0.2.1'))
+      await passOfRedisTime(5)
+      const second = await TestStream.open(one, owner('ada'))
+      const third = await TestStream.open(two, owner('ada'))
+      expect(evicted).to.deep.equal([first.id])
+      expect(first.closed).to.equal(undefined)
+      expect([two.evict(first.id), one.evict(first.id)]).to.deep.equal([false, true])
+      expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
+    })
+
+    it('end it with the next renewal where nobody was told, and do not put it in again', async () => {
+      const [one, two] = [start(options), start(options)]
+      const first = await TestStream.open(one, owner('ada'))
+      await passOfRedisTime(5)
+      const second = await TestStream.open(one, owner('ada'))
+      const third = await TestStream.open(two, owner('ada'))
+      await eventually(() => first.closed !== undefined)
+      await passOfRedisTime(1000)
+      expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
+      expect([one.size, two.size]).to.deep.equal([1, 1])
+      const members = await redis.zrange('sse:streams:user:acme:ada', 0, -1)
+      expect(members.map((member) => member.split(':')[1]).sort()).to.deep.equal([second.id, third.id].sort())
+    })
+
+    it('keep the eviction for a process that does not hear of it for longer than a lease', async () => {
+      const clock = new FakeClock()
+      const [deaf, two] = [start({ ...options, clock }), start(options)]
+      const first = await TestStream.open(deaf, owner('ada'))
+      const others: TestStream[] = []
+      for (let opened = 0; opened < 3; opened++) {
+        // By their time the oldest is found.
+        await passOfRedisTime(5)
+        others.push(await TestStream.open(two, owner('ada')))
+      }
+      for (const { lease } of others) lease?.release()
+      await passOfRedisTime(1500)
+      clock.advance(1000)
+      await eventually(() => first.closed === 'evicted')
+      expect(others.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
+      expect([deaf.size, two.size]).to.deep.equal([0, 0])
+    })
+  })
+})

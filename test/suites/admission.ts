@@ -1,0 +1,207 @@
+import { expect } from 'chai'
+import express from 'express'
+import jwt from 'jsonwebtoken'
+import { authenticate } from '../../lib/auth/authenticate.js'
+import { createRevocations, type Revocations } from '../../lib/auth/revocations.js'
+import type { KeyValueStore } from '../../lib/core/ports.js'
+import { limitStreams } from '../../lib/limits/streams/limit-streams.js'
+import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
+import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createStore } from '../../lib/store/create.js'
+import { sseMiddleware } from '../../lib/stream/middleware.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
+import { eventually } from '../helpers/eventually.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { SseClient } from '../helpers/sse-client.js'
+
+const SECRET = 'a secret of thirty-two bytes or more'
+
+/** A process, as far as the kit is concerned. */
+interface Process {
+  readonly server: TestServer
+  readonly multiplexer: Multiplexer
+  readonly limits: StreamLimits
+  readonly revocations: Revocations
+  stop(): Promise<void>
+}
+
+/** Who may have a stream and keep it, over HTTP. @param redis where the processes meet; without it there is one */
+export function admissionSuite(name: string, redis: () => string | undefined): void {
+  describe(`streams on ${name} are open to those`, () => {
+    let processes: Process[]
+    let clients: SseClient[]
+    let prefix: string
+    let number = 0
+    let shared: KeyValueStore | undefined
+
+    beforeEach(() => {
+      processes = []
+      clients = []
+      prefix = `admission:${name}:${++number}:`
+      shared = redis() === undefined ? createStore() : undefined
+    })
+    afterEach(async () => {
+      for (const client of clients) client.close()
+      for (const process of processes) await process.stop()
+      await shared?.close()
+    })
+
+    async function start(options: StreamLimitsOptions = {}, stream: StreamOptions = {}): Promise<Process> {
+      const where = redis()
+      const limits = createStreamLimits({ redis: where, prefix, ...options })
+      const store = shared ?? createStore({ redis: where, prefix })
+      const revocations = createRevocations({ store, cacheMs: 0 })
+      const multiplexer = createMultiplexer({
+        redis: where,
+        prefix,
+        lingerMs: 0,
+        streamLimits: limits,
+        stream: { ...stream, revocations },
+      })
+      const app = express()
+      app.use(authenticate({ secret: SECRET, revocations, optional: true }), sseMiddleware({ ...stream, revocations }))
+      app.get(
+        '/',
+        multiplexer.stream((req) => String(req.query.channel ?? 'log')),
+      )
+      app.put(
+        '/',
+        multiplexer.stream(() => 'log'),
+      )
+      app.get('/own', limitStreams(limits), (_, res) => void res.sse())
+      const server = await serve(app)
+      const process: Process = {
+        server,
+        multiplexer,
+        limits,
+        revocations,
+        stop: async () => {
+          await multiplexer.close()
+          await server.stop()
+          await eventually(() => limits.size === 0)
+          await limits.close()
+          if (store !== shared) await store.close()
+        },
+      }
+      processes.push(process)
+      return process
+    }
+
+    const tokenOf = (user: string, tenant = 'acme'): string =>
+      jwt.sign({ tenant, iat: Math.floor(Date.now() / 1000) - 5 }, SECRET, { subject: user, expiresIn: 600 })
+
+    async function open({ server }: Process, user: string, path = '/'): Promise<SseClient> {
+      const client = await SseClient.open(`${server.url}${path}`, { authorization: `Bearer ${tokenOf(user)}` })
+      clients.push(client)
+      if (client.status === 200) await client.until(({ raw }) => raw !== '')
+      return client
+    }
+
+    async function problemOf(client: SseClient): Promise<object> {
+      await client.ended()
+      return { status: client.status, retryAfter: client.headers['retry-after'], ...JSON.parse(client.raw) }
+    }
+
+    for (const path of ['/', '/own']) {
+      it(`who have not too many already (${path})`, async () => {
+        const process = await start({ perUser: 2 })
+        const [first] = [await open(process, 'ada', path), await open(process, 'ada', path)]
+        const refused = { status: 429, code: 'ERR_SSE_STREAM_LIMIT', scope: 'user', cap: 2, retryAfter: '10' }
+        expect(await problemOf(await open(process, 'ada', path))).to.include(refused)
+        expect((await open(process, 'bob', path)).status).to.equal(200)
+        first?.close()
+        await eventually(() => process.limits.size === 2)
+        expect((await open(process, 'ada', path)).status).to.equal(200)
+      })
+
+      it(`who came last, where the oldest has to go (${path})`, async () => {
+        const process = await start({ perUser: 2, evictOldest: true })
+        const [first, second, third] = [
+          await open(process, 'ada', path),
+          await open(process, 'ada', path),
+          await open(process, 'ada', path),
+        ]
+        expect(JSON.parse((await first?.control('sse.close'))?.data ?? '')).to.deep.equal({ reason: 'evicted' })
+        await first?.ended()
+        expect(first?.retry, 'for clients that do not know sse.close').to.equal(3_600_000)
+        expect([second?.closed, third?.closed]).to.deep.equal([false, false])
+      })
+
+      it(`whose tokens are not revoked meanwhile (${path})`, async () => {
+        const process = await start()
+        const [ada, bob] = [await open(process, 'ada', path), await open(process, 'bob', path)]
+        await process.revocations.revoke({ user: 'ada', tenant: 'acme' })
+        expect(JSON.parse((await ada.control('sse.expired')).data)).to.deep.equal({ reason: 'revoked' })
+        await ada.ended()
+        expect(await problemOf(await open(process, 'ada', path))).to.include({
+          status: 401,
+          code: 'ERR_SSE_TOKEN_REVOKED',
+        })
+        expect(bob.closed).to.equal(false)
+      })
+    }
+
+    it('who are told so in a stream that ends, if native EventSource is to come back', async () => {
+      const process = await start({ perUser: 1 }, { refuseWith: 'stream' })
+      await open(process, 'ada')
+      const refused = await open(process, 'ada')
+      expect(refused.status).to.equal(200)
+      const { reason, afterMs } = JSON.parse((await refused.control('sse.reconnect')).data)
+      expect(reason).to.equal('limited')
+      expect(afterMs).to.be.within(15_000, 45_000)
+      await refused.ended()
+    })
+
+    it('who do open one: what fails, ends at once or was never wanted takes no place', async () => {
+      const process = await start({ perUser: 1, opensPerMinute: 0 })
+      const headers = { authorization: `Bearer ${tokenOf('ada')}` }
+      expect((await open(process, 'ada', '/?channel=a*')).status).to.equal(400)
+      expect((await fetch(process.server.url, { method: 'PUT', headers })).status).to.equal(405)
+      expect((await fetch(process.server.url, { method: 'HEAD', headers })).status).to.equal(200)
+      for (const path of ['/', '/own']) {
+        for (let attempt = 0; attempt < 5; attempt++) {
+          const gone = new AbortController()
+          const request = fetch(`${process.server.url}${path}`, { headers, signal: gone.signal }).catch(() => undefined)
+          await new Promise((resolve) => setTimeout(resolve, attempt))
+          gone.abort()
+          await request
+        }
+        await eventually(() => process.limits.size === 0)
+      }
+      expect((await open(process, 'ada')).status).to.equal(200)
+    })
+
+    if (name === 'memory') return
+
+    it('whichever process they come to', async () => {
+      const [one, two] = [await start({ perUser: 2 }), await start({ perUser: 2 })]
+      await open(one, 'ada')
+      const second = await open(two, 'ada')
+      for (const process of [one, two]) expect((await open(process, 'ada')).status).to.equal(429)
+      second.close()
+      await eventually(async () => (await open(one, 'ada')).status === 200)
+    })
+
+    it('who came last, though the oldest is on another process, which hears of it at once', async () => {
+      const options = { perUser: 1, evictOldest: true, leaseMs: 3_600_000 }
+      const [one, two] = [await start(options), await start(options)]
+      const first = await open(one, 'ada')
+      const second = await open(two, 'ada')
+      expect(JSON.parse((await first.control('sse.close')).data)).to.deep.equal({ reason: 'evicted' })
+      await eventually(() => one.limits.size === 0)
+      expect(second.closed).to.equal(false)
+    })
+
+    it('whose tokens no process has revoked, and all hear of it at once', async () => {
+      const [one, two] = [await start(), await start()]
+      const [ada, bob] = [await open(two, 'ada'), await open(two, 'bob')]
+      await one.revocations.revoke({ user: 'ada', tenant: 'acme' })
+      expect(JSON.parse((await ada.control('sse.expired')).data)).to.deep.equal({ reason: 'revoked' })
+      await ada.ended()
+      expect(bob.closed).to.equal(false)
+      await one.revocations.revoke({ tenant: 'acme' })
+      await bob.control('sse.expired')
+    })
+  })
+}
