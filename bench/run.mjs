@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { burst, fanout } from './benches/fanout.mjs'
 import { idle } from './benches/idle.mjs'
 import { join } from './benches/join.mjs'
+import { limiter } from './benches/limiter.mjs'
 import { multi } from './benches/multi.mjs'
 import { polling } from './benches/polling.mjs'
 import { publish } from './benches/publish.mjs'
@@ -21,7 +22,7 @@ import { slow } from './benches/slow.mjs'
 import { inWords, judge } from './harness/goals.mjs'
 import { report } from './report.mjs'
 
-const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling }
+const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling, limiter }
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -15,10 +15,17 @@ function problemOf(error: SseError): Problem {
   return { ...error.members, title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
 }
 
-/** Answers a request with an error; works on any Node response. Nothing happens if the answer has begun. */
-export function sendProblem(res: ServerResponse, error: SseError): void {
+/** The body of the answer, for whoever sends one many times. */
+export function encodeProblem(error: SseError): Buffer {
+  return Buffer.from(JSON.stringify(problemOf(error)))
+}
+
+/**
+ * Answers a request with an error; works on any Node response. Nothing happens if the answer has begun.
+ * @param body as `encodeProblem` makes it of the error
+ */
+export function sendProblem(res: ServerResponse, error: SseError, body = encodeProblem(error)): void {
   if (res.headersSent) return
-  const body = Buffer.from(JSON.stringify(problemOf(error)))
   res.statusCode = error.status
   for (const [name, value] of Object.entries(error.headers)) res.setHeader(name, value)
   res.setHeader('Content-Type', 'application/problem+json; charset=utf-8')

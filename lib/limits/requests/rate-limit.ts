@@ -4,7 +4,7 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { sendProblem } from '../../wire/problem.js'
+import { encodeProblem, sendProblem } from '../../wire/problem.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
 import { setRateLimitHeaders } from './headers.js'
@@ -41,7 +41,8 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
     if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
     if (verdict !== undefined) setRateLimitHeaders(res, verdict.standings, clock.now())
     if (verdict?.admitted !== true) {
-      sendProblem(res, refusals.for(verdict))
+      const { error, body } = refusals.for(verdict)
+      sendProblem(res, error, body)
       return
     }
     if (conditional) countLater(limiter, claims, res)
@@ -81,35 +82,42 @@ function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: Reso
   return new Kind({ limits, clock, ledger, failOpen })
 }
 
+/** What answers a refused request. */
+interface Refusal {
+  readonly error: SseError
+  readonly body: Buffer
+}
+
 /**
- * What answers a refused request. A flood of them gets one and the same error for a second: making one, with its stack trace,
- * costs more than all the rest of the check (bench `limiter`).
+ * A flood of refused requests gets one and the same answer for a second: making one, with its stack trace, costs more than all
+ * the rest of the check (bench `limiter`).
  */
 class Refusals {
-  readonly #last = new Map<
-    ResolvedLimit,
-    { readonly points: number; readonly retryS: number; readonly error: SseError }
-  >()
+  readonly #last = new Map<ResolvedLimit, Refusal & { readonly points: number; readonly retryS: number }>()
+  readonly #unavailable = refusal(
+    new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
+      headers: { 'Retry-After': '1' },
+    }),
+  )
 
-  for(verdict: Exclude<Verdict, { admitted: true }>): SseError {
-    if (verdict === undefined) return unavailable()
+  for(verdict: Exclude<Verdict, { admitted: true }>): Refusal {
+    if (verdict === undefined) return this.#unavailable
     const { limit, points } = verdict.refusedBy
     const retryS = Math.max(1, Math.ceil(verdict.retryMs / 1000))
     const last = this.#last.get(limit)
-    if (last?.points === points && last.retryS === retryS) return last.error
+    if (last?.points === points && last.retryS === retryS) return last
     const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
       headers: { 'Retry-After': String(retryS) },
       members: { limit: limit.name, points, durationMs: limit.durationMs },
     })
-    this.#last.set(limit, { points, retryS, error })
-    return error
+    const next = { ...refusal(error), points, retryS }
+    this.#last.set(limit, next)
+    return next
   }
 }
 
-function unavailable(): SseError {
-  return new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
-    headers: { 'Retry-After': '1' },
-  })
+function refusal(error: SseError): Refusal {
+  return { error, body: encodeProblem(error) }
 }
 
 /** On `close`, which comes whatever becomes of the answer. */

@@ -1,3 +1,4 @@
+import type { RequestHandler } from 'express'
 import { systemClock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
@@ -20,6 +21,11 @@ export interface WebhooksOptions {
    * it. If it throws or rejects, the error goes to Express, and the provider delivers the message again.
    */
   readonly onMessage: (message: InboundMessage) => void | Promise<void>
+  /**
+   * Asked where a signature is wrong, before the 401: a `rateLimit({ by: 'ip', … })` answers 429 instead where an address has
+   * failed too often. Whatever is signed well passes unasked: a provider's bursts come from few addresses. @defaultValue none
+   */
+  readonly failureLimit?: RequestHandler
   /** Where the processes of a fleet meet, to handle a message once. Left out: each process remembers by itself. */
   readonly redis?: RedisSource
   /** A store to use instead of one of the router's own; it is not closed by the router. */
@@ -46,6 +52,7 @@ export interface ResolvedWebhooksOptions {
   /** Those that are served. */
   readonly providers: ReadonlyMap<Provider, ResolvedProvider>
   readonly onMessage: WebhooksOptions['onMessage']
+  readonly failureLimit: RequestHandler | undefined
   readonly store: KeyValueStore
   readonly ownsStore: boolean
   readonly maxBodyBytes: number
@@ -56,8 +63,11 @@ export interface ResolvedWebhooksOptions {
 
 /** @throws InvalidOptionError */
 export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
-  const { onMessage, redis, clock = systemClock } = options
+  const { onMessage, failureLimit, redis, clock = systemClock } = options
   if (typeof onMessage !== 'function') throw new InvalidOptionError('onMessage must be a function')
+  if (failureLimit !== undefined && typeof failureLimit !== 'function') {
+    throw new InvalidOptionError('failureLimit must be a request handler, such as rateLimit() makes')
+  }
   if (redis !== undefined && options.store !== undefined) {
     throw new InvalidOptionError('webhooks() takes either redis or store')
   }
@@ -69,7 +79,7 @@ export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhoo
   }
   // Last, since it may open a connection, which nobody would close if a later check failed.
   const store = options.store ?? createStore({ redis, clock })
-  return { ...checked, onMessage, store, ownsStore: options.store === undefined, clock }
+  return { ...checked, onMessage, failureLimit, store, ownsStore: options.store === undefined, clock }
 }
 
 function resolveProviders({ secrets, verifyToken }: WebhooksOptions): ReadonlyMap<Provider, ResolvedProvider> {

@@ -94,7 +94,7 @@ function handshake({ verifyToken }: ResolvedProvider): RequestHandler {
 async function receive(
   provider: Provider,
   { secrets }: ResolvedProvider,
-  { onMessage, clock }: ResolvedWebhooksOptions,
+  { onMessage, failureLimit, clock }: ResolvedWebhooksOptions,
   deliverOnce: DeliverOnce,
   readBody: BodyReader,
   req: Request,
@@ -102,6 +102,7 @@ async function receive(
 ): Promise<void> {
   const body = await readBody(req, res)
   if (!isSigned(body, req.headers['x-hub-signature-256'], secrets)) {
+    if (failureLimit !== undefined) await passed(failureLimit, req, res)
     throw new RequestError('ERR_SSE_SIGNATURE_INVALID', 'X-Hub-Signature-256 does not sign this body')
   }
   const messages = PARSERS[provider](parseJson(body), clock.wallTime())
@@ -123,6 +124,14 @@ async function receive(
     if (await deliverOnce.deliver(`webhook:${provider}:${message.messageId}`, handle)) received++
   }
   res.json({ received })
+}
+
+/** Resolves when a handler has passed the request on or answered it. */
+function passed(handler: RequestHandler, req: Request, res: Response): Promise<void> {
+  return new Promise((resolve, reject) => {
+    res.once('close', resolve)
+    void handler(req, res, (error?: unknown) => (error === undefined ? resolve() : reject(error)))
+  })
 }
 
 type BodyReader = (req: Request, res: Response) => Promise<Buffer>

@@ -237,6 +237,29 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           expect((await post(url, signed)).status, 'then nobody at this address').to.equal(429)
         })
       }
+
+      it('limits failed signatures alone where webhooks ask it', async () => {
+        const limit = rateLimit({ by: 'ip', points: 5, duration: 2_073_600 })
+        const router = webhooks({
+          secrets: secret,
+          verifyToken: 'token',
+          onMessage: () => undefined,
+          failureLimit: limit,
+        })
+        undo.push(
+          () => limit.close(),
+          () => router.close(),
+        )
+        const { url } = await start([router])
+        const statuses: number[] = []
+        for (let i = 0; i < 7; i++) {
+          statuses.push((await post(url, 'sha256=00')).status, (await post(url, signed)).status)
+        }
+        const expected = [401, 401, 401, 401, 401, 429, 429].flatMap((status) => [status, 200])
+        expect(statuses).to.deep.equal(expected)
+        const refused = await post(url, 'sha256=00')
+        expect(refused.body).to.include({ code: 'ERR_SSE_RATE_LIMITED', limit: 'ip' })
+      })
     })
   })
 }
