@@ -1,7 +1,8 @@
 /**
  * The example's HTTP surface, in the order in which a request meets it:
  *
- *   webhooks (raw bytes) ─► health ─► JSON body ─► sign-in ─► authenticate ─► dashboard, inbox, streams ─► page ─► errors
+ *   webhooks (raw bytes) ─► health ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams
+ *     ─► pages ─► errors
  */
 import { fileURLToPath } from 'node:url'
 import express, { type Express } from 'express'
@@ -10,11 +11,15 @@ import {
   conversationStreams,
   type KeyValueStore,
   type Multiplexer,
+  type Revocations,
+  requireAuth,
   sseErrors,
+  tickets,
   webhooks,
 } from 'express-sse-kit'
 import type { Config } from './config.js'
 import { receiveMessage } from './inbound.js'
+import type { Limits } from './limits.js'
 import type { LogLine } from './log.js'
 import { Problem, problems } from './problem.js'
 import { authRoutes } from './routes/auth.js'
@@ -22,21 +27,27 @@ import { conversationRoutes } from './routes/conversations.js'
 import { dashboardRoutes } from './routes/dashboard.js'
 import { healthRoutes } from './routes/health.js'
 import { pageRoutes, securityHeaders } from './routes/page.js'
+import { workbenchRoutes } from './routes/workbench.js'
 import type { InboxStore } from './store/inbox-store.js'
+import type { Workbench } from './workbench/workbench.js'
 
 export interface AppOptions {
   readonly config: Config
   readonly multiplexer: Multiplexer
   readonly store: InboxStore
-  /** The kit's cache and de-duplication. */
+  /** The kit's cache, de-duplication, tickets and revocations. */
   readonly keyValues: KeyValueStore
+  readonly revocations: Revocations
+  readonly limits: Limits
+  readonly workbench: Workbench
   readonly log: LogLine
 }
 
 const PAGE_FOLDER = fileURLToPath(new URL('../web/dist', import.meta.url))
 
 /** Owns nothing that needs closing: what it is given stays the caller's. */
-export function createApp({ config, multiplexer, store, keyValues, log }: AppOptions): Express {
+export function createApp(options: AppOptions): Express {
+  const { config, multiplexer, store, keyValues, revocations, limits, workbench, log } = options
   const app = express()
   app.disable('x-powered-by')
   app.use(securityHeaders())
@@ -48,16 +59,20 @@ export function createApp({ config, multiplexer, store, keyValues, log }: AppOpt
       verifyToken: config.webhookVerifyToken,
       onMessage: receiveMessage({ store, multiplexer, log }),
       store: keyValues,
+      failureLimit: limits.webhookFailures,
     }),
   )
   app.use(healthRoutes({ multiplexer, store }))
 
   const api = express.Router()
-  api.use(express.json({ limit: '64kb' }))
-  api.use('/auth', authRoutes(config))
-  api.use(authenticate({ secret: config.jwtSecret }))
+  const json = express.json({ limit: '64kb' })
+  api.use(authenticate({ secret: config.jwtSecret, optional: true, tickets: keyValues, revocations }))
+  api.use('/auth', limits.signIns, json, authRoutes(config, revocations))
+  api.use('/workbench', json, workbenchRoutes({ workbench, production: config.production }))
+  api.use(limits.requests, requireAuth(), json)
   api.use('/dashboard', dashboardRoutes(keyValues))
   api.use('/conversations', conversationRoutes({ store, multiplexer }))
+  api.use('/sse/tickets', tickets({ store: keyValues }))
   api.use(
     '/sse',
     conversationStreams({
@@ -67,7 +82,7 @@ export function createApp({ config, multiplexer, store, keyValues, log }: AppOpt
   )
   app.use('/api/v1', api)
 
-  app.use(pageRoutes(PAGE_FOLDER))
+  app.use(pageRoutes(PAGE_FOLDER, config))
   app.use(() => {
     throw new Problem('ERR_INBOX_NOT_FOUND', 'There is nothing here')
   })

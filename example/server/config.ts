@@ -9,6 +9,8 @@ export interface Config {
   readonly jwtSecret: string
   readonly webhookSecret: string
   readonly webhookVerifyToken: string
+  /** Over how long streams are ended when the process stops, so that their clients do not move all at once, in ms. */
+  readonly drainMs: number
   /** What the person who starts it should know. */
   readonly notes: readonly string[]
 }
@@ -52,6 +54,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     jwtSecret: jwtSecret(),
     webhookSecret: required('WEBHOOK_SECRET', 'dev-webhook-secret'),
     webhookVerifyToken: required('WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'),
+    drainMs: readMs('DRAIN_MS', get('DRAIN_MS') ?? (production ? '10000' : '0')),
     notes,
   }
 }
@@ -60,6 +63,11 @@ function readPort(value: string): number {
   const port = Number(value)
   if (/^\d+$/.test(value) && port <= 65_535) return port
   throw new ConfigError(`PORT must be a number from 0 to 65535, got ${value}`)
+}
+
+function readMs(name: string, value: string): number {
+  if (/^\d{1,6}$/.test(value)) return Number(value)
+  throw new ConfigError(`${name} must be a number of ms up to 999999, got ${value}`)
 }
 
 function readRedisUrl(value: string | undefined): string | undefined {

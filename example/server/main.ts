@@ -2,12 +2,13 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { logDrops } from 'express-sse-kit'
 import { createApp } from './app.js'
 import { type Config, ConfigError, readConfig } from './config.js'
 import { logDiagnostics, logToStderr } from './log.js'
 import { openServices, type Services, seedTenants } from './services.js'
 
-/** What is still open after this is cut off, in ms. */
+/** What is still open this long after the streams were told to go is cut off, in ms. */
 const CLOSE_DEADLINE_MS = 4000
 /** How long the start waits for the demo conversations; with Redis away they come later. */
 const SEED_WAIT_MS = 1000
@@ -15,6 +16,7 @@ const SEED_WAIT_MS = 1000
 async function start(config: Config): Promise<void> {
   for (const note of config.notes) console.log(note)
   logDiagnostics(logToStderr)
+  logDrops({ write: (line) => logToStderr('warn', line.event, { ...line }) })
   const services = openServices(config.redisUrl)
   const app = createApp({ ...services, config, log: logToStderr })
   const server = createServer(app)
@@ -34,7 +36,7 @@ async function start(config: Config): Promise<void> {
     if (stopping) process.exit(1)
     stopping = true
     stopSeeding.abort()
-    stopServing(server, services).then(
+    stopServing(server, services, config.drainMs).then(
       () => process.exit(0),
       (error: unknown) => {
         logToStderr('error', 'close', { error })
@@ -46,12 +48,17 @@ async function start(config: Config): Promise<void> {
   process.on('SIGTERM', stop)
 }
 
-/** No new connections, streams told to come back, answers under way finished, and then the rest. */
-async function stopServing(server: Server, services: Services): Promise<void> {
+/** No new connections, streams told to come back, one after the other, answers under way finished, and then the rest. */
+async function stopServing(server: Server, services: Services, drainMs: number): Promise<void> {
   const closed = once(server, 'close')
   server.close()
-  const deadline = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS)
-  await Promise.race([services.multiplexer.close(), closed])
+  const deadline = setTimeout(() => server.closeAllConnections(), drainMs + CLOSE_DEADLINE_MS)
+  await Promise.race([
+    Promise.all([services.multiplexer.close({ windowMs: drainMs }), services.workbench.close()]),
+    closed,
+  ])
+  // Connections of streams that have ended wait for another request.
+  server.closeIdleConnections()
   await closed
   clearTimeout(deadline)
   await services.close()

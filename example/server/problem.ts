@@ -11,6 +11,11 @@ const PROBLEMS = Object.freeze({
   ERR_INBOX_KEY_REUSED: { status: 422, title: 'Idempotency-Key used for another message' },
   ERR_INBOX_NOT_FOUND: { status: 404, title: 'Not found' },
   ERR_INBOX_CONVERSATION_NOT_FOUND: { status: 404, title: 'No such conversation' },
+  ERR_WORKBENCH_INVALID: { status: 400, title: 'Invalid setting' },
+  ERR_WORKBENCH_FOREIGN: { status: 403, title: 'Not from another origin' },
+  ERR_WORKBENCH_CLIENT_NOT_FOUND: { status: 404, title: 'No such client' },
+  ERR_WORKBENCH_SCENARIO_NOT_FOUND: { status: 404, title: 'No such scenario' },
+  ERR_WORKBENCH_FULL: { status: 409, title: 'The workbench is full' },
   ERR_INBOX_UNAVAILABLE: { status: 503, title: 'Temporarily unavailable' },
   ERR_INBOX_INTERNAL: { status: 500, title: 'Internal error' },
 } as const)

@@ -1,5 +1,13 @@
 /** What the app stands on, embedded or on Redis: opened together, closed together. */
-import { createMultiplexer, createStore, type KeyValueStore, type Multiplexer } from 'express-sse-kit'
+import {
+  createMultiplexer,
+  createRevocations,
+  createStore,
+  type KeyValueStore,
+  type Multiplexer,
+  type Revocations,
+} from 'express-sse-kit'
+import { type Limits, openLimits } from './limits.js'
 import type { LogLine } from './log.js'
 import { seed } from './seed.js'
 import type { InboxStore } from './store/inbox-store.js'
@@ -7,27 +15,40 @@ import { MemoryInboxStore } from './store/memory.js'
 import { RedisInboxStore } from './store/redis.js'
 import { connect } from './store/redis-client.js'
 import { tenantIds } from './tenants.js'
+import { Workbench } from './workbench/workbench.js'
 
 export interface Services {
   readonly multiplexer: Multiplexer
   readonly store: InboxStore
   readonly keyValues: KeyValueStore
+  readonly revocations: Revocations
+  readonly limits: Limits
+  /** Takes nothing until it is used. */
+  readonly workbench: Workbench
   /** Streams first, so that their clients are told to come back while Redis is still there. Idempotent. */
   close(): Promise<void>
 }
 
-/** With Redis three connections: the multiplexer's two, and one for the store, the cache and the de-duplication. */
+/** With Redis four connections: the multiplexer's two, that of the stream limits, and one for all else. */
 export function openServices(redisUrl: string | undefined): Services {
-  const multiplexer = createMultiplexer({ redis: redisUrl })
   const client = redisUrl === undefined ? undefined : connect(redisUrl)
   const store = client === undefined ? new MemoryInboxStore() : new RedisInboxStore(client)
   const keyValues = createStore({ redis: client })
+  const revocations = createRevocations({ store: keyValues })
+  const limits = openLimits(client)
+  const multiplexer = createMultiplexer({ redis: redisUrl, streamLimits: limits.streams, stream: { revocations } })
+  const workbench = new Workbench()
   return {
     multiplexer,
     store,
     keyValues,
+    revocations,
+    limits,
+    workbench,
     async close() {
+      await workbench.close()
       await multiplexer.close()
+      await limits.close()
       await keyValues.close()
       await store.close()
     },

@@ -2,9 +2,10 @@ import { fileURLToPath } from 'node:url'
 import react from '@vitejs/plugin-react'
 import { defineConfig } from 'vite'
 
-const lib = (path: string): string => fileURLToPath(new URL(`../../lib/${path}`, import.meta.url))
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const lib = (path: string): string => here(`../../lib/${path}`)
 
-/** `npm run build:page`. The page takes the kit from its sources, so that what is tried out is what is here. */
+/** `npm run build:page`. The pages take the kit from its sources, so that what is tried out is what is here. */
 export default defineConfig({
   plugins: [react()],
   resolve: {
@@ -15,7 +16,8 @@ export default defineConfig({
   },
   build: {
     target: 'es2022',
-    // The page's content security policy has no room for inlined files.
+    rolldownOptions: { input: { index: here('index.html'), workbench: here('workbench.html') } },
+    // The pages' content security policy has no room for inlined files.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

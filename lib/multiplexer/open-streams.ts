@@ -1,7 +1,8 @@
 /** The streams of this process, by id: for acknowledgements, for the operator, and to end them. */
 
 import { diagnostics } from '../core/diagnostics.js'
-import type { Clock } from '../core/ports.js'
+import type { Clock, Tracing } from '../core/ports.js'
+import { delayOf } from '../observe/delay.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import { parseCursor } from '../wire/cursor.js'
@@ -11,7 +12,7 @@ import type { Reader } from './reader.js'
 /** One stream on channels as it is now. */
 export interface ChannelStreamStatus extends StreamStatus {
   readonly channels: readonly string[]
-  /** Events in its channels that it has not been sent yet. */
+  /** Events that it is behind its channels; what waits in its queue (`queued`) is not among them. */
   readonly lag: number
   /** Events sent that its client has not acknowledged; `undefined` without a window. */
   readonly unacknowledged: number | undefined
@@ -30,6 +31,13 @@ const DRAIN_STEP_MS = 50
 
 export class OpenStreams {
   readonly #entries = new Map<string, Entry>()
+  readonly #clock: Clock
+  readonly #tracing: Tracing | undefined
+
+  constructor(clock: Clock, tracing: Tracing | undefined) {
+    this.#clock = clock
+    this.#tracing = tracing
+  }
 
   get size(): number {
     return this.#entries.size
@@ -47,9 +55,16 @@ export class OpenStreams {
   acknowledge(ack: Ack): boolean {
     const entry = this.#entries.get(ack.stream)
     if (entry === undefined) return false
+    const positions = parseCursor(ack.cursor) ?? []
+    // Said once: clients may repeat themselves.
+    const latest = entry.lastAck?.cursor === ack.cursor ? undefined : entry.reader.latestOf(positions)
     entry.lastAck = ack
-    entry.reader.acknowledge(parseCursor(ack.cursor) ?? [])
-    if (diagnostics.streamAck.hasSubscribers) diagnostics.streamAck.publish({ ...ack, auth: entry.stream.auth })
+    entry.reader.acknowledge(positions)
+    if (diagnostics.streamAck.hasSubscribers) {
+      const delayMs = latest && delayOf(latest.entry, this.#clock.wallTime())
+      diagnostics.streamAck.publish({ ...ack, auth: entry.stream.auth, delayMs })
+    }
+    if (latest !== undefined) this.#tracing?.acknowledge(latest.channel.name, latest.entry, ack)
     return true
   }
 
@@ -68,7 +83,8 @@ export class OpenStreams {
    * Ends all streams, spread evenly over the time, so that their clients do not come to the other processes all at once.
    * Resolves when the responses are closed.
    */
-  async drain(windowMs: number, clock: Clock): Promise<void> {
+  async drain(windowMs: number): Promise<void> {
+    const clock = this.#clock
     const all = this.#entries.size
     const end = clock.now() + windowMs
     const closing: Promise<void>[] = []

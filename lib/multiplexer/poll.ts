@@ -8,6 +8,7 @@
 import type { ServerResponse } from 'node:http'
 import { createParser } from 'eventsource-parser'
 import type { Blocks } from '../core/blocks.js'
+import { diagnostics } from '../core/diagnostics.js'
 import { RequestError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
@@ -37,6 +38,7 @@ class PollSink implements ReaderStream {
   /** One event at a time, so that the bound is met. */
   readonly paced = true
   readonly replays = true
+  readonly keepsUp = false
   readonly #max: number
   readonly #onProgress: () => void
   readonly #blocks: Buffer[] = []
@@ -56,6 +58,11 @@ class PollSink implements ReaderStream {
 
   get full(): boolean {
     return this.#count >= this.#max
+  }
+
+  /** Events collected. */
+  get count(): number {
+    return this.#count
   }
 
   /** Nothing is owed. */
@@ -191,6 +198,7 @@ export function beginPoll(
         res.setHeader('X-Stream-Pause', 'true')
         res.setHeader('X-Stream-Pause-Ms', Math.ceil(paused))
       }
+      if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: sink.count })
       send(res, { events: sink.events(), cursor, stream: paused === 0, afterMs })
     })
   }

@@ -10,14 +10,15 @@
  * While it lags it holds no queue, only its positions. Resuming, slow reading and recovery are this one mechanism.
  */
 
-import type { Blocks } from '../core/blocks.js'
+import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
 import type { Sink, StreamSource } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import { delayOf } from '../observe/delay.js'
 import type { EventStream } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
-import { printCursor } from '../wire/cursor.js'
+import { idLine, printCursor } from '../wire/cursor.js'
 import { AckWindow } from './ack-window.js'
 import type { Batch } from './batch.js'
 import type { Channel, ChannelReader } from './channel.js'
@@ -95,6 +96,7 @@ export class Reader implements ChannelReader, StreamSource {
       }
     }
     if (!stream.replays) {
+      batch.queuedBy++
       this.#queue(batch)
       return true
     }
@@ -110,8 +112,8 @@ export class Reader implements ChannelReader, StreamSource {
     })
   }
 
-  onEphemeral(blocks: Blocks, hints: QueueHints): void {
-    this.#stream.offer(blocks, hints, blocks)
+  onEphemeral(blocks: Blocks, hints: QueueHints): boolean {
+    return this.#stream.offer(blocks, hints, blocks) === 'sent'
   }
 
   onReset(channel: Channel, offset: number, reason: ResetReason): void {
@@ -131,6 +133,19 @@ export class Reader implements ChannelReader, StreamSource {
     this.#readOn()
   }
 
+  /** Of the entries at these positions that it has sent and that are still in its channels' tails, the one published last. */
+  latestOf(positions: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
+    let latest: { readonly channel: Channel; readonly entry: LogEntry } | undefined
+    for (const { channel, offset } of this.#cursors) {
+      const position = positions.find(({ epoch }) => epoch === channel.epoch)
+      if (position === undefined || position.offset > (this.#live ? channel.flushed : offset)) continue
+      const entry = channel.tail.get(position.offset)
+      if (entry === undefined || (entry.publishedAt ?? 0) < (latest?.entry.publishedAt ?? 0)) continue
+      latest = { channel, entry }
+    }
+    return latest
+  }
+
   /** Events sent and not acknowledged; `undefined` without a window. */
   get unacknowledged(): number | undefined {
     return this.#window?.unacknowledged
@@ -140,7 +155,7 @@ export class Reader implements ChannelReader, StreamSource {
     return !this.#live
   }
 
-  /** Events it owes the stream. */
+  /** Events it owes the stream, beyond those that wait in the stream's queue. */
   get lag(): number {
     if (this.#live) return 0
     return this.#cursors.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
@@ -191,10 +206,15 @@ export class Reader implements ChannelReader, StreamSource {
     this.#stream.onLive?.()
   }
 
+  /** Whether it may move on: it has credit, or the stream takes more without. */
+  get #goesOn(): boolean {
+    return this.#stream.writable || this.#stream.keepsUp
+  }
+
   /** Sends what is owed for as long as the socket takes it, and goes live when nothing is owed. */
   #readOn(): void {
     if (this.#reading || this.#live || this.#closed) return
-    while (this.#stream.writable) {
+    while (this.#goesOn) {
       const anew = this.#cursors.find(({ reset }) => reset !== undefined)
       const behind = this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
       if (anew !== undefined) {
@@ -235,7 +255,7 @@ export class Reader implements ChannelReader, StreamSource {
     } else if (page.head.epoch !== epoch) {
       await channel.verify()
       this.#readOn()
-    } else if (this.#stream.writable) {
+    } else if (this.#goesOn) {
       this.#sendPage(cursor, page)
       this.#readOn()
     }
@@ -247,7 +267,7 @@ export class Reader implements ChannelReader, StreamSource {
     const entryAt = (offset: number) => (offset <= flushed ? page.at(offset) : undefined)
     const shared = this.#alone && !this.#stream.paced && this.#window === undefined
     // One chunk after the other, until the page is out or the credit is.
-    while (this.#stream.writable && this.#window?.room !== 0) {
+    while (this.#goesOn && this.#window?.room !== 0) {
       if (!this.#send(cursor, entryAt, shared ? page.chunk(cursor.offset, flushed) : undefined)) return
     }
   }
@@ -268,6 +288,10 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Sends what comes after the cursor. @returns whether there is anything */
   #send(cursor: Cursor, entryAt: (offset: number) => LogEntry | undefined, ready?: Chunk): boolean {
+    // Paced, each event has to have leave of its own anyway.
+    if (this.#stream.keepsUp && (this.#stream.paced || !this.#stream.writable)) {
+      return this.#offer(cursor, entryAt(cursor.offset + 1))
+    }
     const chunk = ready ?? chunkAfter(cursor.offset, entryAt, this.#chunkOptions(cursor))
     if (chunk === undefined) return false
     if (!this.#stream.spend(chunk.count, chunk.blocks.bytes.length)) return true
@@ -275,6 +299,19 @@ export class Reader implements ChannelReader, StreamSource {
     cursor.earliest = false
     this.#window?.onSent(cursor.channel, chunk.last)
     this.#stream.write(chunk.blocks, chunk.count)
+    if (diagnostics.streamReplay.hasSubscribers) {
+      const { name, wallTime } = cursor.channel
+      diagnostics.streamReplay.publish({ channel: name, events: chunk.count, delayMs: delayOf(chunk.first, wallTime) })
+    }
+    return true
+  }
+
+  /** Hands one entry over to the stream, which sends or queues it, or gives it up. */
+  #offer(cursor: Cursor, entry: LogEntry | undefined): boolean {
+    if (entry === undefined) return false
+    cursor.offset = entry.offset
+    cursor.earliest = false
+    this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, new Blocks(entry.body))
     return true
   }
 

@@ -4,8 +4,9 @@
  *
  * ```
  *   none ──a bound is passed──► pressed ──for sustainMs──► sustained ──nothing passed for sustainMs──► none
- *                  new streams are refused,      streams are moved to polling, some each second,
- *                  the largest backlogs dropped  and polls are told to stay
+ *                  new streams are refused,      streams are moved to polling, some each second
+ *                  polls are told to stay,
+ *                  the largest backlogs dropped
  * ```
  * Share one between everything that opens streams: only then are its bounds the process's.
  */
@@ -99,7 +100,7 @@ export class Pressure {
 
   /** How long clients should stay away from streams yet, in ms; 0: not at all. */
   get pauseLeftMs(): number {
-    return this.level === 'sustained' ? this.pauseMs : 0
+    return this.level === 'none' ? 0 : this.pauseMs
   }
 
   /** @internal Refuses while there is pressure. @throws SseError `ERR_SSE_OVERLOADED` */

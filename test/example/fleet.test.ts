@@ -107,7 +107,9 @@ describe('two processes of the example on one real Redis', () => {
   })
 
   it(`hold one subscription and one subscriber connection each, for ${STREAMS} streams of a tenant`, async () => {
-    const open = Array.from({ length: STREAMS }, () => one.stream('/conversations', dana))
+    const open = Array.from({ length: STREAMS }, async (_, n) =>
+      one.stream('/conversations', await one.signIn(`agent${n % 5}`, 'acme')),
+    )
     const streams = await Promise.all(open)
     const channels = (await redis.pubsub('CHANNELS', '*conversations:acme*')) as string[]
     expect(channels).to.have.length(1)

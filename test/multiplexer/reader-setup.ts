@@ -16,6 +16,7 @@ import { UnrulyBroker } from '../helpers/unruly-broker.js'
 /** A socket as small, and a pace as slow, as the test wants them. */
 export class SmallStream implements ReaderStream {
   readonly replays = true
+  readonly keepsUp = false
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY

@@ -115,4 +115,38 @@ describe('a stream on a channel with a backlog policy', () => {
     await again.messagesUntil(5)
     expect(again.messages.map(({ data }) => data)).to.deep.equal(range(6, 10).map(String))
   })
+
+  for (const [backlog, kept] of [
+    ['drop-oldest', [1, 2, 998, 999, 1000]],
+    ['drop-newest', [1, 2, 3, 4, 5]],
+  ] as const) {
+    it(`keeps up from the start where it begins far behind, and gives up what ${backlog} says`, async () => {
+      const former = await start({ backlog })
+      const { lastEventId } = former
+      former.close()
+      for (let published = 0; published < 1000; published += 100) {
+        await publish(...range(published + 1, published + 100).map((data) => ({ data })))
+      }
+      const client = await connect('/', lastEventId)
+      await client.messagesUntil(2)
+      expect(await receive(client, 3)).to.deep.equal(kept.map(String))
+      expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 995, reason: 'queue_full' })
+      expect(client.events.some(({ event }) => event === 'sse.gap')).to.equal(false)
+      clock.advance(1000)
+      await publish({ data: 1001 })
+      await client.messagesUntil(6)
+      expect(client.messages.at(-1)?.data).to.equal('1001')
+    })
+  }
+
+  it('has no queue while it catches up where it must give up nothing', async () => {
+    const former = await start({ backlog: 'disconnect' })
+    const { lastEventId } = former
+    former.close()
+    await publish(...range(1, 100).map((data) => ({ data })))
+    const client = await connect('/', lastEventId)
+    await client.messagesUntil(2)
+    expect(await receive(client, 8)).to.deep.equal(range(1, 10).map(String))
+    expect(multiplexer.inspect().at(-1)).to.include({ queued: 0, lag: 90, dropped: 0 })
+  })
 })

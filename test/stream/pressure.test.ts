@@ -148,6 +148,8 @@ describe('the pressure on all streams together', () => {
       for (const n of range(1, 15)) await publish(`c${n}`, 20)
       clock.advance(1000)
       expect(pressure.level).to.equal('pressed')
+      const answer = (await (await fetch(`${server.url}/poll/c1`)).json()) as { stream: boolean }
+      expect(answer.stream, 'a stream would be refused').to.equal(false)
     }
     for (const n of range(1, 15)) await publish(`c${n}`, 20)
     expect(pressure.level).to.equal('sustained')

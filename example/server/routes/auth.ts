@@ -1,5 +1,7 @@
 /** The demo's sign-in: any name, no password. Never in production, where tokens come from an identity provider. */
+import { randomUUID } from 'node:crypto'
 import { Router } from 'express'
+import { type Revocations, requireAuth } from 'express-sse-kit'
 import jwt from 'jsonwebtoken'
 import type { Config } from '../config.js'
 import { Problem } from '../problem.js'
@@ -7,7 +9,7 @@ import { findTenant } from '../tenants.js'
 
 const HOUR_S = 3600
 
-export function authRoutes({ jwtSecret, production }: Config): Router {
+export function authRoutes({ jwtSecret, production }: Config, revocations: Revocations): Router {
   const router = Router()
   router.post('/login', (req, res) => {
     if (production) throw new Problem('ERR_INBOX_NOT_FOUND', 'The demo sign-in is off in production')
@@ -21,8 +23,22 @@ export function authRoutes({ jwtSecret, production }: Config): Router {
     if (typeof expiresInS !== 'number' || !Number.isInteger(expiresInS) || expiresInS < 1 || expiresInS > HOUR_S) {
       throw new Problem('ERR_INBOX_LOGIN_INVALID', `expiresInS must be a whole number from 1 to ${HOUR_S}`)
     }
-    const token = jwt.sign({ tenant }, jwtSecret, { algorithm: 'HS256', subject: user, expiresIn: expiresInS })
+    const token = jwt.sign({ tenant }, jwtSecret, {
+      algorithm: 'HS256',
+      subject: user,
+      expiresIn: expiresInS,
+      jwtid: randomUUID(),
+    })
     res.set('Cache-Control', 'no-store').json({ token, expiresInMs: expiresInS * 1000 })
+  })
+  /** Ends the token and its streams, in all processes; `{ "everywhere": true }`: all of the user's. */
+  router.post('/logout', requireAuth(), async (req, res) => {
+    const { user = '', tenant = '', claims } = req.auth ?? {}
+    const everywhere = fieldsOf(req.body).everywhere === true
+    const tokenId = claims?.jti
+    if (everywhere || typeof tokenId !== 'string') await revocations.revoke({ user, tenant })
+    else await revocations.revoke({ tokenId })
+    res.status(204).end()
   })
   return router
 }

@@ -1,4 +1,4 @@
-/** The built page, and the headers that go with pages. */
+/** The built pages, and the headers that go with pages. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import express, { type RequestHandler, Router } from 'express'
@@ -25,19 +25,23 @@ export function securityHeaders(): RequestHandler {
   }
 }
 
-/** @param folder where `npm run build:page` puts the page */
-export function pageRoutes(folder: string): Router {
+/** @param folder where `npm run build:page` puts the pages */
+export function pageRoutes(folder: string, { production }: { readonly production: boolean }): Router {
   const router = Router()
-  const index = join(folder, 'index.html')
   router.use(
     '/assets',
     // Their names change with their content.
     express.static(join(folder, 'assets'), { immutable: true, maxAge: '1y', index: false }),
   )
-  router.get('/', (_, res) => {
-    res.set('Cache-Control', 'no-cache')
-    if (existsSync(index)) res.sendFile(index)
-    else res.status(503).type('text').send('The page is not built yet: run "npm run build:page", then reload.\n')
-  })
+  const page = (name: string): RequestHandler => {
+    const file = join(folder, name)
+    return (_, res) => {
+      res.set('Cache-Control', 'no-cache')
+      if (existsSync(file)) res.sendFile(file)
+      else res.status(503).type('text').send('The page is not built yet: run "npm run build:page", then reload.\n')
+    }
+  }
+  router.get('/', page('index.html'))
+  if (!production) router.get('/workbench', page('workbench.html'))
   return router
 }

@@ -1,0 +1,98 @@
+/** The workbench's endpoints: what its page asks for, and what its simulated clients do. Not in production. */
+import { type Request, type RequestHandler, Router } from 'express'
+import { createPressure, sseMiddleware } from 'express-sse-kit'
+import { Problem } from '../problem.js'
+import { TENANT } from '../workbench/bench.js'
+import type { Workbench } from '../workbench/workbench.js'
+
+/** How long a simulated client's stream lasts, as if its token ran out; then it comes back. */
+const SIGNED_IN_MS = 3_600_000
+
+export interface WorkbenchRoutesOptions {
+  readonly workbench: Workbench
+  readonly production: boolean
+}
+
+/** Needs `express.json()` before it. */
+export function workbenchRoutes({ workbench, production }: WorkbenchRoutesOptions): Router {
+  const router = Router()
+  if (production) {
+    router.use(() => {
+      throw new Problem('ERR_INBOX_NOT_FOUND', 'The workbench is off in production')
+    })
+    return router
+  }
+  router.use(sameOrigin)
+
+  router.get('/', (_, res) => {
+    res.set('Cache-Control', 'no-store').json(workbench.state())
+  })
+
+  // What measures must not be refused by what it measures; and of samples only the newest matter.
+  const samples = sseMiddleware({
+    pressure: createPressure({ maxLoopDelayMs: 0 }),
+    backlog: 'drop-oldest',
+    queueEvents: 4,
+  })
+  router.get('/samples', samples, (_, res) => {
+    workbench.watch(() => res.sse())
+  })
+
+  router.patch('/producer', (req, res) => {
+    workbench.configureProducer(req.body)
+    res.json(workbench.state().producer)
+  })
+
+  router.post('/clients', (req, res) => {
+    res.status(201).json(workbench.addClient(baseOf(req), req.body ?? {}))
+  })
+
+  router.patch('/clients/:id', (req, res) => {
+    res.json(workbench.changeClient(req.params.id, req.body))
+  })
+
+  router.delete('/clients/:id', async (req, res) => {
+    await workbench.removeClient(req.params.id)
+    res.status(204).end()
+  })
+
+  router.post('/scenarios/:id', async (req, res) => {
+    await workbench.play(baseOf(req), req.params.id)
+    res.json(workbench.state())
+  })
+
+  router.post('/stop', async (_, res) => {
+    await workbench.stop()
+    res.status(204).end()
+  })
+
+  // From here on the callers are the simulated clients.
+  router.get('/feed', asClient, (req, res, next) => workbench.bench().stream(clientOf(req))(req, res, next))
+  router.get('/poll', asClient, (req, res, next) => workbench.bench().poll(req, res, next))
+  router.post('/ack', asClient, (req, res, next) => workbench.bench().ack(req, res, next))
+  return router
+}
+
+/** A page from elsewhere could otherwise drive it in the browser of whoever develops. */
+const sameOrigin: RequestHandler = (req, _, next) => {
+  const site = req.get('Sec-Fetch-Site') ?? 'none'
+  if (site === 'same-origin' || site === 'none') next()
+  else throw new Problem('ERR_WORKBENCH_FOREIGN', 'Only the pages of this server may use the workbench')
+}
+
+/** In place of a token: which simulated client it is. */
+const asClient: RequestHandler = (req, _, next) => {
+  req.auth = { user: clientOf(req), tenant: TENANT, expiresAt: Date.now() + SIGNED_IN_MS, claims: {} }
+  next()
+}
+
+function clientOf({ query }: Request): string {
+  return String(query.client)
+}
+
+/** These endpoints as the simulated clients reach them: where this very request came in. */
+function baseOf({ socket, baseUrl }: Request): URL {
+  const { localAddress = '127.0.0.1', localPort } = socket
+  const host = localAddress.includes(':') ? `[${localAddress}]` : localAddress
+  return new URL(`http://${host}:${localPort}${baseUrl}/`)
+}

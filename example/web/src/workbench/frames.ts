@@ -1,0 +1,32 @@
+/** The last minute of samples, with what only shows between two of them: rates. */
+import type { ClientSample, Sample } from '../../../server/workbench/state.js'
+
+export const SHOWN_MS = 60_000
+/** Over how long a rate is taken. */
+const RATE_MS = 1000
+
+export interface ClientFrame extends Omit<ClientSample, 'dropped'> {
+  readonly dropped: number
+  readonly droppedBy: Readonly<Record<string, number>>
+  readonly droppedPerSecond: number
+}
+
+export interface Frame extends Omit<Sample, 'clients'> {
+  readonly publishedPerSecond: number
+  readonly clients: ReadonlyMap<string, ClientFrame>
+}
+
+export function appendFrame(frames: readonly Frame[], sample: Sample): readonly Frame[] {
+  const before = frames.findLast(({ at }) => at <= sample.at - RATE_MS) ?? frames[0]
+  const seconds = before === undefined ? 1 : Math.max(0.001, (sample.at - before.at) / 1000)
+  // Counts begin anew with another scenario.
+  const rate = (now: number, then: number | undefined): number => Math.max(0, now - (then ?? now)) / seconds
+  const clients = sample.clients.map((client): [string, ClientFrame] => {
+    const dropped = Object.values(client.dropped).reduce((sum, count) => sum + count, 0)
+    const droppedPerSecond = rate(dropped, before?.clients.get(client.id)?.dropped)
+    return [client.id, { ...client, dropped, droppedBy: client.dropped, droppedPerSecond }]
+  })
+  const publishedPerSecond = rate(sample.published, before?.published)
+  const kept = frames.filter(({ at }) => at > sample.at - SHOWN_MS)
+  return [...kept, { ...sample, clients: new Map(clients), publishedPerSecond }]
+}

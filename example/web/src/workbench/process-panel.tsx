@@ -1,0 +1,73 @@
+/** What the process as a whole does: what it publishes, holds and weighs. */
+import type { ReactNode } from 'react'
+import { bytes, count, duration } from './format.js'
+import type { Frame } from './frames.js'
+import { Plot } from './plot.js'
+
+export interface ProcessPanelProps {
+  readonly frames: readonly Frame[]
+  readonly maxBacklogBytes: number
+}
+
+const PRESSURE = {
+  none: { word: 'No pressure', meaning: 'All bounds are kept' },
+  pressed: { word: 'Pressed', meaning: 'New streams are refused, the largest queues dropped' },
+  sustained: { word: 'Sustained', meaning: 'Streams are moved to polling' },
+} as const
+
+export function ProcessPanel({ frames, maxBacklogBytes }: ProcessPanelProps): ReactNode {
+  const last = frames.at(-1)
+  const pressure = last?.pressure ?? 'none'
+  const { word, meaning } = PRESSURE[pressure]
+  return (
+    <section className="panel" aria-labelledby="process">
+      <header>
+        <h2 id="process">Process</h2>
+        <p className="hint">
+          {count(last?.published ?? 0)} events, streams: {last?.streams ?? 0}
+        </p>
+        <span className={`state ${pressure}`} title={meaning} role="status" data-testid="pressure">
+          {word}
+        </span>
+      </header>
+      <div className="plots four">
+        <Plot
+          label="Published a second"
+          tone="process"
+          frames={frames}
+          value={({ publishedPerSecond }) => publishedPerSecond}
+          format={count}
+          top={10}
+        />
+        <Plot
+          label="In all queues"
+          tone="queue"
+          frames={frames}
+          value={({ backlogBytes }) => backlogBytes}
+          format={bytes}
+          top={maxBacklogBytes}
+          step={1_048_576}
+          bound={maxBacklogBytes}
+          shade={({ pressure }) => (pressure === 'none' ? undefined : pressure)}
+        />
+        <Plot
+          label="Memory (RSS)"
+          tone="process"
+          frames={frames}
+          value={({ rssBytes }) => rssBytes}
+          format={bytes}
+          top={104_857_600}
+          step={1_048_576}
+        />
+        <Plot
+          label="Event loop delay"
+          tone="process"
+          frames={frames}
+          value={({ loopDelayMs }) => loopDelayMs}
+          format={duration}
+          top={20}
+        />
+      </div>
+    </section>
+  )
+}

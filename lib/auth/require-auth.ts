@@ -1,0 +1,14 @@
+import type { RequestHandler } from 'express'
+import { sendProblem } from '../wire/problem.js'
+import { tokenMissing } from './token-missing.js'
+
+/**
+ * Answers 401 unless `authenticate()` has found a good token. For where that is `optional`, so that limits can come in between
+ * that are others for who is signed in and who is not.
+ */
+export function requireAuth(): RequestHandler {
+  return (req, res, next) => {
+    if (req.auth === undefined) sendProblem(res, tokenMissing())
+    else next()
+  }
+}

@@ -1,0 +1,93 @@
+import { expect } from 'chai'
+import { eventually } from '../helpers/eventually.js'
+import { TestInbox, whatsAppPayload } from './harness.js'
+
+describe("the example's limits", () => {
+  let inbox: TestInbox
+  let dana: string
+
+  beforeEach(async () => {
+    inbox = await TestInbox.start()
+    dana = await inbox.signIn('dana', 'acme')
+  })
+
+  afterEach(() => inbox.stop())
+
+  const path = '/api/v1/dashboard/init'
+  const codeOf = ({ body }: { body: unknown }): unknown => (body as { code?: unknown } | null)?.code
+
+  it('give each user 1,000 requests a minute, whatever the others at their address do', async () => {
+    const first = await inbox.call('GET', path, { token: dana })
+    expect(first.headers.get('ratelimit-policy')).to.equal('"user";q=1000;w=60, "tenant";q=20000;w=60')
+    expect(first.headers.get('ratelimit')).to.match(/^"user";r=999;t=\d+, "tenant";r=19999;t=\d+$/)
+    const statuses: number[] = []
+    // A window may turn meanwhile; two are then used up.
+    for (let sent = 0; sent < 2500 && !statuses.includes(429); sent += 100) {
+      const answers = await Promise.all(Array.from({ length: 100 }, () => inbox.call('GET', path, { token: dana })))
+      statuses.push(...answers.map(({ status }) => status))
+    }
+    expect(new Set(statuses)).to.deep.equal(new Set([200, 429]))
+    const refused = await inbox.call('GET', path, { token: dana })
+    expect(refused.body).to.include({ code: 'ERR_SSE_RATE_LIMITED', limit: 'user', points: 1000 })
+    const mia = await inbox.signIn('mia', 'acme')
+    expect((await inbox.call('GET', path, { token: mia })).status).to.equal(200)
+  })
+
+  it('give whoever is not signed in 300 a minute', async () => {
+    const statuses: number[] = []
+    for (let sent = 0; sent < 900 && !statuses.includes(429); sent += 50) {
+      const answers = await Promise.all(Array.from({ length: 50 }, () => inbox.call('GET', path)))
+      statuses.push(...answers.map(({ status }) => status))
+    }
+    expect(new Set(statuses)).to.deep.equal(new Set([401, 429]))
+    expect((await inbox.call('GET', path, { token: dana })).status).to.equal(200)
+  })
+
+  it('give a user 20 streams', async () => {
+    const streams = await Promise.all(Array.from({ length: 20 }, () => inbox.stream('/conversations', dana)))
+    const refused = await inbox.call('GET', '/api/v1/sse/conversations', { token: dana })
+    expect(refused.status).to.equal(429)
+    expect(refused.body).to.include({ code: 'ERR_SSE_STREAM_LIMIT', scope: 'user', cap: 20 })
+    streams[0]?.close()
+    await eventually(async () => (await inbox.stream('/conversations', dana)).status === 200)
+  })
+
+  it('let 20 wrong signatures of an address pass to their 401 a minute, and every good one', async () => {
+    const statuses: number[] = []
+    for (let n = 0; n < 45 && !statuses.includes(429); n++) {
+      statuses.push((await inbox.deliver('whatsapp', {}, 'another secret')).status)
+    }
+    expect(new Set(statuses)).to.deep.equal(new Set([401, 429]))
+    const good = await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
+    expect(good.status).to.equal(200)
+  })
+
+  it('end with a token that signs out, its streams too, and with all of a user, everywhere', async () => {
+    const other = await inbox.signIn('dana', 'acme')
+    const [stream, otherStream] = [
+      await inbox.stream('/conversations', dana),
+      await inbox.stream('/conversations', other),
+    ]
+    expect((await inbox.call('POST', '/api/v1/auth/logout')).status).to.equal(401)
+    expect((await inbox.call('POST', '/api/v1/auth/logout', { token: dana })).status).to.equal(204)
+    expect(JSON.parse((await stream.control('sse.expired')).data)).to.deep.equal({ reason: 'revoked' })
+    const refused = await inbox.call('GET', path, { token: dana })
+    expect([refused.status, codeOf(refused)]).to.deep.equal([401, 'ERR_SSE_TOKEN_REVOKED'])
+    expect((await inbox.call('GET', path, { token: other })).status).to.equal(200)
+    await inbox.call('POST', '/api/v1/auth/logout', { token: other, body: { everywhere: true } })
+    await otherStream.control('sse.expired')
+    expect((await inbox.call('GET', path, { token: other })).status).to.equal(401)
+  })
+
+  it('open one stream with a ticket, whose token is in no URL', async () => {
+    const { body } = await inbox.call('POST', '/api/v1/sse/tickets', {
+      token: dana,
+      body: { path: '/api/v1/sse/conversations' },
+    })
+    const { ticket } = body as { ticket: string }
+    const stream = await inbox.stream(`/conversations?ticket=${ticket}`, '')
+    expect(stream.status).to.equal(200)
+    const again = await inbox.call('GET', `/api/v1/sse/conversations?ticket=${ticket}`)
+    expect([again.status, codeOf(again)]).to.deep.equal([401, 'ERR_SSE_TICKET_INVALID'])
+  })
+})
