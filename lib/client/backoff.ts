@@ -5,7 +5,8 @@ const LONGEST_DELAY_MS = 30_000
  * full jitter above a quarter of it, so that a thousand clients do not return at once.
  */
 export function reconnectDelay(retryMs: number, failures: number, random: () => number = Math.random): number {
-  const most = Math.max(retryMs, Math.min(LONGEST_DELAY_MS, retryMs * 2 ** Math.min(failures, 10)))
+  // At least 1 ms: `retry: 0` doubled would be 0 for ever, and a server that is down asked without a pause.
+  const most = Math.max(retryMs, Math.min(LONGEST_DELAY_MS, Math.max(1, retryMs) * 2 ** failures))
   return Math.round(most * (0.25 + 0.75 * random()))
 }
 

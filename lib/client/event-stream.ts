@@ -1,189 +1,306 @@
 /**
- * The browser's side: one stream on `fetch`, which can send an Authorization header. Resumes with its cursor, backs off
- * with jitter, and notices a connection that died without a word. No Node imports.
+ * The browser's side: one stream, kept open until it is closed or refused for good. Owns what comes after each attempt. No Node
+ * imports.
+ *
+ * ```
+ *   connecting ──first byte──► open ──ended, silent──► waiting ──► connecting …
+ *       │ swallowed twice        │ sse.poll               ▲
+ *       └────────► polling ◄─────┘                        │ failed
+ *                    └── the answer, or the time, says stream ──► connecting
+ *   any ── close(), sse.close, a refusal that stays ──► closed
+ * ```
  */
-import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import { reconnectDelay, retryAfterMs } from './backoff.js'
+import { createAcks } from './acks.js'
+import { reconnectDelay } from './backoff.js'
+import { CONTROL_TYPES, controlData } from './control.js'
+import { EventStreamError } from './error.js'
+import { createEventQueue } from './event-queue.js'
+import { connectFetch, type ReceivedEvent } from './fetch-transport.js'
+import { ClientEvent, createListeners, guarded } from './listeners.js'
+import { connectNative } from './native-transport.js'
+import type { ClientOptions, ClientState, ClientStateChange, ClientStream } from './options.js'
+import { watchPage } from './page-life.js'
+import { createRequests, type RetryableError } from './requests.js'
+import { createRest } from './rest.js'
 
-/** `waiting`: between connections; `closed`: for good. */
-export type ClientState = 'connecting' | 'open' | 'waiting' | 'closed'
-
-export interface ClientEvent {
-  /** The event's type; `message` where the server named none. */
-  readonly type: string
-  /** The data as sent. */
-  readonly data: string
-  /** The position after this event; '' for the kit's own control events. */
-  readonly id: string
-}
-
-export type ClientListener = (event: ClientEvent) => void
-
-export interface ClientStateChange {
-  readonly state: ClientState
-  /** Why, where there is a reason: a control event's, a status, a network error. */
+/** What comes after an attempt. */
+interface Next {
+  readonly delayMs: number
+  /** The part of it that the server asked for. */
+  readonly floorMs?: number
+  /** Left out: the state stays. */
   readonly reason?: string
-  /** In state `waiting`: how long. */
-  readonly delayMs?: number
 }
 
-export interface ClientOptions {
-  /** The token for the Authorization header; asked for before every connection, and anew after a 401. */
-  readonly token?: (refresh: boolean) => string | undefined | Promise<string | undefined>
-  /** Where to begin: the `cursor` a list was loaded with. */
-  readonly cursor?: string
-  /** Told of every change of state. */
-  readonly onState?: (change: ClientStateChange) => void
+interface Polling {
+  readonly url: URL
+  readonly reason: string
+  /** When to try the stream again, in ms since 1970; `undefined`: when an answer says so. */
+  readonly streamAt?: number
 }
 
-export interface ClientStream {
-  readonly state: ClientState
-  /** The position after the last event had. */
+/** As `multiplexer.poll()` answers. */
+interface PollAnswer {
+  readonly events: readonly ReceivedEvent[]
   readonly cursor: string
-  /** Listens to one type of event; `*` hears all, control events included. @returns the way to stop */
-  on(type: string, listener: ClientListener): () => void
-  /** Ends it for good. Idempotent. */
-  close(): void
+  readonly stream: boolean
+  readonly afterMs: number
 }
 
-const UNAUTHORIZED_WAIT_MS = 3000
-const DEFAULT_RETRY_MS = 3000
+const JSON_TYPE = 'application/json'
 /** Missed heartbeats before the connection counts as dead. */
 const SILENCE_FACTOR = 2.5
+const LONGEST_STREAM_RETRY_MS = 600_000
+/** Between an answer that brought nothing and the next poll: a server that answers at once must not be asked without pause. */
+const SHORTEST_POLL_MS = 200
+/** Why an attempt is cut off. */
+const INTERRUPTED = new Error('interrupted')
+const SWALLOWED = new Error('nothing arrives')
+const SILENT = new Error('no heartbeat')
 
-/** Opens a stream and keeps it open until `close()` or an answer that cannot get better (204, 403, 404 …). */
-export function createEventStream(url: string, options: ClientOptions = {}): ClientStream {
-  const listeners = new Map<string, Set<ClientListener>>()
-  let state: ClientState = 'connecting'
+/**
+ * Opens a stream and keeps it open until `close()` or an answer that cannot get better.
+ * @throws EventStreamError `ERR_SSE_OPTION_INVALID`
+ */
+export function createEventStream<Events extends object = Record<string, unknown>>(
+  url: string,
+  options: ClientOptions = {},
+): ClientStream<Events> {
+  const { signal: closing, transport, window, openTimeoutMs = 10_000, longPollMs = 20_000 } = options
+  const base = new URL(url, globalThis.location?.href)
+  const at = (relative: string): URL => new URL(relative, base)
+  const listeners = createListeners()
+  const requests = createRequests(options)
+  const rest = createRest()
+  const queue = createEventQueue(options.bufferEvents ?? 256, onHandled)
+  const acks = createAcks(options.ackMs ?? 1000, async (ack) => {
+    const target = at(options.ackUrl ?? 'ack')
+    const headers = { 'Content-Type': JSON_TYPE, ...(await requests.authorize(target, 'header')) }
+    const body = JSON.stringify({ ...ack, buffer: queue.fullness() })
+    await requests.send(target, { method: 'POST', headers, body })
+  })
+  let status: ClientStateChange = { state: 'connecting' }
   let cursor = options.cursor ?? ''
-  let retryMs = DEFAULT_RETRY_MS
+  let { retryMs = 3000 } = options
   let failures = 0
-  let refreshToken = false
+  /** Attempts in a row of which not one byte arrived. */
+  let swallowed = 0
+  /** Times the stream is to be tried again while polling takes its place. */
+  let streamTries = 0
+  let polling: Polling | undefined
+  let attempt = new AbortController()
+  let guard: ReturnType<typeof setTimeout> | undefined
+  let heartbeatMs = 0
   let silenceMs = 0
-  let connection: AbortController | undefined
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let watchdog: ReturnType<typeof setTimeout> | undefined
+  /** What the server said of what comes after this connection. */
+  let farewell: Next | undefined
+  let listenNative: ((type: string) => void) | undefined
 
-  function setState(next: ClientState, reason?: string, delayMs?: number): void {
-    state = next
-    options.onState?.({ state, ...(reason !== undefined && { reason }), ...(delayMs !== undefined && { delayMs }) })
+  function setState(state: ClientState, more: Omit<ClientStateChange, 'state'> = {}): void {
+    if (status.state === 'closed') return
+    status = { state, ...more }
+    guarded(options.onState, status)
   }
 
-  function close(reason = 'closed'): void {
-    if (state === 'closed') return
-    clearTimeout(timer)
-    clearTimeout(watchdog)
-    connection?.abort()
-    setState('closed', reason)
+  function close(reason: string, error?: EventStreamError): void {
+    if (status.state === 'closed') return
+    setState('closed', { reason, ...(error && { error }) })
+    stopWatching()
+    closing?.removeEventListener('abort', onAbort)
+    endAttempt()
+    queue.end(error)
+    rest.skip()
   }
 
-  function wait(reason: string, delayMs: number): void {
-    clearTimeout(watchdog)
-    if (state === 'closed') return
-    setState('waiting', reason, delayMs)
-    timer = setTimeout(() => void connect(), delayMs)
+  /** Cuts the attempt off unless something happens before; 0: does not. */
+  function expectWithin(ms: number, reason: Error): void {
+    clearTimeout(guard)
+    if (ms > 0) guard = setTimeout(() => attempt.abort(reason), ms)
   }
 
-  function emit(event: ClientEvent): void {
-    for (const type of [event.type, '*']) {
-      for (const listener of listeners.get(type) ?? []) listener(event)
+  function endAttempt(): void {
+    expectWithin(0, INTERRUPTED)
+    acks.close()
+    attempt.abort(INTERRUPTED)
+  }
+
+  async function run(): Promise<void> {
+    while (status.state !== 'closed') {
+      const { delayMs, floorMs = 0, reason } = rest.paused ? { delayMs: 0 } : await attemptOnce()
+      endAttempt()
+      await rest.take(delayMs, floorMs, (leftMs) => {
+        if (rest.paused) setState('waiting', { reason: rest.paused })
+        else if (reason !== undefined) setState('waiting', { reason, delayMs: leftMs })
+      })
     }
   }
 
-  function onMessage({ event: type = 'message', data, id = '' }: EventSourceMessage): void {
-    if (id !== '') cursor = id
-    if (type === 'sse.open') {
-      failures = 0
-      silenceMs = heartbeatOf(data) * SILENCE_FACTOR
-      setState('open')
-    } else if (type === 'sse.expired') {
-      // The connection is about to end; coming back with the same token would only cost a 401.
-      refreshToken = true
-    }
-    emit({ type, data, id })
-  }
-
-  function onBytes(): void {
-    clearTimeout(watchdog)
-    if (silenceMs > 0) watchdog = setTimeout(() => connection?.abort(), silenceMs)
-  }
-
-  async function connect(): Promise<void> {
-    setState('connecting')
-    connection = new AbortController()
+  async function attemptOnce(): Promise<Next> {
+    attempt = new AbortController()
+    const { signal } = attempt
     try {
-      const response = await request(connection.signal)
-      if (response.ok && response.status !== 204 && response.body) {
-        await read(response.body)
-        wait('the connection ended', reconnectDelay(retryMs, failures++))
-        return
-      }
-      onRefusal(response)
+      return await Promise.race([
+        polling === undefined ? connect(signal) : poll(signal, polling),
+        // Also out of what does not end by itself, such as a token that never comes.
+        new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+      ])
     } catch (error) {
-      wait(error instanceof Error ? error.message : String(error), reconnectDelay(retryMs, failures++))
+      return afterFailure(signal.aborted ? signal.reason : error)
     }
   }
 
-  async function request(signal: AbortSignal): Promise<Response> {
-    const token = await options.token?.(refreshToken)
-    refreshToken = false
-    const headers: Record<string, string> = { Accept: 'text/event-stream' }
-    if (token !== undefined) headers.Authorization = `Bearer ${token}`
-    if (cursor !== '') headers['Last-Event-ID'] = cursor
-    return fetch(url, { headers, signal, cache: 'no-store', credentials: 'same-origin' })
+  function afterFailure(error: RetryableError): Next {
+    const { pollUrl, streamRetryMs = 60_000 } = options
+    if (error instanceof EventStreamError) close(error.message, error)
+    if (error === INTERRUPTED || status.state === 'closed') return { delayMs: 0 }
+    if (error === SWALLOWED && ++swallowed >= 2 && pollUrl !== undefined) {
+      const delayMs = Math.min(LONGEST_STREAM_RETRY_MS, streamRetryMs * 2 ** streamTries++)
+      polling = { url: at(pollUrl), reason: error.message, streamAt: Date.now() + delayMs }
+      return { delayMs: 0 }
+    }
+    return backOff(error?.message ?? String(error), error?.afterMs)
   }
 
-  async function read(body: ReadableStream<Uint8Array>): Promise<void> {
-    const parser = createParser({
-      onEvent: onMessage,
+  function backOff(reason: string, floorMs = 0): Next {
+    return { delayMs: Math.max(floorMs, reconnectDelay(retryMs, failures++)), floorMs, reason }
+  }
+
+  async function connect(signal: AbortSignal): Promise<Next> {
+    await queue.room()
+    signal.throwIfAborted()
+    setState('connecting')
+    farewell = undefined
+    silenceMs = 0
+    const target = new URL(base)
+    if (window !== undefined) target.searchParams.set('window', String(window))
+    const headers = await requests.authorize(target)
+    signal.throwIfAborted()
+    expectWithin(openTimeoutMs, SWALLOWED)
+    await (transport === 'native' ? connectNative : connectFetch)({
+      ...{ url: target, headers, cursor, signal, requests, options },
+      room: queue.room,
+      onAlive,
+      onEvent: (event) => onEvent(signal, event),
       onRetry: (ms) => {
         retryMs = ms
       },
+      onRead: (held) => expectWithin(held ? 0 : silenceMs, SILENT),
+      types: [
+        'message',
+        ...CONTROL_TYPES.map((type) => `sse.${type}`),
+        ...(options.eventTypes ?? []),
+        ...listeners.types(),
+      ],
+      onListen: (listen) => {
+        listenNative = listen
+      },
     })
-    const decoder = new TextDecoder()
-    const reader = body.getReader()
-    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
-      parser.feed(decoder.decode(chunk.value, { stream: true }))
-      // After the parser, which may just have learnt how often to expect something.
-      onBytes()
-    }
+    return farewell ?? backOff('the connection ended')
   }
 
-  function onRefusal(response: Response): void {
-    const reason = `HTTP ${response.status}`
-    if (response.status === 401) {
-      refreshToken = true
-      wait(reason, UNAUTHORIZED_WAIT_MS)
-    } else if (response.status === 429 || response.status >= 500) {
-      wait(reason, Math.max(retryAfterMs(response), reconnectDelay(retryMs, failures++)))
-    } else {
-      close(reason)
-    }
+  function onAlive(): void {
+    if (status.state !== 'connecting') return
+    failures = 0
+    swallowed = 0
+    streamTries = 0
+    setState('open')
   }
 
-  void connect()
+  async function poll(signal: AbortSignal, { url, reason, streamAt }: Polling): Promise<Next> {
+    await queue.room()
+    signal.throwIfAborted()
+    if (status.state !== 'polling') setState('polling', { reason })
+    const target = new URL(url)
+    if (cursor !== '') target.searchParams.set('cursor', cursor)
+    // Where the server has told the stream to poll, it has too much to do to hold requests.
+    if (streamAt !== undefined) target.searchParams.set('wait', String(longPollMs))
+    const headers = { Accept: JSON_TYPE, ...(await requests.authorize(target)) }
+    signal.throwIfAborted()
+    expectWithin(openTimeoutMs && longPollMs + openTimeoutMs, SILENT)
+    const answer = (await (await requests.send(target, { headers, signal }, JSON_TYPE)).json()) as PollAnswer
+    for (const event of answer.events) onEvent(signal, event)
+    signal.throwIfAborted()
+    cursor = answer.cursor
+    failures = 0
+    if (!answer.stream || (streamAt !== undefined && Date.now() < streamAt)) {
+      return { delayMs: Math.max(answer.events.length > 0 ? 0 : SHORTEST_POLL_MS, answer.afterMs || 0) }
+    }
+    polling = undefined
+    return { delayMs: 0 }
+  }
+
+  function onEvent(signal: AbortSignal, { event: type = 'message', data, id }: ReceivedEvent): void {
+    // The rest of what came in one read: it comes again.
+    if (signal.aborted) return
+    if (id !== undefined) cursor = id
+    const event = new ClientEvent(type, data, id ?? '')
+    listeners.emit(event)
+    if (!queue.push(event)) onHandled(event)
+    if (type.startsWith('sse.')) onControl(type, event)
+  }
+
+  function onHandled(event: ClientEvent): void {
+    guarded(() => event.id !== '' && acks.handled(event.id, options.latencyOf?.(event)), undefined)
+  }
+
+  function onControl(type: string, event: ClientEvent): void {
+    const data = controlData(event)
+    const { reason = type, afterMs = 0 } = data
+    if (type === 'sse.open') {
+      heartbeatMs = data.heartbeatMs ?? 0
+      if (data.stream && data.window) acks.open(data.stream, data.window)
+    } else if (type === 'sse.expired') {
+      // The connection is about to end; coming back with the same token would only cost a 401.
+      requests.expireToken()
+    } else if (type === 'sse.reconnect') {
+      farewell ??= { delayMs: afterMs, floorMs: afterMs, reason }
+    } else if (type === 'sse.poll' && data.url !== undefined) {
+      polling = { url: at(data.url), reason }
+      farewell = { delayMs: afterMs, floorMs: afterMs }
+      setState('polling', { reason })
+    } else if (type === 'sse.close') {
+      close(reason, new EventStreamError('ERR_SSE_ENDED', reason))
+    }
+    // A native EventSource sees heartbeats only where they are events.
+    if (type === 'sse.heartbeat' || transport !== 'native') silenceMs = heartbeatMs * SILENCE_FACTOR
+  }
+
+  const onAbort = (): void => close('aborted')
+  if (window !== undefined && options.tokenIn === 'ticket') {
+    throw new EventStreamError('ERR_SSE_OPTION_INVALID', 'A ticket is good for one GET: no window with it')
+  }
+  const stopWatching = watchPage(
+    options.pauseWhenHiddenMs,
+    (reason) => {
+      rest.pause(reason)
+      attempt.abort(INTERRUPTED)
+    },
+    rest.resume,
+  )
+  closing?.addEventListener('abort', onAbort)
+  if (closing?.aborted) onAbort()
+  else void run()
 
   return {
     get state() {
-      return state
+      return status.state
+    },
+    get status() {
+      return status
     },
     get cursor() {
       return cursor
     },
     on(type, listener) {
-      const ofType = listeners.get(type) ?? new Set()
-      listeners.set(type, ofType.add(listener))
-      return () => ofType.delete(listener)
+      listenNative?.(type)
+      return listeners.add(type, listener)
     },
-    close: () => close(),
-  }
-}
-
-function heartbeatOf(data: string): number {
-  try {
-    return Number((JSON.parse(data) as { heartbeatMs?: unknown }).heartbeatMs) || 0
-  } catch {
-    // Not this kit's server: then nothing is known about heartbeats, and there is no watchdog.
-    return 0
+    reconnect() {
+      polling = undefined
+      attempt.abort(INTERRUPTED)
+      rest.skip()
+    },
+    close: () => close('closed'),
+    [Symbol.asyncIterator]: queue.iterate,
   }
 }

@@ -1,10 +1,12 @@
 /** `express-sse-kit/client`: for browsers and anything else with `fetch`. */
-export {
-  type ClientEvent,
-  type ClientListener,
-  type ClientOptions,
-  type ClientState,
-  type ClientStateChange,
-  type ClientStream,
-  createEventStream,
-} from './event-stream.js'
+export { EventStreamError } from './error.js'
+export { createEventStream } from './event-stream.js'
+export type { ClientEvent, ClientListener } from './listeners.js'
+export type {
+  ClientOptions,
+  ClientState,
+  ClientStateChange,
+  ClientStream,
+  Listenable,
+  TokenProvider,
+} from './options.js'

@@ -1,2 +1,3 @@
 /** `express-sse-kit/react`: hooks over the client. */
-export { type UseSseOptions, useSSE } from './use-sse.js'
+export { SseProvider, type SseProviderProps, useSSEState } from './provider.js'
+export { type SseHandlers, type UseSseOptions, useSSE } from './use-sse.js'

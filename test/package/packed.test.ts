@@ -40,8 +40,8 @@ describe('the packed package', () => {
 
   const node = async (...args: string[]) => (await run(process.execPath, args, { cwd: folder })).stdout.trim()
 
-  it('is imported and required, all three entries', async () => {
-    const names = "['express-sse-kit', 'express-sse-kit/client', 'express-sse-kit/react']"
+  it('is imported and required, all entries', async () => {
+    const names = "['express-sse-kit', 'express-sse-kit/client', 'express-sse-kit/bus', 'express-sse-kit/react']"
     const required = await node(
       '--input-type=commonjs',
       '-e',
@@ -52,7 +52,7 @@ describe('the packed package', () => {
       '-e',
       `console.log((await Promise.all(${names}.map((n) => import(n)))).map((m) => Object.keys(m).length).join())`,
     )
-    expect(imported).to.match(/^[1-9]\d*,[1-9]\d*,[1-9]\d*$/)
+    expect(imported).to.match(/^([1-9]\d*,){3}[1-9]\d*$/)
     expect(required).to.equal(imported)
   })
 
@@ -86,6 +86,7 @@ describe('the packed package', () => {
       }
     }
     await follow(join(dist, 'client/index.js'))
+    await follow(join(dist, 'client/bus.js'))
     await follow(join(dist, 'react/index.js'))
     expect(seen.size).to.be.above(3)
   })

@@ -21,6 +21,8 @@ function wordFor({ state, again }: Connection): string {
   switch (state) {
     case 'open':
       return 'Connected'
+    case 'polling':
+      return 'Connected (polling)'
     case 'waiting':
       return 'Reconnecting'
     case 'connecting':

@@ -61,7 +61,7 @@ export interface SharedLimitOptions {
    * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
    * very client, left open. Left out: each process counts by itself.
    */
-  readonly redis?: RedisSource
+  readonly redis?: RedisSource | undefined
   /**
    * `hybrid`: each process leases points from Redis and grants from them without asking; never more than `points` over all
    * processes. What one leased and does not use is given back after 2 s at most; until then others may be refused

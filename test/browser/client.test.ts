@@ -1,0 +1,149 @@
+import { expect } from 'chai'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { eventually } from '../helpers/eventually.js'
+import { launch } from './browser.js'
+import { KitServer, seenBy, stateOf } from './kit-page.js'
+
+describe('the client in Chromium', () => {
+  let browser: Browser
+  let context: BrowserContext
+  let page: Page
+  let server: KitServer
+  let start: string
+
+  before(async () => {
+    browser = await launch({ ignoreDefaultArgs: ['--disable-back-forward-cache'] })
+  })
+  after(() => browser.close())
+
+  beforeEach(async () => {
+    server = await KitServer.start({ heartbeatEvents: true })
+    start = await server.cursor()
+    context = await browser.newContext()
+    page = await context.newPage()
+    await page.goto(server.url)
+  })
+  afterEach(async () => {
+    await context.close()
+    await server.stop()
+  })
+
+  /** With options that can be sent to a page. */
+  async function open(options: Parameters<typeof kit.open>[0] = {}): Promise<void> {
+    await page.evaluate((options) => kit.open(options), { cursor: start, ...options })
+    await isOpen()
+  }
+
+  const isOpen = () => eventually(async () => (await stateOf(page)) === 'open')
+
+  async function assertSawAll(): Promise<void> {
+    await eventually(async () => (await seenBy(page)).length >= server.published)
+    expect(await seenBy(page)).to.deep.equal(server.numbers)
+  }
+
+  for (const transport of ['fetch', 'native'] as const) {
+    it(`misses and repeats nothing over connections that are cut, by ${transport}`, async () => {
+      await open({ transport })
+      const stop = server.publishOn()
+      for (let round = 1; round <= 4; round++) {
+        const before = server.published
+        await eventually(() => server.published > before + 20)
+        server.cut()
+        await eventually(() => server.opened === round + 1)
+      }
+      await stop()
+      await assertSawAll()
+    })
+  }
+
+  it('hears by native what is listened to after it has opened, and what it is told of', async () => {
+    await open({ transport: 'native', eventTypes: ['n'] })
+    await page.evaluate(() => {
+      kit.stream?.on('late', (event) => void kit.seen.push(event.json() as number))
+      kit.stream?.on('*', ({ type }) => void kit.seen.push(type === 'late' ? -1 : -2))
+    })
+    await server.multiplexer.publish('log', { event: 'late', data: 7 })
+    await server.publish()
+    await eventually(async () => (await seenBy(page)).length === 4)
+    expect(await seenBy(page)).to.deep.equal([7, -1, 1, -2])
+  })
+
+  it('puts its token and its cursor into the URL by native, a fresh one for each connection', async () => {
+    const urls: URL[] = []
+    page.on('request', (request) => urls.push(new URL(request.url())))
+    await open({ transport: 'native', tokenIn: 'ticket', withTickets: true })
+    await server.publish()
+    await assertSawAll()
+    server.cut()
+    await eventually(() => urls.length === 2)
+    expect(urls.map(({ searchParams }) => searchParams.get('ticket'))).to.deep.equal(['ticket-1', 'ticket-2'])
+    const [epoch] = start.split('-')
+    expect(urls.map(({ searchParams }) => searchParams.get('last_event_id'))).to.deep.equal([start, `${epoch}-1`])
+  })
+
+  it('holds no connection offline, and comes back at once', async () => {
+    await open({ retryMs: 100_000 })
+    await server.publish()
+    await assertSawAll()
+    await context.setOffline(true)
+    await eventually(() => server.streams === 0)
+    await server.publish(3)
+    expect(await stateOf(page)).to.equal('waiting offline')
+    await context.setOffline(false)
+    await isOpen()
+    await assertSawAll()
+    expect(server.opened).to.equal(2)
+  })
+
+  it('holds none while it is frozen', async () => {
+    await open({ retryMs: 100_000 })
+    // What freezes tabs is the browser's own mind; so what it says is said for it.
+    await page.evaluate(() => document.dispatchEvent(new Event('freeze')))
+    await eventually(() => server.streams === 0)
+    await server.publish(3)
+    await page.evaluate(() => document.dispatchEvent(new Event('resume')))
+    await isOpen()
+    await assertSawAll()
+  })
+
+  it('holds none while it is hidden, if told so', async () => {
+    await open({ retryMs: 100_000, pauseWhenHiddenMs: 10 })
+    // Headless pages are never hidden; so what the browser says is said for it.
+    const setHidden = (hidden: boolean) =>
+      page.evaluate((hidden) => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
+        document.dispatchEvent(new Event('visibilitychange'))
+      }, hidden)
+    await setHidden(true)
+    await eventually(() => server.streams === 0)
+    expect(await stateOf(page)).to.equal('waiting hidden')
+    await server.publish(3)
+    await setHidden(false)
+    await isOpen()
+    await assertSawAll()
+  })
+
+  it('lets go as the page is put into the back/forward cache, and not a moment longer', async () => {
+    await open({ retryMs: 100_000 })
+    const say = (type: string) =>
+      page.evaluate((type) => void dispatchEvent(new PageTransitionEvent(type, { persisted: true })), type)
+    await say('pagehide')
+    await eventually(() => server.streams === 0)
+    expect(await stateOf(page)).to.equal('waiting frozen')
+    await say('pageshow')
+    await isOpen()
+  })
+
+  it('goes on from where it was when it comes out of the cache', async () => {
+    await open({ retryMs: 100_000 })
+    await server.publish(2)
+    await assertSawAll()
+    await page.goto(`${server.url}/kit.js`)
+    await eventually(() => server.streams === 0)
+    // From here on the page is out of the driver's sight, which does not know the cache: the server is asked.
+    await page.evaluate(() => setTimeout(() => history.back()))
+    await eventually(() => server.streams === 1)
+    expect(server.loaded, 'as it was, not loaded again').to.equal(1)
+    expect(server.lastEventId).to.equal(await server.cursor())
+  })
+})

@@ -1,0 +1,135 @@
+/** Pages with nothing but the client, and a server of the kit behind them. */
+import type { IncomingMessage } from 'node:http'
+import { fileURLToPath } from 'node:url'
+import express from 'express'
+import type { Page } from 'playwright-core'
+import { build, type Rollup } from 'vite'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
+
+const PAGE =
+  '<!doctype html><title>kit</title><link rel="icon" href="data:,"><div id="root"></div><script src="/kit.js"></script>'
+
+let bundled: Promise<string> | undefined
+
+async function bundle(): Promise<string> {
+  const [result] = (await build({
+    configFile: false,
+    logLevel: 'silent',
+    define: { 'process.env.NODE_ENV': '"development"' },
+    build: {
+      write: false,
+      minify: false,
+      lib: {
+        entry: fileURLToPath(new URL('kit.ts', import.meta.url)),
+        formats: ['iife'],
+        name: 'page',
+        fileName: 'kit',
+      },
+    },
+  })) as Rollup.RollupOutput[]
+  return result?.output[0].code ?? ''
+}
+
+/** `/` is the page, `/stream` a stream on the channel `log`, `/poll` the same by polling. */
+export class KitServer {
+  readonly multiplexer: Multiplexer
+  readonly #server: TestServer
+  /** Requests for the stream, ever. */
+  opened = 0
+  /** And for the page. */
+  loaded = 0
+  /** What the last request for the stream said. */
+  lastEventId: string | string[] | undefined
+  #published = 0
+
+  private constructor(multiplexer: Multiplexer, server: TestServer) {
+    this.multiplexer = multiplexer
+    this.#server = server
+    server.server.prependListener('request', ({ url = '', headers }: IncomingMessage) => {
+      if (url === '/') this.loaded++
+      if (!url.startsWith('/stream')) return
+      this.opened++
+      this.lastEventId = headers['last-event-id']
+    })
+  }
+
+  static async start(stream: StreamOptions = {}): Promise<KitServer> {
+    bundled ??= bundle()
+    const code = await bundled
+    const multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 50, ...stream } })
+    const app = express()
+    app.get('/', (_, res) => void res.type('html').send(PAGE))
+    app.get('/kit.js', (_, res) => void res.type('js').send(code))
+    app.get(
+      '/stream',
+      multiplexer.stream(() => 'log'),
+    )
+    app.get(
+      '/poll',
+      multiplexer.poll(() => 'log'),
+    )
+    return new KitServer(multiplexer, await serve(app))
+  }
+
+  get url(): string {
+    return this.#server.url
+  }
+
+  get streams(): number {
+    return this.multiplexer.status().streams
+  }
+
+  get published(): number {
+    return this.#published
+  }
+
+  get numbers(): number[] {
+    return range(1, this.#published)
+  }
+
+  cursor(): Promise<string> {
+    return this.multiplexer.cursor('log')
+  }
+
+  async publish(count = 1): Promise<void> {
+    for (let i = 0; i < count; i++) await this.multiplexer.publish('log', { event: 'n', data: ++this.#published })
+  }
+
+  /** Publishes until told to stop. @returns the way to stop */
+  publishOn(everyMs = 2): () => Promise<void> {
+    let isOver = false
+    const publishing = (async () => {
+      while (!isOver) {
+        await this.publish()
+        await new Promise((resolve) => setTimeout(resolve, everyMs))
+      }
+    })()
+    return () => {
+      isOver = true
+      return publishing
+    }
+  }
+
+  /** Cuts all connections, as a proxy does that is restarted. */
+  cut(): void {
+    this.#server.server.closeAllConnections()
+  }
+
+  async stop(): Promise<void> {
+    await this.multiplexer.close()
+    await this.#server.stop()
+  }
+}
+
+/** The numbers a page has had. */
+export function seenBy(page: Page): Promise<number[]> {
+  return page.evaluate(() => [...kit.seen])
+}
+
+/** The state a page's stream is in, with its reason. */
+export async function stateOf(page: Page): Promise<string> {
+  return page.evaluate(() => kit.states.at(-1) ?? '')
+}

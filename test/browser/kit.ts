@@ -1,0 +1,101 @@
+/** What the pages of the client's tests have, as `kit`; bundled by kit-page.ts. Each page opens one thing, and notes what comes of it. */
+import { createElement, type ReactNode, StrictMode } from 'react'
+import { createRoot, type Root } from 'react-dom/client'
+import { createEventBus } from '../../lib/client/bus.js'
+import {
+  type ClientOptions,
+  type ClientStateChange,
+  createEventStream,
+  type Listenable,
+} from '../../lib/client/index.js'
+import { SseProvider, useSSE, useSSEState } from '../../lib/react/index.js'
+
+interface Numbers {
+  n: number
+}
+
+interface Rendered {
+  /** Components that listen. @defaultValue 2 */
+  readonly mounted?: number
+  /** What each multiplies the numbers with, so that it shows which handler was called. @defaultValue 1 */
+  readonly factor?: number
+  /** Whether they have a token of their own. */
+  readonly own?: boolean
+  readonly identity?: string
+  /** Whether there is a provider. @defaultValue true */
+  readonly provided?: boolean
+}
+
+class Kit {
+  /** The numbers of all events `n`; -1 for `sse.reset`. */
+  readonly seen: number[] = []
+  /** With their reasons. */
+  readonly states: string[] = []
+  /** How often components were rendered. */
+  readonly rendered = { listener: 0, state: 0 }
+  stream: Listenable<Numbers> | undefined
+  tickets = 0
+  cursor = ''
+  /** What the last listener rendered was told, and what listeners heard of the state. */
+  told = ''
+  readonly heard: string[] = []
+  #root: Root | undefined
+  #props: Rendered = {}
+
+  open(options: ClientOptions & { readonly withTickets?: boolean }): void {
+    const token = options.withTickets ? () => `ticket-${++this.tickets}` : undefined
+    this.#listen(createEventStream('/stream', { retryMs: 20, token, ...options, onState: this.onState }))
+  }
+
+  share(identity: string, cursor: string): void {
+    const bus = createEventBus({ tabs: true, identity, lingerMs: 0 })
+    this.#listen(bus.stream('/stream', { cursor, onState: this.onState }))
+  }
+
+  #listen(stream: Listenable<Numbers>): void {
+    this.stream = stream
+    stream.on('n', (event) => void this.seen.push(event.json()))
+    stream.on('sse.reset', () => void this.seen.push(-1))
+  }
+
+  readonly onState = ({ state, reason = '' }: ClientStateChange): void => {
+    this.states.push(`${state} ${reason}`.trim())
+  }
+
+  /** Renders again with these changed. */
+  render(changes: Rendered): void {
+    this.#props = { ...this.#props, ...changes }
+    const { mounted = 2, factor = 1, own = false, identity = '', provided = true } = this.#props
+    const listeners = Array.from({ length: mounted }, (_, key) => createElement(Listener, { key, factor, own }))
+    const token = () => `token-${factor}`
+    const tree = provided
+      ? createElement(SseProvider, { identity, token, lingerMs: 100 }, createElement(State), ...listeners)
+      : listeners
+    this.#root ??= createRoot(document.getElementById('root') as HTMLElement)
+    this.#root.render(createElement(StrictMode, null, tree))
+  }
+
+  unmount(): void {
+    this.#root?.unmount()
+  }
+}
+
+function Listener({ factor, own }: { readonly factor: number; readonly own: boolean }): ReactNode {
+  kit.rendered.listener++
+  const onState = ({ state }: ClientStateChange) => void kit.heard.push(state)
+  const options = { cursor: kit.cursor, onState, ...(own && { token: () => 'own' }) }
+  kit.told = useSSE<Numbers>('/stream', { n: (event) => void kit.seen.push(factor * event.json()) }, options)
+  return null
+}
+
+function State(): ReactNode {
+  kit.rendered.state++
+  kit.onState(useSSEState('/stream'))
+  return null
+}
+
+declare global {
+  var kit: Kit
+}
+
+globalThis.kit = new Kit()

@@ -1,0 +1,108 @@
+import { expect } from 'chai'
+import express from 'express'
+import type { ClientOptions } from '../../lib/client/index.js'
+import type { Ack } from '../../lib/multiplexer/ack.js'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { eventually } from '../helpers/eventually.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
+import { type Recorded, record } from './recorded.js'
+
+describe('the client with a window', () => {
+  let multiplexer: Multiplexer
+  let server: TestServer
+  let client: Recorded
+  let acks: Ack[]
+  let failing: number
+
+  beforeEach(async () => {
+    acks = []
+    failing = 0
+    multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 10 } })
+    const app = express()
+    app.get(
+      '/a/stream',
+      multiplexer.stream(() => 'log'),
+    )
+    app.post('/a/ack', express.json(), (req, res, next) => {
+      acks.push(req.body)
+      if (failing-- > 0) res.status(503).end()
+      else next()
+    })
+    app.post('/a/ack', multiplexer.ack())
+    server = await serve(app)
+  })
+  afterEach(async () => {
+    client.stream.close()
+    await multiplexer.close()
+    await server.stop()
+  })
+
+  async function open(options: ClientOptions = {}): Promise<void> {
+    client = record(`${server.url}/a/stream`, { window: 10, ackMs: 100_000, ...options })
+    await eventually(() => client.stream.state === 'open')
+  }
+
+  const publish = (numbers: readonly number[]) =>
+    multiplexer.publishMany(
+      'log',
+      numbers.map((data) => ({ event: 'n', data })),
+    )
+
+  it('is sent window after window, for it acknowledges what was handled when half of one is', async () => {
+    await open()
+    await publish(range(1, 100))
+    await eventually(() => client.numbers().length === 100)
+    expect(client.numbers()).to.deep.equal(range(1, 100))
+    expect(acks.length).to.be.within(10, 20)
+    await eventually(() => multiplexer.inspect()[0]?.unacknowledged === 0)
+  })
+
+  it('acknowledges fewer after a time, with what it says of itself', async () => {
+    await open({ ackMs: 10, latencyOf: (event) => (event.type === 'n' ? 12 : undefined) })
+    await publish([1, 2])
+    await eventually(() => acks.length === 1 && multiplexer.inspect()[0]?.unacknowledged === 0)
+    const stream = client.events[0]?.json() as { stream: string }
+    expect(acks[0]).to.deep.equal({ stream: stream.stream, cursor: client.stream.cursor, buffer: 0, latencyMs: 12 })
+  })
+
+  it('tries again what failed, without another event', async () => {
+    failing = 1
+    await open()
+    await publish(range(1, 20))
+    await eventually(() => client.numbers().length === 20)
+    expect(acks.length).to.be.at.least(2)
+  })
+
+  it('counts anew on each connection', async () => {
+    await open()
+    await publish(range(1, 3))
+    await eventually(() => client.numbers().length === 3)
+    server.server.closeAllConnections()
+    await eventually(() => multiplexer.status().streams === 1 && client.events.at(-1)?.type === 'sse.open')
+    await publish(range(4, 50))
+    await eventually(() => client.numbers().length === 50)
+    expect(client.numbers()).to.deep.equal(range(1, 50))
+    expect(new Set(acks.map(({ stream }) => stream))).to.have.property('size', 1)
+  })
+
+  it('acknowledges what an iterator has been done with, not what waits for it', async () => {
+    await open({ ackMs: 5 })
+    const iterator = client.stream[Symbol.asyncIterator]()
+    const first = iterator.next()
+    await publish(range(1, 10))
+    await first
+    await eventually(() => client.numbers().length === 10)
+    await iterator.next()
+    await iterator.next()
+    await eventually(() => acks.length > 0)
+    await eventually(() => multiplexer.inspect()[0]?.unacknowledged === 8)
+    expect(acks.at(-1)?.buffer).to.be.above(0)
+  })
+
+  it('is refused with tickets, which are good for one GET', () => {
+    expect(() => record(server.url, { window: 1, tokenIn: 'ticket' }))
+      .to.throw()
+      .with.property('code', 'ERR_SSE_OPTION_INVALID')
+  })
+})

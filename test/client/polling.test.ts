@@ -1,0 +1,195 @@
+import { expect } from 'chai'
+import express from 'express'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { eventually } from '../helpers/eventually.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
+import { answering, blocks, json, type Recorded, record, status } from './recorded.js'
+
+describe('the client, where streams do not get through', () => {
+  let multiplexer: Multiplexer
+  let server: TestServer
+  let client: Recorded | undefined
+  let swallowing: boolean
+  let streams: number
+  let polls: URLSearchParams[]
+  let published: number
+  let publishing: Promise<void> | undefined
+
+  beforeEach(async () => {
+    swallowing = false
+    streams = 0
+    polls = []
+    published = 0
+    multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 10 } })
+    const app = express()
+    // A proxy that waits for the end of a stream before it passes it on.
+    app.get('/stream', (_, res, next) => {
+      streams++
+      if (!swallowing) return next()
+      res.type('text/event-stream').flushHeaders()
+    })
+    app.get(
+      '/stream',
+      multiplexer.stream(() => 'log'),
+    )
+    app.get('/poll', (req, _, next) => {
+      polls.push(new URLSearchParams(req.url.split('?')[1]))
+      next()
+    })
+    app.get(
+      '/poll',
+      multiplexer.poll(() => 'log', { pollMs: 10 }),
+    )
+    server = await serve(app)
+  })
+  afterEach(async () => {
+    client?.stream.close()
+    client = undefined
+    await publishing
+    await multiplexer.close()
+    await server.stop()
+  })
+
+  async function publish(): Promise<void> {
+    await multiplexer.publish('log', { event: 'n', data: ++published })
+  }
+
+  /** Publishes on and on, until the test is over. */
+  function publishOn(): void {
+    publishing = (async () => {
+      while (client !== undefined && client.stream.state !== 'closed') {
+        await publish()
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+    })()
+  }
+
+  const seen = (count: number) => eventually(() => (client?.numbers().length ?? 0) >= count)
+  /** Every event once, in order. */
+  function assertComplete(): void {
+    const numbers = client?.numbers() ?? []
+    expect(numbers).to.deep.equal(range(1, numbers.length))
+  }
+
+  it('polls once two have been swallowed in a row, and returns to the stream: every event once, while they go on', async () => {
+    swallowing = true
+    client = record(`${server.url}/stream`, {
+      cursor: await multiplexer.cursor('log'),
+      pollUrl: 'poll',
+      openTimeoutMs: 40,
+      streamRetryMs: 40,
+    })
+    publishOn()
+    await seen(20)
+    expect(streams, 'before it polls').to.be.at.least(2)
+    expect(polls[0]?.get('wait')).to.equal('20000')
+    expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('nothing arrives')
+    // Tried again and again, in vain.
+    await eventually(() => streams >= 4)
+    await seen(client.numbers().length + 20)
+    swallowing = false
+    await eventually(() => client?.stream.state === 'open')
+    const polled = polls.length
+    await seen(client.numbers().length + 50)
+    expect(polls).to.have.length(polled)
+    assertComplete()
+  })
+
+  it('tries streams again where it knows nowhere to poll', async () => {
+    swallowing = true
+    client = record(`${server.url}/stream`, { openTimeoutMs: 20 })
+    await eventually(() => streams === 4)
+    expect(client.states()).to.not.include('polling')
+    swallowing = false
+    await eventually(() => client?.stream.state === 'open')
+  })
+
+  it('takes a slow stream for what it is, if told so', async () => {
+    swallowing = true
+    client = record(`${server.url}/stream`, { openTimeoutMs: 0, pollUrl: 'poll' })
+    await eventually(() => streams === 1)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(client.states()).to.deep.equal(['connecting'])
+  })
+
+  it('polls where the server says, until an answer says stream: every event once, while they go on', async () => {
+    const until = Date.now() + 150
+    let told = 0
+    const { server: http } = await serveTold()
+    client = record(`${http.url}/api/stream`, { cursor: await multiplexer.cursor('log') })
+    publishOn()
+    await eventually(() => client?.stream.state === 'polling')
+    await eventually(() => client?.stream.state === 'open' && told === 2)
+    await seen(client.numbers().length + 20)
+    expect(polls.length).to.be.above(2)
+    expect(polls.every((query) => query.get('until') === String(until) && !query.has('wait'))).to.equal(true)
+    assertComplete()
+    client.stream.close()
+    await http.stop()
+
+    async function serveTold(): Promise<{ server: TestServer }> {
+      const app = express()
+      app.get('/api/stream', (_, res, next) => {
+        if (told++ > 0) return next()
+        const data = { url: `../poll?until=${until}`, afterMs: 5, reason: 'overloaded' }
+        const reconnect = 'retry: 60000\nevent: sse.reconnect\ndata: {"reason":"overloaded","afterMs":60000}\n\n'
+        res.type('text/event-stream').end(`event: sse.poll\ndata: ${JSON.stringify(data)}\n\n${reconnect}`)
+      })
+      app.get(
+        '/api/stream',
+        multiplexer.stream(() => 'log'),
+      )
+      app.get('/poll', (req, _, next) => {
+        polls.push(new URLSearchParams(req.url.split('?')[1]))
+        next()
+      })
+      app.get(
+        '/poll',
+        multiplexer.poll(() => 'log', { pollMs: 10 }),
+      )
+      told = 0
+      return { server: await serve(app) }
+    }
+  })
+
+  describe('by polling', () => {
+    const told = blocks('event: sse.poll\ndata: {"url":"/poll","afterMs":1,"reason":"stalled"}\n\n')
+    const nothing = { events: [], cursor: 'abcdef-1', stream: false, afterMs: 1 }
+    let scripted: Awaited<ReturnType<typeof answering>>
+    afterEach(() => scripted.stop())
+
+    it('renews its token, heeds Retry-After, and ends where an answer is final', async () => {
+      const refused = status(403, {}, { code: 'ERR_SSE_FORBIDDEN' })
+      scripted = await answering(told, status(401), status(503, { 'retry-after': '0' }), json(nothing), refused)
+      client = record(scripted.url, { tokenRetryMs: 5, token: (refresh) => (refresh ? 'fresh' : 'stale') })
+      await eventually(() => client?.stream.state === 'closed')
+      expect(client.stream.status.error).to.include({ code: 'ERR_SSE_FORBIDDEN', status: 403 })
+      const tokens = scripted.requests.slice(1).map(({ headers }) => headers.authorization)
+      expect(tokens.slice(0, 2)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
+      expect(scripted.requests.at(-1)?.url).to.equal('/poll?cursor=abcdef-1')
+      expect(client.states()).to.include.members(['polling', 'waiting'])
+    })
+
+    it('hears of what is gone and new, and goes on from the answer', async () => {
+      const events = [
+        { event: 'sse.gap', data: '{}' },
+        { event: 'n', data: '7', id: 'abcdef-7' },
+      ]
+      scripted = await answering(told, json({ events, cursor: 'abcdef-9', stream: true, afterMs: 0 }), status(204))
+      client = record(scripted.url)
+      await eventually(() => client?.stream.state === 'closed')
+      expect(client.events.map(({ type }) => type)).to.deep.equal(['sse.poll', 'sse.gap', 'n'])
+      expect(scripted.requests.at(-1)?.headers['last-event-id']).to.equal('abcdef-9')
+    })
+
+    it('returns to the stream at once when told to', async () => {
+      scripted = await answering(told, json({ ...nothing, afterMs: 100_000 }), status(204))
+      client = record(scripted.url)
+      await eventually(() => scripted.requests.length === 2 && client?.stream.cursor === 'abcdef-1')
+      client.stream.reconnect()
+      await eventually(() => client?.stream.state === 'closed')
+      expect(scripted.requests.at(-1)?.url).to.equal('/')
+    })
+  })
+})

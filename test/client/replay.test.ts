@@ -1,0 +1,115 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { ClientEvent } from '../../lib/client/listeners.js'
+import { advance, createReplay, isBeyond, type Replay } from '../../lib/client/replay.js'
+import { range } from '../helpers/range.js'
+
+const event = (id: string, type = 'n') => new ClientEvent(type, id, id)
+
+describe('positions in a shared stream', () => {
+  it('are compared channel by channel', () => {
+    expect(isBeyond('a-2.b-3', 'a-1.b-3')).to.equal(true)
+    expect(isBeyond('a-2.b-3', 'a-2.b-3')).to.equal(false)
+    expect(isBeyond('a-2.b-3', 'a-10.b-4')).to.equal(false)
+    expect(isBeyond('a-11.b-3', 'a-10.b-4')).to.equal(true)
+    expect(isBeyond('c-1', 'a-9'), 'a log that was replaced').to.equal(true)
+    expect(isBeyond('a-1', '')).to.equal(true)
+    expect(isBeyond('', 'a-1')).to.equal(false)
+  })
+
+  it('that are no cursors are the same or not', () => {
+    expect(isBeyond('41', '41')).to.equal(false)
+    expect(isBeyond('41', '42')).to.equal(true)
+    expect(advance('41', event('42'))).to.equal('42')
+  })
+
+  it('keep what is further in any channel, and forget channels that are no more', () => {
+    expect(advance('a-5.b-7', event('a-6.b-3'))).to.equal('a-6.b-7')
+    expect(advance('a-5.b-7', event('c-1.b-7'))).to.equal('c-1.b-7')
+    expect(advance('a-5', event('a-4'))).to.equal(undefined)
+    expect(advance('a-5', event('', 'sse.gap'))).to.equal('a-5')
+    expect(advance('a-60', event('a-50', 'sse.reset')), 'after a reset, back').to.equal('a-50')
+  })
+})
+
+describe('the latest events of a shared stream', () => {
+  const ids = (events: ReturnType<Replay['since']>) => events?.map(({ id, type }) => id || type)
+
+  it('are had from any position within them', () => {
+    const replay = createReplay('a-1')
+    for (const n of [2, 3]) expect(replay.push(event(`a-${n}`))).to.equal(true)
+    replay.push(event('', 'sse.gap'))
+    expect(replay.push(event('', 'typing')), 'for who is there').to.equal(true)
+    replay.push(event('a-9'))
+    expect(replay.push(event('a-3'))).to.equal(false)
+    expect(replay.position).to.equal('a-9')
+    expect(ids(replay.since('a-1'))).to.deep.equal(['a-2', 'a-3', 'sse.gap', 'a-9'])
+    expect(ids(replay.since('a-3'))).to.deep.equal(['sse.gap', 'a-9'])
+    expect(ids(replay.since('a-20')), 'ahead').to.deep.equal([])
+    expect(ids(replay.since('a-0'))).to.equal(undefined)
+    expect(ids(replay.since('z-1'))).to.equal(undefined)
+  })
+
+  it('are not had from anywhere while nobody knows where they began', () => {
+    const replay = createReplay('')
+    replay.push(event('a-5', 'sse.open'))
+    replay.push(event('a-6'))
+    expect(ids(replay.since('a-4'))).to.equal(undefined)
+    expect(ids(replay.since('a-5'))).to.deep.equal(['a-6'])
+  })
+
+  it('are bounded in number and size', () => {
+    const replay = createReplay('a-0')
+    for (const n of range(1, 1000)) replay.push(event(`a-${n}`))
+    expect(replay.since('a-743')).to.equal(undefined)
+    expect(replay.since('a-744')).to.have.length(256)
+    replay.push(new ClientEvent('n', 'x'.repeat(300_000), 'a-1001'))
+    expect(replay.since('a-1000')).to.equal(undefined)
+    expect(replay.since('a-1001')).to.deep.equal([])
+    replay.push(event('a-1002'))
+    expect(ids(replay.since('a-1001'))).to.deep.equal(['a-1002'])
+  })
+
+  it('make a follower whole, wherever it stopped and however the next stream orders the channels', () => {
+    const steps = fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 60 })
+    fc.assert(
+      fc.property(steps, fc.nat(), fc.nat(), fc.infiniteStream(fc.nat()), (channels, stopAt, leadAt, choices) => {
+        const order = (all: readonly string[], from: Record<string, number>): ClientEvent[] => {
+          const at = { ...from }
+          return all.map((channel) => {
+            at[channel] = (at[channel] ?? 0) + 1
+            return new ClientEvent('n', `${channel}-${at[channel]}`, `a-${at.a}.b-${at.b}.c-${at.c}`)
+          })
+        }
+        const first = order(channels, { a: 0, b: 0, c: 0 })
+        const stop = stopAt % (first.length + 1)
+        const lead = leadAt % (first.length + 1)
+        const seen: string[] = []
+        let position = 'a-0.b-0.c-0'
+        const take = (each: ClientEvent): void => {
+          const next = advance(position, each)
+          if (next === undefined) return
+          position = next
+          seen.push(each.data)
+        }
+        first.slice(0, stop).forEach(take)
+        // The new leader reads the rest from its own position, in another order of the channels.
+        const rest = [...channels.slice(lead)]
+        const shuffled: string[] = []
+        while (rest.length > 0) {
+          const [picked = ''] = rest.splice((choices.next().value ?? 0) % rest.length, 1)
+          shuffled.push(picked)
+        }
+        const count = (name: string) => channels.slice(0, lead).filter((channel) => channel === name).length
+        const leader = createReplay(first[lead - 1]?.id ?? 'a-0.b-0.c-0')
+        if (isBeyond(leader.position, position)) return
+        for (const each of order(shuffled, { a: count('a'), b: count('b'), c: count('c') })) {
+          leader.push(each)
+          take(each)
+        }
+        expect(seen).to.have.members(first.map(({ data }) => data))
+        expect(seen).to.have.length(first.length)
+      }),
+    )
+  })
+})

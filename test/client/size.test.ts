@@ -1,0 +1,34 @@
+import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { expect } from 'chai'
+import { build, type Rollup } from 'vite'
+
+/** Bundled with all it needs, the parser included, as a page's build does it. */
+async function bundle(entry: string): Promise<Rollup.OutputChunk> {
+  const lib = {
+    entry: fileURLToPath(new URL(`../../lib/client/${entry}`, import.meta.url)),
+    formats: ['iife' as const],
+  }
+  const [result] = (await build({
+    configFile: false,
+    logLevel: 'silent',
+    build: { write: false, minify: 'esbuild', target: 'es2022', lib: { ...lib, name: 'kit', fileName: entry } },
+  })) as Rollup.RollupOutput[]
+  expect(result?.output).to.have.length(1)
+  return result?.output[0] as Rollup.OutputChunk
+}
+
+describe('what a page loads', () => {
+  for (const [entry, most] of [
+    ['index.ts', 6144],
+    ['bus.ts', 8192],
+  ] as const) {
+    it(`is at most ${most} bytes gzipped for ${entry}, and needs nothing of Node`, async function () {
+      this.timeout(60_000)
+      const { code, imports } = await bundle(entry)
+      expect(imports).to.deep.equal([])
+      expect(code).to.not.match(/node:|require\(/)
+      expect(gzipSync(code, { level: 9 }).length).to.be.within(1000, most)
+    })
+  }
+})
