@@ -16,9 +16,12 @@ export function streamHeaders(httpVersionMajor: number, httpVersionMinor: number
   return headers
 }
 
-/** The cursor a request brings: the `Last-Event-ID` header, else `?last_event_id=`. Unparsed. */
+/**
+ * The cursor a request brings: the `Last-Event-ID` header, else `?last_event_id=`, else `?lastEventId=`, as some polyfills of
+ * EventSource call it. Unparsed.
+ */
 export function requestedCursor(headers: IncomingHttpHeaders, query: URLSearchParams): string | undefined {
   const header = headers['last-event-id']
   const value = Array.isArray(header) ? header[0] : header
-  return value || query.get('last_event_id') || undefined
+  return value || query.get('last_event_id') || query.get('lastEventId') || undefined
 }

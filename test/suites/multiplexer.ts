@@ -141,9 +141,20 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       const byQuery = await open(`channel=${channel}&last_event_id=${at(7)}`)
       await byQuery.messagesUntil(3)
       expect(numbersOf(byQuery)).to.deep.equal([8, 9, 10])
+      const byOther = await open(`channel=${channel}&lastEventId=${at(8)}`)
+      await byOther.messagesUntil(2)
+      expect(numbersOf(byOther)).to.deep.equal([9, 10])
       const byBoth = await open(`channel=${channel}&last_event_id=${at(2)}`, at(9))
       await byBoth.messagesUntil(1)
       expect(numbersOf(byBoth)).to.deep.equal([10])
+    })
+
+    it('keeps the order in which one call publishes what is logged and what is not', async () => {
+      const client = await open()
+      const events = range(1, 20).map((n) => ({ data: n, ephemeral: n % 3 === 0 }))
+      await multiplexer.publishMany(channel, events)
+      await client.messagesUntil(20)
+      expect(numbersOf(client)).to.deep.equal(range(1, 20))
     })
 
     it('begins at the head without a cursor, and at the oldest event with ?from=earliest', async () => {
