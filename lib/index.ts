@@ -6,10 +6,11 @@
  *      ─► reader: position + credit ─► stream ─► socket
  *                 └─ lagging: channel tail ─► broker history ─► live again
  *
- * Imports point one way: core ← wire ← {broker, store, auth, limits} ← stream ← multiplexer ← routers ← here.
+ * Imports point one way: core ← wire ← {broker, store, auth, limits, observe} ← stream ← multiplexer ← routers ← here.
  */
 export { authenticate } from './auth/authenticate.js'
 export type { AuthenticateOptions } from './auth/options.js'
+export { requireAuth } from './auth/require-auth.js'
 export {
   createRevocations,
   type Revocation,
@@ -32,7 +33,7 @@ export {
   SseError,
 } from './core/errors.js'
 export type { Priority, SseEvent, Verdict } from './core/message.js'
-export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer } from './core/ports.js'
+export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer, Tracing } from './core/ports.js'
 export type { Position } from './core/position.js'
 export {
   createPacing,
@@ -64,6 +65,9 @@ export type {
 } from './multiplexer/options.js'
 export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
+export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
+export type { MetricsRegister } from './observe/register.js'
+export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
 export type { RedisSource } from './redis/connect.js'
 export {
   type ConversationStreamsOptions,
@@ -78,13 +82,16 @@ export {
   dashboardInit,
 } from './routers/dashboard.js'
 export { sseErrors } from './routers/errors.js'
+export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'
+export { QUEUE_POLICIES, type QueuePolicy } from './stream/backlog.js'
 export type { EventStream } from './stream/event-stream.js'
 export { sseMiddleware } from './stream/middleware.js'
 export { openStream } from './stream/open-stream.js'
 export type { StreamOptions } from './stream/options.js'
 export { createPressure, type Pressure, type PressureLevel, type PressureOptions } from './stream/pressure.js'
+export type { StreamStatus } from './stream/status.js'

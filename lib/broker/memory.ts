@@ -67,14 +67,15 @@ export class MemoryBroker implements Broker {
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
     if (earlier) return positionsAfter(events, earlier)
 
-    for (const event of events) this.#append(channel, log, event)
+    const now = this.#clock.wallTime()
+    for (const event of events) this.#append(channel, log, event, now)
     if (publicationKey) this.#remember(publicationKey, headOf(log))
     return positionsAfter(events, headOf(log))
   }
 
   offer(channel: string, event: EncodedEvent): boolean {
     if (this.#state === 'closed') return false
-    this.#append(channel, this.#open(channel), event)
+    this.#append(channel, this.#open(channel), event, this.#clock.wallTime())
     return true
   }
 
@@ -129,9 +130,11 @@ export class MemoryBroker implements Broker {
     this.#publications.clear()
   }
 
-  #append(channel: string, log: MemoryLog, event: EncodedEvent): void {
-    const { body, priority, key, ttlMs, ephemeral } = event
-    const entry = { epoch: log.epoch, offset: ephemeral ? 0 : log.offset + 1, body, priority, key, ttlMs }
+  /** @param publishedAt in ms since 1970 */
+  #append(channel: string, log: MemoryLog, event: EncodedEvent, publishedAt: number): void {
+    const { body, priority, key, ttlMs, ephemeral, trace } = event
+    const offset = ephemeral ? 0 : log.offset + 1
+    const entry = { epoch: log.epoch, offset, body, priority, key, ttlMs, publishedAt, trace }
     if (!ephemeral) {
       log.offset = entry.offset
       log.publishedAt = this.#clock.now()

@@ -6,10 +6,15 @@ import { channel } from 'node:diagnostics_channel'
  * `diagnosticsChannel.subscribe('express-sse-kit:broker:state', (message) => …)`.
  */
 export const diagnostics = Object.freeze({
-  /** `{ stream, remoteAddress, channels? }` */
+  /**
+   * `{ stream, remoteAddress, cursor?, counts }`: `cursor` is where the client's own came from, `header` or `query`; `counts()` is a
+   * `StreamCounts`, at any time until it closes.
+   */
   streamOpen: channel('express-sse-kit:stream:open'),
   /** `{ stream, reason, ageMs, sent, dropped }` */
   streamClose: channel('express-sse-kit:stream:close'),
+  /** `{ code }`: a stream on channels was refused. */
+  streamRefused: channel('express-sse-kit:stream:refused'),
   /** `{ stream, error }`: the response failed under a stream. */
   streamError: channel('express-sse-kit:stream:error'),
   /** `{ stream, fullMs }`: a socket that was full for so long has room again. Often long: a client that reads slowly. */
@@ -19,16 +24,34 @@ export const diagnostics = Object.freeze({
    * is what its pacing had left.
    */
   streamDrop: channel('express-sse-kit:stream:drop'),
-  /** `{ stream, auth?, cursor, buffer?, latencyMs? }`: a client acknowledged what it has handled. */
+  /**
+   * `{ stream, auth?, cursor, buffer?, latencyMs?, delayMs? }`: a client acknowledged what it has handled; `delayMs` is since
+   * the latest of it was published, where that is known.
+   */
   streamAck: channel('express-sse-kit:stream:ack'),
+  /** `{ channel, events, delayMs? }`: a stream or poll that was behind got events from the log; `delayMs` is the oldest's. */
+  streamReplay: channel('express-sse-kit:stream:replay'),
+  /** `{ events }`: a poll was answered. */
+  pollAnswer: channel('express-sse-kit:poll:answer'),
   /** `{ level, cause, backlogBytes, streams }`: the process has more to do than it may (`createPressure`). */
   pressure: channel('express-sse-kit:pressure'),
+  /** `{ channel, events, error? }`: a call that published was answered, or an `offer` was taken. */
+  publishEnd: channel('express-sse-kit:publish:end'),
   /** `{ channel, events, error }`: events given to `offer` that were not published, or may not have been. */
   publishError: channel('express-sse-kit:publish:error'),
   /** `{ state, reason? }`: the broker became `ready` or `degraded`. */
   brokerState: channel('express-sse-kit:broker:state'),
   /** `{ operation, error }`: something failed in the background and will be tried again. */
   brokerError: channel('express-sse-kit:broker:error'),
+  /** `{ command, ms, error? }`: the broker had something done by Redis, waiting and second tries included. */
+  brokerCommand: channel('express-sse-kit:broker:command'),
+  /**
+   * `{ channel, entries, streams, now }`: entries, most often all of one tick, were written to so many streams and polls that were
+   * not behind; `now` in ms since 1970, as the entries' `publishedAt`.
+   */
+  channelDeliver: channel('express-sse-kit:channel:deliver'),
+  /** `{ channel, entries }`: a log's history was read. */
+  channelRead: channel('express-sse-kit:channel:read'),
   /** `{ channel, reason, … }`: a log could not be read on from where a stream stood (`sse.gap`, `sse.reset`). */
   channelLoss: channel('express-sse-kit:channel:loss'),
   /** `{ operation, error }`: a cache or de-duplication store failed and the kit went on without it or refused. */

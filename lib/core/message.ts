@@ -50,6 +50,8 @@ export interface EncodedEvent {
   readonly key: string | undefined
   readonly ttlMs: number | undefined
   readonly ephemeral: boolean
+  /** Where its trace goes on: ASCII without spaces, that only `Tracing` understands. Left out unless it is traced. */
+  readonly trace?: string
 }
 
 /** What decides about an event that has to wait. */
@@ -65,4 +67,8 @@ export interface LogEntry {
   readonly priority: Priority
   readonly key: string | undefined
   readonly ttlMs: number | undefined
+  /** By the publisher's clock, in ms since 1970. Unknown of entries in the format without it. */
+  readonly publishedAt?: number | undefined
+  /** As its `EncodedEvent` had it. */
+  readonly trace?: string | undefined
 }

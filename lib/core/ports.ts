@@ -136,6 +136,8 @@ export interface Sink {
   readonly writable: boolean
   /** Whether what is in a log waits there; otherwise the sink queues it itself. */
   readonly replays: boolean
+  /** It would rather give events up than be behind: what it has missed goes to its queue at once, credit or not. */
+  readonly keepsUp: boolean
   /** Whether `spend` may refuse. Then it is best to write one event at a time. */
   readonly paced: boolean
   /**
@@ -150,12 +152,53 @@ export interface Sink {
   write(blocks: Blocks, events: number): boolean
 }
 
+/** What a stream counts of itself: as it is now, or from its beginning. */
+export interface StreamCounts {
+  /** Events written, from the beginning. */
+  readonly sent: number
+  /** Events it owes its client from the log. */
+  readonly lag: number
+  /** Events that wait in its own queue. */
+  readonly queued: number
+  readonly queuedBytes: number
+  /** How full that queue is, by events or bytes, whichever is more: 0 to 1. */
+  readonly saturation: number
+  /** Whether its socket takes no more. */
+  readonly full: boolean
+  /** Events and bytes for which its pacing gave tokens, and how often it gave none, from the beginning. */
+  readonly pacedEvents: number
+  readonly pacedBytes: number
+  readonly pacedOut: number
+}
+
 /** Whoever feeds a stream from elsewhere. */
 export interface StreamSource {
   /** Whether it owes the stream something. */
   readonly lagging: boolean
+  /** How many events. */
+  readonly lag: number
   /** The socket has room again, and what waited in the stream's own queue is out. */
   onDrain(): void
   /** The stream has begun to close. Called once. */
   onClose(): void
+}
+
+/** What a trace is told of the way of events. Nothing of it may throw or wait, whatever becomes of the trace. */
+export interface Tracing {
+  /** Events are about to be published as one step. @returns `undefined` where that is not traced */
+  publish(channel: string, events: number): PublishTrace | undefined
+  /**
+   * Entries of one channel were written to streams that were not behind.
+   * @param beganAt when the first was, in ms since 1970
+   */
+  deliver(channel: string, entries: readonly LogEntry[], streams: number, beganAt: number): void
+  /** A client has handled an entry, and all before it. */
+  acknowledge(channel: string, entry: LogEntry, ack: { readonly stream: string; readonly latencyMs?: number }): void
+}
+
+export interface PublishTrace {
+  /** What the events carry, so that their trace goes on where they arrive; see `EncodedEvent`. */
+  readonly trace: string | undefined
+  /** Published, or not: `error`. */
+  end(error?: unknown): void
 }

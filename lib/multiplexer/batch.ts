@@ -15,6 +15,8 @@ export interface CursorPart {
 }
 
 export class Batch {
+  /** Streams that queued it, and will send it later or never. */
+  queuedBy = 0
   readonly entries: readonly LogEntry[]
   readonly channel: CursorPart
   readonly #joined = new Map<string, Blocks>()

@@ -12,11 +12,11 @@
 import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
-import type { Broker, ChannelListener, Clock } from '../core/ports.js'
+import type { Broker, ChannelListener, Clock, Tracing } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import type { ResetReason } from '../wire/control.js'
 import { Batch, type CursorPart } from './batch.js'
-import { History, PAGE_SIZE } from './history.js'
+import { History, PAGE_SIZE, readHistory } from './history.js'
 import { retry } from './retry.js'
 import { Tail } from './tail.js'
 
@@ -31,8 +31,8 @@ export interface ChannelReader {
    * @returns whether it took them; if not, it is live no more, and `resume` is called when the channel has moved on
    */
   onBatch(batch: Batch): boolean
-  /** An event that is in no log. */
-  onEphemeral(blocks: Blocks, hints: QueueHints): void
+  /** An event that is in no log. @returns whether it was written at once */
+  onEphemeral(blocks: Blocks, hints: QueueHints): boolean
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
   /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
@@ -44,6 +44,7 @@ export interface ChannelReader {
 export interface ChannelOptions {
   readonly tailBytes: number
   readonly tailEntries: number
+  readonly tracing?: Tracing | undefined
 }
 
 export class Channel implements ChannelListener, CursorPart {
@@ -55,6 +56,7 @@ export class Channel implements ChannelListener, CursorPart {
   readonly live = new Set<ChannelReader>()
   readonly #broker: Broker
   readonly #clock: Clock
+  readonly #tracing: Tracing | undefined
   readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
   #epoch = ''
   #head = 0
@@ -68,10 +70,11 @@ export class Channel implements ChannelListener, CursorPart {
   #recovery: Promise<void> | undefined
   #catchingUp: Promise<void> | undefined
 
-  constructor(name: string, broker: Broker, clock: Clock, { tailBytes, tailEntries }: ChannelOptions) {
+  constructor(name: string, broker: Broker, clock: Clock, { tailBytes, tailEntries, tracing }: ChannelOptions) {
     this.name = name
     this.#broker = broker
     this.#clock = clock
+    this.#tracing = tracing
     this.tail = new Tail(tailBytes, tailEntries)
     this.history = new History(broker, name, clock)
   }
@@ -91,6 +94,11 @@ export class Channel implements ChannelListener, CursorPart {
 
   get flushed(): number {
     return this.#flushed
+  }
+
+  /** Ms since 1970. */
+  get wallTime(): number {
+    return this.#clock.wallTime()
   }
 
   /** Subscribes and learns where the log stands. @throws BrokerError */
@@ -131,8 +139,13 @@ export class Channel implements ChannelListener, CursorPart {
   onEntry(entry: LogEntry): void {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
+      // What came before it goes out before it.
+      this.#flush()
+      const beganAt = this.#clock.wallTime()
       const blocks = new Blocks(entry.body)
-      for (const reader of this.readers) reader.onEphemeral(blocks, entry)
+      let written = 0
+      for (const reader of this.readers) if (reader.onEphemeral(blocks, entry)) written++
+      this.#report([entry], written, beganAt)
       return
     }
     const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive
@@ -170,16 +183,31 @@ export class Channel implements ChannelListener, CursorPart {
   #flush(): void {
     this.#flushScheduled = false
     if (this.#pending.length === 0) return
+    const beganAt = this.#clock.wallTime()
     const batch = new Batch(this, this.#pending)
     this.#pending = []
+    let taken = 0
     let left: ChannelReader[] | undefined
     for (const reader of this.live) {
-      if (reader.onBatch(batch)) continue
+      if (reader.onBatch(batch)) {
+        taken++
+        continue
+      }
       left ??= []
       left.push(reader)
     }
     this.#flushed = this.#head
+    this.#report(batch.entries, taken - batch.queuedBy, beganAt)
     if (left !== undefined) for (const reader of left) reader.resume()
+  }
+
+  /** Says that entries were written to live streams, once for all of these. */
+  #report(entries: readonly LogEntry[], streams: number, beganAt: number): void {
+    if (streams === 0) return
+    if (diagnostics.channelDeliver.hasSubscribers) {
+      diagnostics.channelDeliver.publish({ channel: this.name, entries, streams, now: this.#clock.wallTime() })
+    }
+    this.#tracing?.deliver(this.name, entries, streams, beganAt)
   }
 
   /**
@@ -227,7 +255,7 @@ export class Channel implements ChannelListener, CursorPart {
         this.#reset(head)
       }
       if (head.offset <= this.#head) return
-      const page = await this.#broker.read(this.name, this.#head, PAGE_SIZE)
+      const page = await readHistory(this.#broker, this.name, this.#head, PAGE_SIZE)
       if (page.head.epoch === this.#epoch) this.#takePage(page.entries, page.head.offset)
       head = page.head
     }

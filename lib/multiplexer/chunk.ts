@@ -9,6 +9,7 @@ const CHUNK_BYTES = 32_768
 export interface Chunk {
   readonly blocks: Blocks
   readonly count: number
+  readonly first: LogEntry
   /** The offset of the last. */
   readonly last: number
 }
@@ -29,11 +30,13 @@ export function chunkAfter(
   const parts: (Buffer | string)[] = []
   let bytes = 0
   let last = after
-  for (let entry = entryAt(last + 1); entry; entry = entryAt(last + 1)) {
+  const first = entryAt(last + 1)
+  if (first === undefined || max < 1) return undefined
+  for (let entry: LogEntry | undefined = first; entry; entry = entryAt(last + 1)) {
     if (last - after >= max || (last > after && bytes + entry.body.length > CHUNK_BYTES)) break
     last = entry.offset
     bytes += entry.body.length
     parts.push(idLine(cursorAt === undefined ? printCursor([entry]) : cursorAt(last)), entry.body)
   }
-  return last === after ? undefined : { blocks: Blocks.join(parts), count: last - after, last }
+  return { blocks: Blocks.join(parts), count: last - after, first, last }
 }

@@ -1,4 +1,5 @@
-import type { Broker, Clock } from '../core/ports.js'
+import { diagnostics } from '../core/diagnostics.js'
+import type { Broker, Clock, HistoryPage } from '../core/ports.js'
 import { Page } from './page.js'
 import { retry } from './retry.js'
 
@@ -65,7 +66,7 @@ export class History {
       this.#clock,
       'read',
       () => !this.#closed,
-      async () => new Page(await this.#broker.read(this.#channel, number * PAGE_SIZE, PAGE_SIZE)),
+      async () => new Page(await readHistory(this.#broker, this.#channel, number * PAGE_SIZE, PAGE_SIZE)),
     )
     if (page !== undefined && generation === this.#generation) this.#keep(number, page)
     return page
@@ -92,4 +93,11 @@ export class History {
     this.#kept.delete(number)
     this.#keptBytes -= page.bytes
   }
+}
+
+/** `Broker.read`, and says so. */
+export async function readHistory(broker: Broker, channel: string, after: number, limit: number): Promise<HistoryPage> {
+  const page = await broker.read(channel, after, limit)
+  if (diagnostics.channelRead.hasSubscribers) diagnostics.channelRead.publish({ channel, entries: page.entries.length })
+  return page
 }

@@ -10,7 +10,7 @@ import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { BrokerError } from '../core/errors.js'
+import { BrokerError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
@@ -29,6 +29,7 @@ import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
 import { Place, refusalOf } from './place.js'
 import { beginPoll, type Poll, type PollOptions, pauseOf, resolvePollOptions, waitOf } from './poll.js'
+import { Publisher } from './publisher.js'
 import { Reader, type Start } from './reader.js'
 import { ChannelRegistry } from './registry.js'
 import { answering, windowOf } from './requests.js'
@@ -38,11 +39,12 @@ import { startsOf } from './starts.js'
 export class Multiplexer {
   readonly #broker: Broker
   readonly #registry: ChannelRegistry
+  readonly #publisher: Publisher
   readonly #streamDefaults: StreamOptions
   readonly #maxEventBytes: number
   readonly #maxWindow: number
   readonly #clock: Clock
-  readonly #streams = new OpenStreams()
+  readonly #streams: OpenStreams
   readonly #polls = new Set<Poll>()
   readonly #limits: StreamLimits | undefined
   readonly #revocations: Revocations | undefined
@@ -54,10 +56,13 @@ export class Multiplexer {
   /** @internal Use `createMultiplexer`. */
   constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
     this.#broker = broker
+    this.#publisher = new Publisher(broker, options.tracing)
+    this.#streams = new OpenStreams(clock, options.tracing)
     this.#registry = new ChannelRegistry(broker, clock, {
       tailBytes: wholeNumber('tailBytes', options.tailBytes ?? 262_144, 0),
       tailEntries: wholeNumber('tailEntries', options.tailEntries ?? 1024, 0),
       lingerMs: wholeNumber('lingerMs', options.lingerMs ?? 10_000, 0),
+      tracing: options.tracing,
     })
     this.#clock = clock
     this.#maxEventBytes = wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16)
@@ -136,7 +141,8 @@ export class Multiplexer {
    */
   async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
     assertChannel(channel)
-    return this.#broker.publish(channel, encodePublished(event, this.#maxEventBytes), options)
+    const [position] = await this.#publisher.publish(channel, [encodePublished(event, this.#maxEventBytes)], options)
+    return position as Position
   }
 
   /**
@@ -152,7 +158,7 @@ export class Multiplexer {
   ): Promise<readonly Position[]> {
     assertChannel(channel)
     const encoded = encodeBatch(events, this.#maxEventBytes)
-    return encoded.length === 0 ? [] : this.#broker.publishMany(channel, encoded, options)
+    return encoded.length === 0 ? [] : this.#publisher.publish(channel, encoded, options)
   }
 
   /**
@@ -164,7 +170,7 @@ export class Multiplexer {
    */
   offer(channel: string, event: SseEvent): boolean {
     assertChannel(channel)
-    return this.#broker.offer(channel, encodePublished(event, this.#maxEventBytes))
+    return this.#publisher.offer(channel, encodePublished(event, this.#maxEventBytes))
   }
 
   /**
@@ -243,6 +249,7 @@ export class Multiplexer {
       })
     } catch (error) {
       place.release()
+      reportRefusal(error)
       const reason = options.refuseWith === 'stream' ? refusalOf(error) : undefined
       if (reason === undefined) throw error
       await beginStream(req as StreamRequest, res as AnyResponse, options, id).close(reason)
@@ -291,10 +298,15 @@ export class Multiplexer {
 
   async #close(windowMs: number): Promise<void> {
     for (const poll of this.#polls) poll.end()
-    await this.#streams.drain(windowMs, this.#clock)
+    await this.#streams.drain(windowMs)
     this.#registry.close()
     await this.#broker.close()
   }
+}
+
+function reportRefusal(error: unknown): void {
+  if (!diagnostics.streamRefused.hasSubscribers) return
+  diagnostics.streamRefused.publish({ code: error instanceof SseError ? error.code : undefined })
 }
 
 function reportSignal(error: unknown): void {

@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express'
 import type { LogOptions } from '../broker/options.js'
 import type { RedisBrokerOptions } from '../broker/redis/broker.js'
-import type { Auth, BrokerState, Clock } from '../core/ports.js'
+import type { Auth, BrokerState, Clock, Tracing } from '../core/ports.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
@@ -27,6 +27,8 @@ export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions,
   readonly streamLimits?: StreamLimits
   /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
+  /** Traces events from publishing to acknowledgement; see `createTracing`. @defaultValue none */
+  readonly tracing?: Tracing
   /** Defaults for the streams of this multiplexer. */
   readonly stream?: StreamOptions
   /** For tests. @defaultValue the system's clock */

@@ -299,10 +299,7 @@ export class Reader implements ChannelReader, StreamSource {
     cursor.earliest = false
     this.#window?.onSent(cursor.channel, chunk.last)
     this.#stream.write(chunk.blocks, chunk.count)
-    if (diagnostics.streamReplay.hasSubscribers) {
-      const { name, wallTime } = cursor.channel
-      diagnostics.streamReplay.publish({ channel: name, events: chunk.count, delayMs: delayOf(chunk.first, wallTime) })
-    }
+    reportReplay(cursor.channel, chunk.first, chunk.count)
     return true
   }
 
@@ -311,7 +308,8 @@ export class Reader implements ChannelReader, StreamSource {
     if (entry === undefined) return false
     cursor.offset = entry.offset
     cursor.earliest = false
-    this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, new Blocks(entry.body))
+    const verdict = this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, new Blocks(entry.body))
+    if (verdict === 'sent') reportReplay(cursor.channel, entry, 1)
     return true
   }
 
@@ -335,4 +333,10 @@ export class Reader implements ChannelReader, StreamSource {
       }),
     )
   }
+}
+
+/** @param oldest of the events, which are taken to be as late as it is */
+function reportReplay({ name, wallTime }: Channel, oldest: LogEntry, events: number): void {
+  if (!diagnostics.streamReplay.hasSubscribers) return
+  diagnostics.streamReplay.publish({ channel: name, events, delayMs: delayOf(oldest, wallTime) })
 }

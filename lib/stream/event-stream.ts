@@ -16,8 +16,9 @@ import { Blocks } from '../core/blocks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
-import type { Auth, Sink, StreamSource, Timer } from '../core/ports.js'
+import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
 import type { Pacer } from '../limits/pacing.js'
+import { cursorOrigin } from '../observe/cursor-origin.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
@@ -67,6 +68,9 @@ export class EventStream implements Sink, Pressed {
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
+  #pacedEvents = 0
+  #pacedBytes = 0
+  #pacedOutCount = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
   constructor(req: StreamRequest, res: StreamResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
@@ -126,6 +130,23 @@ export class EventStream implements Sink, Pressed {
     }
   }
 
+  /** @internal What metrics add up. */
+  counts(): StreamCounts {
+    const { queueEvents, queueBytes } = this.#options
+    const { length = 0, bytes = 0 } = this.#queue ?? {}
+    return {
+      sent: this.#sent,
+      lag: this.#source?.lag ?? 0,
+      queued: length,
+      queuedBytes: bytes,
+      saturation: length === 0 ? 0 : Math.max(length / queueEvents, bytes / queueBytes),
+      full: this.#full,
+      pacedEvents: this.#pacedEvents,
+      pacedBytes: this.#pacedBytes,
+      pacedOut: this.#pacedOutCount,
+    }
+  }
+
   get writable(): boolean {
     return !this.#full && !this.#pacedOut && this.#closing === undefined
   }
@@ -140,6 +161,11 @@ export class EventStream implements Sink, Pressed {
     return this.#options.replays
   }
 
+  /** @internal See `Sink`. One that disconnects gives up none: while it catches up, it has no queue. */
+  get keepsUp(): boolean {
+    return !this.#options.replays && this.#options.queuePolicy !== 'disconnect' && this.#closing === undefined
+  }
+
   /** @internal See `Sink`. */
   get paced(): boolean {
     return this.#pacer !== undefined
@@ -147,9 +173,15 @@ export class EventStream implements Sink, Pressed {
 
   /** @internal See `Sink`. */
   spend(events: number, bytes: number): boolean {
-    if (this.#pacer === undefined || this.#pacer.spend(events, bytes)) return true
+    if (this.#pacer === undefined) return true
+    if (this.#pacer.spend(events, bytes)) {
+      this.#pacedEvents += events
+      this.#pacedBytes += bytes
+      return true
+    }
     if (events === 1 && this.#closing === undefined) {
       this.#pacedOut = true
+      this.#pacedOutCount++
       this.#paced = this.#options.clock.after(this.#pacer.msUntil(events, bytes), () => this.#onPaced())
     }
     return false
@@ -238,7 +270,12 @@ export class EventStream implements Sink, Pressed {
     this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
-      diagnostics.streamOpen.publish({ stream: this.id, remoteAddress: this.#res.socket?.remoteAddress })
+      diagnostics.streamOpen.publish({
+        stream: this.id,
+        remoteAddress: this.#res.socket?.remoteAddress,
+        cursor: cursorOrigin(this.#req),
+        counts: () => this.counts(),
+      })
     }
   }
 

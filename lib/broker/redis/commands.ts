@@ -3,6 +3,7 @@
  * answer, and how much may wait; and the knowledge of which data set the server has (its replication id).
  */
 import { randomBytes } from 'node:crypto'
+import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import type { Clock, HistoryPage } from '../../core/ports.js'
@@ -63,10 +64,11 @@ export class RedisCommands {
     const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
     const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
     const logged = events.filter(({ ephemeral }) => !ephemeral)
-    const payload = printPayload(events)
-    const kept = logged.length === events.length ? '' : printPayload(logged)
+    const now = this.#clock.wallTime()
+    const payload = printPayload(events, now)
+    const kept = logged.length === events.length ? '' : printPayload(logged, now)
     let ranBefore = false
-    const head = await this.#run(() => {
+    const head = await this.#run('publish', () => {
       const answer = this.client.ssePublish(
         this.#keys.meta(channel),
         this.#keys.stream(channel),
@@ -90,14 +92,14 @@ export class RedisCommands {
 
   /** Sends ephemeral events, which enter no log. */
   async broadcast(channel: string, events: readonly EncodedEvent[]): Promise<Position> {
-    const message = ephemeralMessage(events)
-    await this.#run(() => this.client.publish(this.#keys.name(channel), message))
+    const message = ephemeralMessage(events, this.#clock.wallTime())
+    await this.#run('broadcast', () => this.client.publish(this.#keys.name(channel), message))
     return NOWHERE
   }
 
   /** @returns how many connections are subscribed */
   signal(name: string, text: string): Promise<number> {
-    return this.#run(() => this.client.publish(name, text))
+    return this.#run('signal', () => this.client.publish(name, text))
   }
 
   /** Commands that `send` gives off reach the socket in one write. */
@@ -111,14 +113,14 @@ export class RedisCommands {
 
   /** Where the log stands; made if there is none, and replaced if it lost what this process has seen of it. */
   async open(channel: string): Promise<Position> {
-    const head = await this.#run(() =>
+    const head = await this.#run('open', () =>
       this.client.sseOpen(this.#keys.meta(channel), this.#keys.stream(channel), ...this.#openArgs(channel)),
     )
     return this.#headOf(channel, head)
   }
 
   async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
-    const [epochBytes, offset, rows] = await this.#run(() =>
+    const [epochBytes, offset, rows] = await this.#run('read', () =>
       this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after, limit),
     )
     const epoch = epochBytes?.toString() ?? ''
@@ -133,7 +135,7 @@ export class RedisCommands {
   }
 
   async ping(): Promise<void> {
-    await this.#run(() => this.client.ping())
+    await this.#run('ping', () => this.client.ping())
   }
 
   /** Notes a position seen live, so that a log that went back behind it is found out. */
@@ -156,12 +158,14 @@ export class RedisCommands {
   }
 
   /** Sends as soon as there is a connection; what fails before or with the connection is sent again in time. */
-  async #run<T>(send: () => Promise<T>): Promise<T> {
+  async #run<T>(command: string, send: () => Promise<T>): Promise<T> {
     if (this.#pending >= MAX_PENDING) {
       throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${MAX_PENDING} commands already wait for Redis`)
     }
     this.#pending++
-    const deadline = this.#clock.now() + this.#options.commandTimeoutMs
+    const beganAt = this.#clock.now()
+    const deadline = beganAt + this.#options.commandTimeoutMs
+    let failure: BrokerError | undefined
     try {
       for (;;) {
         if (this.client.status !== 'ready') await whenReady(this.client, Math.max(1, deadline - this.#clock.now()))
@@ -175,9 +179,13 @@ export class RedisCommands {
         }
       }
     } catch (cause) {
-      throw toBrokerError(cause)
+      failure = toBrokerError(cause)
+      throw failure
     } finally {
       this.#pending--
+      if (diagnostics.brokerCommand.hasSubscribers) {
+        diagnostics.brokerCommand.publish({ command, ms: this.#clock.now() - beganAt, error: failure })
+      }
     }
   }
 

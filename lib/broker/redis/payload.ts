@@ -2,8 +2,10 @@
  * Events as Redis carries them: what policies need, in one short line, and the bodies, which are never parsed. Redis puts
  * the position in front and is spared the rest.
  *
- *   payload           `<item>` { `;` `<item>` } LF { `<body>` }         what one call publishes
- *   item              [ `~` ] `<body's bytes> <priority letter> <ttlMs or 0> <key>`      `~`: ephemeral, without an offset
+ *   payload           [ `@<time>;` ] `<item>` { `;` `<item>` } LF { `<body>` }         what one call publishes
+ *   time              when, in ms since 1970 by the publisher's clock, to base 36; nobody depends on it
+ *   item              [ `~` ] `<body's bytes> <priority letter> <ttlMs or 0> <key>` [ ` <trace>` ]      `~`: ephemeral, without an
+ *                     offset; only what is traced has a trace
  *   pub/sub message   `<epoch> <offset of the first>` LF `<payload>`
  *   entry of the log  id `<offset of the last>-0`, p = payload, i = attempt
  */
@@ -12,19 +14,22 @@ import type { EncodedEvent, LogEntry, Priority } from '../../core/message.js'
 const LF = 0x0a
 const LETTERS: Readonly<Record<Priority, string>> = { high: 'h', normal: 'n', low: 'l' }
 const PRIORITIES: Readonly<Record<string, Priority>> = { h: 'high', n: 'normal', l: 'low' }
-const ITEM = /^(~?)(\d+) ([hnl]) (\d+) (\S*)$/
+const ITEM = /^(~?)(\d+) ([hnl]) (\d+) (\S*)(?: (\S+))?$/
+const TIME = /^@([0-9a-z]{1,10})$/
 
-export function printPayload(events: readonly EncodedEvent[]): Buffer {
+/** @param now in ms since 1970 */
+export function printPayload(events: readonly EncodedEvent[], now: number): Buffer {
   const items = events.map(
-    ({ body, priority, ttlMs, key, ephemeral }) =>
-      `${ephemeral ? '~' : ''}${body.length} ${LETTERS[priority]} ${ttlMs ?? 0} ${key ?? ''}`,
+    ({ body, priority, ttlMs, key, ephemeral, trace }) =>
+      `${ephemeral ? '~' : ''}${body.length} ${LETTERS[priority]} ${ttlMs ?? 0} ${key ?? ''}${trace === undefined ? '' : ` ${trace}`}`,
   )
-  return Buffer.concat([Buffer.from(`${items.join(';')}\n`), ...events.map(({ body }) => body)])
+  const line = `@${Math.floor(now).toString(36)};${items.join(';')}\n`
+  return Buffer.concat([Buffer.from(line), ...events.map(({ body }) => body)])
 }
 
 /** The pub/sub message of ephemeral events alone, which no script writes because they have no place in the log. */
-export function ephemeralMessage(events: readonly EncodedEvent[]): Buffer {
-  return Buffer.concat([Buffer.from('- 1\n'), printPayload(events)])
+export function ephemeralMessage(events: readonly EncodedEvent[], now: number): Buffer {
+  return Buffer.concat([Buffer.from('- 1\n'), printPayload(events, now)])
 }
 
 /** @returns `undefined` for what the kit did not write */
@@ -52,11 +57,14 @@ function parsePayload(
   if (lineEnd === -1) return undefined
   const bodies = compact(payload.subarray(lineEnd + 1))
   const items = payload.toString('latin1', 0, lineEnd).split(';')
+  const time = TIME.exec(items[0] ?? '')?.[1]
+  if (time !== undefined) items.shift()
+  const publishedAt = time === undefined ? undefined : Number.parseInt(time, 36)
   const entries: LogEntry[] = []
   let offset = firstOf(items.length)
   let start = 0
   for (const item of items) {
-    const [, ephemeral, bytes, letter = '', ttl, key] = ITEM.exec(item) ?? []
+    const [, ephemeral, bytes, letter = '', ttl, key, trace] = ITEM.exec(item) ?? []
     const end = start + Number(bytes)
     if (!(end > start)) return undefined
     entries.push({
@@ -66,6 +74,8 @@ function parsePayload(
       priority: PRIORITIES[letter] ?? 'normal',
       key: key || undefined,
       ttlMs: Number(ttl) || undefined,
+      publishedAt,
+      trace,
     })
     start = end
   }

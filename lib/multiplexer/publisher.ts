@@ -1,0 +1,48 @@
+/** **publish** ─► broker: the one place through which events leave for the broker. Owns that it is counted and traced. */
+import { diagnostics } from '../core/diagnostics.js'
+import { BrokerError } from '../core/errors.js'
+import type { EncodedEvent } from '../core/message.js'
+import type { Broker, PublishOptions, PublishTrace, Tracing } from '../core/ports.js'
+import type { Position } from '../core/position.js'
+
+export class Publisher {
+  readonly #broker: Broker
+  readonly #tracing: Tracing | undefined
+
+  constructor(broker: Broker, tracing: Tracing | undefined) {
+    this.#broker = broker
+    this.#tracing = tracing
+  }
+
+  /** As `Broker.publishMany`. */
+  publish(channel: string, events: readonly EncodedEvent[], options: PublishOptions): Promise<readonly Position[]> {
+    const trace = this.#tracing?.publish(channel, events.length)
+    const carried = trace === undefined ? events : events.map((event) => traced(event, trace))
+    const published = this.#broker.publishMany(channel, carried, options)
+    // One promise more for each event shows where nobody wants to know (bench publish).
+    if (trace === undefined && !diagnostics.publishEnd.hasSubscribers) return published
+    const end = (error?: unknown): void => {
+      trace?.end(error)
+      report(channel, events.length, error)
+    }
+    published.then(() => end(), end)
+    return published
+  }
+
+  /** As `Broker.offer`. */
+  offer(channel: string, event: EncodedEvent): boolean {
+    const trace = this.#tracing?.publish(channel, 1)
+    const taken = this.#broker.offer(channel, traced(event, trace))
+    trace?.end(taken ? undefined : new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The event was not taken'))
+    if (taken) report(channel, 1)
+    return taken
+  }
+}
+
+function traced(event: EncodedEvent, trace: PublishTrace | undefined): EncodedEvent {
+  return trace?.trace === undefined ? event : { ...event, trace: trace.trace }
+}
+
+function report(channel: string, events: number, error?: unknown): void {
+  if (diagnostics.publishEnd.hasSubscribers) diagnostics.publishEnd.publish({ channel, events, error })
+}

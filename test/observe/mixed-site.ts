@@ -1,0 +1,78 @@
+import express from 'express'
+import { createPacing, type Pacing } from '../../lib/limits/pacing.js'
+import { type RateLimitHandler, rateLimit } from '../../lib/limits/requests/rate-limit.js'
+import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
+import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createMetrics } from '../../lib/observe/metrics.js'
+import { metrics } from '../../lib/routers/metrics.js'
+import { createPressure } from '../../lib/stream/pressure.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { freePort } from '../helpers/redis-server.js'
+
+/**
+ * A site with something for every metric. Streams: `/events?channel=` (seven may be open), `/paced`, `/dropping` (both on `load`),
+ * `/pressing`, whose queue alone is too much for the process. Limiters: `/limited`, and `/open` and `/closed`, whose Redis does not
+ * answer. `/poll`, `/ack`, `/metrics`.
+ */
+export class MixedSite {
+  readonly multiplexer
+  readonly metrics
+  readonly streamLimits = createStreamLimits({ perProcess: 7 })
+  readonly #limiters: readonly RateLimitHandler[]
+  #server: TestServer | undefined
+
+  private constructor(redis: string, nowhere: string) {
+    const pressure = createPressure({ maxBacklogBytes: 300_000, maxLoopDelayMs: 0, sustainMs: 30_000 })
+    const { streamLimits } = this
+    this.multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, streamLimits, stream: { pressure } })
+    this.metrics = createMetrics({ multiplexer: this.multiplexer, streamLimits })
+    const limit = { by: 'ip', points: 3, duration: 3600 } as const
+    this.#limiters = [
+      rateLimit({ ...limit, redis }),
+      rateLimit({ ...limit, redis: nowhere, onError: 'open' }),
+      rateLimit({ ...limit, redis: nowhere, onError: 'closed' }),
+    ]
+  }
+
+  static async start(redis: string): Promise<MixedSite> {
+    const site = new MixedSite(redis, `redis://127.0.0.1:${await freePort()}`)
+    site.#server = await serve(site.#app())
+    return site
+  }
+
+  get url(): string {
+    return this.#server?.url ?? ''
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#limiters.map((limiter) => limiter.close()))
+    await this.#server?.stop()
+    await this.multiplexer.close()
+    this.metrics.close()
+  }
+
+  #app(): express.Express {
+    const app = express()
+    const { multiplexer } = this
+    app.use((req, _res, next) => {
+      req.auth = { user: 'dana', tenant: 'acme', expiresAt: Date.now() + 3_600_000, claims: {} }
+      next()
+    })
+    const byQuery = multiplexer.stream((req) => String(req.query.channel))
+    const paced = multiplexer.stream(() => 'load', { pacing: pacing(5, 200) })
+    const queue = { backlog: 'drop-oldest', queueEvents: 8, queueBytes: 10_000_000 } as const
+    const dropping = multiplexer.stream(() => 'load', { ...queue, pacing: pacing(2, 4) })
+    const pressing = multiplexer.stream(() => 'pressing', { ...queue, pacing: pacing(1, 4) })
+    app.get('/events', byQuery).get('/paced', paced).get('/dropping', dropping).get('/pressing', pressing)
+    const poll = multiplexer.poll(() => 'load')
+    app.get('/poll', poll).post('/ack', multiplexer.ack())
+    for (const [i, path] of ['limited', 'open', 'closed'].entries()) {
+      app.get(`/${path}`, this.#limiters[i] as RateLimitHandler, (_req, res) => void res.end())
+    }
+    return app.use('/metrics', metrics(this.metrics))
+  }
+}
+
+function pacing(capacity: number, refillPerSecond: number): Pacing {
+  return createPacing({ stream: { capacity, refillPerSecond } })
+}

@@ -1,0 +1,43 @@
+/** A page of metrics as a test reads it: the value of each line by its name and labels, as they are printed. */
+export class Scrape {
+  readonly text: string
+  readonly #values = new Map<string, number>()
+  /** The names that were announced, with their types. */
+  readonly types = new Map<string, string>()
+
+  constructor(text: string) {
+    this.text = text
+    for (const line of text.split('\n')) {
+      const [, name = '', type = ''] = /^# TYPE (\S+) (\S+)$/.exec(line) ?? []
+      if (name !== '') this.types.set(name, type)
+      const [, series = '', value = ''] = /^([^#\s][^\s]*) (\S+)$/.exec(line) ?? []
+      if (series !== '') this.#values.set(series, Number(value))
+    }
+  }
+
+  /** Every line's name and labels. */
+  get series(): string[] {
+    return [...this.#values.keys()]
+  }
+
+  value(series: string): number {
+    const value = this.#values.get(series)
+    if (value === undefined) throw new Error(`There is no ${series} in:\n${this.text}`)
+    return value
+  }
+
+  /** The sum of all lines of this name. */
+  sum(name: string): number {
+    return this.series
+      .filter((series) => series.replace(/\{.*/, '') === name)
+      .reduce((sum, series) => sum + this.value(series), 0)
+  }
+
+  /** The families of which some line has another value here. */
+  movedSince(earlier: Scrape): string[] {
+    const moved = (series: string): boolean => earlier.#values.get(series) !== this.#values.get(series)
+    return [...this.types.keys()].filter((name) =>
+      this.series.some((series) => series.replace(/(_bucket|_sum|_count)?(\{.*)?$/, '') === name && moved(series)),
+    )
+  }
+}
