@@ -7,11 +7,11 @@ import { channel } from 'node:diagnostics_channel'
  */
 export const diagnostics = Object.freeze({
   /**
-   * `{ stream, remoteAddress, cursor?, counts }`: `cursor` is where the client's own came from, `header` or `query`; `counts()` is a
+   * `{ stream, auth?, ip?, cursor?, counts }`: `cursor` is where the client's own came from, `header` or `query`; `counts()` is a
    * `StreamCounts`, at any time until it closes.
    */
   streamOpen: channel('express-sse-kit:stream:open'),
-  /** `{ stream, reason, ageMs, sent, dropped }` */
+  /** `{ stream, auth?, ip?, reason, ageMs, sent, dropped }` */
   streamClose: channel('express-sse-kit:stream:close'),
   /** `{ code }`: a stream on channels was refused. */
   streamRefused: channel('express-sse-kit:stream:refused'),

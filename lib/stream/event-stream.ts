@@ -17,7 +17,6 @@ import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
-import type { Pacer } from '../limits/pacing.js'
 import { cursorOrigin } from '../observe/cursor-origin.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openBlock } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
@@ -25,6 +24,7 @@ import { commentBlock } from '../wire/fields.js'
 import { Deadlines } from './deadlines.js'
 import { CUT_SHORT, goodbye } from './goodbye.js'
 import type { ResolvedStreamOptions } from './options.js'
+import { Pace } from './pace.js'
 import type { Pressed } from './pressure.js'
 import { StreamQueue } from './queue.js'
 import { clientOf, type StreamRequest, type StreamResponse, sessionOf } from './response.js'
@@ -55,22 +55,17 @@ export class EventStream implements Sink, Pressed {
   readonly #openedAt: number
   #deadlines: Deadlines | undefined
   #stalled: Timer | undefined
-  #paced: Timer | undefined
   #grace: Timer | undefined
-  readonly #pacer: Pacer | undefined
+  readonly #pace: Pace | undefined
   #source: StreamSource | undefined
   #abort: AbortController | undefined
   #settleClosed: (() => void) | undefined
   #closedPromise: Promise<void> | undefined
   #full = false
   #fullSince = 0
-  #pacedOut = false
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
-  #pacedEvents = 0
-  #pacedBytes = 0
-  #pacedOutCount = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
   constructor(req: StreamRequest, res: StreamResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
@@ -78,8 +73,8 @@ export class EventStream implements Sink, Pressed {
     this.#pollUrl = opening.pollUrl
     this.#req = req
     this.#res = res
-    this.#pacer = options.pacing?.open({ ...clientOf(req), session: sessionOf(req) })
-    if (this.#pacer !== undefined) this.#pacer.onChange = () => this.#onPaced()
+    const pacer = options.pacing?.open({ ...clientOf(req), session: sessionOf(req) })
+    if (pacer !== undefined) this.#pace = new Pace(pacer, options.clock, () => this.#goOn())
     this.#options = options
     options.pressure?.join(this)
     this.#openedAt = options.clock.now()
@@ -126,7 +121,7 @@ export class EventStream implements Sink, Pressed {
       queued: this.#queue?.length ?? 0,
       queuedBytes: this.#queue?.bytes ?? 0,
       full: this.#full,
-      tokens: this.#pacer?.tokens(),
+      tokens: this.#pace?.tokens(),
     }
   }
 
@@ -141,19 +136,19 @@ export class EventStream implements Sink, Pressed {
       queuedBytes: bytes,
       saturation: length === 0 ? 0 : Math.max(length / queueEvents, bytes / queueBytes),
       full: this.#full,
-      pacedEvents: this.#pacedEvents,
-      pacedBytes: this.#pacedBytes,
-      pacedOut: this.#pacedOutCount,
+      pacedEvents: this.#pace?.events ?? 0,
+      pacedBytes: this.#pace?.bytes ?? 0,
+      pacedOut: this.#pace?.outs ?? 0,
     }
   }
 
   get writable(): boolean {
-    return !this.#full && !this.#pacedOut && this.#closing === undefined
+    return !this.#full && this.#pace?.out !== true && this.#closing === undefined
   }
 
   /** @internal */
   describe(): object {
-    return { ...clientOf(this.#req), stream: this.id, tokens: this.#pacer?.tokens() }
+    return { ...clientOf(this.#req), stream: this.id, tokens: this.#pace?.tokens() }
   }
 
   /** @internal See `Sink`. */
@@ -168,23 +163,12 @@ export class EventStream implements Sink, Pressed {
 
   /** @internal See `Sink`. */
   get paced(): boolean {
-    return this.#pacer !== undefined
+    return this.#pace !== undefined
   }
 
   /** @internal See `Sink`. */
   spend(events: number, bytes: number): boolean {
-    if (this.#pacer === undefined) return true
-    if (this.#pacer.spend(events, bytes)) {
-      this.#pacedEvents += events
-      this.#pacedBytes += bytes
-      return true
-    }
-    if (events === 1 && this.#closing === undefined) {
-      this.#pacedOut = true
-      this.#pacedOutCount++
-      this.#paced = this.#options.clock.after(this.#pacer.msUntil(events, bytes), () => this.#onPaced())
-    }
-    return false
+    return this.#pace === undefined || this.#pace.spend(events, bytes)
   }
 
   /**
@@ -271,8 +255,8 @@ export class EventStream implements Sink, Pressed {
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
       diagnostics.streamOpen.publish({
+        ...clientOf(this.#req),
         stream: this.id,
-        remoteAddress: this.#res.socket?.remoteAddress,
         cursor: cursorOrigin(this.#req),
         counts: () => this.counts(),
       })
@@ -315,8 +299,7 @@ export class EventStream implements Sink, Pressed {
     this.#closing = reason
     this.#deadlines?.cancel()
     this.#stalled?.cancel()
-    this.#paced?.cancel()
-    this.#pacer?.close()
+    this.#pace?.close()
     this.#options.pressure?.leave(this)
     this.#options.revocations?.unwatch(this)
     this.#source?.onClose()
@@ -324,6 +307,7 @@ export class EventStream implements Sink, Pressed {
     if (!diagnostics.streamClose.hasSubscribers) return
     const ageMs = this.#options.clock.now() - this.#openedAt
     diagnostics.streamClose.publish({
+      ...clientOf(this.#req),
       stream: this.id,
       reason,
       ageMs,
@@ -363,14 +347,6 @@ export class EventStream implements Sink, Pressed {
       diagnostics.streamDrain.publish({ stream: this.id, fullMs: this.#options.clock.now() - this.#fullSince })
     }
     this.#stalled?.cancel()
-    this.#goOn()
-  }
-
-  /** Time has passed, or rates have changed: there may be tokens again. */
-  #onPaced(): void {
-    if (!this.#pacedOut || this.#closing !== undefined) return
-    this.#pacedOut = false
-    this.#paced?.cancel()
     this.#goOn()
   }
 

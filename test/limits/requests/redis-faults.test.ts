@@ -195,9 +195,9 @@ describe('request limits while Redis fails', () => {
       const holders = async () => Object.keys(await redis.hgetall(key)).filter((field) => field.length > 1)
       await eventually(async () => (await holders()).length === 2)
       const rest = await eventuallyExhausted([first, second])
-      // A bucket begins with what the first process to return saw last.
+      // A bucket begins with what the first process to return saw last, which may be less than there was.
       if (algorithm === 'fixed-window') expect(rest).to.equal(120)
-      else expect(rest).to.be.within(80, 140)
+      else expect(rest).to.be.within(40, 140)
     })
   }
 
