@@ -95,6 +95,23 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       }
     })
 
+    it('are where a stream goes on that comes back: with a window of its own from the acknowledged position', async () => {
+      const server = await start()
+      const [client, stream] = await open(server, 10)
+      await publish(range(1, 30))
+      await client.messagesUntil(10)
+      const cursor = client.messages[4]?.id ?? ''
+      expect(await acknowledge(server, { stream, cursor })).to.equal(204)
+      await client.messagesUntil(15)
+      client.close()
+      const query = `channel=${channel}&window=10`
+      const again = await SseClient.open(`${server.url}/?${query}`, { 'last-event-id': cursor })
+      clients.push(again)
+      await again.messagesUntil(10)
+      await eventually(() => multiplexers[0]?.inspect().at(-1)?.lag === 15)
+      expect(numbersOf(again)).to.deep.equal(range(6, 15))
+    })
+
     it('are needed by nobody who did not ask for a window', async () => {
       const server = await start()
       const [client] = await open(server)
