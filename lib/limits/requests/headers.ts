@@ -8,27 +8,35 @@ import type { ServerResponse } from 'node:http'
 import type { Standing } from './limiter.js'
 import type { ResolvedLimit } from './options.js'
 
-/** After those that another limiter on the way has set. */
-export function setRateLimitHeaders(res: ServerResponse, standings: readonly Standing[], now: number): void {
-  if (res.headersSent) return
-  let policies = before(res, 'RateLimit-Policy')
-  let limits = before(res, 'RateLimit')
-  for (const standing of standings) {
-    const { limit, points } = standing
-    const separator = policies === '' ? '' : ', '
-    policies += `${separator}"${limit.name}";q=${points};w=${windowS(limit, points)}`
-    limits += `${separator}"${limit.name}";r=${standing.remaining(now)};t=${Math.ceil(standing.resetMs(now) / 1000)}`
+/** Sets them, after those that another limiter on the way has set. A policy is written out once (bench `limiter`). */
+export class RateLimitHeaders {
+  readonly #policies = new Map<ResolvedLimit, { readonly points: number; readonly text: string }>()
+
+  set(res: ServerResponse, standings: readonly Standing[], now: number): void {
+    if (res.headersSent) return
+    const before = res.getHeader('RateLimit-Policy')
+    let policies = before === undefined ? '' : String(before)
+    let limits = before === undefined ? '' : String(res.getHeader('RateLimit') ?? '')
+    for (const standing of standings) {
+      const separator = policies === '' ? '' : ', '
+      policies += separator + this.#policyOf(standing)
+      const resetS = Math.ceil(standing.resetMs(now) / 1000)
+      limits += `${separator}"${standing.limit.name}";r=${standing.remaining(now)};t=${resetS}`
+    }
+    res.setHeader('RateLimit-Policy', policies)
+    res.setHeader('RateLimit', limits)
   }
-  res.setHeader('RateLimit-Policy', policies)
-  res.setHeader('RateLimit', limits)
+
+  #policyOf({ limit, points }: Standing): string {
+    const known = this.#policies.get(limit)
+    if (known?.points === points) return known.text
+    const text = `"${limit.name}";q=${points};w=${windowS(limit, points)}`
+    this.#policies.set(limit, { points, text })
+    return text
+  }
 }
 
 /** A token bucket's is the time in which it fills up. */
 function windowS({ durationMs, refillPerSecond }: ResolvedLimit, points: number): number {
   return refillPerSecond === undefined ? durationMs / 1000 : Math.ceil(points / refillPerSecond)
-}
-
-function before(res: ServerResponse, name: string): string {
-  const value = res.getHeader(name)
-  return value === undefined ? '' : String(value)
 }

@@ -7,7 +7,7 @@ import { RequestError, SseError } from '../../core/errors.js'
 import { encodeProblem, sendProblem } from '../../wire/problem.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
-import { setRateLimitHeaders } from './headers.js'
+import { RateLimitHeaders } from './headers.js'
 import { LeaseLimiter } from './lease-limiter.js'
 import { Ledger } from './ledger.js'
 import type { Claim, Limiter, Verdict } from './limiter.js'
@@ -34,12 +34,13 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const { limits, clock } = resolved
   const limiter = createLimiter(resolved)
   const refusals = new Refusals()
+  const headers = new RateLimitHeaders()
   const conditional = limits.some(({ countWhen }) => countWhen !== undefined)
   let checkTrust = limits.some(({ by }) => by === 'ip')
 
   function conclude(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
     if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
-    if (verdict !== undefined) setRateLimitHeaders(res, verdict.standings, clock.now())
+    if (verdict !== undefined) headers.set(res, verdict.standings, clock.now())
     if (verdict?.admitted !== true) {
       const { error, body } = refusals.for(verdict)
       sendProblem(res, error, body)
