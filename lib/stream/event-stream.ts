@@ -112,15 +112,16 @@ export class EventStream implements Sink, Pressed {
 
   /** What is going on in it now. */
   status(): StreamStatus {
+    const { sent, queued, queuedBytes, full } = this.counts()
     return {
       ...clientOf(this.#req),
       id: this.id,
       ageMs: this.#options.clock.now() - this.#openedAt,
-      sent: this.#sent,
+      sent,
       dropped: this.#queue?.dropped ?? 0,
-      queued: this.#queue?.length ?? 0,
-      queuedBytes: this.#queue?.bytes ?? 0,
-      full: this.#full,
+      queued,
+      queuedBytes,
+      full,
       tokens: this.#pace?.tokens(),
     }
   }

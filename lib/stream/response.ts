@@ -32,7 +32,6 @@ interface StreamOnResponse {
 export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'destroy' | 'setHeader'> & {
   readonly headersSent: boolean
   readonly destroyed: boolean
-  readonly socket: { readonly remoteAddress?: string | undefined; setTimeout?: (ms: number) => unknown } | null
   statusCode: number
   flushHeaders(): void
   /** Added by compressing middleware. */
