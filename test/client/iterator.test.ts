@@ -66,7 +66,7 @@ describe('the client as an async iterable', () => {
     const filler = 'x'.repeat(10_000)
     await open({ bufferEvents: 5 }, (_, res) => {
       res.writeHead(200, { 'content-type': 'text/event-stream' })
-      res.write('event: sse.open\ndata: {"heartbeatMs":20}\n\n')
+      res.write('event: sse.open\ndata: {"heartbeatMs":200}\n\n')
       const write = (): void => {
         while (!isFull && written < 2000) {
           isFull = !res.write(`event: n\nid: a-${++written}\ndata: ${written}\ndata: ${filler}\n\n`)
@@ -85,8 +85,10 @@ describe('the client as an async iterable', () => {
     const events: ClientEvent[] = []
     const take = async (count: number): Promise<void> => {
       while (events.length < count) {
-        const { value } = await iterator.next()
-        if (value?.type === 'n') events.push(value)
+        const { value, done } = await iterator.next()
+        // A stream that has ended would say so for ever.
+        if (done) throw new Error(`ended after ${events.length}`)
+        if (value.type === 'n') events.push(value)
       }
     }
     await take(1)
@@ -94,7 +96,8 @@ describe('the client as an async iterable', () => {
     await eventually(async () => {
       const stalled = written === before
       before = written
-      await new Promise((resolve) => setTimeout(resolve, 100))
+      // Longer than the client takes silence for.
+      await new Promise((resolve) => setTimeout(resolve, 600))
       return stalled
     })
     expect(written).to.be.below(2000)
