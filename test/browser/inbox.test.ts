@@ -208,7 +208,7 @@ describe('the inbox in Chromium', () => {
         body: JSON.stringify({ user: 'dana', tenant: 'acme', expiresInS: 2 }),
       })
       const { token } = (await answer.json()) as { token: string }
-      sessionStorage.setItem('inbox.session', JSON.stringify({ user: 'dana', tenant: 'acme', token }))
+      localStorage.setItem('inbox.session', JSON.stringify({ user: 'dana', tenant: 'acme', token }))
     })
     await page.reload()
     await connected()

@@ -80,6 +80,11 @@ describe("the page's list of conversations", () => {
     unread,
   })
 
+  const listed = (items: readonly ConversationSummary[]): ConversationsAction => ({
+    type: 'loaded',
+    listing: { items, cursor: 'somewhere' },
+  })
+
   function list(...actions: readonly ConversationsAction[]): (string | number)[][] {
     const state = actions.reduce(conversationsReducer, NO_CONVERSATIONS)
     return newestFirst(state).map(({ id, lastText, unread }) => [id, lastText, unread])
@@ -87,7 +92,7 @@ describe("the page's list of conversations", () => {
 
   it('has the newest on top, and is not taken back by an event that comes late', () => {
     const actions: readonly ConversationsAction[] = [
-      { type: 'loaded', items: [summary('a', 5), summary('b', 3)] },
+      listed([summary('a', 5), summary('b', 3)]),
       { type: 'changed', conversation: summary('b', 6, 1) },
       { type: 'changed', conversation: summary('b', 4, 7) },
     ]
@@ -98,21 +103,28 @@ describe("the page's list of conversations", () => {
   })
 
   it('clears a badge', () => {
-    expect(list({ type: 'loaded', items: [summary('a', 5, 2)] }, { type: 'read', id: 'a' })).to.deep.equal([
-      ['a', 'minute 5', 0],
-    ])
+    expect(list(listed([summary('a', 5, 2)]), { type: 'read', id: 'a' })).to.deep.equal([['a', 'minute 5', 0]])
   })
 
   it('forgets by a list loaded again what is gone, and keeps what came meanwhile', () => {
     const actions: readonly ConversationsAction[] = [
-      { type: 'loaded', items: [summary('lost', 9), summary('a', 8)] },
+      listed([summary('lost', 9), summary('a', 8)]),
       { type: 'loading' },
       { type: 'changed', conversation: summary('new', 7, 1) },
-      { type: 'loaded', items: [summary('a', 1)] },
+      listed([summary('a', 1)]),
     ]
     expect(list(...actions)).to.deep.equal([
       ['new', 'minute 7', 1],
       ['a', 'minute 1', 0],
     ])
+  })
+
+  it('keeps a badge cleared that was cleared while a list was loaded', () => {
+    const read: ConversationsAction = { type: 'read', id: 'a' }
+    const older = listed([summary('a', 5, 2)])
+    expect(list(older, { type: 'loading' }, read, older)).to.deep.equal([['a', 'minute 5', 0]])
+    const changed: ConversationsAction = { type: 'changed', conversation: summary('a', 6, 3) }
+    expect(list(older, { type: 'loading' }, changed, read, older)).to.deep.equal([['a', 'minute 6', 0]])
+    expect(list(older, { type: 'loading' }, read, changed, older)).to.deep.equal([['a', 'minute 6', 3]])
   })
 })

@@ -12,13 +12,16 @@ export class ApiError extends Error {
 }
 
 export interface Api {
-  dashboard(signal: AbortSignal): Promise<Dashboard>
-  conversations(signal: AbortSignal): Promise<Listing<ConversationSummary>>
-  messages(conversationId: string, signal: AbortSignal): Promise<Listing<Message>>
+  dashboard(): Promise<Dashboard>
+  conversations(): Promise<Listing<ConversationSummary>>
+  messages(conversationId: string): Promise<Listing<Message>>
   /** @param key makes sending again harmless: the server knows the message by it */
   send(conversationId: string, text: string, key: string): Promise<Message>
   markRead(conversationId: string): Promise<void>
 }
+
+/** A call that takes longer has failed: a reply that is forever under way helps nobody. */
+const TIMEOUT_MS = 20_000
 
 /** All calls throw ApiError, or what `fetch` throws where the server cannot be reached. */
 export function createApi(session: Session): Api {
@@ -26,7 +29,7 @@ export function createApi(session: Session): Api {
     const attempt = async (refresh: boolean): Promise<Response> => {
       const headers = new Headers(init.headers)
       headers.set('Authorization', `Bearer ${await session.token(refresh)}`)
-      return fetch(`/api/v1${path}`, { ...init, headers })
+      return fetch(`/api/v1${path}`, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
     }
     const first = await attempt(false)
     const response = first.status === 401 ? await attempt(true) : first
@@ -35,14 +38,14 @@ export function createApi(session: Session): Api {
     throw new ApiError(response.status, problem.detail ?? `The server answered ${response.status}`)
   }
 
-  async function get<T>(path: string, signal: AbortSignal): Promise<T> {
-    return (await (await call(path, { signal })).json()) as T
+  async function get<T>(path: string): Promise<T> {
+    return (await (await call(path)).json()) as T
   }
 
   return {
-    dashboard: (signal) => get('/dashboard/init', signal),
-    conversations: (signal) => get('/conversations', signal),
-    messages: (id, signal) => get(`/conversations/${encodeURIComponent(id)}/messages`, signal),
+    dashboard: () => get('/dashboard/init'),
+    conversations: () => get('/conversations'),
+    messages: (id) => get(`/conversations/${encodeURIComponent(id)}/messages`),
     async send(id, text, key) {
       const response = await call(`/conversations/${encodeURIComponent(id)}/messages`, {
         method: 'POST',

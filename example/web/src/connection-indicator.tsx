@@ -1,5 +1,5 @@
 import type { ReactNode } from 'react'
-import type { Connection } from './use-conversations.js'
+import type { Connection } from './use-inbox-stream.js'
 import { useNow } from './use-now.js'
 
 export interface ConnectionIndicatorProps {

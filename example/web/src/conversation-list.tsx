@@ -1,4 +1,5 @@
-import type { ReactNode } from 'react'
+/** The list: one stop for Tab; in it the arrows, Home and End go from row to row. */
+import type { KeyboardEvent, ReactNode } from 'react'
 import { Avatar } from './marks.js'
 import { shortAge } from './time.js'
 import type { ConversationSummary } from './types.js'
@@ -12,28 +13,47 @@ export interface ConversationListProps {
 
 export function ConversationList({ conversations, selected }: ConversationListProps): ReactNode {
   const now = useNow(20_000)
+  // Tab comes to what is open, else to the newest.
+  const stop = conversations.find(({ id }) => id === selected) ?? conversations[0]
   return (
-    <ul className="conversations" data-testid="conversations">
+    <ul className="conversations" data-testid="conversations" onKeyDown={onKeyDown}>
       {conversations.map((conversation) => (
         <li key={conversation.id}>
-          <Row conversation={conversation} current={conversation.id === selected} now={now} />
+          <Row
+            conversation={conversation}
+            current={conversation.id === selected}
+            tabIndex={conversation === stop ? 0 : -1}
+            now={now}
+          />
         </li>
       ))}
     </ul>
   )
 }
 
+function onKeyDown(event: KeyboardEvent<HTMLUListElement>): void {
+  const rows = [...event.currentTarget.querySelectorAll('a')]
+  const at = rows.findIndex((row) => row.contains(document.activeElement))
+  const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key]
+  if (at < 0 || next === undefined) return
+  event.preventDefault()
+  rows[next]?.focus()
+}
+
 interface RowProps {
   readonly conversation: ConversationSummary
   readonly current: boolean
+  readonly tabIndex: number
   readonly now: number
 }
 
-function Row({ conversation: { id, contact, provider, lastText, lastAt, unread }, current, now }: RowProps): ReactNode {
+function Row({ conversation, current, tabIndex, now }: RowProps): ReactNode {
+  const { id, contact, provider, lastText, lastAt, unread } = conversation
   return (
     <a
       className="row"
       href={hrefOf(id)}
+      tabIndex={tabIndex}
       aria-current={current ? 'true' : undefined}
       data-testid={`conversation-${id}`}
       data-unread={unread}

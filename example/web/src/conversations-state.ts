@@ -1,40 +1,54 @@
-/** The list of conversations as a reducer. Pure. Events may repeat what the list already says, and come late. */
-import type { ConversationSummary } from './types.js'
+/**
+ * The list of conversations as a reducer: what the query cache holds of it. Pure. Events may repeat what the list already
+ * says, and come late.
+ */
+import type { ConversationSummary, Listing } from './types.js'
 
 type ById = ReadonlyMap<string, ConversationSummary>
 
 export interface Conversations {
+  /** Where the stream goes on from the list; `undefined` before there is one. */
+  readonly cursor: string | undefined
   readonly byId: ById
   /** While a list is loaded: what changed meanwhile, which it may not have. Whatever else was known, it replaces. */
-  readonly sinceLoading: ById
+  readonly sinceLoading: ReadonlyMap<string, ConversationSummary | 'read'>
 }
 
 export type ConversationsAction =
   | { readonly type: 'loading' }
-  | { readonly type: 'loaded'; readonly items: readonly ConversationSummary[] }
+  | { readonly type: 'loaded'; readonly listing: Listing<ConversationSummary> }
   | { readonly type: 'changed'; readonly conversation: ConversationSummary }
   | { readonly type: 'read'; readonly id: string }
 
-export const NO_CONVERSATIONS: Conversations = { byId: new Map(), sinceLoading: new Map() }
+export const NO_CONVERSATIONS: Conversations = { cursor: undefined, byId: new Map(), sinceLoading: new Map() }
 
-export function conversationsReducer(
-  { byId, sinceLoading }: Conversations,
-  action: ConversationsAction,
-): Conversations {
+export function conversationsReducer(state: Conversations, action: ConversationsAction): Conversations {
   switch (action.type) {
     case 'loading':
-      return { byId, sinceLoading: new Map() }
+      return { ...state, sinceLoading: new Map() }
     case 'loaded': {
-      const listed = new Map(action.items.map((item) => [item.id, item]))
-      return { byId: [...sinceLoading.values()].reduce(withNewer, listed), sinceLoading: new Map() }
-    }
-    case 'changed':
-      return {
-        byId: withNewer(byId, action.conversation),
-        sinceLoading: withNewer(sinceLoading, action.conversation),
+      let byId: ById = new Map(action.listing.items.map((item) => [item.id, item]))
+      for (const [id, change] of state.sinceLoading) {
+        byId = change === 'read' ? withRead(byId, id) : withNewer(byId, change)
       }
-    case 'read':
-      return { byId: withRead(byId, action.id), sinceLoading: withRead(sinceLoading, action.id) }
+      return { cursor: action.listing.cursor, byId, sinceLoading: new Map() }
+    }
+    case 'changed': {
+      const { conversation } = action
+      const before = state.sinceLoading.get(conversation.id)
+      const isNewer = before === undefined || before === 'read' || before.lastAt <= conversation.lastAt
+      return {
+        ...state,
+        byId: withNewer(state.byId, conversation),
+        sinceLoading: isNewer ? new Map(state.sinceLoading).set(conversation.id, conversation) : state.sinceLoading,
+      }
+    }
+    case 'read': {
+      const before = state.sinceLoading.get(action.id)
+      const change = before === undefined || before === 'read' ? 'read' : { ...before, unread: 0 }
+      const sinceLoading = new Map(state.sinceLoading).set(action.id, change)
+      return { ...state, byId: withRead(state.byId, action.id), sinceLoading }
+    }
   }
 }
 

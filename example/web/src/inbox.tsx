@@ -1,13 +1,17 @@
 /** The signed-in page: the list on the left, a conversation on the right; on a phone one of the two. */
-import { type ReactNode, useCallback, useEffect, useMemo, useState } from 'react'
+import { QueryClientProvider } from '@tanstack/react-query'
+import { SseProvider } from 'express-sse-kit/react'
+import { type ReactNode, useEffect, useState } from 'react'
 import { createApi } from './api.js'
 import { ConnectionIndicator } from './connection-indicator.js'
 import { ConversationList } from './conversation-list.js'
 import { Avatar, Icon, Logo } from './marks.js'
+import { createQueryClient } from './query-client.js'
 import type { Session } from './session.js'
 import { ThreadView } from './thread.js'
-import type { ConversationSummary, Dashboard, Message } from './types.js'
 import { useConversations } from './use-conversations.js'
+import { useDashboardInit, useDashboardPart } from './use-dashboard.js'
+import { useConnection, useInboxStream } from './use-inbox-stream.js'
 import { useSelection } from './use-selection.js'
 
 export interface InboxProps {
@@ -15,15 +19,33 @@ export interface InboxProps {
   readonly onSignOut: () => void
 }
 
-export function Inbox({ session, onSignOut }: InboxProps): ReactNode {
-  const api = useMemo(() => createApi(session), [session])
-  const dashboard = useDashboard(api.dashboard)
+/** One user's, with a cache of their own: give it a `key` where users may change. */
+export function Inbox(props: InboxProps): ReactNode {
+  const { user, tenant, token } = props.session
+  const [client] = useState(createQueryClient)
+  return (
+    <QueryClientProvider client={client}>
+      <SseProvider token={token} tabs identity={`${tenant}/${user}`}>
+        <InboxPage {...props} />
+      </SseProvider>
+    </QueryClientProvider>
+  )
+}
+
+function InboxPage({ session, onSignOut }: InboxProps): ReactNode {
+  const [api] = useState(() => createApi(session))
+  useDashboardInit(api)
+  const tenant = useDashboardPart('tenant')
   const selected = useSelection()
   const [announcement, setAnnouncement] = useState('')
-  const onIncoming = useCallback((message: Message, conversation: ConversationSummary) => {
-    setAnnouncement(`${conversation.contact}: ${message.text}`)
-  }, [])
-  const { conversations, loaded, error, connection, reload, markRead } = useConversations(session, api, onIncoming)
+  const { conversations, cursor, error, reload, markRead } = useConversations(api)
+  const begun = cursor !== undefined
+  useInboxStream({
+    user: session.user,
+    cursor,
+    onIncoming: ({ text }, { contact }) => setAnnouncement(`${contact}: ${text}`),
+  })
+  const connection = useConnection(begun)
   const unread = conversations.reduce((sum, conversation) => sum + conversation.unread, 0)
 
   useEffect(() => {
@@ -32,15 +54,16 @@ export function Inbox({ session, onSignOut }: InboxProps): ReactNode {
 
   return (
     <div className="inbox" data-selected={selected !== undefined}>
+      {selected !== undefined && <SkipLink />}
       <nav className="side" aria-label="Conversations">
         <header className="bar">
           <Logo />
           <div className="titles">
-            <h1>{dashboard?.tenant.name ?? 'Inbox'}</h1>
+            <h1>{tenant?.name ?? 'Inbox'}</h1>
             <ConnectionIndicator connection={connection} />
           </div>
         </header>
-        {error !== undefined && (
+        {error !== null && (
           <div className="notice" role="alert">
             <p>The conversations could not be loaded: {error.message}</p>
             <button type="button" onClick={reload}>
@@ -48,24 +71,9 @@ export function Inbox({ session, onSignOut }: InboxProps): ReactNode {
             </button>
           </div>
         )}
-        {loaded && conversations.length === 0 && <p className="hint">No conversations yet.</p>}
+        {begun && conversations.length === 0 && <p className="hint">No conversations yet.</p>}
         <ConversationList conversations={conversations} selected={selected} />
-        <footer className="account">
-          <Avatar name={dashboard?.profile.name ?? session.user} />
-          <span className="name" data-testid="user">
-            {dashboard?.profile.name ?? session.user}
-          </span>
-          <button
-            type="button"
-            className="round"
-            onClick={onSignOut}
-            aria-label="Sign out"
-            title="Sign out"
-            data-testid="sign-out"
-          >
-            <Icon name="signOut" />
-          </button>
-        </footer>
+        <Account user={session.user} onSignOut={onSignOut} />
       </nav>
       <main>
         {selected === undefined ? (
@@ -76,8 +84,9 @@ export function Inbox({ session, onSignOut }: InboxProps): ReactNode {
         ) : (
           <ThreadView
             key={selected}
-            session={session}
+            user={session.user}
             api={api}
+            begun={begun}
             conversationId={selected}
             conversation={conversations.find(({ id }) => id === selected)}
             onRead={markRead}
@@ -91,13 +100,36 @@ export function Inbox({ session, onSignOut }: InboxProps): ReactNode {
   )
 }
 
-/** Names only: the page works without. */
-function useDashboard(load: (signal: AbortSignal) => Promise<Dashboard>): Dashboard | undefined {
-  const [dashboard, setDashboard] = useState<Dashboard>()
-  useEffect(() => {
-    const abort = new AbortController()
-    load(abort.signal).then(setDashboard, () => undefined)
-    return () => abort.abort()
-  }, [load])
-  return dashboard
+/** A link would change the fragment, which says what is open. */
+function SkipLink(): ReactNode {
+  return (
+    <button type="button" className="skip" onClick={() => document.getElementById('reply')?.focus()}>
+      Skip to the reply
+    </button>
+  )
+}
+
+function Account({ user, onSignOut }: { readonly user: string; readonly onSignOut: () => void }): ReactNode {
+  const name = useDashboardPart('profile')?.name ?? user
+  return (
+    <footer className="account">
+      <Avatar name={name} />
+      <span className="name" data-testid="user">
+        {name}
+      </span>
+      <a className="round" href="/compare" aria-label="Compare with polling" title="Compare with polling">
+        <Icon name="compare" />
+      </a>
+      <button
+        type="button"
+        className="round"
+        onClick={onSignOut}
+        aria-label="Sign out"
+        title="Sign out"
+        data-testid="sign-out"
+      >
+        <Icon name="signOut" />
+      </button>
+    </footer>
+  )
 }

@@ -68,6 +68,7 @@ const ICONS = {
   send: 'M3.5 10 16.5 4l-4 12.5-3-5z',
   signOut: 'M8 4H4.5v12H8M12 6.5l3.5 3.5-3.5 3.5M15 10H8',
   chats: 'M4 5h12v8H9l-3.5 3v-3H4z',
+  compare: 'M3.5 16.5h13M6 16V9.5M10 16V4M14 16v-3.5',
   down: 'M10 4v12M5 11l5 5 5-5',
 } as const
 

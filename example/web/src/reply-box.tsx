@@ -34,6 +34,7 @@ export function ReplyBox({ contact, onSend }: ReplyBoxProps): ReactNode {
       <div className="growing" data-text={`${text}\n`}>
         <textarea
           ref={box}
+          id="reply"
           rows={1}
           value={text}
           maxLength={MAX_LENGTH}

@@ -1,11 +1,14 @@
-/** Who is signed in, in this tab. Owns the token: where it is kept, and how a new one is had when it has run out. */
+/**
+ * Who is signed in, in this browser: all its tabs are the same user, and share one connection. Owns the token: where it is
+ * kept, and how a new one is had when it has run out.
+ */
 
 export interface Session {
   readonly user: string
   readonly tenant: string
   /**
-   * The token for a request; with `refresh` a new one, for the server no longer takes the old. Callers that ask at the
-   * same time share one request.
+   * The token for a request; with `refresh` a new one, for the server no longer takes the last. Callers that ask at the
+   * same time share one request. Rejects once the user has signed out, in whichever tab.
    */
   token(refresh: boolean): Promise<string>
 }
@@ -18,53 +21,87 @@ interface Stored {
 
 const KEY = 'inbox.session'
 
-/** The tab's session from before a reload. */
+/** From before a reload, or from another tab. */
 export function restoreSession(): Session | undefined {
-  try {
-    const stored = JSON.parse(sessionStorage.getItem(KEY) ?? 'null') as Partial<Stored> | null
-    const { user, tenant, token } = stored ?? {}
-    return user && tenant && token ? sessionOf({ user, tenant, token }) : undefined
-  } catch {
-    // Not ours, or storage is off: sign in anew.
-    return undefined
-  }
+  const stored = read()
+  return stored && sessionOf(stored)
 }
 
 /** @throws Error with a text for the user */
 export async function signIn(user: string, tenant: string): Promise<Session> {
-  const token = await requestToken(user, tenant)
-  store({ user, tenant, token })
-  return sessionOf({ user, tenant, token })
+  const stored = { user, tenant, token: await requestToken(user, tenant) }
+  localStorage.setItem(KEY, JSON.stringify(stored))
+  return sessionOf(stored)
 }
 
-export function signOut(): void {
-  sessionStorage.removeItem(KEY)
+/** Here and in the other tabs at once; then the server is told to take the token no more. */
+export async function signOut(): Promise<void> {
+  const stored = read()
+  localStorage.removeItem(KEY)
+  if (stored === undefined) return
+  // Also when the page is closed right after.
+  const init = { method: 'POST', keepalive: true, headers: { Authorization: `Bearer ${stored.token}` } }
+  await fetch('/api/v1/auth/logout', init)
+}
+
+/** Tells of another user, or none, after something was done in another tab. @returns the way to stop */
+export function onOtherSession(session: Session | undefined, listener: (session?: Session) => void): () => void {
+  const onStorage = ({ key }: StorageEvent): void => {
+    if (key !== KEY && key !== null) return
+    const stored = read()
+    if (stored?.user !== session?.user || stored?.tenant !== session?.tenant) listener(stored && sessionOf(stored))
+  }
+  addEventListener('storage', onStorage)
+  return () => removeEventListener('storage', onStorage)
 }
 
 function sessionOf({ user, tenant, token: first }: Stored): Session {
-  let token = first
-  let refreshing: Promise<string> | undefined
+  let last = first
+  let renewing: Promise<string> | undefined
+
+  /** What is stored, if it is still this user's. */
+  function current(): string {
+    const stored = read()
+    if (stored?.user !== user || stored.tenant !== tenant) throw new Error('Signed out')
+    return stored.token
+  }
+
   async function renew(): Promise<string> {
-    token = await requestToken(user, tenant)
+    const token = await requestToken(user, tenant)
     // Signed out meanwhile: what was asked for must not sign in again.
-    if (sessionStorage.getItem(KEY) !== null) store({ user, tenant, token })
+    current()
+    localStorage.setItem(KEY, JSON.stringify({ user, tenant, token }))
     return token
   }
+
   return {
     user,
     tenant,
     async token(refresh) {
-      if (!refresh) return token
-      refreshing ??= renew().finally(() => {
-        refreshing = undefined
+      const stored = current()
+      // Where another tab has renewed it, its token is as good.
+      if (!refresh || stored !== last) {
+        last = stored
+        return stored
+      }
+      renewing ??= renew().finally(() => {
+        renewing = undefined
       })
-      return refreshing
+      last = await renewing
+      return last
     },
   }
 }
 
-function store(session: Stored): void {
-  sessionStorage.setItem(KEY, JSON.stringify(session))
+function read(): Stored | undefined {
+  try {
+    const stored = JSON.parse(localStorage.getItem(KEY) ?? 'null') as Partial<Stored> | null
+    const { user, tenant, token } = stored ?? {}
+    return user && tenant && token ? { user, tenant, token } : undefined
+  } catch {
+    // Not ours, or storage is off: sign in anew.
+    return undefined
+  }
 }
 
 async function requestToken(user: string, tenant: string): Promise<string> {

@@ -1,5 +1,5 @@
 /**
- * One conversation's messages as a reducer. Pure.
+ * One conversation's messages as a reducer: what the query cache holds of them. Pure.
  *
  * A reply is on the page at once (`pending`), and comes back twice: as the answer to its request and as an event, in
  * either order. Both have the message's id, the pending one has not. So the user's own messages that arrive while a
@@ -17,6 +17,8 @@ interface PendingMessage {
 }
 
 export interface Thread {
+  /** Whether a list has come, so that what is missing is not there. */
+  readonly loaded: boolean
   /** In the order in which they came. */
   readonly messages: readonly Message[]
   readonly pending: readonly PendingMessage[]
@@ -33,14 +35,14 @@ export type ThreadAction =
   | { readonly type: 'sent'; readonly key: string; readonly message: Message }
   | { readonly type: 'failed'; readonly key: string }
 
-export const EMPTY_THREAD: Thread = { messages: [], pending: [], held: [], sinceLoading: [] }
+export const EMPTY_THREAD: Thread = { loaded: false, messages: [], pending: [], held: [], sinceLoading: [] }
 
 export function threadReducer(state: Thread, action: ThreadAction): Thread {
   switch (action.type) {
     case 'loading':
       return { ...state, sinceLoading: [] }
     case 'loaded':
-      return { ...state, messages: merge(action.items, state.sinceLoading), sinceLoading: [] }
+      return { ...state, loaded: true, messages: merge(action.items, state.sinceLoading), sinceLoading: [] }
     case 'arrived': {
       const hold = action.own && isSending(state) && !has(state.messages, action.message.id)
       return hold ? { ...state, held: merge(state.held, [action.message]) } : add(state, [action.message])

@@ -3,32 +3,36 @@ import { type Api, ApiError } from './api.js'
 import { Avatar, Icon, PROVIDER_NAMES } from './marks.js'
 import { Messages } from './messages.js'
 import { ReplyBox } from './reply-box.js'
-import type { Session } from './session.js'
 import type { ConversationSummary } from './types.js'
+import { useDashboardPart } from './use-dashboard.js'
 import { LIST_HREF } from './use-selection.js'
 import { useThread } from './use-thread.js'
 
 export interface ThreadViewProps {
-  readonly session: Session
+  readonly user: string
   readonly api: Api
+  /** Whether the list is there: a thread is loaded after it. */
+  readonly begun: boolean
   readonly conversationId: string
   /** Unknown while the list is loaded, and where there is none of this id. */
   readonly conversation: ConversationSummary | undefined
   readonly onRead: (id: string) => void
 }
 
-export function ThreadView({ session, api, conversationId, conversation, onRead }: ThreadViewProps): ReactNode {
-  const { thread, loaded, error, reload, send, retry } = useThread(session, api, conversationId)
+/** For one conversation as long as it is mounted: give it a `key`. */
+export function ThreadView(props: ThreadViewProps): ReactNode {
+  const { user, api, begun, conversationId, conversation, onRead } = props
+  const { thread, error, reload, send, retry } = useThread(api, conversationId, begun)
+  const features = useDashboardPart('features')
+  const account = useDashboardPart('channels')?.find(({ id }) => id === conversation?.accountId)
   const visible = useVisible()
   const unread = conversation?.unread ?? 0
+  const { loaded } = thread
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: read means: there is something unread, and it is in view
   useEffect(() => {
-    if (unread === 0 || !visible || !loaded) return
-    onRead(conversationId)
-    // Should it fail, the badge is back with the next list.
-    api.markRead(conversationId).catch(() => undefined)
-  }, [unread, visible, loaded, conversationId, api])
+    // Read means: there was something unread, and now it is in view.
+    if (unread > 0 && visible && loaded) onRead(conversationId)
+  }, [unread, visible, loaded, conversationId, onRead])
 
   const contact = conversation?.contact ?? ''
   return (
@@ -46,17 +50,20 @@ export function ThreadView({ session, api, conversationId, conversation, onRead 
             <Avatar name={contact} provider={conversation.provider} />
             <div className="titles">
               <h2>{contact}</h2>
-              <p>{PROVIDER_NAMES[conversation.provider]}</p>
+              <p>
+                {PROVIDER_NAMES[conversation.provider]}
+                {account !== undefined && ` · ${account.name}`}
+              </p>
             </div>
           </>
         )}
       </header>
-      {error !== undefined ? (
+      {error !== null ? (
         <ThreadError error={error} onRetry={reload} />
       ) : (
-        <Messages thread={thread} user={session.user} onRetry={retry} />
+        <Messages thread={thread} user={user} onRetry={retry} />
       )}
-      {loaded && error === undefined && <ReplyBox contact={contact} onSend={send} />}
+      {loaded && error === null && features?.replies !== false && <ReplyBox contact={contact} onSend={send} />}
     </section>
   )
 }

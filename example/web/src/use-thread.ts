@@ -1,71 +1,51 @@
-/** One conversation: its messages once, then their stream, and the replies on their way out. */
-import { useSSE } from 'express-sse-kit/react'
-import { useCallback, useEffect, useReducer } from 'react'
+/** One conversation's messages, as the cache has them, and the replies on their way out. */
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import type { Api } from './api.js'
-import type { Session } from './session.js'
-import { EMPTY_THREAD, type Thread, threadReducer } from './thread-state.js'
-import type { Message } from './types.js'
-import { useListing } from './use-listing.js'
+import { threadQuery, updateThread } from './inbox-cache.js'
+import { EMPTY_THREAD, type Thread } from './thread-state.js'
 
-export interface ThreadFeed {
+export interface ThreadView {
   readonly thread: Thread
-  readonly loaded: boolean
-  readonly error: Error | undefined
+  readonly error: Error | null
   readonly reload: () => void
   readonly send: (text: string) => void
   /** Sends a reply that failed again, under its first key. */
   readonly retry: (key: string) => void
 }
 
-/** For one conversation as long as it is mounted: give the component a `key`. */
-export function useThread(session: Session, api: Api, conversationId: string): ThreadFeed {
-  const [thread, dispatch] = useReducer(threadReducer, EMPTY_THREAD)
-  const load = useCallback((signal: AbortSignal) => api.messages(conversationId, signal), [api, conversationId])
-  const { cursor, error, reload } = useListing({
-    load,
-    onLoading: () => dispatch({ type: 'loading' }),
-    onLoaded: (items) => dispatch({ type: 'loaded', items }),
-  })
+interface Reply {
+  /** The Idempotency-Key. */
+  readonly key: string
+  readonly text: string
+}
 
-  const state = useSSE(
-    `/api/v1/sse/messages/${encodeURIComponent(conversationId)}`,
-    {
-      message: ({ data }) => {
-        const message = JSON.parse(data) as Message
-        const own = message.direction === 'out' && message.from === session.user
-        dispatch({ type: 'arrived', message, own })
-      },
-      'sse.reset': reload,
-      'sse.gap': reload,
+/** @param begun whether the list is there, and with it where the stream begins */
+export function useThread(api: Api, conversationId: string, begun: boolean): ThreadView {
+  const client = useQueryClient()
+  const query = useQuery({ ...threadQuery(api, conversationId), enabled: begun })
+  const thread = query.data ?? EMPTY_THREAD
+
+  // The callbacks are called also when another thread has been opened meanwhile.
+  const { mutate } = useMutation({
+    mutationFn: ({ key, text }: Reply) => api.send(conversationId, text, key),
+    // One after the other, so that two replies in a row arrive in a row.
+    scope: { id: conversationId },
+    onMutate: ({ key, text }) => {
+      updateThread(client, conversationId, { type: 'sending', key, text, at: new Date().toISOString() })
     },
-    { token: session.token, enabled: cursor !== undefined, ...(cursor !== undefined && { cursor }) },
-  )
-
-  // Closed for good: the server no longer lets us have it, and the list's answer says why.
-  const refused = state === 'closed' && cursor !== undefined
-  useEffect(() => {
-    if (refused) reload()
-  }, [refused, reload])
-
-  async function deliver(key: string, text: string): Promise<void> {
-    dispatch({ type: 'sending', key, text, at: new Date().toISOString() })
-    try {
-      dispatch({ type: 'sent', key, message: await api.send(conversationId, text, key) })
-    } catch {
-      // It may have got there all the same: sending again under the same key is harmless.
-      dispatch({ type: 'failed', key })
-    }
-  }
+    onSuccess: (message, { key }) => updateThread(client, conversationId, { type: 'sent', key, message }),
+    // It may have got there all the same: sending again under the same key is harmless.
+    onError: (_, { key }) => updateThread(client, conversationId, { type: 'failed', key }),
+  })
 
   return {
     thread,
-    loaded: cursor !== undefined,
-    error,
-    reload,
-    send: (text) => void deliver(createKey(), text),
+    error: query.error,
+    reload: () => void query.refetch(),
+    send: (text) => mutate({ key: createKey(), text }),
     retry: (key) => {
       const pending = thread.pending.find((each) => each.key === key)
-      if (pending !== undefined) void deliver(key, pending.text)
+      if (pending?.failed) mutate({ key, text: pending.text })
     },
   }
 }

@@ -1,0 +1,160 @@
+import { type QueryClient, QueryObserver } from '@tanstack/react-query'
+import { expect } from 'chai'
+import type { Api } from '../../example/web/src/api.js'
+import {
+  conversationsQuery,
+  dashboardQuery,
+  reload,
+  threadQuery,
+  updateConversations,
+  updateThread,
+} from '../../example/web/src/inbox-cache.js'
+import { createQueryClient } from '../../example/web/src/query-client.js'
+import type { ThreadAction } from '../../example/web/src/thread-state.js'
+import type { ConversationSummary, Dashboard, Listing, Message } from '../../example/web/src/types.js'
+
+const AT = '2026-03-01T12:00:00.000Z'
+
+function message(id: string): Message {
+  return { id, conversation_id: 'c', direction: 'in', text: id, from: 'kerry', at: AT }
+}
+
+function summary(id: string, unread: number): ConversationSummary {
+  return { id, provider: 'whatsapp', accountId: '1', contact: id, lastText: '', lastAt: AT, unread }
+}
+
+const arrived = (id: string): ThreadAction => ({ type: 'arrived', message: message(id), own: false })
+const listing = <Item>(...items: Item[]): Listing<Item> => ({ items, cursor: 'c-1' })
+
+/** Requests that are answered when the test says so. */
+class Requests<Answer> {
+  readonly #waiting: ((answer: Answer | Promise<never>) => void)[] = []
+  asked = 0
+
+  readonly ask = (): Promise<Answer> => {
+    this.asked++
+    return new Promise((resolve) => this.#waiting.push(resolve))
+  }
+
+  async answer(answer: Answer | Promise<never>): Promise<void> {
+    this.#waiting.shift()?.(answer)
+    // The cache tells of what came in its own time.
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+}
+
+describe("the page's cache", () => {
+  let client: QueryClient
+  const stops: (() => void)[] = []
+
+  beforeEach(() => {
+    client = createQueryClient()
+    client.mount()
+  })
+  afterEach(() => {
+    for (const stop of stops.splice(0)) stop()
+    client.unmount()
+    client.clear()
+  })
+
+  function openThread(requests: Requests<Listing<Message>>, id = 'c') {
+    const query = threadQuery({ messages: requests.ask } as Partial<Api> as Api, id)
+    const observer = new QueryObserver(client, client.defaultQueryOptions(query))
+    const close = observer.subscribe(() => undefined)
+    stops.push(close)
+    const ids = (): readonly string[] | undefined => client.getQueryData(query.queryKey)?.messages.map(({ id }) => id)
+    return { observer, close, ids }
+  }
+
+  it('keeps what arrives while a thread is loaded for the first time, once', async () => {
+    const requests = new Requests<Listing<Message>>()
+    const { ids } = openThread(requests)
+    updateThread(client, 'c', arrived('b'))
+    updateThread(client, 'c', arrived('c'))
+    await requests.answer(listing(message('a'), message('b')))
+    expect(ids()).to.deep.equal(['a', 'b', 'c'])
+  })
+
+  it('keeps what arrives while it is loaded anew, also where that is begun twice', async () => {
+    const requests = new Requests<Listing<Message>>()
+    const { ids } = openThread(requests)
+    await requests.answer(listing(message('lost'), message('a')))
+    void reload(client)
+    updateThread(client, 'c', arrived('b'))
+    void reload(client)
+    updateThread(client, 'c', arrived('c'))
+    expect(requests.asked).to.equal(3)
+    // The answer to the first is no longer wanted.
+    await requests.answer(listing(message('a')))
+    await requests.answer(listing(message('a'), message('b')))
+    expect(ids()).to.deep.equal(['a', 'b', 'c'])
+  })
+
+  it('goes on by events without another request, in view or not', async () => {
+    const requests = new Requests<Listing<Message>>()
+    const { close } = openThread(requests)
+    await requests.answer(listing(message('a')))
+    close()
+    updateThread(client, 'c', arrived('b'))
+    const again = openThread(requests)
+    expect(again.ids()).to.deep.equal(['a', 'b'])
+    expect(requests.asked).to.equal(1)
+  })
+
+  it('keeps what arrives after a thread under way was left', async () => {
+    const requests = new Requests<Listing<Message>>()
+    const { close } = openThread(requests)
+    close()
+    updateThread(client, 'c', arrived('b'))
+    await requests.answer(listing(message('a')))
+    const again = openThread(requests)
+    expect(again.ids()).to.deep.equal(['a', 'b'])
+    expect(requests.asked).to.equal(1)
+  })
+
+  it('loads a thread anew that was not in view when something was missed, whatever arrived since', async () => {
+    const requests = new Requests<Listing<Message>>()
+    const { close } = openThread(requests)
+    await requests.answer(listing(message('a')))
+    close()
+    await reload(client)
+    expect(requests.asked).to.equal(1)
+    updateThread(client, 'c', arrived('c'))
+    const again = openThread(requests)
+    expect(requests.asked).to.equal(2)
+    await requests.answer(listing(message('a'), message('missed'), message('c')))
+    expect(again.ids()).to.deep.equal(['a', 'missed', 'c'])
+  })
+
+  it('leaves threads alone that nobody has opened', () => {
+    updateThread(client, 'c', arrived('a'))
+    expect(client.getQueryCache().getAll()).to.deep.equal([])
+  })
+
+  it('has the cursor of the latest list, and what changed while it was loaded', async () => {
+    const requests = new Requests<Listing<ConversationSummary>>()
+    const query = conversationsQuery({ conversations: requests.ask } as Partial<Api> as Api)
+    const loading = client.fetchQuery(query)
+    updateConversations(client, { type: 'changed', conversation: summary('new', 1) })
+    updateConversations(client, { type: 'read', id: 'a' })
+    await requests.answer(listing(summary('a', 2)))
+    const { cursor, byId } = await loading
+    expect(cursor).to.equal('c-1')
+    expect([...byId.values()].map(({ id, unread }) => [id, unread])).to.deep.equal([
+      ['a', 0],
+      ['new', 1],
+    ])
+  })
+
+  it('is seeded with the parts of the dashboard by one request', async () => {
+    const dashboard: Dashboard = {
+      profile: { user: 'dana', name: 'Dana', role: 'agent' },
+      tenant: { id: 'acme', name: 'Acme Outdoor' },
+      features: { replies: true },
+      channels: [],
+    }
+    await client.fetchQuery(dashboardQuery({ dashboard: async () => dashboard } as Partial<Api> as Api))
+    expect(client.getQueryData(['tenant'])).to.deep.equal(dashboard.tenant)
+    expect(client.getQueryData(['features'])).to.deep.equal(dashboard.features)
+  })
+})
