@@ -15,21 +15,36 @@ function problemOf(error: SseError): Problem {
   return { ...error.members, title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
 }
 
-/** The body of the answer, for whoever sends one many times. */
-export function encodeProblem(error: SseError): Buffer {
-  return Buffer.from(JSON.stringify(problemOf(error)))
+/** An answer that is ready to be sent, any number of times. */
+export interface ProblemAnswer {
+  readonly status: number
+  readonly headers: readonly (readonly [name: string, value: string | number])[]
+  readonly body: Buffer
 }
 
-/**
- * Answers a request with an error; works on any Node response. Nothing happens if the answer has begun.
- * @param body as `encodeProblem` makes it of the error
- */
-export function sendProblem(res: ServerResponse, error: SseError, body = encodeProblem(error)): void {
+export function problemAnswer(error: SseError): ProblemAnswer {
+  const body = Buffer.from(JSON.stringify(problemOf(error)))
+  return {
+    status: error.status,
+    headers: [
+      ...Object.entries(error.headers),
+      ['Content-Type', 'application/problem+json; charset=utf-8'],
+      ['Content-Length', body.length],
+      ['Cache-Control', 'no-store'],
+    ],
+    body,
+  }
+}
+
+/** Works on any Node response. Nothing happens if the answer has begun. */
+export function answerProblem(res: ServerResponse, { status, headers, body }: ProblemAnswer): void {
   if (res.headersSent) return
-  res.statusCode = error.status
-  for (const [name, value] of Object.entries(error.headers)) res.setHeader(name, value)
-  res.setHeader('Content-Type', 'application/problem+json; charset=utf-8')
-  res.setHeader('Content-Length', body.length)
-  res.setHeader('Cache-Control', 'no-store')
+  res.statusCode = status
+  for (const [name, value] of headers) res.setHeader(name, value)
   res.end(body)
+}
+
+/** Answers a request with an error. */
+export function sendProblem(res: ServerResponse, error: SseError): void {
+  answerProblem(res, problemAnswer(error))
 }

@@ -18,7 +18,7 @@ import type { Message } from './scripts.js'
 export const SWEEP_MS = 1000
 /** After a refusal while others hold what is left: the first pause before asking again, and the longest. */
 const PAUSE_MS = 100
-const LONGEST_PAUSE_MS = 1000
+export const LONGEST_PAUSE_MS = 1000
 /** By how much the clocks of two machines may go apart, as a part of the time: leases end that much earlier. */
 export const CLOCK_DRIFT = 1 / 5000
 /** How much more a lease may have than the one before it, while there is demand. */
@@ -133,7 +133,7 @@ export abstract class Account {
     if (held <= 0) return false
     const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))
     this.leased = this.consumed + kept
-    return kept < held || this.mustRenew
+    return kept < held || this.mustRenew(now)
   }
 
   /** Says how it stands, and asks for nothing. */
@@ -162,8 +162,8 @@ export abstract class Account {
   protected abstract takeLocally(cost: number, now: number): void
   /** Leases do not begin smaller, and one so small is not cut. */
   protected abstract readonly leastLease: number
-  /** Whether what is kept runs out if it is not renewed. */
-  protected abstract readonly mustRenew: boolean
+  /** Whether what is kept runs out if it is not renewed now. */
+  protected abstract mustRenew(now: number): boolean
   protected abstract message(wanted: number, size: number, leaves: boolean): Message
 
   /**
@@ -175,7 +175,8 @@ export abstract class Account {
     this.#low = left > 0 ? granted >> 2 : 0
     if (enough && granted > 0) this.#pauseMs = PAUSE_MS
     if (enough && left > 0) return
-    this.retryAt = Math.max(retryAt, now + this.#pauseMs)
+    // At random: in step, two processes that each hold what the other needs could ask past each other for ever.
+    this.retryAt = Math.max(retryAt, now + this.#pauseMs * (0.5 + Math.random() / 2))
     if (!enough) this.#pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * this.#pauseMs)
   }
 

@@ -1,5 +1,5 @@
 import { TokenBucket } from '../token-bucket.js'
-import { Account, CLOCK_DRIFT, SWEEP_MS } from './account.js'
+import { Account, CLOCK_DRIFT, LONGEST_PAUSE_MS, SWEEP_MS } from './account.js'
 import type { Message } from './scripts.js'
 
 /** A lease that is not renewed counts as consumed from then on. Sweeps must come in between. */
@@ -22,8 +22,9 @@ export class BucketAccount extends Account {
     return Math.ceil(this.points / 256)
   }
 
-  protected get mustRenew(): boolean {
-    return true
+  /** At the last sweep that comes in good time. */
+  protected mustRenew(now: number): boolean {
+    return this.validUntil - now < 1.5 * SWEEP_MS
   }
 
   retryMs(cost: number, now: number): number {
@@ -87,7 +88,7 @@ export class BucketAccount extends Account {
         this.validUntil = sentAt + LEASE_MS * (1 - CLOCK_DRIFT)
         this.#tokens = tokens
         this.#tokensAt = answeredAt
-        this.answered(granted, wanted, tokens, answeredAt, answeredAt + waitMs)
+        this.answered(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
       },
     }
   }
@@ -95,6 +96,11 @@ export class BucketAccount extends Account {
   /** What was left of a lease that has run out counts as consumed in Redis. */
   #voidLease(now: number): void {
     if (now >= this.validUntil) this.leased = Math.min(this.leased, this.consumed)
+  }
+
+  /** Asking for single tokens as they come costs a call each; in the bucket nothing is lost meanwhile. */
+  #msToLease(tokens: number): number {
+    return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.leastLease - tokens) * 1000) / this.refillPerSecond)
   }
 
   #estimate(now: number): number {

@@ -100,11 +100,12 @@ export class ExactLimiter implements Limiter {
       }
       return standing
     })
-    if (refusedBy === undefined) return { admitted: true, source: 'redis', standings }
+    const at = this.#clock.now()
+    if (refusedBy === undefined) return { admitted: true, source: 'redis', at, standings }
     for (const [i, claim] of claims.entries()) {
       if (!claim.limit.countWhen) this.#giveBack(claim, answers[i], askedAt)
     }
-    return { admitted: false, source: 'redis', standings, refusedBy, retryMs }
+    return { admitted: false, source: 'redis', at, standings, refusedBy, retryMs }
   }
 
   #giveBack({ limit, key, cost, points }: Claim, answer: RateLimiterRes | null | undefined, askedAt: number): void {

@@ -79,7 +79,9 @@ export class LeaseLimiter implements Limiter {
         }
       }
     }
-    if (refusedBy !== undefined) return { admitted: false, source: decidedBy, standings: accounts, refusedBy, retryMs }
+    if (refusedBy !== undefined) {
+      return { admitted: false, source: decidedBy, at: now, standings: accounts, refusedBy, retryMs }
+    }
     if (unavailable) return undefined
     if (waits) {
       const asks = accounts.map((account, i) => {
@@ -93,7 +95,7 @@ export class LeaseLimiter implements Limiter {
       const { cost, limit } = claims[i] as Claim
       if (limit.countWhen === undefined) accounts[i]?.take(cost, now)
     }
-    return { admitted: true, source: decidedBy, standings: accounts }
+    return { admitted: true, source: decidedBy, at: now, standings: accounts }
   }
 
   #open({ limit, key, points }: Claim): Account {

@@ -22,15 +22,16 @@ export interface Standing {
 /** Who decided: this process on what it holds, Redis just now, or this process because Redis is away. */
 export type DecisionSource = 'local' | 'redis' | 'fail-open'
 
+interface Decision {
+  readonly source: DecisionSource
+  /** When, on the limiter's clock: what the standings are read at. */
+  readonly at: number
+  readonly standings: readonly Standing[]
+}
+
 export type Verdict =
-  | { readonly admitted: true; readonly source: DecisionSource; readonly standings: readonly Standing[] }
-  | {
-      readonly admitted: false
-      readonly source: DecisionSource
-      readonly standings: readonly Standing[]
-      readonly refusedBy: Standing
-      readonly retryMs: number
-    }
+  | (Decision & { readonly admitted: true })
+  | (Decision & { readonly admitted: false; readonly refusedBy: Standing; readonly retryMs: number })
   /** Redis is away, and the limiter is declared `closed`. */
   | undefined
 

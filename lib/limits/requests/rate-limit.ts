@@ -4,7 +4,7 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { encodeProblem, sendProblem } from '../../wire/problem.js'
+import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
 import { RateLimitHeaders } from './headers.js'
@@ -31,7 +31,7 @@ export type RateLimitHandler = RequestHandler & {
  */
 export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const resolved = resolveRateLimit(options)
-  const { limits, clock } = resolved
+  const { limits } = resolved
   const limiter = createLimiter(resolved)
   const refusals = new Refusals()
   const headers = new RateLimitHeaders()
@@ -40,10 +40,9 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
 
   function conclude(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
     if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
-    if (verdict !== undefined) headers.set(res, verdict.standings, clock.now())
+    if (verdict !== undefined) headers.set(res, verdict.standings, verdict.at)
     if (verdict?.admitted !== true) {
-      const { error, body } = refusals.for(verdict)
-      sendProblem(res, error, body)
+      answerProblem(res, refusals.for(verdict))
       return
     }
     if (conditional) countLater(limiter, claims, res)
@@ -83,10 +82,10 @@ function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: Reso
   return new Kind({ limits, clock, ledger, failOpen })
 }
 
-/** What answers a refused request. */
 interface Refusal {
-  readonly error: SseError
-  readonly body: Buffer
+  readonly points: number
+  readonly retryS: number
+  readonly answer: ProblemAnswer
 }
 
 /**
@@ -94,31 +93,27 @@ interface Refusal {
  * the rest of the check (bench `limiter`).
  */
 class Refusals {
-  readonly #last = new Map<ResolvedLimit, Refusal & { readonly points: number; readonly retryS: number }>()
-  readonly #unavailable = refusal(
+  readonly #last = new Map<ResolvedLimit, Refusal>()
+  readonly #unavailable = problemAnswer(
     new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
       headers: { 'Retry-After': '1' },
     }),
   )
 
-  for(verdict: Exclude<Verdict, { admitted: true }>): Refusal {
+  for(verdict: Exclude<Verdict, { admitted: true }>): ProblemAnswer {
     if (verdict === undefined) return this.#unavailable
     const { limit, points } = verdict.refusedBy
     const retryS = Math.max(1, Math.ceil(verdict.retryMs / 1000))
     const last = this.#last.get(limit)
-    if (last?.points === points && last.retryS === retryS) return last
+    if (last?.points === points && last.retryS === retryS) return last.answer
     const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
       headers: { 'Retry-After': String(retryS) },
       members: { limit: limit.name, points, durationMs: limit.durationMs },
     })
-    const next = { ...refusal(error), points, retryS }
-    this.#last.set(limit, next)
-    return next
+    const answer = problemAnswer(error)
+    this.#last.set(limit, { points, retryS, answer })
+    return answer
   }
-}
-
-function refusal(error: SseError): Refusal {
-  return { error, body: encodeProblem(error) }
 }
 
 /** On `close`, which comes whatever becomes of the answer. */

@@ -15,7 +15,7 @@ export class WindowAccount extends Account {
     return Math.ceil(this.points / 64)
   }
 
-  protected get mustRenew(): boolean {
+  protected mustRenew(): boolean {
     return false
   }
 
