@@ -4,6 +4,7 @@ import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
 import { launch } from './browser.js'
 import { KitServer, seenBy, stateOf } from './kit-page.js'
+import { crash, leaderOf } from './tabs.js'
 
 describe('tabs in Chromium', () => {
   let browser: Browser
@@ -38,21 +39,6 @@ describe('tabs in Chromium', () => {
   const allOpen = (pages: readonly Page[]) =>
     eventually(async () => (await Promise.all(pages.map(stateOf))).every((each) => each === 'open'))
 
-  /** The tab that holds the lock. */
-  async function leaderOf(pages: readonly Page[]): Promise<Page> {
-    const isLeader = (page: Page) =>
-      page.evaluate(() =>
-        navigator.locks.request(`who am I ${Math.random()}`, async (mine) => {
-          const { held = [] } = await navigator.locks.query()
-          const kits = held.find(({ name }) => name?.startsWith('express-sse-kit'))
-          return kits?.clientId === held.find(({ name }) => name === mine?.name)?.clientId
-        }),
-      )
-    const leads = await Promise.all(pages.map(isLeader))
-    expect(leads.filter(Boolean)).to.have.length(1)
-    return pages[leads.indexOf(true)] as Page
-  }
-
   async function assertAllSaw(pages: readonly Page[], numbers = server.numbers): Promise<void> {
     for (const page of pages) {
       await eventually(async () => (await seenBy(page)).at(-1) === numbers.at(-1))
@@ -72,15 +58,7 @@ describe('tabs in Chromium', () => {
 
   for (const [how, end] of [
     ['is closed', (page: Page) => page.close()],
-    [
-      'crashes',
-      async (page: Page) => {
-        const crashed = page.waitForEvent('crash')
-        const session = await context.newCDPSession(page)
-        session.send('Page.crash').catch(() => undefined)
-        await crashed
-      },
-    ],
+    ['crashes', crash],
     ['goes elsewhere', (page: Page) => page.goto('about:blank').then(() => undefined)],
   ] as const) {
     it(`miss and repeat nothing when the one with the connection ${how} in traffic`, async () => {

@@ -3,9 +3,8 @@ import type { Browser, BrowserContextOptions, Page, Route } from 'playwright-cor
 import { TestInbox, whatsAppPayload } from '../example/harness.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { launch, openPage, screenshot } from './browser.js'
-
-const CONVERSATION = 'wa-106540352242922-16315551234'
-const DESKTOP = { viewport: { width: 1180, height: 760 } }
+import * as inPage from './inbox-page.js'
+import { CONVERSATION, DESKTOP } from './inbox-page.js'
 
 describe('the inbox in Chromium', () => {
   let browser: Browser
@@ -32,28 +31,17 @@ describe('the inbox in Chromium', () => {
     ;({ page, problems } = await openPage(browser, options))
   }
 
-  async function signInByLink(user = 'dana', tenant = 'acme'): Promise<void> {
-    await page.goto(`${inbox.url}/?user=${user}&tenant=${tenant}`)
-    await connected()
-  }
-
-  function connected(): Promise<void> {
-    return page.locator('[data-testid=connection][data-state=open]').waitFor()
-  }
-
-  function bubble(text: string) {
-    return page.getByTestId('message').filter({ hasText: text })
-  }
-
-  function row(id: string) {
-    return page.getByTestId(`conversation-${id}`)
-  }
+  const signInByLink = (user?: string, tenant?: string) => inPage.signInByLink(page, inbox, user, tenant)
+  const connected = () => inPage.connected(page)
+  const disconnected = () => inPage.disconnected(page)
+  const bubble = (text: string) => inPage.bubble(page, text)
+  const row = (id: string) => inPage.row(page, id)
 
   /** Another process on the same port: what a deployment looks like to an open page. */
   async function restart(redisUrl?: string): Promise<void> {
     const { port } = inbox
     await inbox.stop()
-    await page.locator('[data-testid=connection]:not([data-state=open])').waitFor()
+    await disconnected()
     inbox = await TestInbox.start({ port, ...(redisUrl !== undefined && { redisUrl }) })
   }
 
@@ -129,15 +117,14 @@ describe('the inbox in Chromium', () => {
     await bubble('Before the restart').waitFor()
 
     const stopped = restart(server.url)
-    await page.locator('[data-testid=connection]:not([data-state=open])').waitFor()
+    await disconnected()
     await beside.deliver('whatsapp', whatsAppPayload({ id: 'wamid.2', text: 'During the restart' }))
     await stopped
     await connected()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.3', text: 'After the restart' }))
     await bubble('After the restart').waitFor()
     await row(CONVERSATION).getByText('After the restart').waitFor()
-    const texts = await page.getByTestId('message').locator('p').allInnerTexts()
-    expect(texts).to.deep.equal(['Before the restart', 'During the restart', 'After the restart'])
+    expect(await inPage.textsOf(page)).to.deep.equal(['Before the restart', 'During the restart', 'After the restart'])
     await beside.stop()
     expect(problems).to.deep.equal([])
   })
@@ -212,11 +199,36 @@ describe('the inbox in Chromium', () => {
     })
     await page.reload()
     await connected()
-    await page.locator('[data-testid=connection]:not([data-state=open])').waitFor()
+    await disconnected()
     await connected()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Still there?' }))
     await row(CONVERSATION).getByText('Still there?').waitFor()
     expect(problems.filter((problem) => !problem.includes('401'))).to.deep.equal([])
+  })
+
+  it('is used by keyboard alone', async () => {
+    await start()
+    await signInByLink()
+    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('data-testid'))
+    await row('demo-lena').waitFor()
+    await page.keyboard.press('Tab')
+    expect(await focused()).to.equal('conversation-demo-lena')
+    await page.keyboard.press('ArrowDown')
+    expect(await focused()).to.equal('conversation-demo-tomas')
+    await page.keyboard.press('End')
+    expect(await focused()).to.equal('conversation-demo-priya')
+    await page.keyboard.press('Enter')
+    await bubble('ordering tonight!').waitFor()
+    // From the row the list is left at once.
+    await page.keyboard.press('Tab')
+    expect(await focused()).to.equal('compare')
+    await page.getByRole('button', { name: 'Skip to the reply' }).focus()
+    await page.keyboard.press('Enter')
+    expect(await focused()).to.equal('reply')
+    await page.keyboard.type('Enjoy the trip!')
+    await page.keyboard.press('Control+Enter')
+    await bubble('Enjoy the trip!').waitFor()
+    expect(problems).to.deep.equal([])
   })
 
   it('fits a phone: the list, then the thread, and back', async () => {

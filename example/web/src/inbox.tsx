@@ -117,7 +117,13 @@ function Account({ user, onSignOut }: { readonly user: string; readonly onSignOu
       <span className="name" data-testid="user">
         {name}
       </span>
-      <a className="round" href="/compare" aria-label="Compare with polling" title="Compare with polling">
+      <a
+        className="round"
+        href="/compare"
+        aria-label="Compare with polling"
+        title="Compare with polling"
+        data-testid="compare"
+      >
         <Icon name="compare" />
       </a>
       <button

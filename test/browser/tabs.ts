@@ -1,0 +1,26 @@
+/** Tabs of one browser context: which of them has the connection, and how one goes without a word. */
+import { expect } from 'chai'
+import type { Page } from 'playwright-core'
+
+/** The tab that holds the kit's lock. */
+export async function leaderOf(pages: readonly Page[]): Promise<Page> {
+  const isLeader = (page: Page) =>
+    page.evaluate(() =>
+      navigator.locks.request(`who am I ${Math.random()}`, async (mine) => {
+        const { held = [] } = await navigator.locks.query()
+        const kits = held.find(({ name }) => name?.startsWith('express-sse-kit'))
+        return kits?.clientId === held.find(({ name }) => name === mine?.name)?.clientId
+      }),
+    )
+  const leads = await Promise.all(pages.map(isLeader))
+  expect(leads.filter(Boolean)).to.have.length(1)
+  return pages[leads.indexOf(true)] as Page
+}
+
+export async function crash(page: Page): Promise<void> {
+  const crashed = page.waitForEvent('crash')
+  const session = await page.context().newCDPSession(page)
+  // The answer never comes.
+  session.send('Page.crash').catch(() => undefined)
+  await crashed
+}
