@@ -17,12 +17,14 @@ import {
   tickets,
   webhooks,
 } from 'express-sse-kit'
+import type { Traffic } from './compare/traffic.js'
 import type { Config } from './config.js'
 import { receiveMessage } from './inbound.js'
 import type { Limits } from './limits.js'
 import type { LogLine } from './log.js'
 import { Problem, problems } from './problem.js'
 import { authRoutes } from './routes/auth.js'
+import { compareRoutes } from './routes/compare.js'
 import { conversationRoutes } from './routes/conversations.js'
 import { dashboardRoutes } from './routes/dashboard.js'
 import { healthRoutes } from './routes/health.js'
@@ -40,6 +42,7 @@ export interface AppOptions {
   readonly revocations: Revocations
   readonly limits: Limits
   readonly workbench: Workbench
+  readonly traffic: Traffic
   readonly log: LogLine
 }
 
@@ -47,7 +50,7 @@ const PAGE_FOLDER = fileURLToPath(new URL('../web/dist', import.meta.url))
 
 /** Owns nothing that needs closing: what it is given stays the caller's. */
 export function createApp(options: AppOptions): Express {
-  const { config, multiplexer, store, keyValues, revocations, limits, workbench, log } = options
+  const { config, multiplexer, store, keyValues, revocations, limits, workbench, traffic, log } = options
   const app = express()
   app.disable('x-powered-by')
   app.use(securityHeaders())
@@ -72,6 +75,7 @@ export function createApp(options: AppOptions): Express {
   api.use(limits.requests, requireAuth(), json)
   api.use('/dashboard', dashboardRoutes(keyValues))
   api.use('/conversations', conversationRoutes({ store, multiplexer }))
+  api.use('/compare', compareRoutes({ traffic, production: config.production }))
   api.use('/sse/tickets', tickets({ store: keyValues }))
   api.use(
     '/sse',

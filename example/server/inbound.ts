@@ -9,7 +9,7 @@ import { tenantOfAccount } from './tenants.js'
 const SLUGS: Readonly<Record<Provider, string>> = { whatsapp: 'wa', messenger: 'ms', instagram: 'ig' }
 
 /** The same for the same contact of the same account, for ever, and safe in a URL. */
-function conversationIdOf(provider: Provider, accountId: string, contactId: string): string {
+export function conversationIdOf(provider: Provider, accountId: string, contactId: string): string {
   return [SLUGS[provider], slug(accountId), slug(contactId)].join('-')
 }
 

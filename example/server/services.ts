@@ -7,8 +7,9 @@ import {
   type Multiplexer,
   type Revocations,
 } from 'express-sse-kit'
+import { Traffic } from './compare/traffic.js'
 import { type Limits, openLimits } from './limits.js'
-import type { LogLine } from './log.js'
+import { type LogLine, logToStderr } from './log.js'
 import { seed } from './seed.js'
 import type { InboxStore } from './store/inbox-store.js'
 import { MemoryInboxStore } from './store/memory.js'
@@ -25,6 +26,8 @@ export interface Services {
   readonly limits: Limits
   /** Takes nothing until it is used. */
   readonly workbench: Workbench
+  /** None until it is started. */
+  readonly traffic: Traffic
   /** Streams first, so that their clients are told to come back while Redis is still there. Idempotent. */
   close(): Promise<void>
 }
@@ -38,6 +41,7 @@ export function openServices(redisUrl: string | undefined): Services {
   const limits = openLimits(client)
   const multiplexer = createMultiplexer({ redis: redisUrl, streamLimits: limits.streams, stream: { revocations } })
   const workbench = new Workbench()
+  const traffic = new Traffic({ store, multiplexer, log: logToStderr })
   return {
     multiplexer,
     store,
@@ -45,7 +49,9 @@ export function openServices(redisUrl: string | undefined): Services {
     revocations,
     limits,
     workbench,
+    traffic,
     async close() {
+      traffic.close()
       await workbench.close()
       await multiplexer.close()
       await limits.close()

@@ -42,6 +42,8 @@ export function pageRoutes(folder: string, { production }: { readonly production
     }
   }
   router.get('/', page('index.html'))
-  if (!production) router.get('/workbench', page('workbench.html'))
+  if (production) return router
+  router.get('/workbench', page('workbench.html'))
+  router.get('/compare', page('compare.html'))
   return router
 }
