@@ -17,6 +17,8 @@ export const diagnostics = Object.freeze({
   streamRefused: channel('express-sse-kit:stream:refused'),
   /** `{ stream, error }`: the response failed under a stream. */
   streamError: channel('express-sse-kit:stream:error'),
+  /** `{ scope }`: a stream has to wait for tokens, longest for those of this scope of its pacing. */
+  streamPaced: channel('express-sse-kit:stream:paced'),
   /** `{ stream, fullMs }`: a socket that was full for so long has room again. Often long: a client that reads slowly. */
   streamDrain: channel('express-sse-kit:stream:drain'),
   /**
@@ -45,6 +47,11 @@ export const diagnostics = Object.freeze({
   brokerError: channel('express-sse-kit:broker:error'),
   /** `{ command, ms, error? }`: the broker had something done by Redis, waiting and second tries included. */
   brokerCommand: channel('express-sse-kit:broker:command'),
+  /**
+   * `{ command, ms, error? }`: beside the broker, request limits (`limit`), stream limits (`lease`) or a store (`store`) had one
+   * command or script done by Redis.
+   */
+  redisCommand: channel('express-sse-kit:redis:command'),
   /**
    * `{ channel, entries, streams, now }`: entries, most often all of one tick, were written to so many streams and polls that were
    * not behind; `now` in ms since 1970, as the entries' `publishedAt`.

@@ -165,10 +165,9 @@ export interface StreamCounts {
   readonly saturation: number
   /** Whether its socket takes no more. */
   readonly full: boolean
-  /** Events and bytes for which its pacing gave tokens, and how often it gave none, from the beginning. */
+  /** Events and bytes for which its pacing gave tokens, from the beginning. */
   readonly pacedEvents: number
   readonly pacedBytes: number
-  readonly pacedOut: number
 }
 
 /** Whoever feeds a stream from elsewhere. */

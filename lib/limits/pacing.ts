@@ -86,6 +86,7 @@ export class Pacing {
 }
 
 interface Held {
+  readonly scope: PacingScope
   readonly registry: BucketRegistry
   readonly key: unknown
   readonly bucket: TokenBucket
@@ -106,7 +107,7 @@ export class Pacer {
     const held: Held[] = []
     for (const [scope, registry] of scopes) {
       const key = keyOf(scope, who, this)
-      if (key !== undefined) held.push({ registry, key, bucket: registry.acquire(key, clock.now()) })
+      if (key !== undefined) held.push({ scope, registry, key, bucket: registry.acquire(key, clock.now()) })
     }
     this.#held = held
   }
@@ -126,12 +127,23 @@ export class Pacer {
   msUntil(events: number, bytes: number): number {
     const now = this.#clock.now()
     let longest = 0
-    for (const { bucket } of this.#held) {
-      const cost = costOf(bucket, events, bytes)
-      const needed = events === 1 ? Math.min(cost, bucket.rate.capacity) : cost
-      longest = Math.max(longest, bucket.msUntil(needed, now))
-    }
+    for (const held of this.#held) longest = Math.max(longest, msUntil(held, events, bytes, now))
     return longest
+  }
+
+  /** Whose tokens the events would have to wait for longest. */
+  scarcest(events: number, bytes: number): PacingScope | undefined {
+    const now = this.#clock.now()
+    let longest = 0
+    let scarcest: PacingScope | undefined
+    for (const held of this.#held) {
+      const ms = msUntil(held, events, bytes, now)
+      if (ms > longest) {
+        longest = ms
+        scarcest = held.scope
+      }
+    }
+    return scarcest
   }
 
   /** Tokens in the bucket that has least. */
@@ -178,6 +190,11 @@ function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] 
     if (cost !== 'event' && cost !== 'byte') throw new InvalidOptionError(`pacing.${name}.cost must be event or byte`)
     return [scope, { capacity: Number(capacity), refillPerSecond: Number(refillPerSecond), cost }] as const
   })
+}
+
+function msUntil({ bucket }: Held, events: number, bytes: number, now: number): number {
+  const cost = costOf(bucket, events, bytes)
+  return bucket.msUntil(events === 1 ? Math.min(cost, bucket.rate.capacity) : cost, now)
 }
 
 function costOf(bucket: TokenBucket, events: number, bytes: number): number {

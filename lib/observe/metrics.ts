@@ -130,7 +130,12 @@ function streamFamilies(tally: Tally): Row[] {
         ]
       },
     ],
-    sum('counter', 'bucket_empty_total', 'Times a stream had to wait for tokens', tally, ({ pacedOut }) => pacedOut),
+    [
+      'counter',
+      'bucket_empty_total',
+      'Times a stream had to wait for tokens, by the scope whose it waited for longest',
+      () => tally.bucketsEmpty.samples(),
+    ],
   ]
 }
 
@@ -200,7 +205,7 @@ function serviceFamilies(tally: Tally, { multiplexer, streamLimits }: MetricsOpt
     [
       'counter',
       'redis_commands_total',
-      "The broker's calls of Redis, by outcome: ok or an error code",
+      'Calls of Redis by the broker, request limits (limit), stream limits (lease) and stores, by outcome: ok or an error code',
       () => tally.commands.samples(),
     ],
     [

@@ -22,7 +22,8 @@ const REFUSALS = [
   'ERR_SSE_CLOSED',
 ]
 const FAILURES = REFUSALS.slice(3)
-const COMMANDS = ['publish', 'broadcast', 'open', 'read', 'signal', 'ping']
+const COMMANDS = ['publish', 'broadcast', 'open', 'read', 'signal', 'ping', 'limit', 'lease', 'store']
+const PACING_SCOPES = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 
 const DELAYS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const AGES_S = [1, 10, 60, 300, 900, 1800, 3600, 7200, 21_600]
@@ -46,7 +47,6 @@ export interface Sums {
   sent: number
   pacedEvents: number
   pacedBytes: number
-  pacedOut: number
 }
 
 export class Tally {
@@ -71,6 +71,7 @@ export class Tally {
     source: ['local', 'redis', 'fail-open', 'fail-closed'],
     admitted: ['true', 'false'],
   })
+  readonly bucketsEmpty = new Counts({ scope: PACING_SCOPES })
   readonly commands = new Counts({ command: COMMANDS, outcome: ['ok', ...FAILURES] })
   readonly commandTimes = new Histogram(DELAYS_S)
   readonly reads = new Counts({})
@@ -79,7 +80,7 @@ export class Tally {
   polled = 0
   readonly #open = new Map<string, Counted>()
   /** Of streams that are closed. */
-  readonly #past = { sent: 0, pacedEvents: 0, pacedBytes: 0, pacedOut: 0 }
+  readonly #past = { sent: 0, pacedEvents: 0, pacedBytes: 0 }
   #sums: Sums | undefined
   readonly #stops: (() => void)[] = []
 
@@ -121,10 +122,11 @@ export class Tally {
       if (counts === undefined) return
       this.#open.delete(stream)
       this.ages.observe(ageMs / 1000)
-      for (const name of ['sent', 'pacedEvents', 'pacedBytes', 'pacedOut'] as const) this.#past[name] += counts[name]
+      for (const name of ['sent', 'pacedEvents', 'pacedBytes'] as const) this.#past[name] += counts[name]
     })
     this.#on<{ code?: string }>('streamRefused', ({ code }) => this.refused.add([code]))
     this.#on<{ reason: string }>('streamDrop', ({ reason }) => this.drops.add([reason]))
+    this.#on<{ scope?: string }>('streamPaced', ({ scope }) => this.bucketsEmpty.add([scope]))
     this.#on('streamError', () => this.errors.add(['stream']))
   }
 
@@ -166,10 +168,12 @@ export class Tally {
     this.#on<{ admitted: boolean; source: string }>('limiterDecision', ({ admitted, source }) =>
       this.decisions.add([source, admitted ? 'true' : 'false']),
     )
-    this.#on<{ command: string; ms: number; error?: unknown }>('brokerCommand', ({ command, ms, error }) => {
-      this.commands.add([command, error === undefined ? 'ok' : codeOf(error)])
-      this.commandTimes.observe(ms / 1000)
-    })
+    for (const name of ['brokerCommand', 'redisCommand'] as const) {
+      this.#on<{ command: string; ms: number; error?: unknown }>(name, ({ command, ms, error }) => {
+        this.commands.add([command, error === undefined ? 'ok' : codeOf(error)])
+        this.commandTimes.observe(ms / 1000)
+      })
+    }
     this.#on('brokerError', () => this.errors.add(['broker']))
     this.#on('storeError', () => this.errors.add(['store']))
     this.#on('limiterError', () => this.errors.add(['limiter']))
@@ -189,7 +193,7 @@ export class Tally {
     }
     for (const counted of this.#open.values()) {
       const counts = counted()
-      for (const name of ['sent', 'pacedEvents', 'pacedBytes', 'pacedOut', 'lag', 'queued', 'queuedBytes'] as const) {
+      for (const name of ['sent', 'pacedEvents', 'pacedBytes', 'lag', 'queued', 'queuedBytes'] as const) {
         sums[name] += counts[name]
       }
       if (counts.lag > 0) sums.lagging++

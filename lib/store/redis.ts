@@ -3,10 +3,12 @@
  * bound on how long a command may take; must not know what the values mean.
  */
 import { Redis } from 'ioredis'
+import { systemClock } from '../core/clock.js'
 import { BrokerError, InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { KeyValueStore } from '../core/ports.js'
 import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../redis/connect.js'
+import { observed } from '../redis/observed.js'
 
 /** @defaultValue of `prefix` */
 const STORE_PREFIX = 'sse:'
@@ -99,7 +101,7 @@ export class RedisStore implements KeyValueStore {
       this.#connected()
         .then(() => {
           sent = true
-          return command(this.#client)
+          return observed('store', systemClock, () => command(this.#client))
         })
         .then(resolve, (error: unknown) => reject(this.#closed ? closed(error) : toBrokerError(error)))
         .finally(() => clearTimeout(deadline))

@@ -139,7 +139,6 @@ export class EventStream implements Sink, Pressed {
       full: this.#full,
       pacedEvents: this.#pace?.events ?? 0,
       pacedBytes: this.#pace?.bytes ?? 0,
-      pacedOut: this.#pace?.outs ?? 0,
     }
   }
 

@@ -1,3 +1,4 @@
+import { diagnostics } from '../core/diagnostics.js'
 import type { Clock, Timer } from '../core/ports.js'
 import type { Pacer } from '../limits/pacing.js'
 
@@ -8,8 +9,6 @@ export class Pace {
   /** Granted, from the beginning. */
   events = 0
   bytes = 0
-  /** How often it was out. */
-  outs = 0
   readonly #pacer: Pacer
   readonly #clock: Clock
   readonly #onReady: () => void
@@ -33,7 +32,9 @@ export class Pace {
     }
     if (events === 1 && !this.#closed) {
       this.out = true
-      this.outs++
+      if (diagnostics.streamPaced.hasSubscribers) {
+        diagnostics.streamPaced.publish({ scope: this.#pacer.scarcest(events, bytes) })
+      }
       this.#waiting = this.#clock.after(this.#pacer.msUntil(events, bytes), () => this.#lookAgain())
     }
     return false

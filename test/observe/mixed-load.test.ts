@@ -72,7 +72,7 @@ describe('metrics under mixed load', function () {
 
   let last: Scrape
   let byPacing: SseClient[]
-  let calls: { kit: number; redis: number }
+  let calls: { kit: number; redis: number; scripts: number; scriptsInRedis: number }
   let queued: { scrape: Scrape; inspected: ReturnType<MixedSite['multiplexer']['inspect']>; leases: number }
 
   before(async () => {
@@ -152,10 +152,20 @@ describe('metrics under mixed load', function () {
     await pressing.until((client) => client.messages.length + lostOf(client) === 12)
     const client = new Redis(redis.url)
     const pressed = await scrape()
-    const stats = /cmdstat_xadd:calls=(\d+)/.exec(await client.info('commandstats'))
+    const stats = await client.info('commandstats')
+    const calledInRedis = (command: string): number =>
+      Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
+    const failedInRedis = Number(/cmdstat_evalsha:.*failed_calls=(\d+)/.exec(stats)?.[1])
+    const called = (...commands: readonly string[]): number =>
+      commands.reduce(
+        (sum, command) => sum + pressed.value(`sse_redis_commands_total{command="${command}",outcome="ok"}`),
+        0,
+      )
     calls = {
-      kit: pressed.value('sse_redis_commands_total{command="publish",outcome="ok"}'),
-      redis: Number(stats?.[1]),
+      kit: called('publish'),
+      redis: calledInRedis('xadd'),
+      scripts: called('publish', 'open', 'read', 'limit', 'lease'),
+      scriptsInRedis: calledInRedis('evalsha') + calledInRedis('eval') - failedInRedis,
     }
     client.disconnect()
 
@@ -250,7 +260,8 @@ describe('metrics under mixed load', function () {
   it('counts a token for each event of a paced stream, and for each byte', () => {
     expect(last.value('sse_tokens_consumed_total{cost="event"}')).to.equal(received(byPacing))
     expect(last.value('sse_tokens_consumed_total{cost="byte"}')).to.be.above(2 * BULK.length)
-    expect(last.value('sse_bucket_empty_total')).to.be.above(1)
+    expect(last.value('sse_bucket_empty_total{scope="stream"}')).to.be.above(1)
+    expect(last.sum('sse_bucket_empty_total')).to.equal(last.value('sse_bucket_empty_total{scope="stream"}'))
   })
 
   it('counts the decisions of limiters, by what decided', () => {
@@ -268,6 +279,9 @@ describe('metrics under mixed load', function () {
 
   it('counts what Redis was asked, as Redis does', () => {
     expect(calls.kit).to.equal(calls.redis)
+    expect(calls.scripts).to.equal(calls.scriptsInRedis)
+    expect(last.value('sse_redis_commands_total{command="limit",outcome="ok"}')).to.be.above(0)
+    expect(last.value('sse_redis_commands_total{command="lease",outcome="ok"}')).to.be.at.least(clients.length)
     const reads = last.value('sse_redis_commands_total{command="read",outcome="ok"}')
     expect(last.value('sse_history_reads_total')).to.equal(reads)
     expect(last.value('sse_redis_commands_total{command="broadcast",outcome="ok"}')).to.equal(1)

@@ -17,13 +17,14 @@ import { freePort } from '../helpers/redis-server.js'
 export class MixedSite {
   readonly multiplexer
   readonly metrics
-  readonly streamLimits = createStreamLimits({ perProcess: 7 })
+  readonly streamLimits
   readonly #limiters: readonly RateLimitHandler[]
   #server: TestServer | undefined
 
   private constructor(redis: string, nowhere: string) {
     const pressure = createPressure({ maxBacklogBytes: 300_000, maxLoopDelayMs: 0, sustainMs: 30_000 })
-    const { streamLimits } = this
+    const streamLimits = createStreamLimits({ redis, perProcess: 7 })
+    this.streamLimits = streamLimits
     this.multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, streamLimits, stream: { pressure } })
     this.metrics = createMetrics({ multiplexer: this.multiplexer, streamLimits })
     const limit = { by: 'ip', points: 3, duration: 3600 } as const
@@ -48,6 +49,7 @@ export class MixedSite {
     await Promise.all(this.#limiters.map((limiter) => limiter.close()))
     await this.#server?.stop()
     await this.multiplexer.close()
+    await this.streamLimits.close()
     this.metrics.close()
   }
 

@@ -4,6 +4,7 @@
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { Clock } from '../../core/ports.js'
+import { observed } from '../../redis/observed.js'
 import { LeaseLimiter } from './lease-limiter.js'
 import type { Ledger } from './ledger.js'
 import type { Claim, Limiter, Standing, Verdict } from './limiter.js'
@@ -71,7 +72,7 @@ export class ExactLimiter implements Limiter {
       this.#owe(claim)
       return
     }
-    this.#ledger.run(() => this.#counter(claim).penalty(claim.key, claim.cost)).catch(() => this.#owe(claim))
+    this.#ledger.run(() => this.#penalty(claim.limit, claim.key, claim.cost)).catch(() => this.#owe(claim))
   }
 
   async close(): Promise<void> {
@@ -80,8 +81,13 @@ export class ExactLimiter implements Limiter {
   }
 
   #ask(claim: Claim): Promise<RateLimiterRes | null> {
-    const counter = this.#counter(claim)
-    return claim.limit.countWhen ? counter.get(claim.key) : counter.penalty(claim.key, claim.cost)
+    const { limit, key, cost } = claim
+    if (limit.countWhen === undefined) return this.#penalty(limit, key, cost)
+    return observed('limit', this.#clock, () => this.#counter(limit).get(key))
+  }
+
+  #penalty(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
+    return observed('limit', this.#clock, () => this.#counter(limit).penalty(key, points))
   }
 
   #judge(claims: readonly Claim[], answers: readonly (RateLimiterRes | null)[], askedAt: number): Verdict {
@@ -116,7 +122,7 @@ export class ExactLimiter implements Limiter {
       .run(async () => {
         // In the next window it would be a point too many.
         const endsIn = askedAt + answer.msBeforeNext - this.#clock.now()
-        if (endsIn > 0) await this.#counters.get(limit)?.reward(key, cost)
+        if (endsIn > 0) await observed('limit', this.#clock, () => this.#counter(limit).reward(key, cost))
       })
       .catch(() => undefined)
   }
@@ -141,12 +147,11 @@ export class ExactLimiter implements Limiter {
     const now = this.#clock.now()
     const debts = [...this.#owed.values()].filter(({ limit, since }) => now - since < limit.durationMs)
     this.#owed.clear()
-    const settle = () =>
-      Promise.all(debts.map(({ limit, key, points }) => this.#counters.get(limit)?.penalty(key, points)))
+    const settle = () => Promise.all(debts.map(({ limit, key, points }) => this.#penalty(limit, key, points)))
     if (debts.length > 0) this.#ledger.run(settle).catch(() => undefined)
   }
 
-  #counter({ limit }: Claim): RateLimiterRedis {
+  #counter(limit: ResolvedLimit): RateLimiterRedis {
     return this.#counters.get(limit) as RateLimiterRedis
   }
 }

@@ -14,6 +14,7 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Clock, Timer } from '../../core/ports.js'
 import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { observed } from '../../redis/observed.js'
 import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
 
 const TRIAL_MS = 250
@@ -109,7 +110,7 @@ export class Ledger {
   async #send(compose: () => Message): Promise<void> {
     const { command, args, receive } = compose()
     const sentAt = this.#clock.now()
-    receive(await this.client[command](...args), sentAt)
+    receive(await observed('limit', this.#clock, () => this.client[command](...args)), sentAt)
   }
 
   async #connected(): Promise<void> {

@@ -17,6 +17,7 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { observed } from '../../redis/observed.js'
 import type { ResolvedStreamLimits } from './options.js'
 import type { Lease, Place } from './places.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
@@ -98,16 +99,18 @@ export class RedisLeases {
       await this.#connected()
       // Places that have become free go first.
       if (this.#waiting.length > 0) void this.#giveBackWaiting()
-      const [refusedBy, ...rest] = await this.#client.sseTakePlaces(
-        counted.length,
-        ...counted.map(({ key }) => key),
-        memberOf(lease),
-        leaseMs,
-        this.#keyTtlMs,
-        evicts ? 1 : 0,
-        EVICTION_TTL_MS,
-        opens?.cap ?? 0,
-        ...places.map(({ cap }) => cap),
+      const [refusedBy, ...rest] = await this.#asked((client) =>
+        client.sseTakePlaces(
+          counted.length,
+          ...counted.map(({ key }) => key),
+          memberOf(lease),
+          leaseMs,
+          this.#keyTtlMs,
+          evicts ? 1 : 0,
+          EVICTION_TTL_MS,
+          opens?.cap ?? 0,
+          ...places.map(({ cap }) => cap),
+        ),
       )
       const place = counted[refusedBy - 1]
       if (place !== undefined) {
@@ -147,6 +150,10 @@ export class RedisLeases {
   get #keyTtlMs(): number {
     const { evictOldest, leaseMs } = this.#options
     return evictOldest ? Math.max(EVICTION_TTL_MS, leaseMs) : leaseMs
+  }
+
+  #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
+    return observed('lease', this.#options.clock, () => call(this.#client))
   }
 
   async #connected(): Promise<void> {
@@ -202,15 +209,17 @@ export class RedisLeases {
       }
       if (batch.length === 0) return
       const [marking, others] = membersByKey(batch)
-      const evicted = await this.#client.sseRenewPlaces(
-        marking.size + others.size,
-        ...marking.keys(),
-        ...others.keys(),
-        this.#options.leaseMs,
-        this.#keyTtlMs,
-        marking.size,
-        ...countedMembers(marking),
-        ...countedMembers(others),
+      const evicted = await this.#asked((client) =>
+        client.sseRenewPlaces(
+          marking.size + others.size,
+          ...marking.keys(),
+          ...others.keys(),
+          this.#options.leaseMs,
+          this.#keyTtlMs,
+          marking.size,
+          ...countedMembers(marking),
+          ...countedMembers(others),
+        ),
       )
       for (const member of evicted) this.#onEvicted(idOf(member))
     }
@@ -229,12 +238,14 @@ export class RedisLeases {
         // Whose attempt to take a place got no answer may have been let in all the same.
         const batch = this.#waiting.slice(0, BATCH)
         const [marking, others] = membersByKey(batch.filter((lease) => this.#leases.get(lease.id) !== lease))
-        await this.#client.sseGiveBackPlaces(
-          marking.size + others.size,
-          ...marking.keys(),
-          ...others.keys(),
-          ...countedMembers(marking),
-          ...countedMembers(others),
+        await this.#asked((client) =>
+          client.sseGiveBackPlaces(
+            marking.size + others.size,
+            ...marking.keys(),
+            ...others.keys(),
+            ...countedMembers(marking),
+            ...countedMembers(others),
+          ),
         )
         this.#waiting.splice(0, batch.length)
       }

@@ -1,0 +1,21 @@
+import { diagnostics } from '../core/diagnostics.js'
+import type { Clock } from '../core/ports.js'
+import { toBrokerError } from './connect.js'
+
+/** What has something done by Redis beside the broker: request limits, stream limits, key-value stores. */
+export type RedisUser = 'limit' | 'lease' | 'store'
+
+/** Has it done, and tells diagnostics of it where somebody listens. */
+export async function observed<T>(command: RedisUser, clock: Clock, call: () => Promise<T>): Promise<T> {
+  if (!diagnostics.redisCommand.hasSubscribers) return call()
+  const beganAt = clock.now()
+  let error: unknown
+  try {
+    return await call()
+  } catch (cause) {
+    error = toBrokerError(cause)
+    throw cause
+  } finally {
+    diagnostics.redisCommand.publish({ command, ms: clock.now() - beganAt, error })
+  }
+}
