@@ -15,11 +15,12 @@ import { reconnectDelay } from './backoff.js'
 import { CONTROL_TYPES, controlData } from './control.js'
 import { EventStreamError } from './error.js'
 import { createEventQueue } from './event-queue.js'
-import { connectFetch, type ReceivedEvent } from './fetch-transport.js'
+import { connectFetch } from './fetch-transport.js'
 import { ClientEvent, createListeners, guarded } from './listeners.js'
 import { connectNative } from './native-transport.js'
 import type { ClientOptions, ClientState, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
+import type { ReceivedEvent } from './parser.js'
 import { createRequests, type RetryableError } from './requests.js'
 import { createRest } from './rest.js'
 
@@ -181,6 +182,9 @@ export function createEventStream<Events extends object = Record<string, unknown
       room: queue.room,
       onAlive,
       onEvent: (event) => onEvent(signal, event),
+      onId: (id) => {
+        if (!signal.aborted) cursor = id
+      },
       onRetry: (ms) => {
         retryMs = ms
       },

@@ -1,10 +1,10 @@
 /** One connection by `fetch`, from its request to its end. Must not know what comes after. */
-import { createParser } from 'eventsource-parser'
 import { EventStreamError } from './error.js'
 import type { ClientOptions } from './options.js'
+import { createParser, type ParserHandlers } from './parser.js'
 import type { Requests } from './requests.js'
 
-export interface Connection {
+export interface Connection extends ParserHandlers {
   /** With the token where it needs one. */
   readonly url: URL
   readonly headers: Record<string, string>
@@ -14,8 +14,6 @@ export interface Connection {
   readonly options: ClientOptions
   /** Something arrived. */
   readonly onAlive: () => void
-  readonly onEvent: (event: ReceivedEvent) => void
-  readonly onRetry: (ms: number) => void
   /** What arrived has been handled; `held`: and nothing more is read for now. */
   readonly onRead: (held: boolean) => void
   /** Pending while the consumer is behind. */
@@ -25,38 +23,25 @@ export interface Connection {
   readonly onListen: (listen: (type: string) => void) => void
 }
 
-export interface ReceivedEvent {
-  readonly event?: string | undefined
-  readonly data: string
-  readonly id?: string | undefined
-}
-
 const EVENT_STREAM = 'text/event-stream'
 
 /** @throws EventStreamError, RetryableError, and what the connection fails with */
 export async function connectFetch(connection: Connection): Promise<void> {
-  const { url, headers, cursor, signal, requests, options, onAlive, onEvent, onRetry, onRead, room } = connection
+  const { url, headers, cursor, signal, requests, options, onAlive, onRead, room } = connection
   const { maxEventChars = 2_097_152 } = options
   headers.Accept = EVENT_STREAM
-  if (cursor !== '') headers['Last-Event-ID'] = cursor
+  // In UTF-8, as EventSource sends it; `fetch` takes a string for bytes.
+  const bytes = Array.from(new TextEncoder().encode(cursor), (byte) => String.fromCharCode(byte))
+  if (cursor !== '') headers['Last-Event-ID'] = bytes.join('')
   const { body } = await requests.send(url, { headers, signal }, EVENT_STREAM)
-  let isTooLarge = false
-  const parser = createParser({
-    maxBufferSize: maxEventChars,
-    onEvent,
-    onRetry,
-    onError: ({ type }) => {
-      isTooLarge ||= type === 'max-buffer-size-exceeded'
-    },
-  })
+  const parse = createParser(connection)
   const decoder = new TextDecoder()
   const reader = (body as ReadableStream<Uint8Array>).getReader()
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
     // What follows a connection that was given up must not take what is for the next.
     signal.throwIfAborted()
     onAlive()
-    parser.feed(decoder.decode(chunk.value, { stream: true }))
-    if (isTooLarge) {
+    if (parse(decoder.decode(chunk.value, { stream: true })) > maxEventChars) {
       throw new EventStreamError('ERR_SSE_EVENT_TOO_LARGE', `An event has more than ${maxEventChars} characters`)
     }
     const full = room()

@@ -40,7 +40,7 @@ export function createListeners(): Listeners {
       return () => ofType.delete(listener)
     },
     emit(event) {
-      for (const type of [event.type, '*']) {
+      for (const type of new Set([event.type, '*'])) {
         for (const listener of byType.get(type) ?? []) guarded(listener, event)
       }
     },

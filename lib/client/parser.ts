@@ -1,0 +1,64 @@
+/**
+ * The format of a stream (HTML, 9.2.5 and 9.2.6), from text that comes in any pieces. Its own, since a client needs what parsers
+ * for events alone do not tell: that an id without data is a position too, and an event as soon as its last line has ended, also by CR.
+ */
+
+export interface ReceivedEvent {
+  readonly event?: string | undefined
+  readonly data: string
+  readonly id?: string | undefined
+}
+
+export interface ParserHandlers {
+  readonly onEvent: (event: ReceivedEvent) => void
+  /** A block without data, which is no event, has an id. */
+  readonly onId: (id: string) => void
+  readonly onRetry: (ms: number) => void
+}
+
+/** @returns takes the next piece, without byte order mark; answers how many characters wait for the end of their line or block */
+export function createParser({ onEvent, onId, onRetry }: ParserHandlers): (text: string) => number {
+  /** Of the line that has not ended. */
+  let rest = ''
+  let endedInCr = false
+  let data: string | undefined
+  let type: string | undefined
+  let id: string | undefined
+
+  function onBlock(): void {
+    if (data !== undefined) onEvent({ event: type || undefined, data, id })
+    else if (id !== undefined) onId(id)
+    data = type = id = undefined
+  }
+
+  function onField(line: string): void {
+    const [field, value] = split(line)
+    if (field === 'data') data = data === undefined ? value : `${data}\n${value}`
+    else if (field === 'event') type = value
+    else if (field === 'id' && !value.includes('\0')) id = value
+    else if (field === 'retry' && /^\d+$/.test(value)) onRetry(Number(value))
+  }
+
+  return (text) => {
+    // Of a CRLF whose CR has ended the line already.
+    const piece = endedInCr && text.startsWith('\n') ? text.slice(1) : text
+    if (text !== '') endedInCr = piece.endsWith('\r')
+    // Looked for in the piece alone: a long line that comes in many would be gone through again with each.
+    if (/[\r\n]/.test(piece)) {
+      const lines = (rest + piece).split(/\r\n?|\n/)
+      rest = lines.pop() ?? ''
+      for (const line of lines) {
+        if (line === '') onBlock()
+        else onField(line)
+      }
+    } else {
+      rest += piece
+    }
+    return rest.length + (data?.length ?? 0)
+  }
+}
+
+function split(line: string): [field: string, value: string] {
+  const colon = line.indexOf(':')
+  return colon < 0 ? [line, ''] : [line.slice(0, colon), line.slice(colon + (line[colon + 1] === ' ' ? 2 : 1))]
+}

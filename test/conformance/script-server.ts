@@ -1,0 +1,111 @@
+/** One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its script says. */
+import type { IncomingMessage } from 'node:http'
+import { setImmediate } from 'node:timers/promises'
+import type { Answer } from '../client/recorded.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+
+/** What a request said of itself, as far as the standard has a say in it. */
+export interface Asked {
+  readonly method: string | undefined
+  /** The end of its path: `stream`, or where it was redirected to. */
+  readonly at: string
+  readonly accept: string | undefined
+  readonly cacheControl: string | undefined
+  readonly authorization: string | undefined
+  /** From its header, read as UTF-8, or as the kit's native transport has it from the URL; `undefined`: none. */
+  readonly lastEventId: string | undefined
+}
+
+export interface Run {
+  readonly url: string
+  readonly asked: readonly Asked[]
+  /** All answers have been given, and the 204 after them. */
+  readonly isOver: boolean
+}
+
+/** A stream of these chunks, each written when the one before has left. */
+export function chunks(...parts: readonly (string | Uint8Array)[]): Answer {
+  return typed('text/event-stream', ...parts)
+}
+
+export function typed(contentType: string | undefined, ...parts: readonly (string | Uint8Array)[]): Answer {
+  return async (_, res) => {
+    res.writeHead(200, contentType === undefined ? {} : { 'content-type': contentType })
+    for (const part of parts) {
+      res.write(part)
+      await setImmediate()
+    }
+    res.end()
+  }
+}
+
+/** The connection breaks after this much of a stream, or before anything was said. */
+export function broken(text?: string): Answer {
+  return (_, res) => {
+    if (text === undefined) return void res.destroy()
+    res.writeHead(200, { 'content-type': 'text/event-stream' })
+    res.write(text, () => setTimeout(() => res.destroy(), 20))
+  }
+}
+
+export class ScriptServer {
+  readonly #server: TestServer
+  readonly #runs = new Map<string, { readonly answers: readonly Answer[]; readonly asked: Asked[] }>()
+
+  private constructor(server: TestServer) {
+    this.#server = server
+  }
+
+  /** @param files further things it serves, by path */
+  static async start(files: Readonly<Record<string, Answer>> = {}): Promise<ScriptServer> {
+    const server = new ScriptServer(
+      await serve((req, res) => {
+        // A request on a connection that was used before may be sent twice when that breaks; on a new one it is not.
+        res.shouldKeepAlive = false
+        const { pathname } = new URL(req.url ?? '', 'http://localhost')
+        const [, id = '', at = ''] = /^\/run\/(\d+)\/(.*)/.exec(pathname) ?? []
+        const run = server.#runs.get(id)
+        if (run === undefined) return void (files[pathname] ?? ((_, res) => res.writeHead(404).end()))(req, res)
+        run.asked.push(readRequest(req, at))
+        const answer = run.answers[run.asked.length - 1]
+        if (answer) answer(req, res)
+        else res.writeHead(204).end()
+      }),
+    )
+    return server
+  }
+
+  get url(): string {
+    return this.#server.url
+  }
+
+  run(answers: readonly Answer[]): Run {
+    const asked: Asked[] = []
+    const id = String(this.#runs.size)
+    this.#runs.set(id, { answers, asked })
+    return {
+      url: `${this.url}/run/${id}/stream`,
+      asked,
+      get isOver() {
+        return asked.length > answers.length
+      },
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.#server.stop()
+  }
+}
+
+function readRequest({ method, headers, url = '' }: IncomingMessage, at: string): Asked {
+  const header = headers['last-event-id']
+  const inUrl = new URL(url, 'http://localhost').searchParams.get('last_event_id')
+  return {
+    method,
+    at,
+    accept: headers.accept,
+    cacheControl: headers['cache-control'],
+    authorization: headers.authorization,
+    lastEventId: typeof header === 'string' ? Buffer.from(header, 'latin1').toString() : (inUrl ?? undefined),
+  }
+}
