@@ -1,7 +1,7 @@
 /**
  * The example's HTTP surface, in the order in which a request meets it:
  *
- *   webhooks (raw bytes) ─► health ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams
+ *   webhooks (raw bytes) ─► health, metrics ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams
  *     ─► pages ─► errors
  */
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,9 @@ import {
   authenticate,
   conversationStreams,
   type KeyValueStore,
+  type Metrics,
   type Multiplexer,
+  metrics,
   type Revocations,
   requireAuth,
   sseErrors,
@@ -41,6 +43,7 @@ export interface AppOptions {
   readonly keyValues: KeyValueStore
   readonly revocations: Revocations
   readonly limits: Limits
+  readonly metrics: Metrics
   readonly workbench: Workbench
   readonly traffic: Traffic
   readonly log: LogLine
@@ -66,6 +69,8 @@ export function createApp(options: AppOptions): Express {
     }),
   )
   app.use(healthRoutes({ multiplexer, store }))
+  // For Prometheus: the proxy in front keeps it from everybody else (deploy/nginx.conf).
+  app.use('/metrics', metrics(options.metrics))
 
   const api = express.Router()
   const json = express.json({ limit: '64kb' })

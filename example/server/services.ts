@@ -1,9 +1,11 @@
 /** What the app stands on, embedded or on Redis: opened together, closed together. */
 import {
+  createMetrics,
   createMultiplexer,
   createRevocations,
   createStore,
   type KeyValueStore,
+  type Metrics,
   type Multiplexer,
   type Revocations,
 } from 'express-sse-kit'
@@ -24,6 +26,8 @@ export interface Services {
   readonly keyValues: KeyValueStore
   readonly revocations: Revocations
   readonly limits: Limits
+  /** Counts from the start, for whoever reads `/metrics`. */
+  readonly metrics: Metrics
   /** Takes nothing until it is used. */
   readonly workbench: Workbench
   /** None until it is started. */
@@ -40,6 +44,7 @@ export function openServices(redisUrl: string | undefined): Services {
   const revocations = createRevocations({ store: keyValues })
   const limits = openLimits(client)
   const multiplexer = createMultiplexer({ redis: redisUrl, streamLimits: limits.streams, stream: { revocations } })
+  const metrics = createMetrics({ multiplexer, streamLimits: limits.streams })
   const workbench = new Workbench()
   const traffic = new Traffic({ store, multiplexer, log: logToStderr })
   return {
@@ -48,6 +53,7 @@ export function openServices(redisUrl: string | undefined): Services {
     keyValues,
     revocations,
     limits,
+    metrics,
     workbench,
     traffic,
     async close() {
@@ -57,6 +63,7 @@ export function openServices(redisUrl: string | undefined): Services {
       await limits.close()
       await keyValues.close()
       await store.close()
+      metrics.close()
     },
   }
 }
