@@ -273,7 +273,7 @@ export class EventStream implements Sink, Pressed {
       this.#reportDrops()
       this.#begin(reason)
       this.#sayGoodbye(reason)
-      this.#writer.end()
+      this.#writer.end(reason === 'shutdown')
       const { clock, closeGraceMs } = this.#options
       this.#grace = clock.after(closeGraceMs, () => this.#res.destroy())
       // The response's `close` may have come before there was a stream to hear it.

@@ -43,9 +43,14 @@ export class Writer {
     return room
   }
 
-  /** Ends the response. The socket may live on for another one, so nothing of this one stays on it. */
-  end(): void {
+  /**
+   * Ends the response. The socket may live on for another one, so nothing of this one stays on it.
+   * @param leaving the process is about to go: an HTTP/1 connection ends with its response, or the client would come back on it
+   */
+  end(leaving: boolean): void {
     this.release()
+    const socket = leaving && this.#res instanceof ServerResponse ? this.#res.socket : null
+    if (socket !== null) this.#res.on('finish', () => socket.destroySoon())
     this.#res.end()
   }
 

@@ -177,6 +177,6 @@ export function messengerPayload(object: 'page' | 'instagram', accountId: string
   return { object, entry: [{ id: accountId, time: at, messaging }] }
 }
 
-function sign(body: string, secret: string): string {
+export function sign(body: string, secret: string): string {
   return `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`
 }

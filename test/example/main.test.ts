@@ -1,93 +1,84 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
+import { eventually } from '../helpers/eventually.js'
+import { range } from '../helpers/range.js'
 import { freePort } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
+import { Scrape } from '../observe/scrape.js'
+import { InboxProcess } from './process.js'
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** 12 KB in UTF-8, the longest that is taken. */
+const LONG_TEXT = '€'.repeat(4096)
+const DRAIN_MS = 1000
 
 describe("the example's process", function () {
   // A process of its own compiles all it imports.
   this.timeout(60_000)
-  let child: ChildProcess | undefined
+  let inbox: InboxProcess
+  let url: string
 
   afterEach(() => {
-    child?.kill('SIGKILL')
+    inbox.child.kill('SIGKILL')
   })
 
-  interface Run {
-    readonly process: ChildProcess
-    readonly output: () => string
-    /** Resolves when this was printed. */
-    printed(text: string): Promise<void>
-    ended(): Promise<readonly [code: number | null, signal: string | null]>
+  async function start(environment: Readonly<Record<string, string>> = {}): Promise<void> {
+    const port = await freePort()
+    inbox = new InboxProcess({ PORT: String(port), ...environment })
+    url = `http://localhost:${port}`
+    await inbox.printed(`Inbox on ${url} (embedded`)
   }
 
-  function run(environment: Readonly<Record<string, string>>): Run {
-    const started = spawn(process.execPath, ['--import', 'tsx', 'example/server/main.ts'], {
-      cwd: ROOT,
-      env: { ...process.env, REDIS_URL: '', NODE_ENV: '', ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
-    child = started
-    let text = ''
-    const changed = new Set<() => void>()
-    for (const stream of [started.stdout, started.stderr]) {
-      stream.on('data', (chunk: Buffer) => {
-        text += chunk.toString()
-        for (const notify of changed) notify()
-      })
-    }
-    const exit = once(started, 'close') as Promise<[number | null, string | null]>
-    return {
-      process: started,
-      output: () => text,
-      async printed(wanted) {
-        const seen = new Promise<void>((resolve) => {
-          const look = (): void => {
-            if (text.includes(wanted)) resolve()
-          }
-          changed.add(look)
-          look()
-        })
-        await Promise.race([
-          seen,
-          exit.then(() => {
-            if (!text.includes(wanted)) throw new Error(`it ended first, having said: ${text}`)
-          }),
-        ])
-      },
-      ended: () => exit,
-    }
+  async function post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+    const init = { 'content-type': 'application/json', ...headers }
+    return fetch(`${url}/api/v1${path}`, { method: 'POST', headers: init, body: JSON.stringify(body) })
+  }
+
+  async function signIn(user: string): Promise<Record<string, string>> {
+    const { token } = (await (await post('/auth/login', { user, tenant: 'acme' })).json()) as { token: string }
+    return { authorization: `Bearer ${token}` }
+  }
+
+  async function open(headers: Record<string, string>): Promise<SseClient> {
+    const stream = await SseClient.open(`${url}/api/v1/sse/conversations`, headers)
+    await stream.control('sse.open')
+    return stream
   }
 
   it('serves, and on SIGTERM ends its open streams and itself with code 0', async () => {
-    const port = await freePort()
-    const inbox = run({ PORT: String(port) })
-    const url = `http://localhost:${port}`
-    await inbox.printed(`Inbox on ${url} (embedded`)
-    expect(inbox.output()).to.contain('JWT_SECRET is not set')
+    await start()
+    expect(inbox.output).to.contain('JWT_SECRET is not set')
     expect((await fetch(`${url}/healthz`)).status).to.equal(200)
-    const login = await fetch(`${url}/api/v1/auth/login`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ user: 'dana', tenant: 'acme' }),
-    })
-    const { token } = (await login.json()) as { token: string }
-    const stream = await SseClient.open(`${url}/api/v1/sse/conversations`, { authorization: `Bearer ${token}` })
-    await stream.control('sse.open')
-    const before = performance.now()
-    inbox.process.kill('SIGTERM')
+    const stream = await open(await signIn('dana'))
+    inbox.child.kill('SIGTERM')
     expect(JSON.parse((await stream.control('sse.reconnect')).data)).to.have.property('reason', 'shutdown')
     await stream.ended()
-    expect(await inbox.ended()).to.deep.equal([0, null])
-    expect(performance.now() - before).to.be.lessThan(5000)
+    expect(await inbox.ended).to.deep.equal([0, null])
+  })
+
+  it('ends with code 0 by its deadline, also where a client has stopped reading', async () => {
+    await start({ DRAIN_MS: String(DRAIN_MS) })
+    const dana = await signIn('dana')
+    const [healthy, stalled] = [await open(dana), await open(await signIn('mia'))]
+    stalled.pause()
+    const full = async (): Promise<boolean> => {
+      for (const _ of range(1, 25)) await post('/conversations/demo-lena/messages', { text: LONG_TEXT }, dana)
+      return new Scrape(await (await fetch(`${url}/metrics`)).text()).value('sse_streams_full') > 0
+    }
+    await eventually(full, 30_000)
+    const before = performance.now()
+    inbox.child.kill('SIGTERM')
+    await healthy.control('sse.reconnect')
+    await healthy.ended()
+    // Over the window, then 4 s for what is still open.
+    const deadline = setTimeout(() => inbox.child.kill('SIGKILL'), DRAIN_MS + 4000 + 5000)
+    expect(await inbox.ended).to.deep.equal([0, null])
+    clearTimeout(deadline)
+    expect(performance.now() - before, 'the stalled one was waited for').to.be.above(DRAIN_MS)
+    stalled.close()
   })
 
   it('refuses to start in production without its secrets, and says which', async () => {
-    const inbox = run({ NODE_ENV: 'production', PORT: '0' })
-    expect(await inbox.ended()).to.deep.equal([1, null])
-    expect(inbox.output()).to.contain('Cannot start: JWT_SECRET must be set in production')
+    inbox = new InboxProcess({ NODE_ENV: 'production', PORT: '0' })
+    expect(await inbox.ended).to.deep.equal([1, null])
+    expect(inbox.output).to.contain('Cannot start: JWT_SECRET must be set in production')
   })
 })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
 import { expect } from 'chai'
 import express from 'express'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
@@ -95,6 +97,20 @@ describe('a multiplexer that is closed over a while', () => {
     while (multiplexer.status().streams > 0) await new Promise((resolve) => setImmediate(resolve))
     clock.advance(50)
     await closed
+  })
+
+  it('ends connections with their streams, so that nobody comes back on one to a process that is about to go', async () => {
+    await start()
+    // Left alone it would be kept for the next request.
+    server.server.keepAliveTimeout = 0
+    const agent = new Agent({ keepAlive: true })
+    const [response] = (await once(get(server.url, { agent }), 'response')) as [IncomingMessage]
+    expect(response.headers.connection).to.equal('keep-alive')
+    const ended = once(response.socket, 'close')
+    void multiplexer.close()
+    expect((await response.setEncoding('utf8').toArray()).join('')).to.contain('sse.reconnect')
+    await ended
+    agent.destroy()
   })
 
   it('tells native EventSource in a stream, by option', async () => {

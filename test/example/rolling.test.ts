@@ -1,0 +1,167 @@
+import { expect } from 'chai'
+import { createEventStream, type Listenable } from '../../lib/client/index.js'
+import { createMultiplexer, type Multiplexer, messagesChannel } from '../../lib/index.js'
+import { eventually } from '../helpers/eventually.js'
+import { range } from '../helpers/range.js'
+import { freePort, RedisServer } from '../helpers/redis-server.js'
+import { TcpBalancer } from '../helpers/tcp-balancer.js'
+import { sign, whatsAppPayload } from './harness.js'
+import { InboxProcess } from './process.js'
+
+const STREAMS = 1000
+const USERS = 100
+const CONVERSATIONS = 100
+const EVENTS_PER_SECOND = 500
+const DRAIN_MS = 3000
+const SLICE_MS = 500
+const WEBHOOK_SECRET = 'the secret of the webhooks'
+
+/** Two processes behind a balancer, restarted one after the other, while messages come in. `HISTOGRAM=1` prints the reconnects. */
+describe('a rolling restart of the example', function () {
+  this.timeout(120_000)
+
+  let redis: RedisServer
+  let balancer: TcpBalancer
+  let publisher: Multiplexer
+  let ports: number[]
+  const processes: InboxProcess[] = []
+  const streams: Listenable[] = []
+  /** What each stream got, by number. */
+  const seen = streamsOf(() => [] as number[])
+  const published = Array.from({ length: CONVERSATIONS }, () => 0)
+  /** When streams were opened again, and what they were told of. */
+  const reopened: number[] = []
+  const told: string[] = []
+  let publishing: NodeJS.Timeout
+
+  before(async () => {
+    redis = await RedisServer.start()
+    ports = [await freePort(), await freePort()]
+    balancer = await TcpBalancer.start(ports)
+    publisher = createMultiplexer({ redis: redis.url })
+    await Promise.all([start(0), start(1)])
+  })
+
+  after(async () => {
+    clearInterval(publishing)
+    for (const stream of streams) stream.close()
+    for (const { child } of processes) child.kill('SIGKILL')
+    await Promise.all(processes.map(({ ended }) => ended))
+    await publisher.close()
+    await balancer.stop()
+    await redis.stop()
+  })
+
+  async function start(index: number): Promise<void> {
+    const inbox = new InboxProcess({
+      PORT: String(ports[index]),
+      REDIS_URL: redis.url,
+      JWT_SECRET: 'a secret of the tests, thirty-two bytes or more',
+      WEBHOOK_SECRET,
+      DRAIN_MS: String(DRAIN_MS),
+    })
+    processes[index] = inbox
+    await inbox.printed('Inbox on')
+  }
+
+  async function post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<unknown> {
+    const text = JSON.stringify(body)
+    const signature = sign(text, WEBHOOK_SECRET)
+    const response = await fetch(balancer.url + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'x-hub-signature-256': signature, ...headers },
+      body: text,
+    })
+    expect(response.status).to.be.oneOf([200, 201])
+    return response.json()
+  }
+
+  function open(index: number, token: string): void {
+    let opened = 0
+    const stream = createEventStream<{ n: number }>(
+      `${balancer.url}/api/v1/sse/messages/${conversation(index % CONVERSATIONS)}`,
+      {
+        token: () => token,
+        onState: ({ state }) => {
+          if (state === 'open' && opened++ > 0) reopened.push(performance.now())
+        },
+      },
+    )
+    stream.on('n', (event) => void seen[index]?.push(event.json()))
+    for (const type of ['sse.gap', 'sse.reset', 'sse.dropped']) stream.on(type, () => void told.push(type))
+    streams.push(stream)
+  }
+
+  function publishAll(): void {
+    const everyMs = 1000 / EVENTS_PER_SECOND
+    const begin = performance.now()
+    let count = 0
+    publishing = setInterval(() => {
+      for (const due = (performance.now() - begin) / everyMs; count < due; count++) {
+        const to = count % CONVERSATIONS
+        const n = (published[to] as number) + 1
+        published[to] = n
+        publisher.offer(messagesChannel('acme', conversation(to)), { event: 'n', data: n })
+      }
+    }, 10)
+  }
+
+  const allOpen = (): boolean => streams.every(({ state }) => state === 'open')
+
+  it(`loses and repeats nothing on ${STREAMS} streams at ${EVENTS_PER_SECOND} events a second, and they return spread over time`, async () => {
+    await Promise.all(
+      range(0, CONVERSATIONS - 1).map((n) =>
+        post('/webhooks/whatsapp', whatsAppPayload({ id: `wamid.${n}`, text: 'Hello', from: contact(n) })),
+      ),
+    )
+    const users = range(1, USERS).map((n) => post('/api/v1/auth/login', { user: `agent${n}`, tenant: 'acme' }))
+    const tokens = (await Promise.all(users)) as { token: string }[]
+    for (const index of range(0, STREAMS - 1)) open(index, tokens[index % USERS]?.token ?? '')
+    await eventually(allOpen, 30_000)
+
+    publishAll()
+    const histograms: number[][] = []
+    for (const index of [0, 1]) {
+      const begin = performance.now()
+      const before = reopened.length
+      processes[index]?.child.kill('SIGTERM')
+      expect(await processes[index]?.ended).to.deep.equal([0, null])
+      await start(index)
+      await eventually(allOpen, 30_000)
+      histograms.push(sliced(reopened.slice(before).map((at) => at - begin)))
+    }
+    clearInterval(publishing)
+    const total = (index: number): number => published[index % CONVERSATIONS] as number
+    await eventually(() => seen.every((numbers, index) => numbers.at(-1) === total(index)))
+
+    for (const [index, numbers] of seen.entries()) expect(numbers).to.deep.equal(range(1, total(index)))
+    expect(told).to.deep.equal([])
+    if (process.env.HISTOGRAM === '1') console.log(`reconnects every ${SLICE_MS} ms:`, histograms)
+    const [first, second] = histograms.map((slices) => slices.reduce((sum, count) => sum + count, 0))
+    // Half of them had the first process, and most have the second then.
+    expect(first).to.be.above(STREAMS / 3)
+    expect(second).to.be.above(STREAMS / 2)
+    for (const slices of histograms) expect(Math.max(...slices)).to.be.below(STREAMS / 3)
+  })
+})
+
+function streamsOf<T>(make: () => T): T[] {
+  return Array.from({ length: STREAMS }, make)
+}
+
+function contact(n: number): string {
+  return String(16_315_550_000 + n)
+}
+
+function conversation(n: number): string {
+  return `wa-106540352242922-${contact(n)}`
+}
+
+function sliced(times: readonly number[]): number[] {
+  const slices: number[] = []
+  for (const at of times) {
+    const slice = Math.floor(at / SLICE_MS)
+    slices[slice] = (slices[slice] ?? 0) + 1
+  }
+  return Array.from(slices, (count) => count ?? 0)
+}
