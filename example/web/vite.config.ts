@@ -16,7 +16,9 @@ export default defineConfig({
   },
   build: {
     target: 'es2022',
-    rolldownOptions: { input: { index: here('index.html'), workbench: here('workbench.html') } },
+    rolldownOptions: {
+      input: { index: here('index.html'), workbench: here('workbench.html'), compare: here('compare.html') },
+    },
     // The pages' content security policy has no room for inlined files.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

@@ -48,7 +48,7 @@ describe('the workbench in Chromium', () => {
     expect(await shown('Stalled, replay', 'Queue')).to.equal(0)
     await eventually(async () => (await shown('Stalled, drop-oldest', 'Queue')) === 50)
     await eventually(async () => (await shown('Stalled, drop-oldest', 'Drops a second')) > 0)
-    const line = card('Stalled, replay').locator('.plot.lag .line')
+    const line = card('Stalled, replay').locator('.plot.lag .main .line')
     expect(await line.getAttribute('d')).to.match(/^M[\d.]+ [\d.]+L/)
 
     await card('Stalled, replay').getByRole('button', { name: 'Read on' }).click()

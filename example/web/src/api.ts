@@ -1,6 +1,6 @@
 /** The REST calls of one session. A token that ran out is renewed once, behind the caller's back. */
 import type { Session } from './session.js'
-import type { ConversationSummary, Dashboard, Listing, Message } from './types.js'
+import type { ConversationSummary, Dashboard, Listing, Message, TrafficState } from './types.js'
 
 export class ApiError extends Error {
   readonly status: number
@@ -18,18 +18,23 @@ export interface Api {
   /** @param key makes sending again harmless: the server knows the message by it */
   send(conversationId: string, text: string, key: string): Promise<Message>
   markRead(conversationId: string): Promise<void>
+  /** Simulated customers: are they writing? Let them (`POST`), or stop them (`DELETE`). Not in production. */
+  traffic(method: 'GET' | 'POST' | 'DELETE'): Promise<TrafficState>
 }
 
 /** A call that takes longer has failed: a reply that is forever under way helps nobody. */
 const TIMEOUT_MS = 20_000
 
-/** All calls throw ApiError, or what `fetch` throws where the server cannot be reached. */
-export function createApi(session: Session): Api {
+/**
+ * All calls throw ApiError, or what `fetch` throws where the server cannot be reached.
+ * @param send in place of `fetch`, for who looks at what goes over the network
+ */
+export function createApi(session: Pick<Session, 'token'>, send: typeof fetch = fetch): Api {
   async function call(path: string, init: RequestInit = {}): Promise<Response> {
     const attempt = async (refresh: boolean): Promise<Response> => {
       const headers = new Headers(init.headers)
       headers.set('Authorization', `Bearer ${await session.token(refresh)}`)
-      return fetch(`/api/v1${path}`, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
+      return send(`/api/v1${path}`, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
     }
     const first = await attempt(false)
     const response = first.status === 401 ? await attempt(true) : first
@@ -57,5 +62,6 @@ export function createApi(session: Session): Api {
     async markRead(id) {
       await call(`/conversations/${encodeURIComponent(id)}/read`, { method: 'POST' })
     },
+    traffic: async (method) => (await (await call('/compare/traffic', { method })).json()) as TrafficState,
   }
 }

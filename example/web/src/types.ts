@@ -1,8 +1,9 @@
 /** What the server answers and streams, from the server's own types. */
 import type { ConversationSummary } from '../../server/announce.js'
+import type { TrafficState } from '../../server/compare/traffic.js'
 import type { Message, Provider } from '../../server/store/inbox-store.js'
 
-export type { ConversationSummary, Message, Provider }
+export type { ConversationSummary, Message, Provider, TrafficState }
 
 /** A list, and where to open its stream so that nothing is missed between the two. */
 export interface Listing<Item> {

@@ -2,7 +2,7 @@
 import { memo, type ReactNode } from 'react'
 import type { Backlog, ClientSettings, PacingSettings } from '../../../server/workbench/settings.js'
 import type { ClientState, WorkbenchState } from '../../../server/workbench/state.js'
-import { bytes } from './format.js'
+import { bytes } from '../plots/format.js'
 
 const SPEEDS = [null, 1_048_576, 262_144, 65_536, 16_384, 0]
 const WINDOWS = [null, 1, 10, 20, 50, 200]

@@ -1,7 +1,8 @@
 /** The last minute of samples, with what only shows between two of them: rates. */
-import type { ClientSample, Sample } from '../../../server/workbench/state.js'
 
-export const SHOWN_MS = 60_000
+import type { ClientSample, Sample } from '../../../server/workbench/state.js'
+import { SHOWN_MS } from '../plots/chart.js'
+
 /** Over how long a rate is taken. */
 const RATE_MS = 1000
 

@@ -1,6 +1,6 @@
 /** What the process as a whole does: what it publishes, holds and weighs. */
 import type { ReactNode } from 'react'
-import { bytes, count, duration } from './format.js'
+import { bytes, count, duration } from '../plots/format.js'
 import type { Frame } from './frames.js'
 import { Plot } from './plot.js'
 

@@ -1,7 +1,7 @@
 /** How many events there are, how large, and in which bursts. */
 import { memo, type ReactNode, useState } from 'react'
 import type { ProducerSettings } from '../../../server/workbench/settings.js'
-import { bytes, count } from './format.js'
+import { bytes, count } from '../plots/format.js'
 import type { Ask } from './use-workbench.js'
 
 const RATES = [1, 2, 5, 10, 20, 40, 60, 100, 200, 500, 1000]

@@ -1,0 +1,139 @@
+/** The page: on top what drives, then what both cost, then what both show. */
+import { type ReactNode, useState } from 'react'
+import { createApi } from '../api.js'
+import { Logo } from '../marks.js'
+import { bytes, count, duration } from '../plots/format.js'
+import type { Session } from '../session.js'
+import { useNow } from '../use-now.js'
+import { MetricCard } from './metric-card.js'
+import { SidePanel } from './side-panel.js'
+import { type Comparison, useComparison } from './use-comparison.js'
+import { type TrafficControl, useTraffic } from './use-traffic.js'
+
+export function ComparePage({ session }: { readonly session: Session }): ReactNode {
+  const [api] = useState(() => createApi(session))
+  const traffic = useTraffic(api)
+  const { views, frames } = useComparison(session, traffic.conversationId, traffic.clockOffsetMs)
+  const last = frames.at(-1)
+  return (
+    <div className="compare">
+      <header className="bar">
+        <Logo />
+        <div className="titles">
+          <h1>Polling and SSE</h1>
+          <p>The same dashboard twice, side by side</p>
+        </div>
+        <a className="button" href="/">
+          Inbox
+        </a>
+      </header>
+      <main>
+        <TrafficPanel traffic={traffic} views={views} />
+        <div className="metrics">
+          <MetricCard
+            title="Requests"
+            hint="in the last minute"
+            frames={frames}
+            value={({ lastMinute }) => lastMinute.requests}
+            format={count}
+            top={25}
+            note="Each stream is one request, for as long as it is open."
+          />
+          <MetricCard
+            title="Bytes"
+            hint="in the last minute"
+            frames={frames}
+            value={({ lastMinute }) => lastMinute.bytes}
+            format={bytes}
+            top={10_240}
+            step={1024}
+            note="Bodies of answers, as the page reads them. Headers come on top, with every request."
+          />
+          <MetricCard
+            title="Delay"
+            hint="from stored to shown, median"
+            frames={frames}
+            value={({ delays }) => delays?.lastMs}
+            now={({ delays }) => delays?.medianMs}
+            format={duration}
+            top={10_000}
+            note="The lines show what the last messages had to wait at most."
+          />
+        </div>
+        <div className="sides">
+          <SidePanel
+            name="polling"
+            title="Polling"
+            how="Asks for the list every 5 s, the open thread every 10 s, the channels every 20 s, the profile every 60 s."
+            view={views.polling}
+            cost={last?.polling}
+          />
+          <SidePanel
+            name="streaming"
+            title="SSE"
+            how="Asks for each of them once, then has a stream for the list and one for the open thread."
+            view={views.streaming}
+            cost={last?.streaming}
+          />
+        </div>
+      </main>
+    </div>
+  )
+}
+
+interface TrafficPanelProps {
+  readonly traffic: TrafficControl
+  readonly views: Comparison['views']
+}
+
+function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }: TrafficPanelProps): ReactNode {
+  const running = endsAt !== undefined
+  return (
+    <section className="panel traffic" aria-label="Traffic">
+      <button
+        type="button"
+        className={running ? '' : 'primary'}
+        disabled={conversationId === undefined}
+        onClick={() => ask(running ? 'DELETE' : 'POST')}
+        data-testid="traffic"
+      >
+        {running ? 'Stop the customers' : 'Let customers write'}
+      </button>
+      <p className="hint">
+        {running ? (
+          <>
+            Three customers write a message a second, half of them in the open thread, for another{' '}
+            <Countdown until={endsAt} />.
+          </>
+        ) : (
+          'Both sides run already, and it is quiet: see what that costs. Then let three customers write, for two minutes.'
+        )}
+      </p>
+      <Agreement views={views} />
+      {error !== undefined && (
+        <p className="notice" role="alert">
+          {error}{' '}
+          <button type="button" onClick={() => ask('GET')}>
+            Try again
+          </button>
+        </p>
+      )}
+    </section>
+  )
+}
+
+/** Whether both have come to show the same. */
+function Agreement({ views: { polling, streaming } }: Pick<TrafficPanelProps, 'views'>): ReactNode {
+  const polled = new Set(polling.shown.map(({ message }) => message.id))
+  const behind = streaming.shown.filter(({ message }) => !polled.has(message.id)).length
+  return (
+    <p className={`state ${behind === 0 ? 'same' : 'behind'}`} data-testid="agreement" data-behind={behind}>
+      {behind === 0 ? 'Both show the same messages' : `Polling has yet to show ${behind}`}
+    </p>
+  )
+}
+
+function Countdown({ until }: { readonly until: number }): ReactNode {
+  const seconds = Math.max(0, Math.ceil((until - useNow(250)) / 1000))
+  return <span className="countdown">{seconds} s</span>
+}

@@ -1,0 +1,122 @@
+import { expect } from 'chai'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import { TestInbox } from '../example/harness.js'
+import { eventually } from '../helpers/eventually.js'
+import { launch, openPage, screenshot } from './browser.js'
+
+const DESKTOP = { viewport: { width: 1280, height: 980 } }
+
+describe('the comparison in Chromium', () => {
+  let browser: Browser
+  let inbox: TestInbox
+  let page: Page
+  let problems: string[]
+  /** Requests for data as the server sees them, by path. */
+  let asked: string[]
+
+  before(async () => {
+    browser = await launch()
+  })
+  after(() => browser.close())
+
+  afterEach(async () => {
+    await page.context().close()
+    await inbox.stop()
+  })
+
+  async function open(options: BrowserContextOptions = DESKTOP): Promise<void> {
+    inbox = await TestInbox.start()
+    ;({ page, problems } = await openPage(browser, options))
+    asked = []
+    page.on('request', (request) => asked.push(new URL(request.url()).pathname.replace('/api/v1', '')))
+    await page.goto(`${inbox.url}/compare?user=dana&tenant=acme`)
+    await eventually(() => inbox.services.multiplexer.status().streams === 2)
+  }
+
+  async function numberOf(id: string): Promise<number> {
+    return Number((await page.getByTestId(id).textContent())?.replace(',', ''))
+  }
+
+  const start = () => page.getByRole('button', { name: 'Let customers write' }).click()
+  const agree = () => page.locator('[data-testid=agreement][data-behind="0"]').waitFor()
+
+  function idsOf(side: string): Promise<(string | null)[]> {
+    const items = page.getByTestId(side).locator('[data-message-id]')
+    return items.evaluateAll((all) => all.map((item) => item.getAttribute('data-message-id')))
+  }
+
+  it('shows the same messages on both sides, and what each asked and waited for them', async () => {
+    await open()
+    // At the beginning the streams cost more: each list, and its stream.
+    await eventually(async () => (await numberOf('streaming-total')) === 5)
+    await start()
+    await page.getByText('Three customers write').waitFor()
+    // Until the thread has been polled twice more.
+    await eventually(async () => (await numberOf('polling-count')) > 5, 40_000)
+    await page.getByRole('button', { name: 'Stop the customers' }).click()
+    await page.getByRole('button', { name: 'Let customers write' }).waitFor()
+    await agree()
+    expect(await idsOf('polling')).to.deep.equal(await idsOf('streaming'))
+    expect(await idsOf('polling')).to.have.length(6)
+
+    expect(await numberOf('streaming-total')).to.equal(5)
+    expect(await numberOf('polling-total')).to.be.greaterThan(5)
+    expect(asked.filter((path) => path === '/sse/conversations')).to.have.length(1)
+    expect(asked.filter((path) => path === '/conversations').length).to.be.greaterThan(2)
+    await eventually(async () => (await numberOf('polling-count')) === (await numberOf('streaming-count')))
+    for (const side of ['polling', 'streaming']) {
+      expect(await page.getByTestId(`${side}-delay`).textContent()).to.match(/^[\d.]+ (ms|s)$/)
+      expect(await page.getByTestId(`${side}-bytes`).textContent()).to.match(/^[\d.]+ (B|KiB)$/)
+    }
+    expect(await page.locator('.metric .streaming .line').first().getAttribute('d')).to.match(/^M[\d.]+ [\d.]+L/)
+    expect(problems).to.deep.equal([])
+  })
+
+  it('goes on after the connections were cut, and shows once what came meanwhile', async () => {
+    await open()
+    await start()
+    await eventually(async () => (await numberOf('streaming-count')) > 0)
+    await page.context().setOffline(true)
+    await page.getByTestId('streaming').getByText('Reconnecting').waitFor()
+    const before = (await idsOf('streaming')).length
+    await page.context().setOffline(false)
+    await eventually(async () => (await idsOf('streaming')).length > before)
+    await page.getByTestId('streaming').getByText('Reconnecting').waitFor({ state: 'detached' })
+    await page.getByTestId('traffic').click()
+    await agree()
+    const ids = await idsOf('streaming')
+    expect(await idsOf('polling')).to.deep.equal(ids)
+    expect(new Set(ids).size).to.equal(ids.length)
+    expect(problems).to.deep.equal([])
+  })
+
+  it('is reached from the inbox, whose session it shares, and leads back', async () => {
+    await open()
+    await page.getByRole('link', { name: 'Inbox' }).click()
+    await page.getByTestId('compare').click()
+    await page.getByRole('heading', { name: 'Polling and SSE' }).waitFor()
+    await page.getByRole('button', { name: 'Let customers write' }).waitFor()
+    expect(problems).to.deep.equal([])
+  })
+
+  it('fits a phone', async () => {
+    await open({ viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true })
+    await page.getByRole('button', { name: 'Let customers write' }).tap()
+    await eventually(async () => (await numberOf('streaming-count')) > 0)
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).to.equal(390)
+    expect(problems).to.deep.equal([])
+  })
+
+  for (const colorScheme of ['light', 'dark'] as const) {
+    it(`is worth a look in ${colorScheme}`, async () => {
+      await open({ ...DESKTOP, colorScheme })
+      await start()
+      await page.mouse.move(640, 30)
+      // Charts need their time.
+      const messages = process.env.SCREENSHOTS === '1' ? 26 : 1
+      await eventually(async () => (await numberOf('streaming-count')) >= messages, 58_000)
+      await screenshot(page, `compare-${colorScheme}`)
+      expect(problems).to.deep.equal([])
+    })
+  }
+})
