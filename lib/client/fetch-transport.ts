@@ -1,5 +1,4 @@
 /** One connection by `fetch`, from its request to its end. Must not know what comes after. */
-import { EventStreamError } from './error.js'
 import type { ClientOptions } from './options.js'
 import { createParser, type ParserHandlers } from './parser.js'
 import type { Requests } from './requests.js'
@@ -34,16 +33,14 @@ export async function connectFetch(connection: Connection): Promise<void> {
   const bytes = Array.from(new TextEncoder().encode(cursor), (byte) => String.fromCharCode(byte))
   if (cursor !== '') headers['Last-Event-ID'] = bytes.join('')
   const { body } = await requests.send(url, { headers, signal }, EVENT_STREAM)
-  const parse = createParser(connection)
+  const parse = createParser(maxEventChars, connection)
   const decoder = new TextDecoder()
   const reader = (body as ReadableStream<Uint8Array>).getReader()
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
     // What follows a connection that was given up must not take what is for the next.
     signal.throwIfAborted()
     onAlive()
-    if (parse(decoder.decode(chunk.value, { stream: true })) > maxEventChars) {
-      throw new EventStreamError('ERR_SSE_EVENT_TOO_LARGE', `An event has more than ${maxEventChars} characters`)
-    }
+    parse(decoder.decode(chunk.value, { stream: true }))
     const full = room()
     onRead(full !== undefined)
     if (full === undefined) continue

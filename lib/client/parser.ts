@@ -3,6 +3,8 @@
  * for events alone do not tell: that an id without data is a position too, and an event as soon as its last line has ended, also by CR.
  */
 
+import { EventStreamError } from './error.js'
+
 export interface ReceivedEvent {
   readonly event?: string | undefined
   readonly data: string
@@ -16,8 +18,14 @@ export interface ParserHandlers {
   readonly onRetry: (ms: number) => void
 }
 
-/** @returns takes the next piece, without byte order mark; answers how many characters wait for the end of their line or block */
-export function createParser({ onEvent, onId, onRetry }: ParserHandlers): (text: string) => number {
+/**
+ * @param maxEventChars of an event's data, and of what waits for the end of its line or block
+ * @returns takes the next piece, without byte order mark. It throws EventStreamError where an event is too large.
+ */
+export function createParser(
+  maxEventChars: number,
+  { onEvent, onId, onRetry }: ParserHandlers,
+): (text: string) => void {
   /** Of the line that has not ended. */
   let rest = ''
   let endedInCr = false
@@ -25,7 +33,14 @@ export function createParser({ onEvent, onId, onRetry }: ParserHandlers): (text:
   let type: string | undefined
   let id: string | undefined
 
+  function assertFits(chars: number): void {
+    if (chars <= maxEventChars) return
+    throw new EventStreamError('ERR_SSE_EVENT_TOO_LARGE', `An event has more than ${maxEventChars} characters`)
+  }
+
   function onBlock(): void {
+    // Also one that came in one piece: how the network cuts must make no difference.
+    assertFits(data?.length ?? 0)
     if (data !== undefined) onEvent({ event: type || undefined, data, id })
     else if (id !== undefined) onId(id)
     data = type = id = undefined
@@ -54,7 +69,7 @@ export function createParser({ onEvent, onId, onRetry }: ParserHandlers): (text:
     } else {
       rest += piece
     }
-    return rest.length + (data?.length ?? 0)
+    assertFits(rest.length + (data?.length ?? 0))
   }
 }
 
