@@ -10,13 +10,15 @@ export function connectNative(connection: Connection): Promise<void> {
   if (cursor !== '') url.searchParams.set('last_event_id', cursor)
   return new Promise((resolve, reject) => {
     const source = new EventSource(url, { withCredentials: options.credentials === 'include' })
-    const heard = new Set(['*'])
+    const heard = new Set<string>()
     let opened = false
     let lastId = ''
     const listen = (type: string): void => {
       if (heard.has(type)) return
       heard.add(type)
-      source.addEventListener(type, ({ data, lastEventId }: MessageEvent<string>) => {
+      source.addEventListener(type, (event) => {
+        if (!(event instanceof MessageEvent)) return
+        const { data, lastEventId } = event as MessageEvent<string>
         opened = true
         onAlive()
         // Sticky there: on an event without an id it is still the last one's.
@@ -34,7 +36,8 @@ export function connectNative(connection: Connection): Promise<void> {
     }
     for (const type of types) listen(type)
     onListen(listen)
-    source.onerror = end
+    // A server's events may be called so too: its own `open` and `error` are no messages.
+    source.onerror = (event) => event instanceof MessageEvent || end()
     signal.addEventListener('abort', end)
   })
 }
