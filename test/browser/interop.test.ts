@@ -1,7 +1,5 @@
-import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import type { Browser } from 'playwright-core'
-import { build, type Rollup } from 'vite'
 import { eventually } from '../helpers/eventually.js'
 import { type BrowserClient, CLIENTS } from '../interop/clients.js'
 import type { Connection } from '../interop/connection.js'
@@ -9,19 +7,8 @@ import { TYPES } from '../interop/script.js'
 import { InteropServer, type InteropServerOptions } from '../interop/server.js'
 import { interopSuite } from '../interop/suite.js'
 import { launch } from './browser.js'
+import { bundle, pageWith } from './bundle.js'
 import type { Interop } from './interop-clients.js'
-
-const PAGE = '<!doctype html><title>interop</title><link rel="icon" href="data:,"><script src="/clients.js"></script>'
-
-async function bundle(): Promise<string> {
-  const entry = fileURLToPath(new URL('interop-clients.ts', import.meta.url))
-  const [result] = (await build({
-    configFile: false,
-    logLevel: 'silent',
-    build: { write: false, minify: false, lib: { entry, formats: ['iife'], name: 'page', fileName: 'clients' } },
-  })) as Rollup.RollupOutput[]
-  return result?.output[0].code ?? ''
-}
 
 describe('the server and the clients people use, in Chromium', () => {
   let browser: Browser
@@ -29,8 +16,8 @@ describe('the server and the clients people use, in Chromium', () => {
 
   before(async () => {
     files = {
-      '/': { type: 'text/html', body: PAGE },
-      '/clients.js': { type: 'text/javascript; charset=utf-8', body: await bundle() },
+      '/': { type: 'text/html', body: pageWith('/clients.js') },
+      '/clients.js': { type: 'text/javascript; charset=utf-8', body: await bundle('interop-clients') },
     }
     browser = await launch()
   })

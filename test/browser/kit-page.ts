@@ -1,37 +1,16 @@
 /** Pages with nothing but the client, and a server of the kit behind them. */
 import type { IncomingMessage } from 'node:http'
-import { fileURLToPath } from 'node:url'
 import express from 'express'
 import type { Page } from 'playwright-core'
-import { build, type Rollup } from 'vite'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
+import { bundle, pageWith } from './bundle.js'
 
-const PAGE =
-  '<!doctype html><title>kit</title><link rel="icon" href="data:,"><div id="root"></div><script src="/kit.js"></script>'
+const PAGE = pageWith('/kit.js')
 
 let bundled: Promise<string> | undefined
-
-async function bundle(): Promise<string> {
-  const [result] = (await build({
-    configFile: false,
-    logLevel: 'silent',
-    define: { 'process.env.NODE_ENV': '"development"' },
-    build: {
-      write: false,
-      minify: false,
-      lib: {
-        entry: fileURLToPath(new URL('kit.ts', import.meta.url)),
-        formats: ['iife'],
-        name: 'page',
-        fileName: 'kit',
-      },
-    },
-  })) as Rollup.RollupOutput[]
-  return result?.output[0].code ?? ''
-}
 
 /** `/` is the page, `/stream` a stream on the channel `log`, `/poll` the same by polling. */
 export class KitServer {
@@ -57,7 +36,7 @@ export class KitServer {
   }
 
   static async start(stream: StreamOptions = {}): Promise<KitServer> {
-    bundled ??= bundle()
+    bundled ??= bundle('kit')
     const code = await bundled
     const multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 50, ...stream } })
     const app = express()

@@ -1,0 +1,27 @@
+import { fileURLToPath } from 'node:url'
+import { build, type Rollup } from 'vite'
+
+/** A script for a page of the tests, with all that it imports. @param name its file beside this one, without `.ts` */
+export async function bundle(name: string): Promise<string> {
+  const [result] = (await build({
+    configFile: false,
+    logLevel: 'silent',
+    define: { 'process.env.NODE_ENV': '"development"' },
+    build: {
+      write: false,
+      minify: false,
+      lib: {
+        entry: fileURLToPath(new URL(`${name}.ts`, import.meta.url)),
+        formats: ['iife'],
+        name: 'page',
+        fileName: name,
+      },
+    },
+  })) as Rollup.RollupOutput[]
+  return result?.output[0].code ?? ''
+}
+
+/** A page with nothing but that script. */
+export function pageWith(script: string): string {
+  return `<!doctype html><title>page</title><link rel="icon" href="data:,"><div id="root"></div><script src="${script}"></script>`
+}
