@@ -11,22 +11,21 @@ export interface Observation {
   readonly code?: string | undefined
 }
 
-export interface RunOptions extends Pick<ClientOptions, 'transport' | 'fetch' | 'cursor'> {
+export interface RunOptions extends Pick<ClientOptions, 'transport' | 'fetch' | 'signal'> {
   /** Whose names an EventSource must know. */
   readonly types: readonly string[]
   /** Close when so many events have been seen. */
   readonly closeAfter?: number | undefined
   /** With a token, which a 401 makes fresh. */
   readonly withToken?: boolean | undefined
-  /** Settles a run that does not end by itself. */
-  readonly until?: Promise<void> | undefined
 }
 
 export function runKit(url: string, options: RunOptions): Promise<Observation> {
-  const { types, closeAfter, withToken, until, ...own } = options
+  const { types, closeAfter, withToken, ...own } = options
   return new Promise((resolve) => {
     const events: Seen[] = []
     const delays: number[] = []
+    let last = ''
     const stream = createEventStream(url, {
       // So long that no test could wait for it: whoever returns has done so because of the server's `retry:`. (By native that is not seen.)
       retryMs: own.transport === 'native' ? 20 : 100_000_000,
@@ -35,7 +34,9 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
       ...(withToken && { token: (refresh) => (refresh ? 'fresh' : 'stale') }),
       ...own,
       onState: ({ state, delayMs, error }) => {
-        if (delayMs !== undefined) delays.push(delayMs)
+        // Told again with what is left of it where a timer was early.
+        if (delayMs !== undefined && last !== 'waiting') delays.push(delayMs)
+        last = state
         if (state === 'closed') resolve({ events, delays, code: error?.code })
       },
     })
@@ -43,7 +44,6 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
       events.push({ type, data, id: stream.cursor })
       if (events.length === closeAfter) stream.close()
     })
-    void until?.then(stream.close)
   })
 }
 

@@ -1,5 +1,6 @@
 /** Streams, and how they must be read: one connection, ended by the server. After the behaviours that the web platform tests check. */
 import type { Seen } from '../interop/script.js'
+import type { Conformer } from './connection-rows.js'
 
 export interface ParsingRow {
   readonly name: string
@@ -7,12 +8,17 @@ export interface ParsingRow {
   readonly events: readonly Seen[]
   /** What the next request gives as its Last-Event-ID. @defaultValue the last event's id */
   readonly next?: string
+  readonly differs?: Readonly<
+    Partial<Record<Conformer, Partial<Pick<ParsingRow, 'events' | 'next'>> & { readonly because: string }>>
+  >
 }
 
 const event = (data: string, id = '', type = 'message'): Seen => ({ type, data, id })
 const data = (...all: readonly string[]): Seen[] => all.map((each) => event(each))
 /** One byte for each character. */
 const bytes = (text: string): Uint8Array => Buffer.from(text, 'latin1')
+
+const HIDDEN = 'EventSource shows its last event id with events alone.'
 
 const BOM = '\uFEFF'
 const LONG = 'x'.repeat(70_000)
@@ -105,14 +111,27 @@ const IDS: readonly ParsingRow[] = [
     body: 'id: 1\ndata: a\n\nid: 2\0\ndata: b\n\nid: \0\ndata: c\n\nid: 3\nid: \x004\ndata: d\n\n',
     events: [event('a', '1'), event('b', '1'), event('c', '1'), event('d', '3')],
   },
-  { name: 'an id without data counts', body: 'data: a\n\nid: 1\n\n', events: data('a'), next: '1' },
+  {
+    name: 'an id without data counts',
+    body: 'data: a\n\nid: 1\n\n',
+    events: data('a'),
+    next: '1',
+    differs: { 'kit, native': { next: '', because: HIDDEN } },
+  },
   {
     name: 'an id without data counts for the next event',
     body: 'id: 1\n\ndata: a\n\nid: 2\nevent: b\n\n',
     events: [event('a', '1')],
     next: '2',
+    differs: { 'kit, native': { next: '1', because: HIDDEN } },
   },
-  { name: 'an id without data resets', body: 'id: 1\ndata: a\n\nid\n\n', events: [event('a', '1')], next: '' },
+  {
+    name: 'an id without data resets',
+    body: 'id: 1\ndata: a\n\nid\n\n',
+    events: [event('a', '1')],
+    next: '',
+    differs: { 'kit, native': { next: '1', because: HIDDEN } },
+  },
   {
     name: 'an id in a block that is not finished does not count',
     body: 'id: 1\ndata: a\n\nid: 2\ndata: b\n',
@@ -148,6 +167,11 @@ const LINE_ENDS: readonly ParsingRow[] = [
   { name: 'an empty line that would be the first', body: 'data: a\n', events: [] },
 ]
 
+const MARKED = {
+  events: [],
+  because: 'Chromium takes a line end right behind the mark for a part of the line after it.',
+}
+
 const BYTES: readonly ParsingRow[] = [
   { name: 'a byte order mark', body: `${BOM}data: a\n\n`, events: data('a') },
   { name: 'two, of which one is taken off', body: `${BOM}${BOM}data: a\n\ndata: b\n\n`, events: data('b') },
@@ -157,7 +181,12 @@ const BYTES: readonly ParsingRow[] = [
     events: data('a', 'c'),
   },
   { name: 'one in the data', body: `data: ${BOM}a\n\n`, events: data(`${BOM}a`) },
-  { name: 'one before an empty line', body: `${BOM}\ndata: a\n\n`, events: data('a') },
+  {
+    name: 'one before an empty line',
+    body: `${BOM}\ndata: a\n\n`,
+    events: data('a'),
+    differs: { Chromium: MARKED, 'kit, native': MARKED },
+  },
   { name: 'one before a comment', body: `${BOM}:b\ndata: a\n\n`, events: data('a') },
   { name: 'the letters of one, read as Latin-1', body: 'ï»¿data: a\n\ndata: b\n\n', events: data('b') },
   { name: 'one of UTF-16', body: bytes('\xff\xfedata: a\n\ndata: b\n\n'), events: data('b') },

@@ -1,0 +1,17 @@
+import { runKit } from './clients.js'
+import { ScriptServer } from './script-server.js'
+import { conformanceSuite } from './suite.js'
+
+describe('the client and the standard, by fetch in Node:', () => {
+  let server: ScriptServer
+  before(async () => {
+    server = await ScriptServer.start()
+  })
+  after(() => server.stop())
+
+  conformanceSuite(
+    'kit',
+    ({ url }, options) => runKit(url, options),
+    () => server,
+  )
+})

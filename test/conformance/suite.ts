@@ -1,0 +1,70 @@
+/** What the rows say, asserted against one client, wherever it runs. */
+import { expect } from 'chai'
+import { blocks } from '../client/recorded.js'
+import type { Observation, RunOptions } from './clients.js'
+import { CONNECTIONS, type Conformer, type ConnectionRow } from './connection-rows.js'
+import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
+import { chunks, type Run, type ScriptServer } from './script-server.js'
+
+/** The first connection of each run, so that no byte order mark comes after it: who takes it returns at once, and others never. */
+export const PRELUDE = blocks('retry: 20\n\n')
+
+export type RunClient = (run: Run, options: RunOptions) => Promise<Observation>
+
+/** @param server the one the client can reach, and what the run's URLs are of */
+export function conformanceSuite(client: Conformer, runClient: RunClient, server: () => ScriptServer): void {
+  const runs: { readonly run: Run; readonly requests: number }[] = []
+
+  async function observe(
+    row: Pick<ConnectionRow, 'answers' | 'options'>,
+    types: readonly string[],
+  ): Promise<Observation & { readonly run: Run }> {
+    const run = server().run([PRELUDE, ...row.answers])
+    const observed = await runClient(run, { types, ...row.options })
+    for (const { method, accept, cacheControl } of run.asked) {
+      expect({ method, accept, cacheControl }).to.deep.equal({
+        method: 'GET',
+        accept: 'text/event-stream',
+        cacheControl: 'no-cache',
+      })
+    }
+    runs.push({ run, requests: run.asked.length })
+    return { ...observed, run }
+  }
+
+  async function assertReads(row: ParsingRow): Promise<void> {
+    const expected = { ...row, ...row.differs?.[client] }
+    const types = row.events.map(({ type }) => type)
+    const { events, run } = await observe({ answers: [chunks(bytesOf(row))] }, types)
+    expect(events).to.deep.equal(expected.events)
+    expect(run.asked.map(({ lastEventId }) => lastEventId)).to.deep.equal([undefined, undefined, nextIdOf(expected)])
+  }
+
+  async function assertConnects(row: ConnectionRow): Promise<void> {
+    const { events, requests } = { ...row.standard, ...row.differs?.[client] }
+    const observed = await observe(row, ['sse.close', 'sse.reconnect', 'x'])
+    expect(observed.events.map(({ data, id }) => `${data} ${id}`.trim())).to.deep.equal(events)
+    const asked = observed.run.asked.slice(1).map(({ at, lastEventId = '' }) => `${at} ${lastEventId}`.trim())
+    expect(asked).to.deep.equal(requests)
+    if (client !== 'kit') return
+    // A wait that is over at once is none.
+    if (row.waits) expect(observed.delays[1] ?? 0).to.be.within(...row.waits)
+    const isFinal = !observed.run.isOver && row.options?.closeAfter === undefined
+    if (isFinal || row.code) expect(observed.code).to.equal(row.code)
+  }
+
+  for (const [group, rows] of Object.entries(PARSING)) {
+    describe(`reads ${group}`, () => {
+      for (const row of rows) it(row.name, () => assertReads(row))
+    })
+  }
+  for (const [group, rows] of Object.entries(CONNECTIONS)) {
+    describe(`knows ${group}`, () => {
+      for (const row of rows) it(row.name, () => assertConnects(row))
+    })
+  }
+
+  it('never comes back once it is closed', () => {
+    for (const { run, requests } of runs) expect(run.asked).to.have.length(requests)
+  })
+}
