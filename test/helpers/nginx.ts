@@ -1,0 +1,118 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir, userInfo } from 'node:os'
+import { join } from 'node:path'
+import { eventually } from './eventually.js'
+import { freePort } from './redis-server.js'
+
+/** A real nginx of the test's own before a server, on a free loopback port, with all its files in a temporary folder. */
+export class Nginx {
+  readonly url: string
+  readonly #port: number
+  readonly #upstream: string
+  readonly #folder: string
+  #process: ChildProcess | undefined
+  #log = ''
+  /** Counts configurations, so that each can be told from the one before. */
+  #generation = 0
+
+  private constructor(port: number, upstream: string, folder: string) {
+    this.url = `http://127.0.0.1:${port}`
+    this.#port = port
+    this.#upstream = upstream
+    this.#folder = folder
+  }
+
+  /** @param upstream the server's URL @param directives of nginx, for all that it passes on, beyond `proxy_pass` */
+  static async start(upstream: string, directives = ''): Promise<Nginx> {
+    const nginx = new Nginx(await freePort(), upstream, await mkdtemp(join(tmpdir(), 'sse-nginx-')))
+    try {
+      await nginx.#write(directives)
+      await nginx.#spawn()
+      await nginx.#answers()
+    } catch (error) {
+      await nginx.stop()
+      throw error
+    }
+    return nginx
+  }
+
+  /** From now on these directives. Connections that exist stay as they are until they end. */
+  async reload(directives = ''): Promise<void> {
+    await this.#write(directives)
+    this.#process?.kill('SIGHUP')
+    await this.#answers()
+  }
+
+  /** Ends it at once, its workers and connections too, and removes its folder. */
+  async stop(): Promise<void> {
+    const child = this.#process
+    this.#process = undefined
+    if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit')
+      child.kill('SIGTERM')
+      await ended
+    }
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  async #spawn(): Promise<void> {
+    const child = spawn('nginx', ['-p', this.#folder, '-c', 'nginx.conf', '-e', 'stderr'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    this.#process = child
+    // Also where the test run is cut short.
+    const kill = () => child.kill('SIGTERM')
+    process.once('exit', kill)
+    child.once('exit', () => process.off('exit', kill))
+    child.stderr.on('data', (chunk: Buffer) => {
+      this.#log = (this.#log + chunk.toString()).slice(-2000)
+    })
+    try {
+      await once(child, 'spawn')
+    } catch (cause) {
+      throw new Error('The tests need nginx on the PATH (Debian: apt-get install nginx)', { cause })
+    }
+  }
+
+  async #answers(): Promise<void> {
+    const expected = String(this.#generation)
+    const child = this.#process
+    await eventually(async () => {
+      if (!child || child.exitCode !== null) throw new Error(`nginx ended: ${this.#log}`)
+      // Without keep-alive: a connection to a worker of before would be answered by that one.
+      const answer = await fetch(`${this.url}/.generation`, { headers: { connection: 'close' } }).catch(() => undefined)
+      return (await answer?.text()) === expected
+    })
+  }
+
+  async #write(directives: string): Promise<void> {
+    this.#generation++
+    const user = userInfo()
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    await writeFile(
+      join(this.#folder, 'nginx.conf'),
+      `daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr warn;
+# A worker that is another user's could not reach the temporary folder.
+${user.uid === 0 ? `user ${user.username};` : ''}
+events { worker_connections 256; }
+http {
+  access_log off;
+  ${temporary.map((name) => `${name}_temp_path ${name};`).join('\n  ')}
+  server {
+    listen 127.0.0.1:${this.#port};
+    location = /.generation { return 200 "${this.#generation}"; }
+    location / {
+      proxy_pass ${this.#upstream};
+      ${directives}
+    }
+  }
+}
+`,
+    )
+  }
+}
