@@ -14,6 +14,9 @@ export interface Rest {
   take(delayMs: number, floorMs: number, onRest: (leftMs: number) => void): Promise<void>
 }
 
+/** A timer that is set for longer fires at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
+
 export function createRest(): Rest {
   const reasons = new Set<string>()
   let until = 0
@@ -22,7 +25,7 @@ export function createRest(): Rest {
 
   function sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = reasons.size > 0 ? undefined : setTimeout(resolve, ms)
+      const timer = reasons.size > 0 ? undefined : setTimeout(resolve, Math.min(ms, LONGEST_TIMER_MS))
       wake = () => {
         clearTimeout(timer)
         resolve()

@@ -84,6 +84,19 @@ describe('the client, told what comes next', () => {
     expect(waits[1]?.delayMs, 'as retry: says').to.be.at.most(30)
   })
 
+  it('rests in peace for longer than a timer can be set, and can be woken', async () => {
+    for (const long of ['3000000000', '9'.repeat(400)]) {
+      await serveAnswers(blocks(`retry: ${long}\n\n`), status(204))
+      client = record(server.url)
+      await eventually(() => client?.stream.state === 'waiting')
+      const told = client.changes.length
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      expect(client.changes).to.have.length(told)
+      client.stream.reconnect()
+      await closed()
+    }
+  })
+
   it('hears of gaps, resets and drops, and of what it does not know', async () => {
     const names = ['gap', 'reset', 'dropped', 'novelty', 'open']
     await serveAnswers(blocks(names.map((name) => control(name, { reason: name })).join(''), true))
