@@ -12,10 +12,17 @@ const PAGE = pageWith('/kit.js')
 
 let bundled: Promise<string> | undefined
 
+interface KitServerOptions {
+  readonly stream?: StreamOptions
+  /** A Redis of the test's own. @defaultValue none: its logs are its own, and end with it */
+  readonly redis?: string
+}
+
 /** `/` is the page, `/stream` a stream on the channel `log`, `/poll` the same by polling. */
 export class KitServer {
-  readonly multiplexer: Multiplexer
-  readonly #server: TestServer
+  readonly #options: KitServerOptions
+  #multiplexer: Multiplexer
+  #server: TestServer
   /** Requests for the stream, ever. */
   opened = 0
   /** And for the page. */
@@ -24,33 +31,34 @@ export class KitServer {
   lastEventId: string | string[] | undefined
   #published = 0
 
-  private constructor(multiplexer: Multiplexer, server: TestServer) {
-    this.multiplexer = multiplexer
+  private constructor(options: KitServerOptions, multiplexer: Multiplexer, server: TestServer) {
+    this.#options = options
+    this.#multiplexer = multiplexer
     this.#server = server
-    server.server.prependListener('request', ({ url = '', headers }: IncomingMessage) => {
-      if (url === '/') this.loaded++
-      if (!url.startsWith('/stream')) return
-      this.opened++
-      this.lastEventId = headers['last-event-id']
-    })
+    this.#count()
   }
 
-  static async start(stream: StreamOptions = {}): Promise<KitServer> {
-    bundled ??= bundle('kit')
-    const code = await bundled
-    const multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 50, ...stream } })
-    const app = express()
-    app.get('/', (_, res) => void res.type('html').send(PAGE))
-    app.get('/kit.js', (_, res) => void res.type('js').send(code))
-    app.get(
-      '/stream',
-      multiplexer.stream(() => 'log'),
-    )
-    app.get(
-      '/poll',
-      multiplexer.poll(() => 'log'),
-    )
-    return new KitServer(multiplexer, await serve(app))
+  static async start(stream: StreamOptions = {}, redis?: string): Promise<KitServer> {
+    const options = { stream, ...(redis !== undefined && { redis }) }
+    return new KitServer(options, ...(await run(options)))
+  }
+
+  /** As if its process had died: connections break, and nobody is told why. */
+  async crash(): Promise<void> {
+    await this.#server.stop()
+    await this.#multiplexer.close()
+  }
+
+  /** After a crash: another process, at the same address. */
+  async restart(): Promise<void> {
+    const [multiplexer, server] = await run(this.#options, Number(new URL(this.url).port))
+    this.#multiplexer = multiplexer
+    this.#server = server
+    this.#count()
+  }
+
+  get multiplexer(): Multiplexer {
+    return this.#multiplexer
   }
 
   get url(): string {
@@ -77,6 +85,11 @@ export class KitServer {
     for (let i = 0; i < count; i++) await this.multiplexer.publish('log', { event: 'n', data: ++this.#published })
   }
 
+  /** What another process has published. */
+  notePublished(count: number): void {
+    this.#published += count
+  }
+
   /** Publishes until told to stop. @returns the way to stop */
   publishOn(everyMs = 2): () => Promise<void> {
     let isOver = false
@@ -101,6 +114,33 @@ export class KitServer {
     await this.multiplexer.close()
     await this.#server.stop()
   }
+
+  #count(): void {
+    this.#server.server.prependListener('request', ({ url = '', headers }: IncomingMessage) => {
+      if (url === '/') this.loaded++
+      if (!url.startsWith('/stream')) return
+      this.opened++
+      this.lastEventId = headers['last-event-id']
+    })
+  }
+}
+
+async function run({ stream, redis }: KitServerOptions, port = 0): Promise<[Multiplexer, TestServer]> {
+  bundled ??= bundle('kit')
+  const code = await bundled
+  const multiplexer = createMultiplexer({ lingerMs: 0, redis, stream: { retryMs: 50, ...stream } })
+  const app = express()
+  app.get('/', (_, res) => void res.type('html').send(PAGE))
+  app.get('/kit.js', (_, res) => void res.type('js').send(code))
+  app.get(
+    '/stream',
+    multiplexer.stream(() => 'log'),
+  )
+  app.get(
+    '/poll',
+    multiplexer.poll(() => 'log'),
+  )
+  return [multiplexer, await serve(app, port)]
 }
 
 /** The numbers a page has had. */

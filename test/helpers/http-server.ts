@@ -9,9 +9,10 @@ export interface TestServer {
   stop(): Promise<void>
 }
 
-export async function serve(listener: RequestListener): Promise<TestServer> {
+/** @param port for one that takes another's place. @defaultValue a free one */
+export async function serve(listener: RequestListener, port = 0): Promise<TestServer> {
   const server = createServer(listener)
-  server.listen(0, '127.0.0.1')
+  server.listen(port, '127.0.0.1')
   await once(server, 'listening')
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
