@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Browser, Page } from 'playwright-core'
+import { type Answer, status } from '../client/recorded.js'
 import type { Observation, RunOptions } from '../conformance/clients.js'
 import type { Conformer } from '../conformance/connection-rows.js'
 import { cutAt, cuts, TYPES, wireBytes } from '../conformance/generated.js'
@@ -61,6 +62,28 @@ describe('the client and the standard in Chromium:', () => {
     }
 
     conformanceSuite('kit, native', runUntilOver, () => server)
+  })
+
+  it('across origins: the client’s Last-Event-ID needs consent, the oracle’s does not', async () => {
+    const cors =
+      (answer: Answer): Answer =>
+      (req, res) => {
+        res.setHeader('access-control-allow-origin', '*')
+        res.setHeader('access-control-allow-headers', 'last-event-id')
+        answer(req, res)
+      }
+    const other = await ScriptServer.start()
+    for (const [client, methods] of [
+      ['Chromium', ['GET', 'GET', 'GET']],
+      ['kit', ['GET', 'GET', 'OPTIONS', 'GET']],
+    ] as const) {
+      const run = other.run([PRELUDE, chunks('id: 1\ndata: a\n\n'), status(204), status(204)].map(cors))
+      const { events } = await runIn(client, run.url, { types: [] })
+      expect(events).to.deep.equal([{ type: 'message', data: 'a', id: '1' }])
+      expect(run.asked.map(({ method }) => method)).to.deep.equal(methods)
+      expect(run.asked.at(-1)?.lastEventId).to.equal('1')
+    }
+    await other.stop()
   })
 
   it('read any stream alike, wherever it is cut', async function () {

@@ -29,7 +29,6 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
     const stream = createEventStream(url, {
       // So long that no test could wait for it: whoever returns has done so because of the server's `retry:`. (By native that is not seen.)
       retryMs: own.transport === 'native' ? 20 : 100_000_000,
-      tokenRetryMs: 5,
       eventTypes: types,
       ...(withToken && { token: (refresh) => (refresh ? 'fresh' : 'stale') }),
       ...own,

@@ -15,9 +15,13 @@ interface Outcome {
   readonly requests: readonly string[]
 }
 
-interface Difference extends Partial<Outcome> {
+export interface Reason {
   readonly because: string
+  /** For the page: in which cases, where that is not said best by the row's name. */
+  readonly when?: string
 }
+
+type Difference = Partial<Outcome> & Reason
 
 export interface ConnectionRow {
   readonly name: string
@@ -28,8 +32,16 @@ export interface ConnectionRow {
   readonly options?: Pick<RunOptions, 'closeAfter' | 'withToken'>
   /** How long the kit's client waits after the first answer, in ms. By native it does not see what it is told. */
   readonly waits?: readonly [least: number, most: number]
+  /** The tokens of its requests, from the very first on. */
+  readonly tokens?: readonly string[]
   /** The code of the kit's client, by `fetch`. */
   readonly code?: string
+}
+
+/** Also in parsing-rows.ts. */
+export const HIDDEN: Reason = {
+  when: 'An id without data',
+  because: 'Not seen: EventSource shows its last event id with events alone.',
 }
 
 const A = chunks('data: a\n\n')
@@ -39,6 +51,7 @@ const READ: Outcome = { events: ['a'], requests: ['stream', 'stream'] }
 
 const UNSEEN: Difference = {
   ...RETURNS,
+  when: 'Any refusal, and any answer that is no stream',
   because: 'EventSource does not tell why it closed, so the client tries again, with back-off.',
 }
 
@@ -46,18 +59,27 @@ function refusal(name: string, answer: Answer, code: string): ConnectionRow {
   return { name, answers: [answer], standard: ONCE, code, differs: { 'kit, native': UNSEEN } }
 }
 
-function mended(name: string, because: string, answer: Answer, more: Partial<ConnectionRow> = {}): ConnectionRow {
-  const kit = { ...RETURNS, because }
+function mended(name: string, reason: Reason, answer: Answer, more: Partial<ConnectionRow> = {}): ConnectionRow {
+  const kit = { ...RETURNS, ...reason }
   return { name, answers: [answer], standard: ONCE, differs: { kit, 'kit, native': UNSEEN }, ...more }
 }
 
-const MAY_PASS = 'It may pass. The client returns with back-off, and not before `Retry-After`.'
+const MAY_PASS: Reason = {
+  when: 'Status 408, 425, 429, 500 and above',
+  because: 'It may pass. The client returns with back-off, and not before `Retry-After`.',
+}
+const EXPIRED: Reason = {
+  when: 'Status 401',
+  because: 'The token has run out. The client asks for a fresh one and returns, not before `tokenRetryMs`.',
+}
 
 const STATUSES: readonly ConnectionRow[] = [
   ...[204, 205, 206, 210, 299].map((code) => refusal(`status ${code}`, status(code), 'ERR_SSE_ENDED')),
   ...[400, 403, 404, 410, 418].map((code) => refusal(`status ${code}`, status(code), 'ERR_SSE_REFUSED')),
-  mended('status 401', 'The token has run out. The client asks for a fresh one and returns.', status(401), {
+  mended('status 401', EXPIRED, status(401), {
     options: { withToken: true },
+    waits: [3000, 3000],
+    tokens: ['stale', 'stale', 'fresh'],
   }),
   ...[408, 425, 500, 502, 504].map((code) => mended(`status ${code}`, MAY_PASS, status(code))),
   ...[429, 503].map((code) =>
@@ -80,8 +102,16 @@ const TYPES: readonly ConnectionRow[] = [
     answers: [typed('text/event-stream; charset=windows-1252', 'data: é\n\n')],
     standard: { ...READ, events: ['é'] },
     differs: {
-      Chromium: { ...ONCE, because: 'It takes no other charset than UTF-8.' },
-      'kit, native': { ...RETURNS, because: 'As Chromium, and it tries again.' },
+      Chromium: {
+        ...ONCE,
+        when: 'Type `text/event-stream` with another charset than UTF-8',
+        because: 'It refuses it; the standard reads UTF-8 whatever is said.',
+      },
+      'kit, native': {
+        ...RETURNS,
+        when: 'Type `text/event-stream` with another charset than UTF-8',
+        because: 'As Chromium’s, and it tries again.',
+      },
     },
   },
   ...[undefined, '', 'text', 'text/plain', 'text/x-bogus', 'text/event-streams', 'application/json'].map((type) =>
@@ -91,12 +121,16 @@ const TYPES: readonly ConnectionRow[] = [
 
 const WITHOUT_QUERY: Difference = {
   requests: ['stream', 'stream 1', 'elsewhere', 'stream 1'],
+  when: 'A redirect of a connection that resumes',
   because: 'Its position is in the URL, which the redirect replaces: redirect with the query.',
 }
 
-const AGAIN =
-  'Each connection begins at the URL it was given: the next redirect may be another, and the token is for that URL.'
-const AFRESH: Difference = { requests: ['stream', 'elsewhere', 'stream 1'], because: AGAIN }
+const AGAIN: Reason = {
+  when: 'The connection after a redirected one',
+  because:
+    'Each connection begins at the URL it was given: the next redirect may be another, and the token is for that URL.',
+}
+const AFRESH: Difference = { requests: ['stream', 'elsewhere', 'stream 1'], ...AGAIN }
 
 const REDIRECTS: readonly ConnectionRow[] = [
   ...[301, 302, 303, 307, 308].map((code) => ({
@@ -111,7 +145,7 @@ const REDIRECTS: readonly ConnectionRow[] = [
     answers: [chunks('id: 1\ndata: a\n\n'), status(307, { location: 'elsewhere' }), chunks('data: b\n\n')],
     standard: { events: ['a 1', 'b 1'], requests: ['stream', 'stream 1', 'elsewhere 1', 'elsewhere 1'] },
     differs: {
-      kit: { requests: ['stream', 'stream 1', 'elsewhere 1', 'stream 1'], because: AGAIN },
+      kit: { requests: ['stream', 'stream 1', 'elsewhere 1', 'stream 1'], ...AGAIN },
       'kit, native': WITHOUT_QUERY,
     },
   },
@@ -150,7 +184,7 @@ const RETURNING: readonly ConnectionRow[] = [
       'kit, native': {
         events: ['a 1', 'b 1'],
         requests: ['stream', ...Array(3).fill('stream 1')],
-        because: 'EventSource shows its last event id with events alone.',
+        ...HIDDEN,
       },
     },
   },
@@ -176,7 +210,7 @@ const RETRY: readonly ConnectionRow[] = [
     answers: [chunks('retry: 400\n\ndata: a\n\n')],
     standard: READ,
     waits: [100, 400],
-    differs: { kit: { because: SPREAD } },
+    differs: { kit: { when: 'How long it is away', because: SPREAD } },
   },
   {
     name: '`retry:` in a block that is not finished',
@@ -211,6 +245,12 @@ const RETRY: readonly ConnectionRow[] = [
   { name: '`retry:` without a value', answers: [chunks('retry\nretry:\n\n')], standard: RETURNS, waits: [5, 20] },
 ]
 
+const CLOSED: Difference = {
+  events: ['{}'],
+  requests: ['stream'],
+  because: 'Names that begin with `sse.` are the kit’s own: this one ends the stream for good.',
+}
+
 const OWN: readonly ConnectionRow[] = [
   {
     name: 'an event `sse.close`',
@@ -218,12 +258,8 @@ const OWN: readonly ConnectionRow[] = [
     standard: { events: ['{}', 'a'], requests: ['stream', 'stream'] },
     code: 'ERR_SSE_ENDED',
     differs: {
-      kit: {
-        events: ['{}'],
-        requests: ['stream'],
-        because: 'Names that begin with `sse.` are the kit’s own: this one ends the stream for good.',
-      },
-      'kit, native': { events: ['{}'], requests: ['stream'], because: 'The same.' },
+      kit: CLOSED,
+      'kit, native': CLOSED,
     },
   },
   {

@@ -49,6 +49,8 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
     if (client !== 'kit') return
     // A wait that is over at once is none.
     if (row.waits) expect(observed.delays[1] ?? 0).to.be.within(...row.waits)
+    if (row.tokens)
+      expect(observed.run.asked.map(({ authorization }) => authorization?.split(' ')[1])).to.deep.equal(row.tokens)
     const isFinal = !observed.run.isOver && row.options?.closeAfter === undefined
     if (isFinal || row.code) expect(observed.code).to.equal(row.code)
   }
