@@ -4,7 +4,7 @@ import { TestInbox } from '../example/harness.js'
 import { eventually } from '../helpers/eventually.js'
 import { launch, openPage, screenshot } from './browser.js'
 
-const DESKTOP = { viewport: { width: 1280, height: 980 } }
+const DESKTOP = { viewport: { width: 1280, height: 880 } }
 
 describe('the comparison in Chromium', () => {
   let browser: Browser
@@ -51,13 +51,13 @@ describe('the comparison in Chromium', () => {
     await eventually(async () => (await numberOf('streaming-total')) === 5)
     await start()
     await page.getByText('Three customers write').waitFor()
-    // Until the thread has been polled twice more.
-    await eventually(async () => (await numberOf('polling-count')) > 5, 40_000)
+    // Until the thread has been polled again.
+    await eventually(async () => (await numberOf('polling-count')) > 2, 40_000)
     await page.getByRole('button', { name: 'Stop the customers' }).click()
     await page.getByRole('button', { name: 'Let customers write' }).waitFor()
     await agree()
     expect(await idsOf('polling')).to.deep.equal(await idsOf('streaming'))
-    expect(await idsOf('polling')).to.have.length(6)
+    expect((await idsOf('polling')).length).to.be.greaterThan(2)
 
     expect(await numberOf('streaming-total')).to.equal(5)
     expect(await numberOf('polling-total')).to.be.greaterThan(5)
@@ -112,11 +112,13 @@ describe('the comparison in Chromium', () => {
       await open({ ...DESKTOP, colorScheme })
       await start()
       await page.mouse.move(640, 30)
-      // Charts need their time.
-      const messages = process.env.SCREENSHOTS === '1' ? 26 : 1
-      await eventually(async () => (await numberOf('streaming-count')) >= messages, 58_000)
+      await eventually(async () => (await numberOf('streaming-count')) > 0)
+      // Charts need their time: the last minute without its beginning.
+      if (process.env.SCREENSHOTS === '1') {
+        await eventually(async () => (await numberOf('streaming-requests')) === 0, 90_000)
+      }
       await screenshot(page, `compare-${colorScheme}`)
       expect(problems).to.deep.equal([])
-    })
+    }).timeout(120_000)
   }
 })

@@ -10,7 +10,7 @@ import type { LogLine } from '../log.js'
 import type { InboxStore } from '../store/inbox-store.js'
 import type { Tenant } from '../tenants.js'
 
-const EVERY_MS = 1000
+const EVERY_MS = 2000
 const LASTS_MS = 120_000
 
 /** The first is the one whose conversation the page has open, and writes as much as the others together. */

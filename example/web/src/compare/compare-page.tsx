@@ -36,7 +36,7 @@ export function ComparePage({ session }: { readonly session: Session }): ReactNo
             frames={frames}
             value={({ lastMinute }) => lastMinute.requests}
             format={count}
-            top={25}
+            top={20}
             note="Each stream is one request, for as long as it is open."
           />
           <MetricCard
@@ -47,7 +47,7 @@ export function ComparePage({ session }: { readonly session: Session }): ReactNo
             format={bytes}
             top={10_240}
             step={1024}
-            note="Bodies of answers, as the page reads them. Headers come on top, with every request."
+            note="Bodies of answers as the page reads them, without headers. A poll weighs what is shown, a stream what happens."
           />
           <MetricCard
             title="Delay"
@@ -102,7 +102,7 @@ function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }
       <p className="hint">
         {running ? (
           <>
-            Three customers write a message a second, half of them in the open thread, for another{' '}
+            Three customers write a message every 2 s, half of them in the open thread, for another{' '}
             <Countdown until={endsAt} />.
           </>
         ) : (

@@ -1,7 +1,7 @@
 /** A dashboard as many are: four timers, each asking for all of what it shows. 22 requests a minute, whatever happens. */
 import type { StartSide } from './side.js'
 
-export const POLLS = { listMs: 5_000, threadMs: 10_000, channelsMs: 20_000, profileMs: 60_000 } as const
+const POLLS = { listMs: 5_000, threadMs: 10_000, channelsMs: 20_000, profileMs: 60_000 } as const
 
 export const startPolling: StartSide = ({ api, conversationId, screen }) => {
   const timers: ReturnType<typeof setInterval>[] = []

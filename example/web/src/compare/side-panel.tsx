@@ -25,7 +25,7 @@ export function SidePanel({ name, title, how, view: { shown, unread, trouble }, 
   ]
   const latest = shown.slice(-LATEST)
   return (
-    <section className={`panel side ${name}`} aria-labelledby={`${name}-title`} data-testid={name}>
+    <section className={`panel dashboard ${name}`} aria-labelledby={`${name}-title`} data-testid={name}>
       <header>
         <h2 id={`${name}-title`}>{title}</h2>
         {trouble !== undefined && (

@@ -5,7 +5,7 @@ import type { ConversationSummary, Message } from '../types.js'
 import type { Meter } from './meter.js'
 
 /** Where a side shows what it has. Called whenever there is something new. */
-export interface Screen {
+interface Screen {
   conversations(items: readonly ConversationSummary[]): void
   /** What the thread has; what was shown before may be in it again. */
   messages(items: readonly Message[]): void
@@ -13,7 +13,7 @@ export interface Screen {
   trouble(text: string | undefined): void
 }
 
-export interface SideOptions {
+interface SideOptions {
   readonly session: Session
   /** Counts; all that a side asks for goes through it. */
   readonly meter: Meter

@@ -24,8 +24,7 @@ export function useTraffic(api: Api): TrafficControl {
       const askedAt = Date.now()
       api.traffic(method).then(
         (state) => {
-          // As if the answer had been made half-way: on a clock of the same machine nearly 0.
-          const offsetMs = state.now - (askedAt + Date.now()) / 2
+          const offsetMs = offsetOf(state.now, askedAt, Date.now())
           setError(undefined)
           setClockOffsetMs(offsetMs)
           setConversationId(state.conversationId)
@@ -46,4 +45,9 @@ export function useTraffic(api: Api): TrafficControl {
   }, [endsAt])
 
   return { conversationId, endsAt, clockOffsetMs, error, ask }
+}
+
+/** 0 where both clocks may be the same: half of how long a slow answer took would be a guess, and worse than that. */
+function offsetOf(serverMs: number, askedAt: number, answeredAt: number): number {
+  return serverMs >= askedAt && serverMs <= answeredAt ? 0 : serverMs - (askedAt + answeredAt) / 2
 }

@@ -14,7 +14,7 @@ export interface Timed {
 
 export type Value<Frame> = (frame: Frame) => number | null | undefined
 
-export interface Series<Frame> {
+interface Series<Frame> {
   /** How it is drawn, by what is shown. */
   readonly className: string
   readonly value: Value<Frame>
