@@ -84,4 +84,16 @@ describe('the inbox in Chromium, cut off', () => {
     expect(await bubble(page, 'Who am I?').count()).to.equal(1)
     expect(problems.filter((problem) => !problem.includes('401'))).to.deep.equal([])
   })
+
+  it('from streams by something on the way that holds them back, polls for the same events', async () => {
+    // Neither an answer nor a refusal.
+    await page.route('**/api/v1/sse/conversations', () => undefined)
+    await page.reload()
+    await page.locator('[data-testid=connection][data-state=polling]').waitFor({ timeout: 40_000 })
+    expect(await page.getByTestId('connection').textContent()).to.equal('Connected (polling)')
+    await deliver(2)
+    await bubble(page, 'Number 2').waitFor()
+    expect(await textsOf(page)).to.deep.equal(['Number 1', 'Number 2'])
+    expect(problems).to.deep.equal([])
+  })
 })

@@ -25,7 +25,7 @@ export function Inbox(props: InboxProps): ReactNode {
   const [client] = useState(createQueryClient)
   return (
     <QueryClientProvider client={client}>
-      <SseProvider token={token} tabs identity={`${tenant}/${user}`}>
+      <SseProvider token={token} tabs identity={`${tenant}/${user}`} pollUrl="poll/conversations">
         <InboxPage {...props} />
       </SseProvider>
     </QueryClientProvider>
