@@ -78,7 +78,7 @@ export function createApp(options: AppOptions): Express {
   api.use('/auth', limits.signIns, json, authRoutes(config, revocations))
   api.use('/workbench', json, workbenchRoutes({ workbench, production: config.production }))
   api.use(limits.requests, requireAuth(), json)
-  api.use('/dashboard', dashboardRoutes(keyValues))
+  api.use('/dashboard', dashboardRoutes(keyValues, config))
   api.use('/conversations', conversationRoutes({ store, multiplexer }))
   api.use('/compare', compareRoutes({ traffic, production: config.production }))
   api.use('/sse/tickets', tickets({ store: keyValues }))

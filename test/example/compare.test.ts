@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import jwt from 'jsonwebtoken'
 import type { TrafficState } from '../../example/server/compare/traffic.js'
+import type { Dashboard } from '../../example/web/src/types.js'
 import { TestInbox } from './harness.js'
 
 const PATH = '/api/v1/compare/traffic'
@@ -55,7 +56,8 @@ describe("the comparison's traffic", () => {
   it('is off in production, as its page is', async () => {
     await start({ NODE_ENV: 'production', WEBHOOK_SECRET: 'webhook', WEBHOOK_VERIFY_TOKEN: 'verify' })
     token = jwt.sign({ tenant: 'acme' }, inbox.config.jwtSecret, { subject: 'dana', expiresIn: 60 })
-    expect((await inbox.call('GET', '/api/v1/conversations', { token })).status).to.equal(200)
+    const { body } = await inbox.call('GET', '/api/v1/dashboard/init', { token })
+    expect((body as Dashboard).features).to.include({ replies: true, comparison: false })
     expect((await inbox.call('POST', PATH, { token })).status).to.equal(404)
     expect((await inbox.call('GET', '/compare')).status).to.equal(404)
   })

@@ -3,7 +3,10 @@ import { type DashboardRouter, dashboardInit, type KeyValueStore } from 'express
 import { findTenant } from '../tenants.js'
 
 /** `GET /init`. Needs `authenticate()` before it. */
-export function dashboardRoutes(keyValues: KeyValueStore): DashboardRouter {
+export function dashboardRoutes(
+  keyValues: KeyValueStore,
+  { production }: { readonly production: boolean },
+): DashboardRouter {
   return dashboardInit({
     store: keyValues,
     load: ({ user, tenant: tenantId }) => {
@@ -11,7 +14,7 @@ export function dashboardRoutes(keyValues: KeyValueStore): DashboardRouter {
       return {
         profile: { user, name: displayName(user), role: 'agent' },
         tenant: { id: tenantId, name: tenant?.name ?? tenantId, settings: { locale: 'en', timeZone: 'UTC' } },
-        features: { replies: true, readReceipts: true },
+        features: { replies: true, readReceipts: true, comparison: !production },
         channels: tenant?.accounts ?? [],
       }
     },

@@ -111,21 +111,24 @@ function SkipLink(): ReactNode {
 
 function Account({ user, onSignOut }: { readonly user: string; readonly onSignOut: () => void }): ReactNode {
   const name = useDashboardPart('profile')?.name ?? user
+  const features = useDashboardPart('features')
   return (
     <footer className="account">
       <Avatar name={name} />
       <span className="name" data-testid="user">
         {name}
       </span>
-      <a
-        className="round"
-        href="/compare"
-        aria-label="Compare with polling"
-        title="Compare with polling"
-        data-testid="compare"
-      >
-        <Icon name="compare" />
-      </a>
+      {features?.comparison && (
+        <a
+          className="round"
+          href="/compare"
+          aria-label="Compare with polling"
+          title="Compare with polling"
+          data-testid="compare"
+        >
+          <Icon name="compare" />
+        </a>
+      )}
       <button
         type="button"
         className="round"
