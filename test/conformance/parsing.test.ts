@@ -1,11 +1,9 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { blocks } from '../client/recorded.js'
 import { type Observation, runKit } from './clients.js'
 import { cutAt, cuts, TYPES, wireBytes } from './generated.js'
 import { bytesOf, headerOf, nextIdOf, PARSING } from './parsing-rows.js'
 import { readWhole } from './reference.js'
-import { chunks, ScriptServer } from './script-server.js'
 
 /** An answer in exactly these pieces; after the last of them it ends, or with `held` stays. */
 function inPieces(pieces: Iterable<Uint8Array>, held = false): Response {
@@ -37,28 +35,14 @@ async function runInPieces(
   return { ...observed, next: ids[2] }
 }
 
-describe('the client and the standard, by fetch in Node', () => {
-  let server: ScriptServer
-
-  before(async () => {
-    server = await ScriptServer.start()
-  })
-  after(() => server.stop())
-
+describe('the client and the standard, with streams in pieces', () => {
   for (const [group, rows] of Object.entries(PARSING)) {
-    describe(`read ${group} alike`, () => {
+    describe(`read ${group} alike, cut at every byte`, () => {
       for (const row of rows) {
         it(row.name, async () => {
           const read = readWhole(bytesOf(row))
           expect(read.events, 'by the reference').to.deep.equal(row.events)
           expect(headerOf(read.id), 'by the reference').to.equal(nextIdOf(row))
-          const run = server.run([blocks('retry: 1\n\n'), chunks(bytesOf(row))])
-          const { events } = await runKit(run.url, { types: [] })
-          expect(events).to.deep.equal(row.events)
-          expect(run.asked.map(({ lastEventId }) => lastEventId)).to.deep.equal([undefined, undefined, nextIdOf(row)])
-        })
-
-        it(`${row.name}, cut at every byte`, async () => {
           const bytes = bytesOf(row)
           // Where it is long there is nothing new to find in the middle of it.
           const places = [...bytes.keys()].filter((at) => at < 60 || at > bytes.length - 60)
