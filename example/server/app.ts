@@ -56,6 +56,7 @@ export function createApp(options: AppOptions): Express {
   const { config, multiplexer, store, keyValues, revocations, limits, workbench, traffic, log } = options
   const app = express()
   app.disable('x-powered-by')
+  app.set('trust proxy', config.proxies)
   app.use(securityHeaders())
 
   app.use(

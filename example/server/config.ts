@@ -11,6 +11,8 @@ export interface Config {
   readonly webhookVerifyToken: string
   /** Over how long streams are ended when the process stops, so that their clients do not move all at once, in ms. */
   readonly drainMs: number
+  /** How many proxies stand in front; each adds the address it saw to `X-Forwarded-For`. 0: what that says counts for nothing. */
+  readonly proxies: number
   /** What the person who starts it should know. */
   readonly notes: readonly string[]
 }
@@ -55,6 +57,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     webhookSecret: required('WEBHOOK_SECRET', 'dev-webhook-secret'),
     webhookVerifyToken: required('WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'),
     drainMs: readMs('DRAIN_MS', get('DRAIN_MS') ?? (production ? '10000' : '0')),
+    proxies: readSmall('PROXIES', get('PROXIES') ?? '0'),
     notes,
   }
 }
@@ -68,6 +71,11 @@ function readPort(value: string): number {
 function readMs(name: string, value: string): number {
   if (/^\d{1,6}$/.test(value)) return Number(value)
   throw new ConfigError(`${name} must be a number of ms up to 999999, got ${value}`)
+}
+
+function readSmall(name: string, value: string): number {
+  if (/^\d$/.test(value)) return Number(value)
+  throw new ConfigError(`${name} must be a number from 0 to 9, got ${value}`)
 }
 
 function readRedisUrl(value: string | undefined): string | undefined {
