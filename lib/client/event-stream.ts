@@ -10,6 +10,8 @@
  *   any ── close(), sse.close, a refusal that stays ──► closed
  * ```
  */
+
+import type { ReceivedEvent } from '../wire/parse.js'
 import { createAcks } from './acks.js'
 import { reconnectDelay } from './backoff.js'
 import { CONTROL_TYPES, controlData } from './control.js'
@@ -20,7 +22,6 @@ import { ClientEvent, createListeners, guarded } from './listeners.js'
 import { connectNative } from './native-transport.js'
 import type { ClientOptions, ClientState, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
-import type { ReceivedEvent } from './parser.js'
 import { createRequests, type RetryableError } from './requests.js'
 import { createRest } from './rest.js'
 

@@ -1,6 +1,8 @@
 /** One connection by `fetch`, from its request to its end. Must not know what comes after. */
+
+import { createParser, type ParserHandlers } from '../wire/parse.js'
+import { EventStreamError } from './error.js'
 import type { ClientOptions } from './options.js'
-import { createParser, type ParserHandlers } from './parser.js'
 import type { Requests } from './requests.js'
 
 export interface Connection extends ParserHandlers {
@@ -33,7 +35,10 @@ export async function connectFetch(connection: Connection): Promise<void> {
   const bytes = Array.from(new TextEncoder().encode(cursor), (byte) => String.fromCharCode(byte))
   if (cursor !== '') headers['Last-Event-ID'] = bytes.join('')
   const { body } = await requests.send(url, { headers, signal }, EVENT_STREAM)
-  const parse = createParser(maxEventChars, connection)
+  const parse = createParser(connection, (chars) => {
+    if (chars <= maxEventChars) return
+    throw new EventStreamError('ERR_SSE_EVENT_TOO_LARGE', `An event has more than ${maxEventChars} characters`)
+  })
   const decoder = new TextDecoder()
   const reader = (body as ReadableStream<Uint8Array>).getReader()
   for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {

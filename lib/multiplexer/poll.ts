@@ -6,13 +6,13 @@
  *   long    not before there is something, or the wait is over
  */
 import type { ServerResponse } from 'node:http'
-import { createParser } from 'eventsource-parser'
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
+import { createParser, type ReceivedEvent } from '../wire/parse.js'
 import { Reader, type ReaderStream, type Start } from './reader.js'
 
 export interface PolledEvent {
@@ -112,13 +112,16 @@ class PollSink implements ReaderStream {
 
   events(): readonly PolledEvent[] {
     const events: PolledEvent[] = []
-    const parser = createParser({
-      onEvent: ({ id, event = 'message', data }) =>
-        events.push(id === undefined ? { event, data } : { id, event, data }),
-    })
-    parser.feed(Buffer.concat(this.#blocks).toString())
+    const onEvent = ({ id, event = 'message', data }: ReceivedEvent): void =>
+      void events.push(id === undefined ? { event, data } : { id, event, data })
+    const parse = createParser({ onEvent, onId: ignore, onRetry: ignore }, ignore)
+    parse(Buffer.concat(this.#blocks).toString())
     return events
   }
+}
+
+function ignore(): void {
+  // The kit's own blocks: no retry:, and none too large.
 }
 
 export interface PollOptions {

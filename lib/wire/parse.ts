@@ -1,9 +1,8 @@
 /**
- * The format of a stream (HTML, 9.2.5 and 9.2.6), from text that comes in any pieces. Its own, since a client needs what parsers
- * for events alone do not tell: that an id without data is a position too, and an event as soon as its last line has ended, also by CR.
+ * text in any pieces ─► **parse** ─► events (HTML, 9.2.5 and 9.2.6). Also runs in browsers. The kit's own, since a client needs what
+ * parsers for events alone do not tell: that an id without data is a position too, and an event as soon as its last line has
+ * ended, also by CR.
  */
-
-import { EventStreamError } from './error.js'
 
 export interface ReceivedEvent {
   readonly event?: string | undefined
@@ -19,12 +18,13 @@ export interface ParserHandlers {
 }
 
 /**
- * @param maxEventChars of an event's data, and of what waits for the end of its line or block
- * @returns takes the next piece, without byte order mark. It throws EventStreamError where an event is too large.
+ * @param assertFits told how many characters an event's data has, and what waits for the end of its line or block; throws if those
+ * are too many
+ * @returns takes the next piece, without byte order mark
  */
 export function createParser(
-  maxEventChars: number,
   { onEvent, onId, onRetry }: ParserHandlers,
+  assertFits: (chars: number) => void,
 ): (text: string) => void {
   /** Of the line that has not ended. */
   let rest = ''
@@ -32,11 +32,6 @@ export function createParser(
   let data: string | undefined
   let type: string | undefined
   let id: string | undefined
-
-  function assertFits(chars: number): void {
-    if (chars <= maxEventChars) return
-    throw new EventStreamError('ERR_SSE_EVENT_TOO_LARGE', `An event has more than ${maxEventChars} characters`)
-  }
 
   function onBlock(): void {
     // Also one that came in one piece: how the network cuts must make no difference.
