@@ -1,6 +1,6 @@
 /**
- * The users of a dashboard, all in one process: each loads it, then either polls on the usual timers or opens two streams
- * of the kit. Either way it notes when a message was first shown in the list and, where it is open, in its thread.
+ * The users of a dashboard, all in one process: each loads it, then either polls on the usual timers or opens a stream
+ * of the kit, as the example's page does. Either way it notes when a message was first shown in the list and, where it is open, in its thread.
  */
 import { Agent, get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -75,11 +75,13 @@ function openUser(index) {
     },
     async stream() {
       await load('/dashboard/init')
-      const [list, messages] = await Promise.all([loadList(), loadThread()])
-      await Promise.all([
-        follow('/sse/conversations', { cursor: list, token }, 'new_message', ({ message }) => inList.add(message.id)),
-        follow(`/sse/messages/${thread}`, { cursor: messages, token }, 'message', ({ id }) => inThread.add(id)),
-      ])
+      const cursor = await loadList()
+      await loadThread()
+      // One stream for both: its events carry the message.
+      await follow('/sse/conversations', { cursor, token }, 'new_message', ({ conversation_id: to, message }) => {
+        inList.add(message.id)
+        if (to === thread) inThread.add(message.id)
+      })
     },
   }
 }

@@ -1,7 +1,7 @@
-/** The kit as users have it: embedded broker, positions, heartbeats, everything on by default. */
-import { createMultiplexer } from '../../dist/index.js'
+/** The kit as users have it, embedded. */
 import { serve } from '../harness/driver.mjs'
 import { optionsOf } from '../harness/processes.mjs'
+import { fullKit } from './full-kit.mjs'
 
 const {
   /** Channels all streams are on; events go to each in turn. */
@@ -10,7 +10,7 @@ const {
   own = 0,
 } = optionsOf()
 const channels = Array.from({ length: shared }, (_, i) => `bench:${i}`)
-const multiplexer = createMultiplexer()
+const multiplexer = fullKit()
 let streams = 0
 
 serve(

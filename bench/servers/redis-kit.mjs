@@ -1,11 +1,11 @@
 /** The kit on Redis: streams, publishing over HTTP, and publishing from within. Without streams it is just a publisher. */
 import express from 'express'
-import { createMultiplexer } from '../../dist/index.js'
 import { optionsOf } from '../harness/processes.mjs'
 import { eventText, publishOnOrder } from '../load/pace.mjs'
+import { fullKit } from './full-kit.mjs'
 
 const { redis, channels = 1 } = optionsOf()
-const multiplexer = createMultiplexer({ redis })
+const multiplexer = fullKit(redis)
 
 const server = express()
   .get(

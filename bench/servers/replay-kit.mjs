@@ -1,10 +1,10 @@
 /** The kit with its own history: on Redis, filled by another process before; or embedded, filled here. */
-import { createMultiplexer } from '../../dist/index.js'
 import { optionsOf } from '../harness/processes.mjs'
 import { log, serveReplay } from '../harness/replay.mjs'
+import { fullKit } from './full-kit.mjs'
 
 const { redis } = optionsOf()
-const multiplexer = createMultiplexer({ redis })
+const multiplexer = fullKit(redis)
 await multiplexer.ping()
 const positions = redis
   ? []
