@@ -45,13 +45,12 @@ export {
 } from './limits/pacing.js'
 export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
 export { type RateLimitHandler, rateLimit } from './limits/requests/rate-limit.js'
+export type { LeaseHolder, StreamLease } from './limits/streams/lease.js'
 export { limitStreams } from './limits/streams/limit-streams.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
 export type { StreamOwner, StreamScope } from './limits/streams/places.js'
 export {
   createStreamLimits,
-  type LeaseHolder,
-  type StreamLease,
   type StreamLimits,
 } from './limits/streams/stream-limits.js'
 export type { Rate } from './limits/token-bucket.js'

@@ -7,8 +7,8 @@ import { channel } from 'node:diagnostics_channel'
  */
 export const diagnostics = Object.freeze({
   /**
-   * `{ stream, auth?, ip?, cursor?, counts }`: `cursor` is where the client's own came from, `header` or `query`; `counts()` is a
-   * `StreamCounts`, at any time until it closes.
+   * `{ stream, auth?, ip?, cursor?, source }`: `cursor` is where the client's own came from, `header` or `query`; `source.counts()` is
+   * a `StreamCounts`, at any time until it closes.
    */
   streamOpen: channel('express-sse-kit:stream:open'),
   /** `{ stream, auth?, ip?, reason, ageMs, sent, dropped }` */

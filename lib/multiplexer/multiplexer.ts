@@ -226,9 +226,9 @@ export class Multiplexer {
     const query = queryOf(req)
     const window = windowOf(query, this.#maxWindow, options.replays)
     const id = streamId(this.#broker.processId, req.auth)
-    const place = new Place()
+    const place = new Place(id)
     try {
-      if (this.#limits) await place.take(this.#limits, clientOf(req), id)
+      if (this.#limits) await place.take(this.#limits, clientOf(req))
       await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
         this.#assertOpen()
         const stream = beginStream(req as StreamRequest, res as AnyResponse, options, id)

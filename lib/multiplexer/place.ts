@@ -1,18 +1,25 @@
 import type { CloseReason } from '../core/close-reasons.js'
 import { SseError } from '../core/errors.js'
+import type { LeaseHolder, StreamLease } from '../limits/streams/lease.js'
 import type { StreamOwner } from '../limits/streams/places.js'
-import type { StreamLease, StreamLimits } from '../limits/streams/stream-limits.js'
+import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { EventStream } from '../stream/event-stream.js'
 
 /** The place, among the streams there may be, of one that is about to open and then of the open one. */
-export class Place {
+export class Place implements LeaseHolder {
+  readonly id: string
   #stream: EventStream | undefined
   #lease: StreamLease | undefined
   #evicted = false
 
+  /** @param id the stream's */
+  constructor(id: string) {
+    this.id = id
+  }
+
   /** @throws RequestError `ERR_SSE_STREAM_LIMIT`, `ERR_SSE_LIMITER_UNAVAILABLE` */
-  async take(limits: StreamLimits, owner: StreamOwner, id: string): Promise<void> {
-    this.#lease = await limits.acquire(owner, { id, close: () => this.#evict() })
+  async take(limits: StreamLimits, owner: StreamOwner): Promise<void> {
+    this.#lease = await limits.acquire(owner, this)
   }
 
   /** The stream is open. Another may have been given its place already. */
@@ -26,9 +33,10 @@ export class Place {
     this.#lease?.release()
   }
 
-  #evict(): void {
+  /** The place was given to another stream. */
+  close(reason: 'evicted'): void {
     this.#evicted = true
-    void this.#stream?.close('evicted')
+    void this.#stream?.close(reason)
   }
 }
 

@@ -32,7 +32,7 @@ const RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
 const MAX_LATENCY_MS = 3_600_000
 
 /** An open stream, as `diagnostics.streamOpen` gives it. */
-type Counted = () => StreamCounts
+type Counted = { counts(): StreamCounts }
 
 /** What open streams have now, and all streams had together. */
 export interface Sums {
@@ -108,8 +108,8 @@ export class Tally {
   }
 
   #onStreams(): void {
-    this.#on<{ stream: string; cursor?: string; counts: Counted }>('streamOpen', ({ stream, cursor, counts }) => {
-      this.#open.set(stream, counts)
+    this.#on<{ stream: string; cursor?: string; source: Counted }>('streamOpen', ({ stream, cursor, source }) => {
+      this.#open.set(stream, source)
       this.opened.add([])
       this.retries.add(['open'])
       if (cursor !== undefined) this.reconnects.add([cursor])
@@ -117,7 +117,7 @@ export class Tally {
     this.#on<{ stream: string; reason: CloseReason; ageMs: number }>('streamClose', ({ stream, reason, ageMs }) => {
       this.closed.add([reason])
       if (saysRetry(reason)) this.retries.add(['close'])
-      const counts = this.#open.get(stream)?.()
+      const counts = this.#open.get(stream)?.counts()
       // A HEAD request, and what was refused with a stream that ends at once, never opened.
       if (counts === undefined) return
       this.#open.delete(stream)
@@ -192,7 +192,7 @@ export class Tally {
       ...{ streams: this.#open.size, lagging: 0, full: 0, lag: 0, maxLag: 0, queued: 0, queuedBytes: 0, saturation: 0 },
     }
     for (const counted of this.#open.values()) {
-      const counts = counted()
+      const counts = counted.counts()
       for (const name of ['sent', 'pacedEvents', 'pacedBytes', 'lag', 'queued', 'queuedBytes'] as const) {
         sums[name] += counts[name]
       }

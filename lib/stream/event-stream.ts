@@ -258,7 +258,7 @@ export class EventStream implements Sink, Pressed {
         ...clientOf(this.#req),
         stream: this.id,
         cursor: cursorOrigin(this.#req),
-        counts: () => this.counts(),
+        source: this,
       })
     }
   }

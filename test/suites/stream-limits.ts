@@ -1,6 +1,7 @@
 import { expect } from 'chai'
+import type { StreamLease } from '../../lib/limits/streams/lease.js'
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
-import { createStreamLimits, type StreamLease, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
+import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../helpers/eventually.js'
 
 /** Someone signed in. */

@@ -17,17 +17,6 @@ export interface Place {
   readonly cap: number
 }
 
-/** A stream that is open, or about to be, and the places that it takes. */
-export interface Lease {
-  /** The stream's. */
-  readonly id: string
-  /** In ms since 1970. */
-  readonly openedAt: number
-  /** Of its places. The first is where it would be marked as evicted. */
-  readonly keys: readonly string[]
-  readonly close: (reason: 'evicted') => unknown
-}
-
 /** The places an owner's streams take. The user's comes first. */
 export function placesOf({ auth, ip }: StreamOwner, limits: ResolvedStreamLimits): readonly Place[] {
   const { perUser, perTenant, perIp } = limits

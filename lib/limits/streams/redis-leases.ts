@@ -18,8 +18,9 @@ import { BrokerError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import { observed } from '../../redis/observed.js'
+import type { Lease } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
-import type { Lease, Place } from './places.js'
+import type { Place } from './places.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 
 /** Leases in one call: Redis does nothing else meanwhile. */

@@ -4,23 +4,10 @@
  */
 import { RequestError, SseError } from '../../core/errors.js'
 import { BucketRegistry } from '../bucket-registry.js'
+import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
-import { type Lease, opensOf, type Place, placesOf, refusal, type StreamOwner } from './places.js'
+import { opensOf, type Place, placesOf, refusal, type StreamOwner } from './places.js'
 import { RedisLeases } from './redis-leases.js'
-
-/** The stream that a lease is for. */
-export interface LeaseHolder {
-  /** Names the stream, in all processes. */
-  readonly id: string
-  /** Must end the stream. Called at most once, when another stream was given its place. */
-  readonly close: (reason: 'evicted') => unknown
-}
-
-/** The right of one stream to be open. */
-export interface StreamLease {
-  /** Gives the places back, without waiting and without failing. Idempotent. */
-  release(): void
-}
 
 export class StreamLimits {
   /**
@@ -31,8 +18,8 @@ export class StreamLimits {
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
   readonly #leases = new Map<string, Lease>()
-  /** Leases of this process by key. */
-  readonly #counts = new Map<string, number>()
+  /** Leases of this process by key; `key` is the one string that all of them have. */
+  readonly #counts = new Map<string, { readonly key: string; count: number }>()
   /** Openings of this process by key, for when it decides alone. */
   readonly #opens: BucketRegistry | undefined
   readonly #shared: RedisLeases | undefined
@@ -63,7 +50,7 @@ export class StreamLimits {
    * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`
    */
-  async acquire(owner: StreamOwner, { id, close }: LeaseHolder): Promise<StreamLease> {
+  async acquire(owner: StreamOwner, holder: LeaseHolder): Promise<StreamLease> {
     this.#assertOpen()
     const { perProcess, clock } = this.#options
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
@@ -71,7 +58,8 @@ export class StreamLimits {
     }
     const places = placesOf(owner, this.#options)
     const opens = opensOf(owner, this.#options)
-    const lease: Lease = { id, openedAt: Math.floor(clock.wallTime()), keys: places.map(({ key }) => key), close }
+    const keys = places.map(({ key }) => this.#counts.get(key)?.key ?? key)
+    const lease = new Lease(holder, Math.floor(clock.wallTime()), keys, this.#release)
     const asked = this.#isTaken(lease, places, opens)
     this.#opening.add(asked)
     let taken: boolean
@@ -84,10 +72,14 @@ export class StreamLimits {
     if (this.#closing !== undefined) this.#shared?.giveBack(lease)
     this.#assertOpen()
     if (!taken) this.#takeHere(places, opens)
-    this.#leases.set(id, lease)
-    for (const key of lease.keys) this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
+    this.#leases.set(holder.id, lease)
+    for (const key of keys) {
+      const known = this.#counts.get(key)
+      if (known === undefined) this.#counts.set(key, { key, count: 1 })
+      else known.count++
+    }
     this.#shared?.keep()
-    return { release: () => this.#release(lease) }
+    return lease
   }
 
   /** Ends a stream of this process as evicted. @returns whether there was one with this id */
@@ -95,7 +87,7 @@ export class StreamLimits {
     const lease = this.#leases.get(streamId)
     if (lease === undefined) return false
     this.#release(lease)
-    lease.close('evicted')
+    lease.holder.close('evicted')
     return true
   }
 
@@ -137,7 +129,7 @@ export class StreamLimits {
   /** Makes room within this process alone. @throws RequestError if there is none */
   #takeHere(places: readonly Place[], opens: Place | undefined): void {
     const now = this.#options.clock.now()
-    const full = places.filter(({ key, cap }) => (this.#counts.get(key) ?? 0) >= cap)
+    const full = places.filter(({ key, cap }) => (this.#counts.get(key)?.count ?? 0) >= cap)
     const victim = full[0]?.scope === 'user' && this.#options.evictOldest ? this.#oldest(full[0].key) : undefined
     const refusing = full.find(({ key }) => victim?.keys.includes(key) !== true)
     if (refusing !== undefined) throw refusal(refusing)
@@ -157,13 +149,13 @@ export class StreamLimits {
     return undefined
   }
 
-  #release(lease: Lease): void {
+  /** One for all leases. */
+  readonly #release = (lease: Lease): void => {
     if (this.#leases.get(lease.id) !== lease) return
     this.#leases.delete(lease.id)
     for (const key of lease.keys) {
-      const count = (this.#counts.get(key) ?? 0) - 1
-      if (count > 0) this.#counts.set(key, count)
-      else this.#counts.delete(key)
+      const known = this.#counts.get(key)
+      if (known !== undefined && --known.count === 0) this.#counts.delete(key)
     }
     this.#shared?.giveBack(lease)
   }
