@@ -42,7 +42,7 @@ export interface EventBus {
     url: string,
     options?: SharedStreamOptions,
   ): SharedStream<Events>
-  /** The state of the connection to `url`; without one, of the connection that is worst off. */
+  /** The state of the connection to `url`, and why it was refused for good; without one, of the connection that is worst off. */
   status(url?: string): ClientStateChange
   /** Tells that `status()` may have changed. @returns the way to stop */
   onState(listener: () => void): () => void
@@ -68,6 +68,8 @@ const WORST_FIRST = ['closed', 'waiting', 'connecting', 'polling', 'open']
 export function createEventBus(options: EventBusOptions = {}): EventBus {
   const { tabs, identity = '', lingerMs = 1000, ...streamOptions } = options
   const feeds = new Map<string, Feed>()
+  /** Why streams ended for good, until they are opened again. */
+  const refused = new Map<string, ClientStateChange>()
   const watchers = new Set<() => void>()
   const keyOf = (url: string): string => new URL(url, globalThis.location?.href).href
 
@@ -85,12 +87,16 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       linger: undefined,
     }
     feeds.set(url, feed)
+    refused.delete(url)
     const onEvent = (event: ClientEvent): void => {
       if (replay.push(event)) for (const share of feed.shares) share.offer(event)
     }
     const onState = (change: ClientStateChange): void => {
       feed.status = change
-      if (change.state === 'closed') drop(url, feed)
+      if (change.state === 'closed') {
+        if (change.error) refused.set(url, change)
+        drop(url, feed)
+      }
       for (const share of feed.shares) share.onState()
       notify()
     }
@@ -171,7 +177,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
     },
 
     status(url) {
-      if (url !== undefined) return feeds.get(keyOf(url))?.status ?? NO_STREAM
+      if (url !== undefined) return feeds.get(keyOf(url))?.status ?? refused.get(keyOf(url)) ?? NO_STREAM
       const all = [...feeds.values()].map(({ status }) => status)
       return WORST_FIRST.flatMap((state) => all.filter((status) => status.state === state))[0] ?? NO_STREAM
     },

@@ -143,7 +143,9 @@ describe('the event bus of a page', () => {
     stop()
     // What ended is no connection any more; who asks again has a new one.
     expect(bus.status().state).to.equal('open')
+    expect(bus.status(`${server.url}/nowhere`).error?.status).to.equal(404)
     shares.push(bus.stream(`${server.url}/nowhere`))
+    expect(bus.status(`${server.url}/nowhere`).state).to.equal('connecting')
     await eventually(() => shares[2]?.state === 'closed')
     expect(opened).to.equal(3)
   })

@@ -10,23 +10,37 @@ import { freePort } from './redis-server.js'
 export class Nginx {
   readonly url: string
   readonly #port: number
-  readonly #upstream: string
+  readonly #upstreams: string
+  readonly #server: (directives: string) => string
   readonly #folder: string
   #process: ChildProcess | undefined
   #log = ''
   /** Counts configurations, so that each can be told from the one before. */
   #generation = 0
 
-  private constructor(port: number, upstream: string, folder: string) {
+  private constructor(port: number, upstreams: string, server: (directives: string) => string, folder: string) {
     this.url = `http://127.0.0.1:${port}`
     this.#port = port
-    this.#upstream = upstream
+    this.#upstreams = upstreams
+    this.#server = server
     this.#folder = folder
   }
 
   /** @param upstream the server's URL @param directives of nginx, for all that it passes on, beyond `proxy_pass` */
-  static async start(upstream: string, directives = ''): Promise<Nginx> {
-    const nginx = new Nginx(await freePort(), upstream, await mkdtemp(join(tmpdir(), 'sse-nginx-')))
+  static start(upstream: string, directives = ''): Promise<Nginx> {
+    const server = (more: string): string => `location / {\n      proxy_pass ${upstream};\n      ${more}\n    }`
+    return Nginx.#start('', server, directives)
+  }
+
+  /** @param file for conf.d, with one `server` that listens on 80, at the end @param hosts what its upstreams' names stand for */
+  static deployed(file: string, hosts: Readonly<Record<string, string>>): Promise<Nginx> {
+    const text = Object.entries(hosts).reduce((all, [name, address]) => all.replaceAll(name, address), file)
+    const [, upstreams = '', server = ''] = /^([^]*)^server \{\n\s*listen 80;([^]*)\}\s*$/m.exec(text) ?? []
+    return Nginx.#start(upstreams, () => server, '')
+  }
+
+  static async #start(upstreams: string, server: (directives: string) => string, directives: string): Promise<Nginx> {
+    const nginx = new Nginx(await freePort(), upstreams, server, await mkdtemp(join(tmpdir(), 'sse-nginx-')))
     try {
       await nginx.#write(directives)
       await nginx.#spawn()
@@ -103,13 +117,11 @@ events { worker_connections 256; }
 http {
   access_log off;
   ${temporary.map((name) => `${name}_temp_path ${name};`).join('\n  ')}
+  ${this.#upstreams}
   server {
     listen 127.0.0.1:${this.#port};
     location = /.generation { return 200 "${this.#generation}"; }
-    location / {
-      proxy_pass ${this.#upstream};
-      ${directives}
-    }
+    ${this.#server(directives)}
   }
 }
 `,
