@@ -76,7 +76,7 @@ describe("the example's Prometheus", () => {
     }
 
     /** The value of a query that has one; `undefined` before. */
-    async function valueOf(expr: string): Promise<number | undefined> {
+    async function figureOf(expr: string): Promise<number | undefined> {
       const value = await query(expr).then(
         ({ data }) => data.result[0]?.value[1],
         () => undefined,
@@ -89,9 +89,9 @@ describe("the example's Prometheus", () => {
       const stream = await inbox.stream('/conversations', token)
       await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
       await stream.messagesUntil(1)
-      await eventually(async () => (await valueOf('sse_events_delivered_total{via="stream"}')) === 1, 30_000)
-      expect(await valueOf('sum(up)')).to.equal(1)
-      expect(await valueOf('sse_streams_open')).to.equal(1)
+      await eventually(async () => (await figureOf('sse_events_delivered_total{via="stream"}')) === 1, 30_000)
+      expect(await figureOf('sum(up)')).to.equal(1)
+      expect(await figureOf('sse_streams_open')).to.equal(1)
     })
 
     it('answers every query of the dashboard', async () => {
@@ -109,7 +109,7 @@ describe("the example's Prometheus", () => {
     })
 
     it('has no alert on a quiet day', async () => {
-      await eventually(async () => (await valueOf('count(sse_streams_open)')) === 1)
+      await eventually(async () => (await figureOf('count(sse_streams_open)')) === 1)
       expect((await query('ALERTS{alertstate="firing"}')).data.result).to.deep.equal([])
     })
   })

@@ -35,7 +35,7 @@ export class Nginx {
   /** @param file for conf.d, with one `server` that listens on 80, at the end @param hosts what its upstreams' names stand for */
   static deployed(file: string, hosts: Readonly<Record<string, string>>): Promise<Nginx> {
     const text = Object.entries(hosts).reduce((all, [name, address]) => all.replaceAll(name, address), file)
-    const [, upstreams = '', server = ''] = /^([^]*)^server \{\n\s*listen 80;([^]*)\}\s*$/m.exec(text) ?? []
+    const [, upstreams = '', server = ''] = /^([\s\S]*)^server \{\n\s*listen 80;([\s\S]*)\}\s*$/m.exec(text) ?? []
     return Nginx.#start(upstreams, () => server, '')
   }
 
