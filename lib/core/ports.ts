@@ -4,7 +4,7 @@
  */
 import type { Blocks } from './blocks.js'
 import type { EncodedEvent, LogEntry } from './message.js'
-import type { Position } from './position.js'
+import type { Head, Position } from './position.js'
 
 /** Who a request comes from, as `authenticate()` found out. */
 export interface Auth {
@@ -33,7 +33,7 @@ export interface Clock {
 
 /** What a log's history answers. Taken at one moment: `head` and `entries` belong together. */
 export interface HistoryPage {
-  /** Where the log stood. An epoch other than the one asked for means: that log is gone. */
+  /** Where the log stood. An epoch other than the one known means: ask for its head again. */
   readonly head: Position
   /** Dense and in order. The first may lie beyond `after + 1`: what is between has been trimmed. */
   readonly entries: readonly LogEntry[]
@@ -44,7 +44,7 @@ export interface ChannelListener {
   /** An entry arrived. Logged ones come in the log's order, but some may be missing after an interruption. */
   onEntry(entry: LogEntry): void
   /** The subscription was interrupted and is acknowledged again: entries may have been missed; `head` is the log now. */
-  onResubscribed(head: Position): void
+  onResubscribed(head: Head): void
 }
 
 export interface PublishOptions {
@@ -63,7 +63,8 @@ export type BrokerState = 'connecting' | 'ready' | 'degraded' | 'closed'
  *
  * Guarantees: `publish` is atomic: an entry gets the next offset, enters the history and goes out to subscribers as one
  * step, so subscribers see entries in offset order. Offsets are dense within an epoch. `<epoch>-<offset>` never names two
- * different events: a log that lost or may have lost entries goes on under a new epoch. Delivery to subscribers is at
+ * different events: a log that lost or may have lost entries goes on under a new epoch, and its head says of former ones
+ * how far they are the same. Delivery to subscribers is at
  * most once; the history fills the holes. The history reaches back `historySize` entries at least, until
  * `historyTtlMs` after the last publish.
  */
@@ -92,13 +93,13 @@ export interface Broker {
    * Resolves with the log's head *after* the subscription was acknowledged, so that every later entry reaches the
    * listener. One listener per channel; the caller counts references.
    */
-  subscribe(channel: string, listener: ChannelListener): Promise<Position>
+  subscribe(channel: string, listener: ChannelListener): Promise<Head>
   /** Idempotent. No call reaches the listener afterwards. */
   unsubscribe(channel: string): Promise<void>
   /** At most `limit` entries after offset `after`, oldest first. */
   read(channel: string, after: number, limit: number): Promise<HistoryPage>
   /** Where the logs stand now. A log that does not exist yet is born, so that its epoch is known before its first event. */
-  heads(channels: readonly string[]): Promise<readonly Position[]>
+  heads(channels: readonly string[]): Promise<readonly Head[]>
   /**
    * Sends a text to one process, or to all with `undefined`, this one included. At most once, and in no log.
    * @returns to how many processes it went: 0 if there is no such process

@@ -6,6 +6,25 @@ export interface Position {
   readonly offset: number
 }
 
+/** Under which epoch a log is now, and was. */
+export interface Life {
+  readonly epoch: string
+  /**
+   * Former lives, the latest first: up to such a position the log is what it was under that epoch; what came after that
+   * is gone. @defaultValue none
+   */
+  readonly earlier?: readonly Position[]
+}
+
+/** Where a log stands. */
+export interface Head extends Position, Life {}
+
+/** Whether the log has been at a position, and still is what it was up to there. */
+export function isIn({ epoch, earlier }: Life, position: Position): boolean {
+  if (position.epoch === epoch) return true
+  return earlier?.some((life) => life.epoch === position.epoch && position.offset <= life.offset) === true
+}
+
 /** The most channels one stream may have: what a cursor carries. */
 export const MAX_CHANNELS = 8
 

@@ -66,16 +66,15 @@ export class AckWindow {
     })
   }
 
-  /** Takes what is new in a client's cursor; parts of other logs, of former lives of these, or beyond what was sent count for nothing. */
+  /** Takes what is new in a client's cursor; parts of other logs, or beyond what was sent, count for nothing. */
   acknowledge(positions: readonly Position[]): void {
-    for (const { epoch, offset } of positions) {
-      for (const [channel, log] of this.#logs) {
-        if (channel.epoch !== epoch || offset <= log.acked || offset > log.sent) continue
-        this.#move(channel, () => {
-          log.acked = offset
-          log.gaps = log.gaps.filter(({ to }) => to > offset)
-        })
-      }
+    for (const [channel, log] of this.#logs) {
+      const offset = channel.find(positions)?.offset
+      if (offset === undefined || offset <= log.acked || offset > log.sent) continue
+      this.#move(channel, () => {
+        log.acked = offset
+        log.gaps = log.gaps.filter(({ to }) => to > offset)
+      })
     }
   }
 

@@ -5,6 +5,7 @@
 
 import { Blocks } from '../core/blocks.js'
 import type { LogEntry } from '../core/message.js'
+import type { Position } from '../core/position.js'
 import { idLine, printCursor } from '../wire/cursor.js'
 
 /** A channel as a cursor sees it: where a stream is that has been sent all of it. */
@@ -12,6 +13,8 @@ export interface CursorPart {
   readonly name: string
   readonly epoch: string
   readonly flushed: number
+  /** The part of a cursor that stands for this log, and how far that is in it. */
+  find(cursor: readonly Position[]): Position | undefined
 }
 
 export class Batch {

@@ -1,7 +1,7 @@
 /**
  * broker ─► **channel** ─► readers: one log as this process follows it. Owns that its entries are dense: what arrives
  * twice is ignored, what is missing is read from the history before anything later goes out, and a log that was replaced
- * is noticed and said. Shared by all streams on the channel; must not know HTTP.
+ * is noticed and said; one that merely goes on under another epoch is followed. Shared by all streams on the channel; must not know HTTP.
  *
  * ```
  *   opening ─ subscribed, head known ─► live ─ hole, resubscribed, other epoch ─► recovering ─ filled ─► live
@@ -13,7 +13,7 @@ import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
 import type { Broker, ChannelListener, Clock, Tracing } from '../core/ports.js'
-import type { Position } from '../core/position.js'
+import { type Head, isIn, type Life, type Position } from '../core/position.js'
 import type { ResetReason } from '../wire/control.js'
 import { Batch, type CursorPart } from './batch.js'
 import { History, PAGE_SIZE, readHistory } from './history.js'
@@ -35,6 +35,8 @@ export interface ChannelReader {
   onEphemeral(blocks: Blocks, hints: QueueHints): boolean
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
+  /** The log has lost what was after `offset`: a reset for a reader that was beyond it. `channel.epoch` is the new one. */
+  onLost(channel: Channel, offset: number): void
   /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
   pause(): void
   /** Finds its own way from where it was. */
@@ -58,7 +60,7 @@ export class Channel implements ChannelListener, CursorPart {
   readonly #clock: Clock
   readonly #tracing: Tracing | undefined
   readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
-  #epoch = ''
+  #life: Life = { epoch: '' }
   #head = 0
   #flushed = 0
   #pending: LogEntry[] = []
@@ -80,7 +82,11 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   get epoch(): string {
-    return this.#epoch
+    return this.#life.epoch
+  }
+
+  find(cursor: readonly Position[]): Position | undefined {
+    return cursor.find((part) => isIn(this.#life, part))
   }
 
   /** Subscribed, and the log's head is known. */
@@ -105,7 +111,7 @@ export class Channel implements ChannelListener, CursorPart {
   async open(): Promise<void> {
     const head = await this.#broker.subscribe(this.name, this)
     if (this.#state === 'closed') return
-    this.#epoch = head.epoch
+    this.#follow(head)
     this.#head = head.offset
     this.#flushed = head.offset
     this.#state = 'live'
@@ -148,21 +154,21 @@ export class Channel implements ChannelListener, CursorPart {
       this.#report([entry], written, beganAt)
       return
     }
-    const rewound = entry.epoch === this.#epoch && entry.offset <= this.#lastLive
+    const rewound = entry.epoch === this.epoch && entry.offset <= this.#lastLive
     if (this.#state !== 'live') {
       this.#held.push(entry)
     } else if (rewound) {
       // The log went back under the same epoch: what is published now is new, whatever its offset says.
       this.#reset({ epoch: entry.epoch, offset: entry.offset - 1 })
       this.#accept(entry)
-    } else if (entry.epoch === this.#epoch && entry.offset <= this.#head + 1) {
+    } else if (entry.epoch === this.epoch && entry.offset <= this.#head + 1) {
       // At or below the head: read from the history before it was delivered.
       if (entry.offset > this.#head) this.#accept(entry)
     } else {
       this.#held.push(entry)
       this.#recover()
     }
-    if (entry.epoch === this.#epoch) this.#lastLive = entry.offset
+    if (entry.epoch === this.epoch) this.#lastLive = entry.offset
   }
 
   onResubscribed(): void {
@@ -217,7 +223,7 @@ export class Channel implements ChannelListener, CursorPart {
   #takeHeld(): boolean {
     let complete = true
     for (let entry = this.#held.shift(); entry; entry = this.#held.shift()) {
-      if (entry.epoch !== this.#epoch || entry.offset > this.#head + 1) complete = false
+      if (entry.epoch !== this.epoch || entry.offset > this.#head + 1) complete = false
       else if (entry.offset === this.#head + 1) this.#accept(entry)
     }
     return complete
@@ -245,19 +251,19 @@ export class Channel implements ChannelListener, CursorPart {
 
   /** Reads on from here to where the log stands. */
   async #fill(): Promise<void> {
-    let [head] = await this.#broker.heads([this.name])
+    let head: Head | undefined = (await this.#broker.heads([this.name]))[0]
     for (;;) {
       if (head === undefined || this.#state === 'closed') return
-      if (head.epoch !== this.#epoch) {
-        // All of the new log is new to every stream here.
-        this.#reset({ epoch: head.epoch, offset: 0 })
+      if (head.epoch !== this.epoch) {
+        this.#goOnWith(head)
       } else if (head.offset < this.#head && this.#state === 'recovering') {
         this.#reset(head)
       }
       if (head.offset <= this.#head) return
       const page = await readHistory(this.#broker, this.name, this.#head, PAGE_SIZE)
-      if (page.head.epoch === this.#epoch) this.#takePage(page.entries, page.head.offset)
-      head = page.head
+      if (page.head.epoch === this.epoch) this.#takePage(page.entries, page.head.offset)
+      // Only the head itself tells of former lives.
+      head = page.head.epoch === this.epoch ? page.head : (await this.#broker.heads([this.name]))[0]
     }
   }
 
@@ -282,17 +288,51 @@ export class Channel implements ChannelListener, CursorPart {
     for (const reader of readers) reader.resume()
   }
 
-  #reset({ epoch, offset }: Position): void {
+  /** The log has another epoch: it is another one, or this one without what was after the last position they share. */
+  #goOnWith(head: Head): void {
+    const kept = head.earlier?.find(({ epoch }) => epoch === this.epoch)?.offset
+    // All of another log is new to every stream here.
+    if (kept === undefined) this.#reset({ ...head, offset: 0 })
+    else if (this.#head > kept) this.#lose({ ...head, offset: kept })
+    else this.#rename(head)
+  }
+
+  /** Nothing is lost that was seen here. */
+  #rename(head: Head): void {
     this.#flush()
-    this.#epoch = epoch
-    this.#head = offset
-    this.#flushed = offset
+    this.#follow(head)
+    // What is held beyond is of the former life.
+    this.#lastLive = Math.min(this.#lastLive, this.#head)
+    this.history.forget()
+  }
+
+  #lose(head: Head): void {
+    this.#restart(head)
+    for (const reader of [...this.readers]) reader.onLost(this, head.offset)
+  }
+
+  #reset(head: Head): void {
+    this.#restart(head)
+    for (const reader of [...this.readers]) reader.onReset(this, head.offset, 'log_replaced')
+  }
+
+  #restart(head: Head): void {
+    this.#flush()
+    // Live readers have what is here so far, which is about to change its place.
+    for (const reader of [...this.live]) reader.pause()
+    this.#follow(head)
+    this.#head = head.offset
+    this.#flushed = head.offset
     this.#lastLive = 0
     this.tail.clear()
     this.history.forget()
     if (diagnostics.channelLoss.hasSubscribers) {
+      const { epoch, offset } = head
       diagnostics.channelLoss.publish({ channel: this.name, reason: 'log_replaced', epoch, offset })
     }
-    for (const reader of [...this.readers]) reader.onReset(this, offset, 'log_replaced')
+  }
+
+  #follow({ epoch, earlier }: Head): void {
+    this.#life = earlier === undefined ? { epoch } : { epoch, earlier }
   }
 }

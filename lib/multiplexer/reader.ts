@@ -127,6 +127,12 @@ export class Reader implements ChannelReader, StreamSource {
     this.#readOn()
   }
 
+  onLost(channel: Channel, offset: number): void {
+    const cursor = this.#cursors.find((candidate) => candidate.channel === channel)
+    if (cursor !== undefined && cursor.offset > offset) this.onReset(channel, offset, 'log_replaced')
+    else this.#readOn()
+  }
+
   /** The client has handled all up to these positions. */
   acknowledge(positions: readonly Position[]): void {
     this.#window?.acknowledge(positions)
@@ -137,7 +143,7 @@ export class Reader implements ChannelReader, StreamSource {
   latestOf(positions: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
     let latest: { readonly channel: Channel; readonly entry: LogEntry } | undefined
     for (const { channel, offset } of this.#cursors) {
-      const position = positions.find(({ epoch }) => epoch === channel.epoch)
+      const position = channel.find(positions)
       if (position === undefined || position.offset > (this.#live ? channel.flushed : offset)) continue
       const entry = channel.tail.get(position.offset)
       if (entry === undefined || (entry.publishedAt ?? 0) < (latest?.entry.publishedAt ?? 0)) continue

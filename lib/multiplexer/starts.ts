@@ -12,7 +12,7 @@ export interface StartRequest {
 }
 
 /**
- * Matches the cursor's parts to channels by their epochs.
+ * Matches the cursor's parts to channels by their epochs, those of former lives included.
  * - No cursor: every channel from its head, or from the earliest entry kept.
  * - A channel's part is found: from there; if the log has never been there, from its head, with a reset.
  * - No part is found for a channel: from its head; with a reset if the cursor has a part of no channel here, because
@@ -29,9 +29,8 @@ export async function startsOf(channels: readonly Channel[], request: StartReque
     }))
   }
   await Promise.all(channels.map((channel) => catchUpTo(channel, cursor)))
-  const epochs = new Set(channels.map(({ epoch }) => epoch))
-  const hasLostPart = cursor.some(({ epoch }) => !epochs.has(epoch))
-  return channels.map((channel) => startOf(channel, partOf(channel, cursor), hasLostPart))
+  const hasLostPart = cursor.some((part) => channels.every((channel) => channel.find([part]) === undefined))
+  return channels.map((channel) => startOf(channel, channel.find(cursor), hasLostPart))
 }
 
 function startOf(channel: Channel, part: Position | undefined, hasLostPart: boolean): Start {
@@ -47,12 +46,8 @@ function startOf(channel: Channel, part: Position | undefined, hasLostPart: bool
  */
 async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
   for (let look = 0; look < 2; look++) {
-    const part = partOf(channel, cursor)
+    const part = channel.find(cursor)
     if (part !== undefined && part.offset <= channel.flushed) return
     await channel.catchUp()
   }
-}
-
-function partOf(channel: Channel, cursor: readonly Position[]): Position | undefined {
-  return cursor.find(({ epoch }) => epoch === channel.epoch)
 }

@@ -9,6 +9,8 @@ import { BrokerError, InvalidOptionError } from '../core/errors.js'
 /** A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over. */
 export type RedisSource = string | RedisOptions | Redis
 
+export type RedisClient = Redis
+
 export interface ConnectOptions {
   /** Shown by Redis in CLIENT LIST. */
   readonly connectionName: string

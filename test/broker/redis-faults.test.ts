@@ -6,6 +6,7 @@ import { diagnostics } from '../../lib/core/diagnostics.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
+import { snapshot } from '../helpers/redis-log.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
 import { codeOf, publishNumbers, Recorder } from '../suites/broker.js'
@@ -187,12 +188,62 @@ describe('the redis broker, when Redis fails', () => {
     expect((await broker.read(channel, 0, 10)).entries).to.have.length(1)
   })
 
-  it('begins a new epoch where the log went back behind what this process has seen', async () => {
-    const [first] = await publishNumbers(broker, channel, 5)
-    await admin.hset(`sse:{${channel}}:m`, 'o', 3)
+  it('goes on under a new epoch where the log went back behind what this process has seen', async () => {
+    const [first] = await publishNumbers(broker, channel, 3)
+    const rewind = await snapshot(admin, channel)
+    await publishNumbers(broker, channel, 2)
+    await rewind()
     const next = await broker.publish(channel, event('after the rewind'))
     expect(next.epoch).to.not.equal(first?.epoch)
+    expect(next.offset).to.equal(4)
+    const [head] = await broker.heads([channel])
+    expect(head).to.deep.equal({ ...next, earlier: [{ epoch: first?.epoch, offset: 3 }] })
+    expect((await broker.read(channel, 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4])
+  })
+
+  it('remembers the last eight lives of a log', async () => {
+    const epochs: string[] = []
+    for (let life = 1; life <= 10; life++) {
+      const position = await broker.publish(channel, event(life))
+      expect(position.offset).to.equal(life)
+      epochs.unshift(position.epoch)
+      await admin.hset(`sse:{${channel}}:m`, 'r', 'of another server')
+    }
+    const [head] = await broker.heads([channel])
+    const lives = epochs.slice(0, 8).map((epoch, i) => ({ epoch, offset: 10 - i }))
+    expect(head?.earlier).to.deep.equal(lives)
+  })
+
+  it('publishes once under an idempotency key whatever the epoch, and again where what it published was lost', async () => {
+    const first = await broker.publish(channel, event(1), { idempotencyKey: 'first' })
+    const rewind = await snapshot(admin, channel)
+    await broker.publish(channel, event(2), { idempotencyKey: 'second' })
+    await rewind()
+    const again = await broker.publish(channel, event(1), { idempotencyKey: 'first' })
+    expect(again.offset).to.equal(1)
+    expect(again.epoch).to.not.equal(first.epoch)
+    expect((await broker.publish(channel, event(2), { idempotencyKey: 'second' })).offset).to.equal(2)
+    expect((await broker.read(channel, 0, 10)).entries).to.have.length(2)
+  })
+
+  it('begins anew where head and entries do not belong together', async () => {
+    const [first] = await publishNumbers(broker, channel, 5)
+    await admin.hset(`sse:{${channel}}:m`, 'o', 3)
+    const next = await broker.publish(channel, event('after'))
+    expect(next.epoch).to.not.equal(first?.epoch)
     expect(next.offset).to.equal(1)
+    expect(await broker.heads([channel])).to.deep.equal([next])
+  })
+
+  it('finds logs that went back even where it may not ask for the replication id', async () => {
+    await admin.acl('SETUSER', 'default', '-info')
+    const [first] = await publishNumbers(broker, channel, 3)
+    const rewind = await snapshot(admin, channel)
+    await publishNumbers(broker, channel, 1)
+    await rewind()
+    const [next] = await publishNumbers(broker, channel, 1)
+    expect(next?.epoch).to.not.equal(first?.epoch)
+    expect(next?.offset).to.equal(4)
   })
 
   it('surfaces the refusal of a server that is not the master any more, on every kind of call', async () => {
@@ -241,7 +292,8 @@ describe('the redis broker, when Redis comes back with other data', () => {
     const head = listener.resubscribed.at(-1)
     expect(head?.epoch, 'a restart may have lost what nobody here has seen').to.not.equal(epoch)
     const position = await broker.publish('log', event('new'))
-    expect(position).to.deep.equal({ epoch: head?.epoch, offset: 1 })
+    expect(head?.earlier).to.deep.equal([{ epoch, offset: 10 }])
+    expect(position).to.deep.equal({ epoch: head?.epoch, offset: 11 })
     await broker.close()
     await redis.stop()
   })

@@ -1,9 +1,11 @@
 import { expect } from 'chai'
+import express from 'express'
 import { Redis } from 'ioredis'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { eventually } from '../helpers/eventually.js'
-import type { TestServer } from '../helpers/http-server.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
+import { snapshot } from '../helpers/redis-log.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
@@ -138,28 +140,88 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('goes on after a crash and restart of Redis: everything, or an explicit reset and then everything new', async () => {
+  it('goes on after a crash and restart of Redis that lost nothing, and nobody has to load anew', async () => {
     await start(['--appendonly', 'yes', '--appendfsync', 'always'])
     const [one, two] = [await startProcess(), await startProcess()]
     const clients = [await open(one), await open(two)]
     const publishing = publishUntilStopped(one)
     await clients[1]?.messagesUntil(50)
+    const before = clients[0]?.lastEventId
     await redis.kill()
     await redis.up()
-    await clients[1]?.control('sse.reset')
+    const goingOn = Number(clients[1]?.messages.length) + 50
+    await clients[1]?.messagesUntil(goingOn)
+    const returned = await open(two, before)
     const last = await publishing.stop()
     for (const client of clients) {
-      await client.until((it) => numbersOf(it).at(-1) === last)
-      expect(client.closed).to.equal(false)
-      expect(client.events.filter(({ event }) => event === 'sse.reset')).to.have.length(1)
-      const reset = client.events.findIndex(({ event }) => event === 'sse.reset')
-      const names = client.events.slice(1).map(({ event, data }) => (event === 'n' ? Number(data) : event))
-      const before = names.slice(0, reset - 1) as number[]
-      const after = names.slice(reset) as number[]
-      expect(before).to.deep.equal(range(1, before.length))
-      expect(after).to.deep.equal(range(after[0] ?? 0, last))
-      expect(after[0], 'nothing twice').to.be.above(before.length)
+      await client.messagesUntil(last)
+      expect(numbersOf(client)).to.deep.equal(range(1, last))
+      expect(client.events.filter(({ event }) => event?.startsWith('sse.'))).to.have.length(1)
     }
+    const had = Number(before?.split('-')[1])
+    await returned.messagesUntil(last - had)
+    expect(numbersOf(returned)).to.deep.equal(range(had + 1, last))
+  })
+
+  it('has those load anew that were beyond what a lost log still has, and no others', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const client = await open(two)
+    let rewind = async () => undefined as unknown
+    const ids: string[] = []
+    for (const n of range(1, 10)) {
+      await one.multiplexer.publish('log', { event: 'n', data: n })
+      await client.messagesUntil(n)
+      ids[n] = client.lastEventId
+      if (n === 7) rewind = await snapshot(admin, 'log')
+    }
+    await rewind()
+    await one.multiplexer.publish('log', { event: 'n', data: 'new' })
+    const names = ({ events }: SseClient) => events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
+    await client.until((it) => names(it).at(-1) === 'new')
+    expect(names(client).slice(10)).to.deep.equal(['sse.reset', 'new'])
+    for (const process of [one, two]) {
+      const behind = await open(process, ids[5])
+      const beyond = await open(process, ids[9])
+      await one.multiplexer.publish('log', { event: 'n', data: 'newer' })
+      await behind.messagesUntil(4)
+      await beyond.messagesUntil(1)
+      expect(names(behind).slice(0, 4)).to.deep.equal(['6', '7', 'new', 'newer'])
+      expect(names(beyond)).to.deep.equal(['sse.reset', 'newer'])
+    }
+  })
+
+  it('takes acknowledgements of what was sent before the log went on under another epoch', async () => {
+    await start()
+    const { multiplexer } = await startProcess()
+    const app = express()
+    app.post('/ack', multiplexer.ack())
+    app.get(
+      '/',
+      multiplexer.stream(() => 'log'),
+    )
+    const server = await serve(app)
+    stops.push(() => server.stop())
+    const client = await SseClient.open(`${server.url}/?window=2`)
+    stops.push(() => client.close())
+    const { stream } = JSON.parse((await client.control('sse.open')).data)
+    for (const n of range(1, 3)) await multiplexer.publish('log', { event: 'n', data: n })
+    await client.messagesUntil(2)
+    const cursor = client.lastEventId
+    await admin.hset('sse:{log}:m', 'r', 'of another server')
+    const { epoch } = await multiplexer.publish('log', { event: 'n', data: 4 })
+    expect(cursor).to.match(/-2$/).and.not.include(epoch)
+    await eventually(async () => multiplexer.inspect()[0]?.lag === 2)
+    const body = JSON.stringify({ stream, cursor })
+    const answer = await fetch(`${server.url}/ack`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body,
+    })
+    expect(answer.status).to.equal(204)
+    await client.messagesUntil(4)
+    expect(numbersOf(client)).to.deep.equal(range(1, 4))
+    expect(client.lastEventId).to.equal(`${epoch}-4`)
   })
 
   it('says so when Redis comes back empty, and goes on', async () => {

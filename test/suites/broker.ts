@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import type { LogOptions } from '../../lib/broker/options.js'
 import type { LogEntry } from '../../lib/core/message.js'
 import type { Broker, ChannelListener } from '../../lib/core/ports.js'
-import type { Position } from '../../lib/core/position.js'
+import type { Head, Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
@@ -333,7 +333,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
 /** A listener that keeps what it heard and can be awaited. */
 export class Recorder implements ChannelListener {
   readonly entries: LogEntry[] = []
-  readonly resubscribed: Position[] = []
+  readonly resubscribed: Head[] = []
   #wake: (() => void) | undefined
 
   onEntry(entry: LogEntry): void {
@@ -341,7 +341,7 @@ export class Recorder implements ChannelListener {
     this.#wake?.()
   }
 
-  onResubscribed(head: Position): void {
+  onResubscribed(head: Head): void {
     this.resubscribed.push(head)
     this.#wake?.()
   }

@@ -7,7 +7,7 @@ import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
-import type { Position } from '../../core/position.js'
+import type { Head, Position } from '../../core/position.js'
 import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
@@ -94,7 +94,7 @@ export class RedisBroker implements Broker {
     return this.#state !== 'closed' && this.#publisher.offer(channel, event)
   }
 
-  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+  async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
     await this.#subscriber.subscribe(this.#keys.name(channel), channel, listener)
     try {
@@ -114,7 +114,7 @@ export class RedisBroker implements Broker {
     return this.#commands.read(channel, after, limit)
   }
 
-  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+  async heads(channels: readonly string[]): Promise<readonly Head[]> {
     this.#assertOpen()
     return Promise.all(channels.map((channel) => this.#commands.open(channel)))
   }

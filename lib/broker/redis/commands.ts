@@ -1,13 +1,13 @@
 /**
  * The connection for everything but subscriptions: publish, history, heads. Owns the waiting: for the connection, for an
- * answer, and how much may wait; and the knowledge of which data set the server has (its replication id).
+ * answer, and how much may wait.
  */
 import { randomBytes } from 'node:crypto'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import type { Clock, HistoryPage } from '../../core/ports.js'
-import { createEpoch, type Position } from '../../core/position.js'
+import { createEpoch, type Head, type Position } from '../../core/position.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import type { ResolvedLogOptions } from '../options.js'
 import { Keys } from './keys.js'
@@ -38,10 +38,6 @@ export class RedisCommands {
   readonly #processId = randomBytes(6).toString('base64url')
   #attempts = 0
   #pending = 0
-  #replicationId = ''
-  /** Another connection may mean another server, or the same one with other data. */
-  #replicationIdCurrent = false
-  #replicationIdRequest: Promise<void> | undefined
 
   constructor(options: CommandOptions, clock: Clock) {
     this.#options = options
@@ -54,13 +50,10 @@ export class RedisCommands {
       }),
     )
     this.client.setMaxListeners(MAX_PENDING + 20)
-    this.client.on('close', () => {
-      this.#replicationIdCurrent = false
-    })
   }
 
   /** Adds the events to the log and sends them, in one step. @returns where the log stands afterwards */
-  async append(channel: string, events: readonly EncodedEvent[], idempotencyKey?: string): Promise<Position> {
+  async append(channel: string, events: readonly EncodedEvent[], idempotencyKey?: string): Promise<Head> {
     const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
     const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
     const logged = events.filter(({ ephemeral }) => !ephemeral)
@@ -111,8 +104,8 @@ export class RedisCommands {
     socket?.uncork()
   }
 
-  /** Where the log stands; made if there is none, and replaced if it lost what this process has seen of it. */
-  async open(channel: string): Promise<Position> {
+  /** Where the log stands; made if there is none. */
+  async open(channel: string): Promise<Head> {
     const head = await this.#run('open', () =>
       this.client.sseOpen(this.#keys.meta(channel), this.#keys.stream(channel), ...this.#openArgs(channel)),
     )
@@ -143,20 +136,6 @@ export class RedisCommands {
     this.#seen.note(channel, position)
   }
 
-  /** Asks the server which data set it serves. Where INFO is not allowed, replaced logs are found by offset alone. */
-  async refreshReplicationId(): Promise<void> {
-    let info: string
-    try {
-      info = await this.client.info('replication')
-    } catch (cause) {
-      const error = toBrokerError(cause)
-      if (error.code !== 'ERR_SSE_BROKER_REFUSED') throw error
-      info = ''
-    }
-    this.#replicationIdCurrent = true
-    this.#replicationId = /^master_replid:(\w+)/m.exec(info)?.[1] ?? this.#replicationId
-  }
-
   /** Sends as soon as there is a connection; what fails before or with the connection is sent again in time. */
   async #run<T>(command: string, send: () => Promise<T>): Promise<T> {
     if (this.#pending >= MAX_PENDING) {
@@ -170,7 +149,6 @@ export class RedisCommands {
       for (;;) {
         if (this.client.status !== 'ready') await whenReady(this.client, Math.max(1, deadline - this.#clock.now()))
         try {
-          if (!this.#replicationIdCurrent) await this.#currentReplicationId()
           return await send()
         } catch (cause) {
           const error = toBrokerError(cause)
@@ -189,25 +167,21 @@ export class RedisCommands {
     }
   }
 
-  /** One request for all commands that wait for it. */
-  #currentReplicationId(): Promise<void> {
-    this.#replicationIdRequest ??= this.refreshReplicationId().finally(() => {
-      this.#replicationIdRequest = undefined
-    })
-    return this.#replicationIdRequest
-  }
-
-  #openArgs(channel: string): [string, string, string, number, number] {
+  #openArgs(channel: string): [string, string, number, number] {
     const seen = this.#seen.get(channel)
-    return [createEpoch(), this.#replicationId, seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
+    return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
   }
 
-  #headOf(channel: string, [epoch, offset, replicationId]: ScriptHead): Position {
-    this.#replicationId = replicationId
+  #headOf(channel: string, [epoch, offset, earlier]: ScriptHead): Head {
     const position = { epoch, offset: Number(offset) }
     this.#seen.note(channel, position)
-    return position
+    return earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
   }
+}
+
+function parseLife(text: string): Position {
+  const [epoch = '', offset] = text.split('-')
+  return { epoch, offset: Number(offset) }
 }
 
 function isRetryable({ code, message }: BrokerError): boolean {

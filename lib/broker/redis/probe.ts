@@ -57,7 +57,6 @@ export class Probe {
     const subscriberReady = this.#subscriber.ready
     try {
       await client.publish(this.#name, String(number))
-      await this.#commands.refreshReplicationId()
     } catch (error) {
       this.#report(error)
       if (toBrokerError(error).code === 'ERR_SSE_BROKER_TIMEOUT') client.disconnect(true)

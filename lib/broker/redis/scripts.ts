@@ -2,78 +2,95 @@
  * The atomic steps on a log in Redis. A channel's keys share one hash tag, so each script touches one slot:
  *
  *   <prefix>{<channel>}        pub/sub channel
- *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id (see below)
+ *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id, p = former lives
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
  *
  * Two entries must never share an `<epoch>-<offset>`. After a failover to a replica that lagged, or a restart that lost
- * the last writes, the offset goes back while the epoch stays. Both change the server's `master_replid`; so it is kept
- * in the meta hash, and a log that was written under another one goes on under a new epoch. The caller passes the id it
- * knows; only where it differs is the server asked, so that a caller with an old id does no harm.
+ * the last writes, the offset goes back while the epoch stays. Both change the server's `master_replid`, and so does a
+ * slot that moves in a cluster; so it is kept in the meta hash, and a log that was written under another one goes on
+ * under a new epoch. What the server has of it is what it was, for Redis loses only the end: who was not beyond that
+ * reads on. Asking the server in each call costs it some 4 us, and no caller can have an id that is out of date.
  */
-import type { Redis } from 'ioredis'
+import type { RedisClient } from '../../redis/connect.js'
 
-/** Sets e, o: the log as it may be used, made or replaced where necessary. ARGV 1–4 are the same in all scripts. */
+/** Former lives kept of a log. A cursor from before them is one of a log that is gone. */
+const MAX_LIVES = 8
+
+/** Sets e, o, earlier: the log as it may be used, made or continued where necessary. ARGV 1–3 are the same in all scripts. */
 const OPEN_LOG = `
-local replid = ARGV[2]
-local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'r')
-local e, o = meta[1], tonumber(meta[2])
-if e and replid ~= '' and meta[3] ~= replid then
-  local info = redis.pcall('INFO', 'replication')
-  if type(info) == 'string' then replid = string.match(info, 'master_replid:(%w+)') or replid end
-  if meta[3] ~= replid then e = false end
+local info = redis.pcall('INFO', 'replication')
+local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
+local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p')
+local e, o, earlier = meta[1], tonumber(meta[2]), meta[4] or ''
+local other = replid ~= '' and meta[3] ~= replid
+if e and (not o or other or (e == ARGV[2] and o < tonumber(ARGV[3]))) then
+  local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
+  if o and not (last and tonumber(string.match(last[1], '^%d+')) > o) then
+    local lives = {string.format('%s-%d', e, o)}
+    for life in string.gmatch(earlier, '[^.]+') do
+      if #lives < ${MAX_LIVES} then lives[#lives + 1] = life end
+    end
+    e, earlier = ARGV[1], table.concat(lives, '.')
+    redis.call('HSET', KEYS[1], 'e', e, 'r', replid, 'p', earlier)
+  else
+    e = false
+  end
 end
-if e and (not o or (e == ARGV[3] and o < tonumber(ARGV[4]))) then e = false end
 if not e then
-  e, o = ARGV[1], 0
-  redis.call('HSET', KEYS[1], 'e', e, 'o', 0, 'r', replid)
+  e, o, earlier = ARGV[1], 0, ''
+  redis.call('HSET', KEYS[1], 'e', e, 'o', 0, 'r', replid, 'p', '')
   redis.call('DEL', KEYS[2])
 end
 `
 
 /**
- * KEYS meta, stream · ARGV epoch if one is needed, replication id, epoch and offset the caller has seen, meta TTL in ms.
- * Returns epoch, offset, replication id.
+ * KEYS meta, stream · ARGV epoch if one is needed, epoch and offset the caller has seen, meta TTL in ms.
+ * Returns epoch, offset, former lives.
  */
 const OPEN = `${OPEN_LOG}
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return {e, string.format('%d', o), replid}
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return {e, string.format('%d', o), earlier}
 `
 
 /**
- * KEYS meta, stream, idempotency key · ARGV as OPEN, then 6 pub/sub channel, 7 attempt, 8 whether an earlier try of this
- * attempt may have run, 9 history size, 10 history TTL, 11 idempotency TTL or 0, 12 how many events enter the log, 13 payload,
- * 14 the payload to keep where that is another one, else ''. A key from before the log was replaced does not count: what
- * it published went with that log. The cost does not depend on the number of events.
- * Returns epoch, offset of the last event, replication id.
+ * KEYS meta, stream, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 attempt, 7 whether an earlier try of this
+ * attempt may have run, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the log, 12 payload,
+ * 13 the payload to keep where that is another one, else ''. A key whose events the log has lost does not count. The cost
+ * does not depend on the number of events.
+ * Returns epoch, offset of the last event, former lives.
  */
 const PUBLISH = `${OPEN_LOG}
-if ARGV[11] ~= '0' then
-  local earlier = redis.call('GET', KEYS[3])
-  if earlier then
-    local ee, eo = string.match(earlier, '^(%w+)-(%d+)$')
-    if ee == e then return {ee, eo, replid} end
+if ARGV[10] ~= '0' then
+  local known = redis.call('GET', KEYS[3])
+  if known then
+    local ke, ko = string.match(known, '^(%w+)-(%d+)$')
+    local lost = ke ~= e
+    for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
+      if le == ke and tonumber(ko) <= tonumber(lo) then lost = false end
+    end
+    if not lost then return {e, ko, earlier} end
   end
 end
-if ARGV[8] == '1' then
+if ARGV[7] == '1' then
   for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-')) do
-    if entry[2][4] == ARGV[7] then return {e, string.match(entry[1], '^%d+'), replid} end
+    if entry[2][4] == ARGV[6] then return {e, string.match(entry[1], '^%d+'), earlier} end
   end
 end
-local first, size = string.format('%d', o + 1), tonumber(ARGV[9])
-local last = o + tonumber(ARGV[12])
+local first, size = string.format('%d', o + 1), tonumber(ARGV[8])
+local last = o + tonumber(ARGV[11])
 local oldest = string.format('%d', math.max(0, last - size + 1))
 last = string.format('%d', last)
 if size > 0 then
-  local kept = ARGV[14] == '' and ARGV[13] or ARGV[14]
-  redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept, 'i', ARGV[7])
-  redis.call('PEXPIRE', KEYS[2], ARGV[10])
+  local kept = ARGV[13] == '' and ARGV[12] or ARGV[13]
+  redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept, 'i', ARGV[6])
+  redis.call('PEXPIRE', KEYS[2], ARGV[9])
 end
 redis.call('HSET', KEYS[1], 'o', last)
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-if ARGV[11] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. last, 'PX', ARGV[11]) end
-redis.call('PUBLISH', ARGV[6], e .. ' ' .. first .. '\\n' .. ARGV[13])
-return {e, last, replid}
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if ARGV[10] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. last, 'PX', ARGV[10]) end
+redis.call('PUBLISH', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
+return {e, last, earlier}
 `
 
 /**
@@ -100,7 +117,7 @@ return {meta[1], meta[2], entries}
 type Arg = string | number | Buffer
 
 /** The head as OPEN and PUBLISH answer it. */
-export type ScriptHead = readonly [epoch: string, offset: string, replicationId: string]
+export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
 /** READ's answer, with binary frames. */
 type ScriptPage = readonly [
   epoch: Buffer | null,
@@ -115,9 +132,9 @@ export interface Scripts {
 }
 
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
-export function withScripts(client: Redis): Redis & Scripts {
+export function withScripts(client: RedisClient): RedisClient & Scripts {
   client.defineCommand('sseOpen', { numberOfKeys: 2, lua: OPEN })
   client.defineCommand('ssePublish', { numberOfKeys: 3, lua: PUBLISH })
   client.defineCommand('sseRead', { numberOfKeys: 2, lua: READ })
-  return client as Redis & Scripts
+  return client as RedisClient & Scripts
 }

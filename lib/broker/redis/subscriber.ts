@@ -14,7 +14,7 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { LogEntry } from '../../core/message.js'
 import type { ChannelListener } from '../../core/ports.js'
-import type { Position } from '../../core/position.js'
+import type { Head } from '../../core/position.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import { parseMessage } from './payload.js'
 
@@ -25,7 +25,7 @@ export interface SubscriberOptions {
   readonly redis: RedisSource
   readonly commandTimeoutMs: number
   /** Reads where a channel's log stands. */
-  readonly headOf: (channel: string) => Promise<Position>
+  readonly headOf: (channel: string) => Promise<Head>
   /** Called for each logged entry before its listener. */
   readonly onEntry: (channel: string, entry: LogEntry) => void
   readonly onStateChange: () => void
