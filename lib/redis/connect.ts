@@ -3,13 +3,18 @@
  * back. (ioredis's own resubscription can fail half-way and leave a "ready" connection without subscriptions, and its
  * offline queue has no bound.)
  */
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import { BrokerError, InvalidOptionError } from '../core/errors.js'
 
-/** A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over. */
-export type RedisSource = string | RedisOptions | Redis
+/**
+ * - A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over.
+ * - For a Redis Cluster (Redis 7 or later): URLs of some of its nodes, or an ioredis `Cluster` client, whose options are
+ *   taken over. User, password and TLS of the first URL hold for all nodes.
+ */
+export type RedisSource = string | readonly string[] | RedisOptions | Redis | Cluster
 
-export type RedisClient = Redis
+/** One server, or all masters of a cluster. */
+export type RedisClient = Redis | Cluster
 
 export interface ConnectOptions {
   /** Shown by Redis in CLIENT LIST. */
@@ -23,10 +28,31 @@ export const COMMAND_TIMEOUT_MS = 2000
 
 const RECONNECT_BASE_MS = 50
 const RECONNECT_CAP_MS = 2000
+/** How often it is asked which node of a cluster serves what. What turns out to have moved is asked for at once. */
+const SLOTS_REFRESH_MS = 5000
+
+/** Whether it is a client of the caller's own. */
+export function isRedisClient(source: RedisSource): source is RedisClient {
+  return source instanceof Redis || source instanceof Cluster
+}
 
 /** Opens a connection of its own. The caller closes it. @throws InvalidOptionError */
-export function connectRedis(source: RedisSource, { connectionName, commandTimeoutMs }: ConnectOptions): Redis {
-  const owned: RedisOptions = {
+export function connectRedis(source: RedisSource, options: ConnectOptions): RedisClient {
+  const client = open(source, owned(options), options)
+  // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
+  client.on('error', ignore)
+  return client
+}
+
+/** Opens a connection of its own to the server at the other end of one. The caller closes it. */
+export function connectLike(client: Redis, options: ConnectOptions): Redis {
+  const connection = client.duplicate({ ...owned(options), readOnly: false })
+  connection.on('error', ignore)
+  return connection
+}
+
+function owned({ connectionName, commandTimeoutMs }: ConnectOptions): RedisOptions {
+  return {
     connectionName,
     commandTimeout: commandTimeoutMs,
     connectTimeout: commandTimeoutMs,
@@ -42,22 +68,49 @@ export function connectRedis(source: RedisSource, { connectionName, commandTimeo
     // After a failover the old master answers READONLY: only a new connection finds the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
   }
-  const client = open(source, owned)
-  // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
-  client.on('error', ignore)
-  return client
 }
 
-function open(source: RedisSource, owned: RedisOptions): Redis {
-  if (source instanceof Redis) return source.duplicate(owned)
-  if (typeof source === 'string') {
-    if (!/^(rediss?|unix):\/\//.test(source) && !source.startsWith('/')) {
-      throw new InvalidOptionError('redis must be a URL that starts with redis:// or rediss://')
-    }
-    return new Redis(source, owned)
+function ownedByCluster(redisOptions: RedisOptions, { commandTimeoutMs }: ConnectOptions): ClusterOptions {
+  return {
+    redisOptions,
+    clusterRetryStrategy: reconnectDelay,
+    scaleReads: 'master',
+    // Commands under way when a connection breaks may have run: only their sender knows whether to send them again.
+    retryDelayOnFailover: 0,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    slotsRefreshTimeout: commandTimeoutMs,
+    // Bounded by the command time-out, and by our never sending before it is ready.
+    enableOfflineQueue: true,
+    lazyConnect: false,
   }
-  if (source !== null && typeof source === 'object') return new Redis({ ...source, ...owned })
-  throw new InvalidOptionError('redis must be a URL, ioredis options or an ioredis client')
+}
+
+function open(source: RedisSource, owned: RedisOptions, options: ConnectOptions): RedisClient {
+  if (source instanceof Redis) return source.duplicate(owned)
+  if (source instanceof Cluster) {
+    return source.duplicate([], ownedByCluster({ ...source.options.redisOptions, ...owned }, options))
+  }
+  if (typeof source === 'string') return new Redis(checkedUrl(source), owned)
+  if (Array.isArray(source)) return openCluster(source, owned, options)
+  if (source !== null && typeof source === 'object') return new Redis({ ...(source as RedisOptions), ...owned })
+  throw new InvalidOptionError('redis must be a URL, URLs of a cluster, ioredis options or an ioredis client')
+}
+
+function openCluster(urls: readonly string[], owned: RedisOptions, options: ConnectOptions): Cluster {
+  const [first] = urls.map((url) => new URL(checkedUrl(url)))
+  if (first === undefined) throw new InvalidOptionError('redis must name at least one node of the cluster')
+  const shared: RedisOptions = {
+    ...owned,
+    ...(first.username !== '' && { username: decodeURIComponent(first.username) }),
+    ...(first.password !== '' && { password: decodeURIComponent(first.password) }),
+    ...(first.protocol === 'rediss:' && { tls: {} }),
+  }
+  return new Cluster([...urls], ownedByCluster(shared, options))
+}
+
+function checkedUrl(url: unknown): string {
+  if (typeof url === 'string' && (/^(rediss?|unix):\/\//.test(url) || url.startsWith('/'))) return url
+  throw new InvalidOptionError('redis must be a URL that starts with redis:// or rediss://')
 }
 
 /** Exponential with full jitter, so that the processes of a fleet do not return in step. */
@@ -82,7 +135,7 @@ export function toBrokerError(error: unknown): BrokerError {
 }
 
 /** Resolves when the connection is usable. @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE` after `timeoutMs` */
-export function whenReady(client: Redis, timeoutMs: number): Promise<void> {
+export function whenReady(client: RedisClient, timeoutMs: number): Promise<void> {
   if (client.status === 'ready') return Promise.resolve()
   return new Promise((resolve, reject) => {
     const settle = (error?: BrokerError): void => {

@@ -2,12 +2,20 @@
  * The key-value store that the processes of a fleet share. Owns its connection, unless it was given a client, and the
  * bound on how long a command may take; must not know what the values mean.
  */
-import { Redis } from 'ioredis'
+import { Cluster } from 'ioredis'
 import { systemClock } from '../core/clock.js'
 import { BrokerError, InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { KeyValueStore } from '../core/ports.js'
-import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../redis/connect.js'
+import {
+  COMMAND_TIMEOUT_MS,
+  connectRedis,
+  isRedisClient,
+  type RedisClient,
+  type RedisSource,
+  toBrokerError,
+  whenReady,
+} from '../redis/connect.js'
 import { observed } from '../redis/observed.js'
 
 /** @defaultValue of `prefix` */
@@ -31,7 +39,7 @@ export interface RedisStoreOptions {
 
 /** `claim` is one `SET NX PX`, `get` one `MGET`, `take` one `GETDEL`. Keys expire in Redis, so nothing is left when all processes are gone. */
 export class RedisStore implements KeyValueStore {
-  readonly #client: Redis
+  readonly #client: RedisClient
   readonly #ownsClient: boolean
   readonly #prefix: string
   readonly #timeoutMs: number
@@ -45,16 +53,17 @@ export class RedisStore implements KeyValueStore {
     if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
     this.#prefix = prefix
     this.#timeoutMs = wholeNumber('commandTimeoutMs', commandTimeoutMs, 1, 60_000)
-    this.#ownsClient = !(redis instanceof Redis)
-    this.#client =
-      redis instanceof Redis ? redis : connectRedis(redis, { connectionName: 'sse-store', commandTimeoutMs })
+    this.#ownsClient = !isRedisClient(redis)
+    this.#client = isRedisClient(redis) ? redis : connectRedis(redis, { connectionName: 'sse-store', commandTimeoutMs })
   }
 
   async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
-    // MGET without keys is an error in Redis.
     if (keys.length === 0) return []
     const names = keys.map((key) => this.#prefix + key)
-    const values = await this.#run((client) => client.mget(names))
+    // In a cluster the keys lie on different nodes, for all that MGET may know.
+    const values = await this.#run((client) =>
+      client instanceof Cluster ? Promise.all(names.map((name) => client.get(name))) : client.mget(names),
+    )
     return values.map((value) => value ?? undefined)
   }
 
@@ -88,7 +97,7 @@ export class RedisStore implements KeyValueStore {
    * One deadline over the wait for the connection and the command. It is the store's own, since a client that was handed
    * in may have no command time-out and an unbounded offline queue.
    */
-  #run<T>(command: (client: Redis) => Promise<T>): Promise<T> {
+  #run<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       let sent = false
       const deadline = setTimeout(() => {

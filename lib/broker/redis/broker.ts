@@ -1,6 +1,6 @@
 /**
  * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs in Redis Streams, published through
- * one script, received on one subscriber connection per process.
+ * one script, received on one subscriber connection per process (in a cluster, one for each master).
  */
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
@@ -28,8 +28,7 @@ export interface RedisBrokerOptions extends LogOptions {
   readonly commandTimeoutMs?: number
   /**
    * How often the connections are tested, in ms. A connection that died without a word is given up after at most
-   * `probeMs + commandTimeoutMs`; where both died at once, the subscriber's after about twice that, because the test
-   * needs the other one. @defaultValue 5000
+   * `probeMs + commandTimeoutMs`. @defaultValue 5000
    */
   readonly probeMs?: number
 }
@@ -52,24 +51,22 @@ export class RedisBroker implements Broker {
     this.#keys = new Keys(prefix)
     this.#commands = new RedisCommands({ ...resolveLogOptions(options), redis, prefix, commandTimeoutMs }, clock)
     this.#publisher = new RedisPublisher(this.#commands)
-    this.#subscriber = new RedisSubscriber({
-      redis,
-      commandTimeoutMs,
-      headOf: (channel) => this.#commands.open(channel),
-      onEntry: (channel, entry) => this.#commands.saw(channel, entry),
-      onStateChange: () => this.#updateState(),
-    })
-    for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
-    this.#probe = new Probe(
+    this.#subscriber = new RedisSubscriber(
       {
-        name: this.#keys.probe(this.processId),
-        probeMs,
-        timeoutMs: commandTimeoutMs,
-        commands: this.#commands,
-        subscriber: this.#subscriber,
+        client: this.#commands.client,
+        commandTimeoutMs,
+        headOf: (channel) => this.#commands.open(channel),
+        onEntry: (channel, entry) => this.#commands.saw(channel, entry),
+        onStateChange: () => this.#updateState(),
       },
       clock,
     )
+    for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
+    const connections = () => [
+      ...this.#commands.connections,
+      ...this.#subscriber.connections.map(({ client }) => client),
+    ]
+    this.#probe = new Probe(connections, probeMs, clock)
   }
 
   get state(): BrokerState {

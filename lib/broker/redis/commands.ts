@@ -3,6 +3,7 @@
  * answer, and how much may wait.
  */
 import { randomBytes } from 'node:crypto'
+import { Cluster, type Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
@@ -86,22 +87,27 @@ export class RedisCommands {
   /** Sends ephemeral events, which enter no log. */
   async broadcast(channel: string, events: readonly EncodedEvent[]): Promise<Position> {
     const message = ephemeralMessage(events, this.#clock.wallTime())
-    await this.#run('broadcast', () => this.client.publish(this.#keys.name(channel), message))
+    await this.#run('broadcast', () => this.#send(this.#keys.name(channel), message))
     return NOWHERE
   }
 
   /** @returns how many connections are subscribed */
   signal(name: string, text: string): Promise<number> {
-    return this.#run('signal', () => this.client.publish(name, text))
+    return this.#run('signal', () => this.#send(name, text))
   }
 
   /** Commands that `send` gives off reach the socket in one write. */
   together(send: () => void): void {
     // Without a connection there is no socket yet, and the commands wait.
-    const socket = this.client.status === 'ready' ? this.client.stream : undefined
-    socket?.cork()
+    const sockets = this.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
+    for (const socket of sockets) socket.cork()
     send()
-    socket?.uncork()
+    for (const socket of sockets) socket.uncork()
+  }
+
+  /** One, or in a cluster one for each master. */
+  get connections(): readonly Redis[] {
+    return this.client instanceof Cluster ? this.client.nodes('master') : [this.client]
   }
 
   /** Where the log stands; made if there is none. */
@@ -165,6 +171,12 @@ export class RedisCommands {
         diagnostics.brokerCommand.publish({ command, ms: this.#clock.now() - beganAt, error: failure })
       }
     }
+  }
+
+  #send(name: string, message: string | Buffer): Promise<number> {
+    return this.client instanceof Cluster
+      ? (this.client.spublish(name, message) as Promise<number>)
+      : this.client.publish(name, message)
   }
 
   #openArgs(channel: string): [string, string, number, number] {

@@ -24,11 +24,6 @@ export class Keys {
     return `${this.#prefix}signal${processId === undefined ? '' : `:${processId}`}`
   }
 
-  /** The pub/sub channel on which a process tests its connections. */
-  probe(processId: string): string {
-    return `${this.#prefix}probe:${processId}`
-  }
-
   idempotency(channel: string, key: string): string {
     return `${this.name(channel)}:i:${key}`
   }

@@ -12,6 +12,7 @@
  * under a new epoch. What the server has of it is what it was, for Redis loses only the end: who was not beyond that
  * reads on. Asking the server in each call costs it some 4 us, and no caller can have an id that is out of date.
  */
+import { Cluster } from 'ioredis'
 import type { RedisClient } from '../../redis/connect.js'
 
 /** Former lives kept of a log. A cursor from before them is one of a log that is gone. */
@@ -60,7 +61,7 @@ return {e, string.format('%d', o), earlier}
  * does not depend on the number of events.
  * Returns epoch, offset of the last event, former lives.
  */
-const PUBLISH = `${OPEN_LOG}
+const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `${OPEN_LOG}
 if ARGV[10] ~= '0' then
   local known = redis.call('GET', KEYS[3])
   if known then
@@ -89,7 +90,7 @@ end
 redis.call('HSET', KEYS[1], 'o', last)
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 if ARGV[10] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. last, 'PX', ARGV[10]) end
-redis.call('PUBLISH', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
+redis.call('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
 return {e, last, earlier}
 `
 
@@ -134,7 +135,8 @@ export interface Scripts {
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
 export function withScripts(client: RedisClient): RedisClient & Scripts {
   client.defineCommand('sseOpen', { numberOfKeys: 2, lua: OPEN })
-  client.defineCommand('ssePublish', { numberOfKeys: 3, lua: PUBLISH })
+  const publish = client instanceof Cluster ? 'SPUBLISH' : 'PUBLISH'
+  client.defineCommand('ssePublish', { numberOfKeys: 3, lua: publishScript(publish) })
   client.defineCommand('sseRead', { numberOfKeys: 2, lua: READ })
   return client as RedisClient & Scripts
 }

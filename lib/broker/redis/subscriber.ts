@@ -1,28 +1,24 @@
 /**
- * The one subscriber connection of the process. Owns which channels are subscribed and brings all of them back after an
- * interruption:
- *
- * ```
- *   connected ─► resubscribe all, each acknowledged ─► heads read ─► listeners told ─► ready
- *       ▲             │ refused, timed out                 │ fails
- *       └── new connection ◄───────────────────────────────┘            (degraded meanwhile)
- * ```
- * It holds classic subscriptions only: mixing kinds on one connection loses messages in ioredis.
+ * The subscriptions of the process: one for each channel that is followed here, and a few of the kit's own. Owns that each
+ * is on the connection where its messages arrive (see placement.ts), and that whoever may have missed something is told.
  */
-import type { Redis } from 'ioredis'
-import { diagnostics } from '../../core/diagnostics.js'
+import { Cluster } from 'ioredis'
 import { BrokerError } from '../../core/errors.js'
 import type { LogEntry } from '../../core/message.js'
-import type { ChannelListener } from '../../core/ports.js'
+import type { ChannelListener, Clock } from '../../core/ports.js'
 import type { Head } from '../../core/position.js'
-import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { connectLike, type RedisClient, toBrokerError, whenReady } from '../../redis/connect.js'
 import { parseMessage } from './payload.js'
+import { ClusterPlacement, type Placement, SinglePlacement } from './placement.js'
+import { report, type SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
 
-/** Channels in one SUBSCRIBE; small enough that the acknowledgements of a batch come well within the time-out. */
+/** Heads read at once. */
 const BATCH = 500
+const RETRY_PAUSE_MS = 100
 
 export interface SubscriberOptions {
-  readonly redis: RedisSource
+  /** The connection for commands. */
+  readonly client: RedisClient
   readonly commandTimeoutMs: number
   /** Reads where a channel's log stands. */
   readonly headOf: (channel: string) => Promise<Head>
@@ -32,53 +28,60 @@ export interface SubscriberOptions {
 }
 
 interface Subscription {
-  readonly channel: string
-  readonly listener: ChannelListener
-  /** Redis has acknowledged it once; from then on it is ours to bring back. */
-  acknowledged: boolean
+  readonly onMessage: (message: Buffer) => void
+  /** Reads what was missed, and tells of it. */
+  readonly resume: () => Promise<void>
+  /** Where it is, or is being put; `undefined` until that is known. */
+  connection: SubscriberConnection | undefined
+  /** Redis has acknowledged it once, or it was there from the beginning: it is ours to bring back. */
+  kept: boolean
 }
 
-export class RedisSubscriber {
-  readonly client: Redis
+export class RedisSubscriber implements SubscriptionOwner {
   readonly #options: SubscriberOptions
+  readonly #clock: Clock
+  readonly #placement: Placement
   /** By the name of the pub/sub channel. */
   readonly #subscriptions = new Map<string, Subscription>()
-  readonly #raw = new Map<string, (message: Buffer) => void>()
-  /** Counts connections, so that work begun on a former one stops. */
-  #connection = 0
-  #ready = false
+  /** Those on their way to another connection. */
+  readonly #moving = new Set<Subscription>()
+  #closed = false
 
-  constructor(options: SubscriberOptions) {
+  constructor(options: SubscriberOptions, clock: Clock) {
     this.#options = options
-    const { redis, commandTimeoutMs } = options
-    this.client = connectRedis(redis, { connectionName: 'express-sse-kit:subscriber', commandTimeoutMs })
-    this.client.setMaxListeners(0)
-    this.client.on('messageBuffer', (name: Buffer, message: Buffer) =>
-      this.#onMessage(name.toString('latin1'), message),
-    )
-    this.client.on('ready', () => void this.#restore())
-    this.client.on('close', () => {
-      this.#connection++
-      this.#setReady(false)
-    })
+    this.#clock = clock
+    const { client, commandTimeoutMs } = options
+    const connect = { connectionName: 'express-sse-kit:subscriber', commandTimeoutMs }
+    this.#placement =
+      client instanceof Cluster
+        ? new ClusterPlacement(client, connect, this, () => this.#settle(), clock)
+        : new SinglePlacement(connectLike(client, connect), this)
   }
 
-  /** All subscriptions stand on the present connection. */
+  /** All subscriptions stand. */
   get ready(): boolean {
-    return this.#ready
+    return this.#moving.size === 0 && this.connections.every(({ ready }) => ready)
+  }
+
+  get connections(): readonly SubscriberConnection[] {
+    return this.#placement.connections
   }
 
   /** Resolves when Redis has acknowledged it. @throws BrokerError */
   async subscribe(name: string, channel: string, listener: ChannelListener): Promise<void> {
-    const subscription: Subscription = { channel, listener, acknowledged: false }
+    const subscription: Subscription = {
+      onMessage: (message) => this.#deliver(name, channel, listener, message),
+      resume: async () => {
+        const head = await this.#options.headOf(channel)
+        if (this.#subscriptions.get(name) === subscription) listener.onResubscribed(head)
+      },
+      connection: undefined,
+      kept: false,
+    }
     this.#subscriptions.set(name, subscription)
     try {
-      await whenReady(this.client, this.#options.commandTimeoutMs)
-      if (this.#subscriptions.get(name) !== subscription) {
-        throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
-      }
-      await this.client.subscribe(name)
-      subscription.acknowledged = true
+      await this.#place(name, subscription)
+      subscription.kept = true
     } catch (error) {
       // Redis may have carried it out all the same; commands keep their order, so this undoes it.
       if (this.#subscriptions.get(name) === subscription) await this.unsubscribe(name)
@@ -87,84 +90,127 @@ export class RedisSubscriber {
   }
 
   async unsubscribe(name: string): Promise<void> {
-    if (!this.#subscriptions.delete(name) || this.client.status !== 'ready') return
-    try {
-      await this.client.unsubscribe(name)
-    } catch (error) {
-      // The connection broke, and the next one will not have the subscription: done all the same.
-      report('unsubscribe', error)
-    }
+    const subscription = this.#subscriptions.get(name)
+    if (subscription === undefined) return
+    this.#subscriptions.delete(name)
+    this.#moving.delete(subscription)
+    await subscription.connection?.remove(name)
   }
 
   /** A channel of the kit's own, whose messages are no entries. */
   listen(name: string, onMessage: (message: Buffer) => void): void {
-    this.#raw.set(name, onMessage)
-  }
-
-  /** Gives the connection up for a new one. */
-  reconnect(): void {
-    this.client.disconnect(true)
+    const resume = () => Promise.resolve()
+    this.#subscriptions.set(name, { onMessage, resume, connection: this.#placement.at(name), kept: true })
   }
 
   close(): void {
-    this.#connection++
+    this.#closed = true
     this.#subscriptions.clear()
-    this.client.disconnect()
+    this.#placement.close()
   }
 
-  #onMessage(name: string, message: Buffer): void {
-    const subscription = this.#subscriptions.get(name)
-    if (subscription === undefined) {
-      this.#raw.get(name)?.(message)
-      return
+  namesOn(connection: SubscriberConnection): readonly string[] {
+    const names: string[] = []
+    for (const [name, subscription] of this.#subscriptions) {
+      if (subscription.kept && subscription.connection === connection) names.push(name)
     }
+    return names
+  }
+
+  async onRestored(connection: SubscriberConnection, names: readonly string[]): Promise<void> {
+    for (let i = 0; i < names.length; i += BATCH) {
+      await Promise.all(names.slice(i, i + BATCH).map((name) => this.#resume(name, connection)))
+    }
+  }
+
+  onMoved(names: readonly string[]): void {
+    for (const name of names) this.#lose(name)
+    this.#placement.refresh()
+  }
+
+  onMessage(connection: SubscriberConnection, name: string, message: Buffer): void {
+    const subscription = this.#subscriptions.get(name)
+    // From where it was until a moment ago it may come too, which would look like a log that went back.
+    if (subscription?.connection === connection) subscription.onMessage(message)
+  }
+
+  onStateChange(): void {
+    this.#options.onStateChange()
+  }
+
+  #deliver(name: string, channel: string, listener: ChannelListener, message: Buffer): void {
     const entries = parseMessage(message)
     if (entries === undefined) {
       report('message', new Error(`A message on ${name} that express-sse-kit did not publish was ignored`))
       return
     }
     for (const entry of entries) {
-      if (entry.offset > 0) this.#options.onEntry(subscription.channel, entry)
-      subscription.listener.onEntry(entry)
+      if (entry.offset > 0) this.#options.onEntry(channel, entry)
+      listener.onEntry(entry)
     }
   }
 
-  async #restore(): Promise<void> {
-    const connection = ++this.#connection
+  /** Finds the connection for a new subscription, which in a cluster may take more than one look. */
+  async #place(name: string, subscription: Subscription): Promise<void> {
+    const { client, commandTimeoutMs } = this.#options
+    const deadline = this.#clock.now() + commandTimeoutMs
+    for (;;) {
+      const left = Math.max(1, deadline - this.#clock.now())
+      await whenReady(client, left)
+      if (this.#subscriptions.get(name) !== subscription) {
+        throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
+      }
+      subscription.connection = this.#placement.at(name)
+      const moved = await subscription.connection?.add([name], left)
+      if (moved?.length === 0) return
+      if (this.#clock.now() >= deadline) {
+        throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `No node of the cluster serves ${name}`)
+      }
+      this.#placement.refresh()
+      await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
+    }
+  }
+
+  /** Who serves what may have changed: what is elsewhere now is moved there. */
+  #settle(): void {
+    for (const [name, subscription] of this.#subscriptions) {
+      if (!subscription.kept) continue
+      const connection = this.#placement.at(name)
+      if (connection !== undefined && connection !== subscription.connection) {
+        void this.#move(name, subscription, connection)
+      }
+    }
+    this.onStateChange()
+  }
+
+  async #move(name: string, subscription: Subscription, to: SubscriberConnection): Promise<void> {
+    subscription.connection = to
+    this.#moving.add(subscription)
     try {
-      const restored = [...this.#subscriptions].filter(([, { acknowledged }]) => acknowledged)
-      const names = [...this.#raw.keys(), ...restored.map(([name]) => name)]
-      for (let i = 0; i < names.length; i += BATCH) {
-        await this.client.subscribe(...names.slice(i, i + BATCH))
-        if (connection !== this.#connection) return
-      }
-      for (let i = 0; i < restored.length; i += BATCH) {
-        await Promise.all(restored.slice(i, i + BATCH).map(([name, subscription]) => this.#resume(name, subscription)))
-        if (connection !== this.#connection) return
-      }
-      this.#setReady(true)
+      const moved = await to.add([name], this.#options.commandTimeoutMs)
+      if (moved.length > 0) this.onMoved(moved)
+      else await this.#resume(name, to)
     } catch (error) {
+      if (this.#closed) return
       report('resubscribe', error)
-      if (connection === this.#connection) this.reconnect()
+      // Otherwise it is brought back with all others, once there is a connection.
+      if (to.client.status === 'ready') to.reconnect()
     }
   }
 
-  async #resume(name: string, subscription: Subscription): Promise<void> {
-    const head = await this.#options.headOf(subscription.channel)
-    if (this.#subscriptions.get(name) === subscription) subscription.listener.onResubscribed(head)
+  async #resume(name: string, connection: SubscriberConnection): Promise<void> {
+    const subscription = this.#subscriptions.get(name)
+    if (subscription?.connection !== connection) return
+    await subscription.resume()
+    if (subscription.connection === connection && this.#moving.delete(subscription)) this.onStateChange()
   }
 
-  #setReady(ready: boolean): void {
-    if (this.#ready === ready) return
-    this.#ready = ready
-    this.#options.onStateChange()
+  /** It is not where it was. */
+  #lose(name: string): void {
+    const subscription = this.#subscriptions.get(name)
+    if (subscription === undefined) return
+    subscription.connection = undefined
+    this.#moving.add(subscription)
+    this.onStateChange()
   }
-}
-
-function report(operation: string, cause: unknown): void {
-  if (!diagnostics.brokerError.hasSubscribers) return
-  diagnostics.brokerError.publish({
-    operation,
-    error: cause instanceof BrokerError ? cause : toBrokerError(cause),
-  })
 }

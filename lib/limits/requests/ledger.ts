@@ -9,11 +9,18 @@
  *       └───────────── answered ───────────┘
  * ```
  */
-import { Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Clock, Timer } from '../../core/ports.js'
-import { COMMAND_TIMEOUT_MS, connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import {
+  COMMAND_TIMEOUT_MS,
+  connectRedis,
+  isRedisClient,
+  type RedisClient,
+  type RedisSource,
+  toBrokerError,
+  whenReady,
+} from '../../redis/connect.js'
 import { observed } from '../../redis/observed.js'
 import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
 
@@ -30,7 +37,7 @@ export interface LedgerOptions {
 export class Ledger {
   /** Called when Redis is back, or again connected: it may have lost what it knew. */
   onReturn: () => void = () => undefined
-  readonly client: Redis & LimiterScripts
+  readonly client: RedisClient & LimiterScripts
   readonly #ownsClient: boolean
   readonly #timeoutMs: number
   readonly #clock: Clock
@@ -43,9 +50,9 @@ export class Ledger {
   constructor({ redis, timeoutMs, clock }: LedgerOptions) {
     this.#timeoutMs = timeoutMs
     this.#clock = clock
-    this.#ownsClient = !(redis instanceof Redis)
+    this.#ownsClient = !isRedisClient(redis)
     this.client = withLimiterScripts(
-      redis instanceof Redis
+      isRedisClient(redis)
         ? redis
         : connectRedis(redis, { connectionName: 'express-sse-kit:limiter', commandTimeoutMs: COMMAND_TIMEOUT_MS }),
     )

@@ -6,7 +6,7 @@
  *
  * Each key is one hash with one field for each holder of a lease.
  */
-import type { Redis } from 'ioredis'
+import type { RedisClient } from '../../redis/connect.js'
 
 /**
  * Fixed window. The hash lives until its window ends: w = window, l = leased and c = consumed by all, and for each holder
@@ -138,8 +138,8 @@ type Run = (...args: (string | number)[]) => Promise<readonly number[]>
 export type LimiterScripts = Readonly<Record<Message['command'], Run>>
 
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
-export function withLimiterScripts(client: Redis): Redis & LimiterScripts {
+export function withLimiterScripts<C extends RedisClient>(client: C): C & LimiterScripts {
   client.defineCommand('sseLimitWindow', { numberOfKeys: 1, lua: WINDOW })
   client.defineCommand('sseLimitBucket', { numberOfKeys: 1, lua: BUCKET })
-  return client as Redis & LimiterScripts
+  return client as C & LimiterScripts
 }

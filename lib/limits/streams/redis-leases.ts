@@ -12,11 +12,10 @@
  *
  * Places that are not renewed run out, so a process that dies leaves none behind.
  */
-import type { Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
-import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { connectRedis, type RedisClient, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import { observed } from '../../redis/observed.js'
 import type { Lease } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
@@ -47,7 +46,7 @@ export interface Taken {
 
 export class RedisLeases {
   readonly #options: ResolvedStreamLimits
-  readonly #client: Redis & LeaseScripts
+  readonly #client: RedisClient & LeaseScripts
   /** The caller's, by stream: all that are to be kept. */
   readonly #leases: ReadonlyMap<string, Lease>
   readonly #onEvicted: (id: string) => void

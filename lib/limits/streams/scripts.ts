@@ -13,7 +13,7 @@
  * The keys of one call are those of different owners, so they lie in different slots: Redis Cluster would need one hash tag
  * for all of them, or a call for each with a way back. The kit does not support Cluster yet.
  */
-import type { Redis } from 'ioredis'
+import type { RedisClient } from '../../redis/connect.js'
 
 const NOW = `
 local time = redis.call('TIME')
@@ -113,9 +113,9 @@ export interface LeaseScripts {
 }
 
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
-export function withLeaseScripts(client: Redis): Redis & LeaseScripts {
+export function withLeaseScripts(client: RedisClient): RedisClient & LeaseScripts {
   client.defineCommand('sseTakePlaces', { lua: TAKE })
   client.defineCommand('sseRenewPlaces', { lua: RENEW })
   client.defineCommand('sseGiveBackPlaces', { lua: GIVE_BACK })
-  return client as Redis & LeaseScripts
+  return client as RedisClient & LeaseScripts
 }

@@ -1,0 +1,166 @@
+import { expect } from 'chai'
+import { Cluster } from 'ioredis'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { RedisSource } from '../../lib/redis/connect.js'
+import { eventually } from '../helpers/eventually.js'
+import type { TestServer } from '../helpers/http-server.js'
+import { range } from '../helpers/range.js'
+import { RedisCluster } from '../helpers/redis-cluster.js'
+import { SseClient } from '../helpers/sse-client.js'
+import { numbersOf, serveChannels } from '../suites/multiplexer.js'
+
+interface Process {
+  readonly multiplexer: Multiplexer
+  readonly server: TestServer
+}
+
+/** Channels, so many that each master has some. */
+const CHANNELS = range(1, 12).map((n) => `log:${n}`)
+const nameOf = (channel: string) => `sse:{${channel}}`
+
+describe('streams, when a Redis Cluster changes under them', () => {
+  let cluster: RedisCluster
+  let stops: (() => unknown)[]
+
+  beforeEach(async () => {
+    cluster = await RedisCluster.start()
+    stops = [() => cluster.stop()]
+  })
+  afterEach(async () => {
+    for (const stop of stops.reverse()) await stop()
+  })
+
+  async function startProcess(redis: RedisSource = cluster.urls): Promise<Process> {
+    const multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, probeMs: 200, lingerMs: 300 })
+    const server = await serveChannels(multiplexer)
+    stops.push(
+      () => server.stop(),
+      () => multiplexer.close(),
+    )
+    return { multiplexer, server }
+  }
+
+  async function open({ server }: Process, channels: readonly string[], query = ''): Promise<SseClient> {
+    const client = await SseClient.open(`${server.url}/?${channels.map((it) => `channel=${it}&`).join('')}${query}`)
+    await client.control('sse.open')
+    stops.push(() => client.close())
+    return client
+  }
+
+  async function publishSurely({ multiplexer }: Process, channel: string, n: number): Promise<void> {
+    for (;;) {
+      try {
+        await multiplexer.publish(channel, { event: 'n', data: n }, { idempotencyKey: String(n) })
+        return
+      } catch {
+        // Away or unknown: the key makes trying again safe.
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+    }
+  }
+
+  /** Publishes 1, 2, 3 … on a channel until told to stop, trying each again until Redis has it. */
+  function publishOn(process: Process, channel: string): { readonly count: () => number; stop(): Promise<number> } {
+    let stopped = false
+    let n = 0
+    const done = (async () => {
+      while (!stopped) {
+        await publishSurely(process, channel, n + 1)
+        n++
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      }
+      return n
+    })()
+    return {
+      count: () => n,
+      stop: () => {
+        stopped = true
+        return done
+      },
+    }
+  }
+
+  /** Traffic on all channels, seen by a stream for each on two processes, while something happens. */
+  async function inTraffic(happens: () => Promise<void>): Promise<readonly SseClient[]> {
+    const [one, two] = [await startProcess(), await startProcess()]
+    const clients = await Promise.all(CHANNELS.flatMap((channel) => [open(one, [channel]), open(two, [channel])]))
+    const traffic = CHANNELS.map((channel) => publishOn(one, channel))
+    const allMoveOn = async () => {
+      const before = traffic.map(({ count }) => count())
+      await eventually(() => traffic.every(({ count }, i) => count() > (before[i] ?? 0) + 20), 30_000)
+    }
+    await allMoveOn()
+    await happens()
+    await allMoveOn()
+    const counts = await Promise.all(traffic.map(({ stop }) => stop()))
+    await Promise.all(clients.map((client, i) => client.until((it) => numbersOf(it).at(-1) === counts[i >> 1])))
+    await eventually(() => [one, two].every(({ multiplexer }) => multiplexer.status().state === 'ready'))
+    return clients
+  }
+
+  function expectWhole(clients: readonly SseClient[]): void {
+    for (const client of clients) {
+      expect(numbersOf(client)).to.deep.equal(range(1, client.messages.length))
+      expect(client.events.filter(({ event }) => event?.startsWith('sse.'))).to.have.length(1)
+      expect(client.closed).to.equal(false)
+    }
+  }
+
+  async function subscribers(node: number, channel: string): Promise<number> {
+    const [, count] = (await cluster.admin(node).call('PUBSUB', 'SHARDNUMSUB', nameOf(channel))) as [string, number]
+    return count
+  }
+
+  it('follows slots that move, one after the other', async () => {
+    const moved = CHANNELS.slice(0, 4)
+    const clients = await inTraffic(async () => {
+      for (const channel of moved) {
+        const from = await cluster.masterOf(nameOf(channel))
+        await cluster.moveSlot(nameOf(channel), from, (from + 1) % 3)
+      }
+    })
+    expectWhole(clients)
+    for (const channel of moved) {
+      const now = await cluster.masterOf(nameOf(channel))
+      expect(await subscribers(now, channel), 'both processes at the right node').to.equal(2)
+      expect(await subscribers((now + 2) % 3, channel), 'and not at the former').to.equal(0)
+    }
+  })
+
+  it('follows masters that hand over to their replicas', async () => {
+    const clients = await inTraffic(async () => {
+      for (const master of [0, 1, 2]) await cluster.failover(master)
+    })
+    expectWhole(clients)
+    for (const channel of CHANNELS) {
+      const now = await cluster.masterOf(nameOf(channel))
+      expect(now).to.be.above(2)
+      await eventually(async () => (await subscribers(now, channel)) === 2)
+    }
+  })
+
+  it('goes on when a master crashes: nothing that the log still has is missing, nothing comes twice', async () => {
+    const clients = await inTraffic(() => cluster.crash(0))
+    const other = await startProcess()
+    for (const [i, client] of clients.entries()) {
+      const numbers = numbersOf(client)
+      expect(numbers).to.deep.equal([...new Set(numbers)].sort((a, b) => a - b))
+      expect(client.closed).to.equal(false)
+      const replayed = await open(other, [CHANNELS[i >> 1] as string], 'from=earliest')
+      await replayed.until((it) => numbersOf(it).at(-1) === numbers.at(-1))
+      expect(numbers).to.include.members(numbersOf(replayed))
+    }
+  })
+
+  it('takes an ioredis Cluster client, and finds its way from one node', async () => {
+    const given = new Cluster(cluster.urls.slice(1, 2))
+    stops.push(() => given.disconnect())
+    const [one, two] = [await startProcess(given), await startProcess(cluster.urls.slice(0, 1))]
+    const client = await open(two, CHANNELS.slice(0, 8))
+    for (const [i, channel] of CHANNELS.slice(0, 8).entries()) {
+      await one.multiplexer.publish(channel, { event: 'n', data: i + 1 })
+    }
+    await client.messagesUntil(8)
+    expect(numbersOf(client).sort()).to.deep.equal(range(1, 8))
+  })
+})

@@ -1,0 +1,146 @@
+import calculateSlot from 'cluster-key-slot'
+import { Redis } from 'ioredis'
+import { eventually } from './eventually.js'
+import { freePort, RedisServer } from './redis-server.js'
+
+const SLOTS = 16_384
+
+interface Node {
+  readonly server: RedisServer
+  readonly admin: Redis
+  readonly busPort: number
+  readonly id: string
+}
+
+/** A real Redis Cluster of the test's own: three masters with a third of the slots each, and a replica for each. */
+export class RedisCluster {
+  readonly #masters: Node[]
+  readonly #replicas: Node[]
+
+  private constructor(masters: Node[], replicas: Node[]) {
+    this.#masters = masters
+    this.#replicas = replicas
+  }
+
+  /** @param args further redis-server arguments */
+  static async start(args: readonly string[] = []): Promise<RedisCluster> {
+    const nodes = await Promise.all(Array.from({ length: 6 }, () => startNode(args)))
+    const cluster = new RedisCluster(nodes.slice(0, 3), nodes.slice(3))
+    const [first, ...others] = nodes as [Node, ...Node[]]
+    await Promise.all(nodes.map(({ admin }, i) => admin.cluster('SET-CONFIG-EPOCH', i + 1)))
+    for (const { server, busPort } of others)
+      await first.admin.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort)
+    for (const [i, { admin }] of cluster.#masters.entries()) {
+      const [from, to] = [i, i + 1].map((third) => Math.ceil((third * SLOTS) / 3)) as [number, number]
+      await admin.call('CLUSTER', 'ADDSLOTSRANGE', from, to - 1)
+    }
+    await cluster.#agree()
+    await Promise.all(
+      cluster.#replicas.map(({ admin }, i) => admin.cluster('REPLICATE', (cluster.#masters[i] as Node).id)),
+    )
+    const linked = async ({ admin }: Node) => /master_link_status:up/.test(await admin.info('replication'))
+    await eventually(async () => (await Promise.all(cluster.#replicas.map(linked))).every(Boolean))
+    await cluster.#agree()
+    return cluster
+  }
+
+  get #nodes(): Node[] {
+    return [...this.#masters, ...this.#replicas]
+  }
+
+  /** Where to begin: the masters. */
+  get urls(): string[] {
+    return this.#masters.map(({ server }) => server.url)
+  }
+
+  /** The number of the node that is the master for a key: 0 to 2 at first; from 3 on they were replicas. */
+  async masterOf(key: string): Promise<number> {
+    const slot = calculateSlot(key)
+    const roles = await Promise.all(
+      this.#nodes.map(async ({ admin }) => {
+        if (admin.status !== 'ready') return false
+        const nodes = String(await admin.cluster('NODES'))
+        const mine = nodes.split('\n').find((line) => line.includes('myself')) ?? ''
+        const ranges = mine
+          .split(' ')
+          .slice(8)
+          .filter((range) => !range.startsWith('['))
+        return (
+          mine.includes('master') &&
+          ranges.some((range) => {
+            const [from = 0, to = from] = range.split('-').map(Number)
+            return from <= slot && slot <= to
+          })
+        )
+      }),
+    )
+    return roles.indexOf(true)
+  }
+
+  server(number: number): RedisServer {
+    return (this.#nodes[number] as Node).server
+  }
+
+  admin(number: number): Redis {
+    return (this.#nodes[number] as Node).admin
+  }
+
+  /** The replica of a first master takes over, in good order. */
+  async failover(master: number): Promise<void> {
+    const { admin } = this.#replicas[master] as Node
+    await admin.cluster('FAILOVER')
+    await eventually(async () => /role:master/.test(await admin.info('replication')))
+  }
+
+  /** Kills a first master, as in a crash. Resolves when its replica is the master. */
+  async crash(master: number): Promise<void> {
+    await this.server(master).kill()
+    const { admin } = this.#replicas[master] as Node
+    await eventually(async () => /role:master/.test(await admin.info('replication')), 30_000)
+  }
+
+  /** Moves a key's slot from one first master to another, as resharding does. */
+  async moveSlot(key: string, from: number, to: number): Promise<void> {
+    const slot = calculateSlot(key)
+    const [source, target] = [this.#masters[from], this.#masters[to]] as [Node, Node]
+    await target.admin.cluster('SETSLOT', slot, 'IMPORTING', source.id)
+    await source.admin.cluster('SETSLOT', slot, 'MIGRATING', target.id)
+    // At first a key at a time, so that there is traffic while some are here and some there.
+    for (let round = 0; ; round++) {
+      const keys = (await source.admin.cluster('GETKEYSINSLOT', slot, round < 5 ? 1 : 1000)) as string[]
+      if (keys.length === 0) break
+      await source.admin.call('MIGRATE', '127.0.0.1', target.server.port, '', 0, 5000, 'KEYS', ...keys)
+      if (round < 5) await new Promise((resolve) => setTimeout(resolve, 30))
+    }
+    for (const { admin } of new Set([target, source, ...this.#masters]))
+      await admin.cluster('SETSLOT', slot, 'NODE', target.id)
+  }
+
+  async stop(): Promise<void> {
+    for (const { admin } of this.#nodes) admin.disconnect()
+    await Promise.all(this.#nodes.map(({ server }) => server.stop()))
+  }
+
+  /** All nodes know each other, and the cluster serves. */
+  async #agree(): Promise<void> {
+    const agrees = async ({ admin }: Node): Promise<boolean> => {
+      const info = String(await admin.cluster('INFO'))
+      return /cluster_state:ok/.test(info) && /cluster_known_nodes:6/.test(info)
+    }
+    await eventually(async () => (await Promise.all(this.#nodes.map(agrees))).every(Boolean), 20_000)
+  }
+}
+
+async function startNode(args: readonly string[]): Promise<Node> {
+  const busPort = await freePort()
+  const server = await RedisServer.start([
+    ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort)],
+    // Long enough for a busy machine, short enough for a test.
+    ...['--cluster-node-timeout', '2000', '--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0'],
+    ...args,
+  ])
+  const admin = new Redis(server.url)
+  // The test kills servers.
+  admin.on('error', () => undefined)
+  return { server, admin, busPort, id: String(await admin.cluster('MYID')) }
+}
