@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto'
 export interface Config {
   readonly production: boolean
   readonly port: number
-  /** Unset: everything in this process. */
-  readonly redisUrl: string | undefined
+  /** A server, or some nodes of a cluster. Unset: everything in this process. */
+  readonly redis: string | readonly string[] | undefined
   readonly jwtSecret: string
   readonly webhookSecret: string
   readonly webhookVerifyToken: string
@@ -52,7 +52,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   return {
     production,
     port: readPort(get('PORT') ?? '3000'),
-    redisUrl: readRedisUrl(get('REDIS_URL')),
+    redis: readRedis(get('REDIS_URL')),
     jwtSecret: jwtSecret(),
     webhookSecret: required('WEBHOOK_SECRET', 'dev-webhook-secret'),
     webhookVerifyToken: required('WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'),
@@ -78,7 +78,11 @@ function readSmall(name: string, value: string): number {
   throw new ConfigError(`${name} must be a number from 0 to 9, got ${value}`)
 }
 
-function readRedisUrl(value: string | undefined): string | undefined {
-  if (value === undefined || /^rediss?:\/\/\S+$/.test(value)) return value
-  throw new ConfigError('REDIS_URL must start with redis:// or rediss://')
+function readRedis(value: string | undefined): string | readonly string[] | undefined {
+  if (value === undefined) return undefined
+  const urls = value.split(',').map((url) => url.trim())
+  if (!urls.every((url) => /^rediss?:\/\/\S+$/.test(url))) {
+    throw new ConfigError('REDIS_URL must start with redis:// or rediss://; for a cluster, several with commas between')
+  }
+  return urls.length === 1 ? urls[0] : urls
 }

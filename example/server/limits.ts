@@ -1,6 +1,6 @@
 /** How much anybody may ask of the app: requests, streams, failures. Over all processes on one Redis, or in this one. */
 import { createStreamLimits, type RateLimitHandler, rateLimit, type StreamLimits } from 'express-sse-kit'
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 
 const MINUTE_S = 60
 
@@ -15,7 +15,7 @@ export interface Limits {
   close(): Promise<void>
 }
 
-export function openLimits(client: Redis | undefined): Limits {
+export function openLimits(client: Redis | Cluster | undefined): Limits {
   const shared = client === undefined ? {} : { redis: client }
   const requests = rateLimit({
     ...shared,

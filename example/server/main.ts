@@ -17,7 +17,7 @@ async function start(config: Config): Promise<void> {
   for (const note of config.notes) console.log(note)
   logDiagnostics(logToStderr)
   logDrops({ write: (line) => logToStderr('warn', line.event, { ...line }) })
-  const services = openServices(config.redisUrl)
+  const services = openServices(config.redis)
   const app = createApp({ ...services, config, log: logToStderr })
   const server = createServer(app)
   const stopSeeding = new AbortController()
@@ -27,7 +27,7 @@ async function start(config: Config): Promise<void> {
   server.listen(config.port)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const mode = config.redisUrl === undefined ? 'embedded: everything in this process' : 'Redis'
+  const mode = config.redis === undefined ? 'embedded: everything in this process' : 'Redis'
   console.log(`Inbox on http://localhost:${port} (${mode})`)
 
   let stopping = false

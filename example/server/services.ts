@@ -10,6 +10,7 @@ import {
   type Revocations,
 } from 'express-sse-kit'
 import { Traffic } from './compare/traffic.js'
+import type { Config } from './config.js'
 import { type Limits, openLimits } from './limits.js'
 import { type LogLine, logToStderr } from './log.js'
 import { seed } from './seed.js'
@@ -36,14 +37,14 @@ export interface Services {
   close(): Promise<void>
 }
 
-/** With Redis four connections: the multiplexer's two, that of the stream limits, and one for all else. */
-export function openServices(redisUrl: string | undefined): Services {
-  const client = redisUrl === undefined ? undefined : connect(redisUrl)
+/** With Redis four connections: the multiplexer's two, that of the stream limits, and one for all else. (In a cluster, to each node.) */
+export function openServices(redis: Config['redis']): Services {
+  const client = redis === undefined ? undefined : connect(redis)
   const store = client === undefined ? new MemoryInboxStore() : new RedisInboxStore(client)
   const keyValues = createStore({ redis: client })
   const revocations = createRevocations({ store: keyValues })
   const limits = openLimits(client)
-  const multiplexer = createMultiplexer({ redis: redisUrl, streamLimits: limits.streams, stream: { revocations } })
+  const multiplexer = createMultiplexer({ redis, streamLimits: limits.streams, stream: { revocations } })
   const metrics = createMetrics({ multiplexer, streamLimits: limits.streams })
   const workbench = new Workbench()
   const traffic = new Traffic({ store, multiplexer, log: logToStderr })

@@ -348,7 +348,7 @@ describe("the example's configuration", () => {
     expect(config).to.deep.include({
       production: false,
       port: 3000,
-      redisUrl: undefined,
+      redis: undefined,
       webhookSecret: 'dev-webhook-secret',
       webhookVerifyToken: 'dev-verify-token',
     })
@@ -369,6 +369,7 @@ describe("the example's configuration", () => {
     ['PORT', '65536'],
     ['PORT', '3000x'],
     ['REDIS_URL', 'localhost:6379'],
+    ['REDIS_URL', 'redis://a:6379,b:6379'],
   ] as const) {
     it(`refuses ${name} ${value}`, () => {
       expect(() => readConfig({ [name]: value })).to.throw(ConfigError, name)

@@ -38,7 +38,7 @@ export class TestInbox {
 
   static async start({ redisUrl, environment, port = 0 }: InboxOptions = {}): Promise<TestInbox> {
     const config = readConfig({ ...ENVIRONMENT, ...environment, REDIS_URL: redisUrl })
-    const services = openServices(config.redisUrl)
+    const services = openServices(config.redis)
     if (!config.production) await seedTenants(services.store, () => undefined, new AbortController().signal)
     const inbox = new TestInbox(config, services)
     inbox.#server.listen(port, '127.0.0.1')

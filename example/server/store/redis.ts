@@ -6,7 +6,7 @@
  *   inbox:{<tenant>}:order:<id>           list: ids of messages in the order in which they came
  *   inbox:{<tenant>}:messages:<id>        hash: message id → message
  */
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 import {
   type Appended,
   type Conversation,
@@ -19,13 +19,13 @@ import {
   type Provider,
 } from './inbox-store.js'
 import { StoreUnavailableError, whenReady } from './redis-client.js'
-import { type FlatHash, type InboxScripts, withInboxScripts } from './scripts.js'
+import { type FlatHash, type InboxClient, withInboxScripts } from './scripts.js'
 
 export class RedisInboxStore implements InboxStore {
-  readonly #client: Redis & InboxScripts
+  readonly #client: InboxClient
 
   /** @param client see `connect`; closed with the store */
-  constructor(client: Redis) {
+  constructor(client: Redis | Cluster) {
     this.#client = withInboxScripts(client)
   }
 
@@ -97,7 +97,7 @@ export class RedisInboxStore implements InboxStore {
   }
 
   /** What the connection does to a command becomes one error; what Redis says against it stays as it is. */
-  async #run<T>(command: (client: Redis & InboxScripts) => Promise<T>): Promise<T> {
+  async #run<T>(command: (client: InboxClient) => Promise<T>): Promise<T> {
     await whenReady(this.#client)
     try {
       return await command(this.#client)

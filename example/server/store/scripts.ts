@@ -1,5 +1,5 @@
 /** The inbox's writes as Lua, each one step in Redis. All keys of a tenant share one hash tag; see redis.ts. */
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 
 /** An answer of HGETALL inside a script: names and values in turn. */
 export type FlatHash = readonly string[]
@@ -56,7 +56,7 @@ redis.call('HSET', KEYS[1], 'unread', '0')
 return 1
 `
 
-export interface InboxScripts {
+interface InboxScripts {
   inboxUpsert(conversation: string, conversations: string, ...args: string[]): Promise<FlatHash>
   inboxAppend(
     conversation: string,
@@ -70,12 +70,14 @@ export interface InboxScripts {
   inboxMarkRead(conversation: string): Promise<number>
 }
 
+export type InboxClient = (Redis | Cluster) & InboxScripts
+
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
-export function withInboxScripts(client: Redis): Redis & InboxScripts {
+export function withInboxScripts(client: Redis | Cluster): InboxClient {
   client.defineCommand('inboxUpsert', { numberOfKeys: 2, lua: UPSERT })
   client.defineCommand('inboxAppend', { numberOfKeys: 4, lua: APPEND })
   client.defineCommand('inboxList', { numberOfKeys: 1, lua: LIST })
   client.defineCommand('inboxMessages', { numberOfKeys: 2, lua: MESSAGES })
   client.defineCommand('inboxMarkRead', { numberOfKeys: 1, lua: MARK_READ })
-  return client as Redis & InboxScripts
+  return client as InboxClient
 }
