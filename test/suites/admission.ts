@@ -8,6 +8,7 @@ import { limitStreams } from '../../lib/limits/streams/limit-streams.js'
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { RedisSource } from '../../lib/redis/connect.js'
 import { createStore } from '../../lib/store/create.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
@@ -27,7 +28,7 @@ interface Process {
 }
 
 /** Who may have a stream and keep it, over HTTP. @param redis where the processes meet; without it there is one */
-export function admissionSuite(name: string, redis: () => string | undefined): void {
+export function admissionSuite(name: string, redis: () => RedisSource | undefined): void {
   describe(`streams on ${name} are open to those`, () => {
     let processes: Process[]
     let clients: SseClient[]
