@@ -12,18 +12,21 @@
  *
  * Places that are not renewed run out, so a process that dies leaves none behind.
  */
+import { setImmediate as turnOver } from 'node:timers/promises'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
 import { connectRedis, type RedisClient, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
 import { observed } from '../../redis/observed.js'
+import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
 import type { Lease } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
-import type { Place } from './places.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 
 /** Leases in one call: Redis does nothing else meanwhile. */
 const BATCH = 500
+/** Attempts in one call. They cost Redis more than a renewal does: so many with a user, a tenant and an address each, some 3 ms. */
+const ATTEMPTS_BATCH = 50
 /** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
 const RENEWALS_PER_LEASE = 2.4
 const RETRY_MS = 1000
@@ -35,13 +38,10 @@ const MAX_WAITING = 10_000
  */
 const EVICTION_TTL_MS = 3_600_000
 
-/** What became of an attempt to take places. */
-export interface Taken {
-  /** `undefined`: all are taken. */
-  readonly refusedBy: Place | undefined
-  readonly retryAfterMs: number | undefined
-  /** Streams that lost their place to this one. */
-  readonly evicted: readonly string[]
+/** Attempts of one turn of the event loop, and what will have become of each. */
+interface Batch {
+  readonly attempts: Attempt[]
+  readonly taken: Promise<readonly Taken[]>
 }
 
 export class RedisLeases {
@@ -50,6 +50,9 @@ export class RedisLeases {
   /** The caller's, by stream: all that are to be kept. */
   readonly #leases: ReadonlyMap<string, Lease>
   readonly #onEvicted: (id: string) => void
+  readonly #times: Times
+  /** What goes with the next call. */
+  #batch: Batch | undefined
   readonly #waiting: Lease[] = []
   #givingBack: Promise<void> | undefined
   #connecting: Promise<void> | undefined
@@ -65,8 +68,9 @@ export class RedisLeases {
     leases: ReadonlyMap<string, Lease>,
     onEvicted: (id: string) => void,
   ) {
-    const { timeoutMs } = options
+    const { timeoutMs, leaseMs, evictOldest } = options
     this.#options = options
+    this.#times = { leaseMs, evictionTtlMs: evictOldest ? EVICTION_TTL_MS : 0 }
     this.#leases = leases
     this.#onEvicted = onEvicted
     this.#client = withLeaseScripts(
@@ -86,41 +90,22 @@ export class RedisLeases {
   }
 
   /**
-   * Takes all places, or none.
-   * @param opens under what the opening is counted, in the same step
+   * Takes all places, or none. Attempts of one turn of the event loop go in one call, and count in their order.
    * @throws BrokerError within the time-out, twice that while the first connection is made. The places may have been taken:
    * they are given back, unless the lease is kept by then.
    */
-  async take(lease: Lease, places: readonly Place[], opens: Place | undefined): Promise<Taken> {
-    const { leaseMs, evictOldest } = this.#options
-    const counted = opens === undefined ? places : [...places, opens]
-    const evicts = evictOldest && places[0]?.scope === 'user'
+  async take(attempt: Attempt): Promise<Taken> {
     try {
       await this.#connected()
-      // Places that have become free go first.
-      if (this.#waiting.length > 0) void this.#giveBackWaiting()
-      const [refusedBy, ...rest] = await this.#asked((client) =>
-        client.sseTakePlaces(
-          counted.length,
-          ...counted.map(({ key }) => key),
-          memberOf(lease),
-          leaseMs,
-          this.#keyTtlMs,
-          evicts ? 1 : 0,
-          EVICTION_TTL_MS,
-          opens?.cap ?? 0,
-          ...places.map(({ cap }) => cap),
-        ),
-      )
-      const place = counted[refusedBy - 1]
-      if (place !== undefined) {
-        return { refusedBy: place, retryAfterMs: Number(rest[0]) || undefined, evicted: [] }
-      }
-      return { refusedBy: undefined, retryAfterMs: undefined, evicted: rest.map((member) => idOf(String(member))) }
+      const batch = this.#batch ?? this.#nextBatch()
+      const index = batch.attempts.push(attempt) - 1
+      if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
+      const taken = await batch.taken
+      return taken[index] as Taken
     } catch (cause) {
       const error = toBrokerError(cause)
       this.#goAway(error)
-      this.giveBack(lease)
+      this.giveBack(attempt.lease)
       throw error
     }
   }
@@ -146,10 +131,16 @@ export class RedisLeases {
     this.#client.disconnect()
   }
 
-  /** Keys with evictions must outlive them. All other members are gone long before. */
-  get #keyTtlMs(): number {
-    const { evictOldest, leaseMs } = this.#options
-    return evictOldest ? Math.max(EVICTION_TTL_MS, leaseMs) : leaseMs
+  #nextBatch(): Batch {
+    const attempts: Attempt[] = []
+    const taken = turnOver().then(() => {
+      if (this.#batch?.attempts === attempts) this.#batch = undefined
+      // Places that have become free go first.
+      if (this.#waiting.length > 0) void this.#giveBackWaiting()
+      return this.#asked((client) => takePlaces(client, attempts, this.#times))
+    })
+    this.#batch = { attempts, taken }
+    return this.#batch
   }
 
   #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
@@ -208,20 +199,8 @@ export class RedisLeases {
         if (batch.push(next.value) === BATCH) break
       }
       if (batch.length === 0) return
-      const [marking, others] = membersByKey(batch)
-      const evicted = await this.#asked((client) =>
-        client.sseRenewPlaces(
-          marking.size + others.size,
-          ...marking.keys(),
-          ...others.keys(),
-          this.#options.leaseMs,
-          this.#keyTtlMs,
-          marking.size,
-          ...countedMembers(marking),
-          ...countedMembers(others),
-        ),
-      )
-      for (const member of evicted) this.#onEvicted(idOf(member))
+      const evicted = await this.#asked((client) => renewPlaces(client, batch, this.#times))
+      for (const id of evicted) this.#onEvicted(id)
     }
   }
 
@@ -237,50 +216,12 @@ export class RedisLeases {
       while (this.#waiting.length > 0 && !this.#away) {
         // Whose attempt to take a place got no answer may have been let in all the same.
         const batch = this.#waiting.slice(0, BATCH)
-        const [marking, others] = membersByKey(batch.filter((lease) => this.#leases.get(lease.id) !== lease))
-        await this.#asked((client) =>
-          client.sseGiveBackPlaces(
-            marking.size + others.size,
-            ...marking.keys(),
-            ...others.keys(),
-            ...countedMembers(marking),
-            ...countedMembers(others),
-          ),
-        )
+        const free = batch.filter((lease) => this.#leases.get(lease.id) !== lease)
+        await this.#asked((client) => giveBackPlaces(client, free))
         this.#waiting.splice(0, batch.length)
       }
     } catch (cause) {
       this.#goAway(toBrokerError(cause))
     }
   }
-}
-
-function memberOf({ openedAt, id }: Lease): string {
-  return `${openedAt}:${id}`
-}
-
-function idOf(member: string): string {
-  return member.slice(member.indexOf(':') + 1)
-}
-
-type Members = ReadonlyMap<string, readonly string[]>
-
-/** What is to be said of each key: first of those where a lease may be marked as evicted, then of the others. */
-function membersByKey(leases: readonly Lease[]): readonly [marking: Members, others: Members] {
-  const marking = new Map<string, string[]>()
-  const others = new Map<string, string[]>()
-  for (const lease of leases) {
-    const member = memberOf(lease)
-    lease.keys.forEach((key, index) => {
-      const members = index === 0 ? marking : others
-      const known = members.get(key)
-      if (known === undefined) members.set(key, [member])
-      else known.push(member)
-    })
-  }
-  return [marking, others]
-}
-
-function countedMembers(members: Members): (string | number)[] {
-  return [...members.values()].flatMap((each) => [each.length, ...each])
 }

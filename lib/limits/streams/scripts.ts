@@ -21,45 +21,68 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
 /**
- * Takes a place under every key, or none. KEYS one for each place, then the openings' if they are limited · ARGV 1 member,
- * 2 lease in ms, 3 TTL of the keys, 4 whether the oldest under KEYS[1] may be evicted, 5 for how long that is then
- * kept there, 6 openings a minute or 0, then the cap of each place.
- * Returns {0, members evicted …}, or {number of the key that refuses, ms until it would not or 0}.
+ * Several attempts, one after the other: each takes a place under every key that it names, or none. KEYS those of all attempts, each
+ * once · ARGV 1 lease in ms, 2 TTL of the keys, 3 for how long an eviction is kept, then the cap of each key (of openings: how many a
+ * minute), then for each attempt its member, 1 if the oldest under its first place may be evicted, the number of the key of its
+ * openings or 0, how many places, and the numbers of their keys.
+ * Returns for each attempt {0, members evicted …}, or {number of the key that refuses, ms until it would not or 0}.
  */
 const TAKE = `${NOW}
-local member, places, opens = ARGV[1], #ARGV - 6, tonumber(ARGV[6])
-local gap, due = 60000 / math.max(1, opens), now
-if opens > 0 then
-  due = math.max(now, tonumber(redis.call('GET', KEYS[places + 1]) or 0))
-  local wait = due + gap - 60000 - now
-  if wait >= 1 then return {places + 1, math.ceil(wait)} end
+local good, evictedUntil = now + ARGV[1], now + ARGV[3]
+local function capOf(key) return tonumber(ARGV[3 + key]) end
+
+local counts = {}
+local function openUnder(key)
+  if not counts[key] then
+    redis.call('ZREMRANGEBYSCORE', KEYS[key], -now, now)
+    counts[key] = redis.call('ZCOUNT', KEYS[key], 0, '+inf')
+  end
+  return counts[key]
 end
-local victims = {}
-for i = 1, places do
-  redis.call('ZREMRANGEBYSCORE', KEYS[i], -now, now)
-  local over = redis.call('ZCOUNT', KEYS[i], 0, '+inf') + 1 - tonumber(ARGV[6 + i])
+
+local function take(member, evicts, opens, places)
+  local gap, due
+  if opens > 0 then
+    gap = 60000 / capOf(opens)
+    due = math.max(now, tonumber(redis.call('GET', KEYS[opens])) or 0)
+    local wait = due + gap - 60000 - now
+    if wait >= 1 then return {opens, math.ceil(wait)} end
+  end
+  local victims = {}
+  for i, key in ipairs(places) do
+    local over = openUnder(key) + 1 - capOf(key)
+    for _, victim in ipairs(victims) do
+      if redis.call('ZSCORE', KEYS[key], victim) then over = over - 1 end
+    end
+    if over > 0 then
+      if i > 1 or not evicts then return {key, 0} end
+      local members = redis.call('ZRANGEBYSCORE', KEYS[key], 0, '+inf')
+      table.sort(members)
+      for age = 1, over do victims[age] = members[age] end
+    end
+  end
   for _, victim in ipairs(victims) do
-    if redis.call('ZSCORE', KEYS[i], victim) then over = over - 1 end
+    for _, key in ipairs(places) do counts[key] = counts[key] - redis.call('ZREM', KEYS[key], victim) end
+    redis.call('ZADD', KEYS[places[1]], -evictedUntil, victim)
   end
-  if over > 0 then
-    if i > 1 or ARGV[4] ~= '1' then return {i, 0} end
-    local members = redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf')
-    table.sort(members)
-    for age = 1, over do victims[age] = members[age] end
+  for _, key in ipairs(places) do
+    counts[key] = counts[key] + redis.call('ZADD', KEYS[key], good, member)
+    redis.call('PEXPIRE', KEYS[key], ARGV[2])
   end
+  if opens > 0 then
+    redis.call('SET', KEYS[opens], string.format('%.3f', due + gap), 'PX', math.ceil(due + gap - now))
+  end
+  return {0, unpack(victims)}
 end
-for _, victim in ipairs(victims) do
-  for i = 1, places do redis.call('ZREM', KEYS[i], victim) end
-  redis.call('ZADD', KEYS[1], -(now + ARGV[5]), victim)
+
+local answers, at = {}, 4 + #KEYS
+while at < #ARGV do
+  local places, last = {}, at + 3 + ARGV[at + 3]
+  for i = at + 4, last do places[#places + 1] = tonumber(ARGV[i]) end
+  answers[#answers + 1] = take(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), places)
+  at = last + 1
 end
-for i = 1, places do
-  redis.call('ZADD', KEYS[i], now + ARGV[2], member)
-  redis.call('PEXPIRE', KEYS[i], ARGV[3])
-end
-if opens > 0 then
-  redis.call('SET', KEYS[places + 1], string.format('%.3f', due + gap), 'PX', math.ceil(due + gap - now))
-end
-return {0, unpack(victims)}
+return answers
 `
 
 /**
@@ -106,8 +129,11 @@ end
 
 type Arg = string | number
 
+/** Of one attempt; `refusedBy` counts from 1, 0: nobody. */
+export type TakeAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
+
 export interface LeaseScripts {
-  sseTakePlaces(keys: number, ...args: Arg[]): Promise<readonly [refusedBy: number, ...rest: (string | number)[]]>
+  sseTakePlaces(keys: number, ...args: Arg[]): Promise<readonly TakeAnswer[]>
   sseRenewPlaces(keys: number, ...args: Arg[]): Promise<readonly string[]>
   sseGiveBackPlaces(keys: number, ...args: Arg[]): Promise<null>
 }

@@ -4,6 +4,7 @@
  */
 import { RequestError, SseError } from '../../core/errors.js'
 import { BucketRegistry } from '../bucket-registry.js'
+import type { Attempt } from './calls.js'
 import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
 import { opensOf, type Place, placesOf, refusal, type StreamOwner } from './places.js'
@@ -24,7 +25,7 @@ export class StreamLimits {
   readonly #opens: BucketRegistry | undefined
   readonly #shared: RedisLeases | undefined
   /** Streams about to be let in or refused. */
-  readonly #opening = new Set<Promise<boolean>>()
+  readonly #opening = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
   /** @internal Use `createStreamLimits`. */
@@ -45,7 +46,7 @@ export class StreamLimits {
   }
 
   /**
-   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis.
+   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask in one turn of the event loop.
    * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is full and its `cap`;
    * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`
@@ -60,18 +61,20 @@ export class StreamLimits {
     const opens = opensOf(owner, this.#options)
     const keys = places.map(({ key }) => this.#counts.get(key)?.key ?? key)
     const lease = new Lease(holder, Math.floor(clock.wallTime()), keys, this.#release)
-    const asked = this.#isTaken(lease, places, opens)
+    const asked = this.#takeThere({ lease, places, opens })
     this.#opening.add(asked)
-    let taken: boolean
+    let evicted: readonly string[] | undefined
     try {
-      taken = await asked
+      evicted = await asked
     } finally {
       this.#opening.delete(asked)
     }
-    // Nothing may be awaited from here on, so that no other can take the same place.
+    // Nothing may be awaited from here on, so that no other can take the same place; and who lost its own to this one, in the same
+    // call, has come by here before.
+    for (const id of evicted ?? []) if (!this.evict(id)) this.onEvictRemote?.(id)
     if (this.#closing !== undefined) this.#shared?.giveBack(lease)
     this.#assertOpen()
-    if (!taken) this.#takeHere(places, opens)
+    if (evicted === undefined) this.#takeHere(places, opens)
     this.#leases.set(holder.id, lease)
     for (const key of keys) {
       const known = this.#counts.get(key)
@@ -104,22 +107,22 @@ export class StreamLimits {
     await this.#shared?.close()
   }
 
-  /** Whether Redis has given the places. If not, it is away, and this process has to decide. @throws RequestError */
-  async #isTaken(lease: Lease, places: readonly Place[], opens: Place | undefined): Promise<boolean> {
+  /**
+   * @returns the streams that lost their place in Redis to this one; `undefined`: it is away, and this process has to decide
+   * @throws RequestError
+   */
+  async #takeThere(attempt: Attempt): Promise<readonly string[] | undefined> {
     const shared = this.#shared
-    if (shared === undefined || (places.length === 0 && opens === undefined)) return false
+    if (shared === undefined || (attempt.places.length === 0 && attempt.opens === undefined)) return undefined
     let failure: unknown
     if (!shared.away) {
-      const taken = await shared.take(lease, places, opens).catch((error: unknown) => {
+      const taken = await shared.take(attempt).catch((error: unknown) => {
         failure = error
       })
       if (taken?.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
-      if (taken !== undefined) {
-        for (const id of taken.evicted) if (!this.evict(id)) this.onEvictRemote?.(id)
-        return true
-      }
+      if (taken !== undefined) return taken.evicted
     }
-    if (this.#options.onError === 'open') return false
+    if (this.#options.onError === 'open') return undefined
     throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'How many streams are open cannot be told now', {
       cause: failure,
       headers: { 'Retry-After': '1' },

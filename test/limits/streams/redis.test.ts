@@ -89,6 +89,78 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await scriptCalls()).to.equal(5)
   })
 
+  describe('that are asked several times in one turn of the event loop', () => {
+    it('take up to 50 places in one call', async () => {
+      const limits = start({ perUser: 0, perTenant: 1000, opensPerMinute: 1000 })
+      await TestStream.open(limits, owner('ada'))
+      await redis.config('RESETSTAT')
+      await Promise.all(Array.from({ length: 120 }, () => TestStream.open(limits, owner('ada'))))
+      expect(await scriptCalls()).to.equal(3)
+      expect(await redis.zcard(TENANT_KEY)).to.equal(121)
+    })
+
+    it('give each its own answer, and count those before it', async () => {
+      const limits = start({ perUser: 2, perTenant: 4, perIp: 3, opensPerMinute: 3 })
+      await redis.set('sse:streams:opens:user:acme:late', String((await redisNow()) + 90_000))
+      await TestStream.open(limits, owner('ada'))
+      await redis.config('RESETSTAT')
+      const outcomes = await Promise.all(
+        [
+          owner('ada', 'acme', '192.0.2.1'),
+          owner('ada', 'acme', '192.0.2.1'),
+          owner('late'),
+          owner('bob', 'acme', '192.0.2.1'),
+          owner('cyd', 'globex', '192.0.2.1'),
+          owner('dan', 'globex', '192.0.2.1'),
+          owner('bob', 'acme', '192.0.2.2'),
+          owner('eve'),
+          { ip: '192.0.2.2' },
+        ].map((who) => refusalOf(TestStream.open(limits, who))),
+      )
+      expect(outcomes.map(({ scope, retryAfter }) => scope && `${scope} ${retryAfter}`)).to.deep.equal([
+        ...[undefined, 'user 10', 'opens 50', undefined],
+        ...[undefined, 'ip 10', undefined, 'tenant 10', undefined],
+      ])
+      expect(await scriptCalls()).to.equal(1)
+      expect([limits.size, await redis.zcard(TENANT_KEY)]).to.deep.equal([6, 4])
+    })
+
+    it('count openings among them', async () => {
+      const limits = start({ opensPerMinute: 4 })
+      const outcomes = await Promise.all(
+        Array.from({ length: 6 }, () => refusalOf(TestStream.open(limits, owner('ada')))),
+      )
+      expect(outcomes.map(({ scope }) => scope)).to.deep.equal([...Array(4).fill(undefined), 'opens', 'opens'])
+    })
+
+    it('evict those of them that are over the limit, without a word to other processes', async () => {
+      const limits = start({ perUser: 1, perTenant: 2, evictOldest: true })
+      const elsewhere: string[] = []
+      limits.onEvictRemote = (id) => void elsewhere.push(id)
+      const [first, second, bob, third] = await Promise.all(
+        ['ada', 'ada', 'bob', 'ada'].map((user) => TestStream.open(limits, owner(user))),
+      )
+      expect([first, second, bob, third].map((stream) => stream?.closed)).to.deep.equal([
+        ...['evicted', 'evicted'],
+        ...[undefined, undefined],
+      ])
+      expect([limits.size, await redis.zcard(TENANT_KEY), elsewhere]).to.deep.equal([2, 2, []])
+    })
+
+    it('fail them together, and give back what they may have got', async () => {
+      const limits = start({ onError: 'closed', timeoutMs: 100 })
+      await TestStream.open(limits, owner('ada'))
+      server.pause()
+      const outcomes = await Promise.all(
+        Array.from({ length: 3 }, () => refusalOf(TestStream.open(limits, owner('ada')))),
+      )
+      server.resume()
+      expect(outcomes.map(({ code }) => code)).to.deep.equal(Array(3).fill('ERR_SSE_LIMITER_UNAVAILABLE'))
+      await eventually(async () => (await refusalOf(TestStream.open(limits, owner('bob')))).code === 'none')
+      await eventually(async () => (await redis.zcard(TENANT_KEY)) === 2)
+    })
+  })
+
   async function scriptCalls(): Promise<number> {
     const stats = await redis.info('commandstats')
     return [...stats.matchAll(/^cmdstat_eval(?:sha)?:calls=(\d+)/gm)].reduce((sum, [, calls]) => sum + Number(calls), 0)

@@ -1,0 +1,133 @@
+/**
+ * leases in Redis ─► **calls** ─► scripts: what is said to the scripts, and what their answers mean. Owns that each key is said once.
+ */
+import type { Lease } from './lease.js'
+import type { Place } from './places.js'
+import type { LeaseScripts } from './scripts.js'
+
+/** To take all places, or none. */
+export interface Attempt {
+  readonly lease: Lease
+  readonly places: readonly Place[]
+  /** Under what the opening is counted, in the same step. */
+  readonly opens: Place | undefined
+}
+
+/** What became of an attempt. */
+export interface Taken {
+  /** `undefined`: all are taken. */
+  readonly refusedBy: Place | undefined
+  readonly retryAfterMs: number | undefined
+  /** Streams that lost their place to this one. */
+  readonly evicted: readonly string[]
+}
+
+/** In ms. */
+export interface Times {
+  readonly leaseMs: number
+  /** How long an eviction is kept; 0: nobody is evicted. */
+  readonly evictionTtlMs: number
+}
+
+/** Keys with evictions must outlive them. All other members are gone long before. */
+function keyTtlMs({ leaseMs, evictionTtlMs }: Times): number {
+  return Math.max(leaseMs, evictionTtlMs)
+}
+
+/** @returns what became of each attempt, in their order: each counts those before it */
+export async function takePlaces(
+  client: LeaseScripts,
+  attempts: readonly Attempt[],
+  times: Times,
+): Promise<readonly Taken[]> {
+  const all: Place[] = []
+  const numbers = new Map<string, number>()
+  const numberOf = (place: Place): number => {
+    const number = numbers.get(place.key) ?? all.push(place)
+    numbers.set(place.key, number)
+    return number
+  }
+  const said = attempts.flatMap(({ lease, places, opens }) => [
+    memberOf(lease),
+    times.evictionTtlMs > 0 && places[0]?.scope === 'user' ? 1 : 0,
+    opens === undefined ? 0 : numberOf(opens),
+    places.length,
+    ...places.map(numberOf),
+  ])
+  const answers = await client.sseTakePlaces(
+    all.length,
+    ...all.map(({ key }) => key),
+    times.leaseMs,
+    keyTtlMs(times),
+    times.evictionTtlMs,
+    ...all.map(({ cap }) => cap),
+    ...said,
+  )
+  return answers.map(([number, ...rest]) => {
+    const refusedBy = all[number - 1]
+    return refusedBy === undefined
+      ? { refusedBy, retryAfterMs: undefined, evicted: rest.map((member) => idOf(String(member))) }
+      : { refusedBy, retryAfterMs: Number(rest[0]) || undefined, evicted: [] }
+  })
+}
+
+/** @returns the streams that were evicted, and stay so */
+export async function renewPlaces(
+  client: LeaseScripts,
+  leases: readonly Lease[],
+  times: Times,
+): Promise<readonly string[]> {
+  const [marking, others] = membersByKey(leases)
+  const evicted = await client.sseRenewPlaces(
+    marking.size + others.size,
+    ...marking.keys(),
+    ...others.keys(),
+    times.leaseMs,
+    keyTtlMs(times),
+    marking.size,
+    ...countedMembers(marking),
+    ...countedMembers(others),
+  )
+  return evicted.map(idOf)
+}
+
+export async function giveBackPlaces(client: LeaseScripts, leases: readonly Lease[]): Promise<void> {
+  const [marking, others] = membersByKey(leases)
+  await client.sseGiveBackPlaces(
+    marking.size + others.size,
+    ...marking.keys(),
+    ...others.keys(),
+    ...countedMembers(marking),
+    ...countedMembers(others),
+  )
+}
+
+function memberOf({ openedAt, id }: Lease): string {
+  return `${openedAt}:${id}`
+}
+
+function idOf(member: string): string {
+  return member.slice(member.indexOf(':') + 1)
+}
+
+type Members = ReadonlyMap<string, readonly string[]>
+
+/** What is to be said of each key: first of those where a lease may be marked as evicted, then of the others. */
+function membersByKey(leases: readonly Lease[]): readonly [marking: Members, others: Members] {
+  const marking = new Map<string, string[]>()
+  const others = new Map<string, string[]>()
+  for (const lease of leases) {
+    const member = memberOf(lease)
+    lease.keys.forEach((key, index) => {
+      const members = index === 0 ? marking : others
+      const known = members.get(key)
+      if (known === undefined) members.set(key, [member])
+      else known.push(member)
+    })
+  }
+  return [marking, others]
+}
+
+function countedMembers(members: Members): (string | number)[] {
+  return [...members.values()].flatMap((each) => [each.length, ...each])
+}
