@@ -39,9 +39,9 @@ export function opensOf({ auth, ip }: StreamOwner, limits: ResolvedStreamLimits)
   return ip === undefined ? undefined : { scope: 'opens', key: keyOf(limits, 'opens', 'ip', ipKey(ip)), cap }
 }
 
-/** Escaped, so that no two owners ever share a key. */
+/** Escaped, so that no two owners ever share a key. The hash tag: see scripts.ts. */
 function keyOf({ prefix }: ResolvedStreamLimits, kind: string, ...owner: readonly string[]): string {
-  return `${prefix}streams:${[kind, ...owner.map(encodeURIComponent)].join(':')}`
+  return `${prefix}{streams}:${[kind, ...owner.map(encodeURIComponent)].join(':')}`
 }
 
 /** When somebody's stream ends no one knows; a client that is refused should not come back at once. */

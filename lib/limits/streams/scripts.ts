@@ -1,8 +1,8 @@
 /**
  * The atomic steps on leases in Redis, by Redis's clock:
  *
- *   <prefix>streams:user:…, tenant:…, ip:…   sorted set: a member for each stream, with a score
- *   <prefix>streams:opens:…                  when the owner's next opening would be due if it had kept to the rate
+ *   <prefix>{streams}:user:…, tenant:…, ip:…   sorted set: a member for each stream, with a score
+ *   <prefix>{streams}:opens:…                  when the owner's next opening would be due if it had kept to the rate
  *
  * ```
  *   score   -(until)  evicted: kept for its process to see     member   <opened at, ms since 1970>:<stream id>
@@ -10,8 +10,8 @@
  *           > now     open, and good until then
  * ```
  *
- * The keys of one call are those of different owners, so they lie in different slots: Redis Cluster would need one hash tag
- * for all of them, or a call for each with a way back. The kit does not support Cluster yet.
+ * The keys of one call are those of different owners, and all or none must be taken. So all keys of a prefix have one hash tag: in a
+ * Redis Cluster they lie in one slot, and one shard serves all leases.
  */
 import type { RedisClient } from '../../redis/connect.js'
 

@@ -8,7 +8,7 @@ import { FakeClock } from '../../helpers/fake-clock.js'
 import { freePort, RedisServer } from '../../helpers/redis-server.js'
 import { owner, refusalOf, TestStream } from '../../suites/stream-limits.js'
 
-const TENANT_KEY = 'sse:streams:tenant:acme'
+const TENANT_KEY = 'sse:{streams}:tenant:acme'
 
 describe('stream limits while Redis fails', () => {
   let server: RedisServer

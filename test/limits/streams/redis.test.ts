@@ -10,7 +10,7 @@ import { FakeClock } from '../../helpers/fake-clock.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
 
-const TENANT_KEY = 'sse:streams:tenant:acme'
+const TENANT_KEY = 'sse:{streams}:tenant:acme'
 const HOLDER = fileURLToPath(new URL('holder.ts', import.meta.url))
 
 describe('stream limits over all processes on one Redis', () => {
@@ -30,7 +30,7 @@ describe('stream limits over all processes on one Redis', () => {
 
   afterEach(async () => {
     await Promise.all(started.splice(0).map((limits) => limits.close()))
-    const left = await redis.keys('sse:streams:[^o]*')
+    const left = await redis.keys('sse:{streams}:[^o]*')
     await redis.flushall()
     expect(left, 'leases left').to.deep.equal([])
   })
@@ -101,7 +101,7 @@ describe('stream limits over all processes on one Redis', () => {
 
     it('give each its own answer, and count those before it', async () => {
       const limits = start({ perUser: 2, perTenant: 4, perIp: 3, opensPerMinute: 3 })
-      await redis.set('sse:streams:opens:user:acme:late', String((await redisNow()) + 90_000))
+      await redis.set('sse:{streams}:opens:user:acme:late', String((await redisNow()) + 90_000))
       await TestStream.open(limits, owner('ada'))
       await redis.config('RESETSTAT')
       const outcomes = await Promise.all(
@@ -211,6 +211,15 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'tenant' })
   })
 
+  it('keep all their keys in one slot of a Redis Cluster', async () => {
+    const limits = start({ perIp: 10 })
+    await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
+    await TestStream.open(limits, owner('bob', 'globex', '192.0.2.2'))
+    const keys = await redis.keys('*')
+    expect(keys).to.have.length(8)
+    expect(new Set(keys.map((key) => /\{(.+?)\}/.exec(key)?.[1]))).to.deep.equal(new Set(['streams']))
+  })
+
   it('give everything back when closed', async () => {
     const limits = start({ perTenant: 5000, opensPerMinute: 0 })
     await Promise.all(Array.from({ length: 1300 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
@@ -259,7 +268,7 @@ describe('stream limits over all processes on one Redis', () => {
       await passOfRedisTime(1000)
       expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
       expect([one.size, two.size]).to.deep.equal([1, 1])
-      const members = await redis.zrange('sse:streams:user:acme:ada', 0, -1)
+      const members = await redis.zrange('sse:{streams}:user:acme:ada', 0, -1)
       expect(members.map((member) => member.split(':')[1]).sort()).to.deep.equal([second.id, third.id].sort())
     })
 
