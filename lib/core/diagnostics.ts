@@ -2,7 +2,7 @@ import { channel } from 'node:diagnostics_channel'
 
 /**
  * What the kit says about itself, on Node's `diagnostics_channel`: one table of names. Nothing is printed and nothing
- * is built for a channel that no one listens to. Subscribe with
+ * is built for a channel that no one listens to; an `ip` is looked up when it is read. Subscribe with
  * `diagnosticsChannel.subscribe('express-sse-kit:broker:state', (message) => …)`.
  */
 export const diagnostics = Object.freeze({
@@ -11,7 +11,10 @@ export const diagnostics = Object.freeze({
    * a `StreamCounts`, at any time until it closes.
    */
   streamOpen: channel('express-sse-kit:stream:open'),
-  /** `{ stream, auth?, ip?, reason, ageMs, sent, dropped }` */
+  /**
+   * `{ stream, auth?, ip?, reason, ageMs, sent, dropped }`: where the client has gone, `ip` is only known if it was read, or streams are
+   * limited by it, while the stream was open.
+   */
   streamClose: channel('express-sse-kit:stream:close'),
   /** `{ code }`: a stream on channels was refused. */
   streamRefused: channel('express-sse-kit:stream:refused'),

@@ -201,18 +201,20 @@ function costOf(bucket: TokenBucket, events: number, bytes: number): number {
   return bucket.rate.cost === 'byte' ? bytes : events
 }
 
-function keyOf(scope: PacingScope, { auth, ip, session }: Paced, stream: object): unknown {
+function keyOf(scope: PacingScope, who: Paced, stream: object): unknown {
   switch (scope) {
     case 'stream':
       return stream
     case 'user':
-      return auth && `${auth.tenant}\n${auth.user}`
+      return who.auth && `${who.auth.tenant}\n${who.auth.user}`
     case 'tenant':
-      return auth?.tenant
-    case 'ip':
+      return who.auth?.tenant
+    case 'ip': {
+      const { ip } = who
       return ip === undefined ? undefined : ipKey(ip)
+    }
     case 'session':
-      return session
+      return who.session
     case 'global':
       return 'global'
   }

@@ -73,7 +73,7 @@ export class EventStream implements Sink, Pressed {
     this.#pollUrl = opening.pollUrl
     this.#req = req
     this.#res = res
-    const pacer = options.pacing?.open({ ...clientOf(req), session: sessionOf(req) })
+    const pacer = options.pacing?.open(Object.assign(clientOf(req), { session: sessionOf(req) }))
     if (pacer !== undefined) this.#pace = new Pace(pacer, options.clock, () => this.#goOn())
     this.#options = options
     options.pressure?.join(this)
@@ -122,7 +122,7 @@ export class EventStream implements Sink, Pressed {
       queued,
       queuedBytes,
       full,
-      tokens: this.#pace?.tokens(),
+      tokens: this.tokens,
     }
   }
 
@@ -146,9 +146,14 @@ export class EventStream implements Sink, Pressed {
     return !this.#full && this.#pace?.out !== true && this.#closing === undefined
   }
 
+  /** @internal A message about this stream, for diagnostics. */
+  describe(said: object): object {
+    return Object.assign(clientOf(this.#req), { stream: this.id }, said)
+  }
+
   /** @internal */
-  describe(): object {
-    return { ...clientOf(this.#req), stream: this.id, tokens: this.#pace?.tokens() }
+  get tokens(): number | undefined {
+    return this.#pace?.tokens()
   }
 
   /** @internal See `Sink`. */
@@ -254,12 +259,7 @@ export class EventStream implements Sink, Pressed {
     this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
-      diagnostics.streamOpen.publish({
-        ...clientOf(this.#req),
-        stream: this.id,
-        cursor: cursorOrigin(this.#req),
-        source: this,
-      })
+      diagnostics.streamOpen.publish(this.describe({ cursor: cursorOrigin(this.#req), source: this }))
     }
   }
 
@@ -306,14 +306,8 @@ export class EventStream implements Sink, Pressed {
     this.#abort?.abort(reason)
     if (!diagnostics.streamClose.hasSubscribers) return
     const ageMs = this.#options.clock.now() - this.#openedAt
-    diagnostics.streamClose.publish({
-      ...clientOf(this.#req),
-      stream: this.id,
-      reason,
-      ageMs,
-      sent: this.#sent,
-      dropped: this.#queue?.dropped ?? 0,
-    })
+    const dropped = this.#queue?.dropped ?? 0
+    diagnostics.streamClose.publish(this.describe({ reason, ageMs, sent: this.#sent, dropped }))
   }
 
   #onGone(): void {

@@ -15,8 +15,9 @@ const OVERHEAD_BYTES = 200
 
 /** The stream whose queue it is. */
 interface Owner extends Sink, Pressed {
-  /** What a report of a drop says of the stream. */
-  describe(): object
+  /** What its pacing would grant now. */
+  readonly tokens: number | undefined
+  describe(said: object): object
 }
 
 export class StreamQueue {
@@ -94,7 +95,8 @@ export class StreamQueue {
   #onDrop(reason: DropReason): void {
     if (reason === 'queue_full') this.#overflowed = true
     if (!diagnostics.streamDrop.hasSubscribers) return
-    diagnostics.streamDrop.publish({ ...this.#owner.describe(), reason, dropped: this.#backlog.dropped })
+    const { tokens } = this.#owner
+    diagnostics.streamDrop.publish(this.#owner.describe({ reason, dropped: this.#backlog.dropped, tokens }))
   }
 
   #held(): void {

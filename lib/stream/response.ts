@@ -13,8 +13,17 @@ export interface Client {
   readonly ip?: string | undefined
 }
 
+/**
+ * The address is looked up when it is asked for: Express goes through all proxies each time, and a socket keeps for good what it was asked.
+ */
 export function clientOf(req: StreamRequest): Client {
-  return { auth: req.auth, ip: 'ip' in req && typeof req.ip === 'string' ? req.ip : req.socket.remoteAddress }
+  return {
+    auth: req.auth,
+    get ip() {
+      const ip = 'ip' in req ? req.ip : undefined
+      return typeof ip === 'string' ? ip : req.socket.remoteAddress
+    },
+  }
 }
 
 /** The HTTP/2 session a request came in. */

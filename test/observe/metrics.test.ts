@@ -5,6 +5,8 @@ import express from 'express'
 import { Counter, type OpenMetricsContentType, Registry } from 'prom-client'
 import { diagnostics } from '../../lib/core/diagnostics.js'
 import { createPacing } from '../../lib/limits/pacing.js'
+import { limitStreams } from '../../lib/limits/streams/limit-streams.js'
+import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createMetrics, type Metrics } from '../../lib/observe/metrics.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
@@ -139,6 +141,42 @@ describe('createMetrics', () => {
     expect(closed.value('sse_events_delivered_total{via="stream"}')).to.equal(1)
     expect(closed.value('sse_streams_closed_total{reason="client_gone"}')).to.equal(1)
     await server.stop()
+  })
+
+  it('looks up no address of a client, and leaves it to those who read it', async () => {
+    metrics = createMetrics()
+    const limits = createStreamLimits()
+    const addresses: (string | undefined)[] = []
+    let lookedUp = 0
+    const app = express().use((req, _res, next) => {
+      req.auth = { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 60_000, claims: {} }
+      Object.defineProperty(req, 'ip', { get: () => `192.0.2.${++lookedUp}` })
+      next()
+    })
+    app.get(
+      '/',
+      sseMiddleware(),
+      limitStreams(limits),
+      (_req, res) => void res.sse({ pacing: createPacing({ user: 'chat' }) }),
+    )
+    const server = await serve(app)
+    const visit = async (): Promise<void> => {
+      const client = await SseClient.open(server.url)
+      client.close()
+      await eventually(() => limits.size === 0)
+    }
+    const hear = (message: unknown): void => void addresses.push({ ...(message as { ip?: string }) }.ip)
+    try {
+      await visit()
+      expect(lookedUp).to.equal(0)
+      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) subscribe(name, hear)
+      await visit()
+      expect(addresses).to.deep.equal(['192.0.2.1', '192.0.2.2'])
+    } finally {
+      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) unsubscribe(name, hear)
+      await server.stop()
+      await limits.close()
+    }
   })
 
   describe('of delays', () => {

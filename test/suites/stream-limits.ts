@@ -88,6 +88,27 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     expect(await refusalOf(TestStream.open(limits, { ip: '2001:db8:1:101::3' }))).to.include({ scope: 'ip' })
   })
 
+  it('asks for the address only where it counts, and once', async () => {
+    let asked = 0
+    const from = (auth?: ReturnType<typeof owner>['auth']) => ({
+      ...(auth && { auth }),
+      get ip() {
+        asked++
+        return '192.0.2.1'
+      },
+    })
+    start({})
+    await TestStream.open(limits, from(owner('ada').auth))
+    expect(asked).to.equal(0)
+    await TestStream.open(limits, from())
+    expect(asked).to.equal(1)
+    await limits.close()
+    start({ perIp: 2 })
+    await TestStream.open(limits, from())
+    await TestStream.open(limits, from(owner('ada').auth))
+    expect(asked).to.equal(3)
+  })
+
   it('holds the limit of the process, also while many are under way', async () => {
     start({ perProcess: 10 })
     const outcomes = await Promise.all(

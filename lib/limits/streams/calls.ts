@@ -2,15 +2,12 @@
  * leases in Redis ─► **calls** ─► scripts: what is said to the scripts, and what their answers mean. Owns that each key is said once.
  */
 import type { Lease } from './lease.js'
-import type { Place } from './places.js'
+import type { Demand, Place } from './places.js'
 import type { LeaseScripts } from './scripts.js'
 
-/** To take all places, or none. */
-export interface Attempt {
+/** To take all places and have the opening counted, or neither. */
+export interface Attempt extends Demand {
   readonly lease: Lease
-  readonly places: readonly Place[]
-  /** Under what the opening is counted, in the same step. */
-  readonly opens: Place | undefined
 }
 
 /** What became of an attempt. */

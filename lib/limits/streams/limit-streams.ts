@@ -20,7 +20,7 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
       evicted = true
       void (res as StreamingResponse).sseStream?.close('evicted')
     }
-    const lease = await limits.acquire({ auth: req.auth, ip: req.ip }, { id: randomUUID(), close })
+    const lease = await limits.acquire(req, { id: randomUUID(), close })
     res.on('close', () => lease.release())
     if (res.destroyed) lease.release()
     else next()

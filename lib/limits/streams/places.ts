@@ -17,9 +17,21 @@ export interface Place {
   readonly cap: number
 }
 
-/** The places an owner's streams take. The user's comes first. */
-export function placesOf({ auth, ip }: StreamOwner, limits: ResolvedStreamLimits): readonly Place[] {
-  const { perUser, perTenant, perIp } = limits
+/** Where a stream asks to be let in. */
+export interface Demand {
+  /** The user's comes first. */
+  readonly places: readonly Place[]
+  /** Under what the opening is counted. */
+  readonly opens: Place | undefined
+}
+
+export function demandOf(owner: StreamOwner, limits: ResolvedStreamLimits): Demand {
+  const { perUser, perTenant, perIp, opensPerMinute } = limits
+  const { auth } = owner
+  const counted = perIp > 0 || (opensPerMinute > 0 && auth === undefined)
+  // Looked up once, and only here: it costs more than all the rest.
+  const address = counted ? owner.ip : undefined
+  const ip = address === undefined ? undefined : ipKey(address)
   const places: Place[] = []
   if (auth !== undefined && perUser > 0) {
     places.push({ scope: 'user', key: keyOf(limits, 'user', auth.tenant, auth.user), cap: perUser })
@@ -27,16 +39,10 @@ export function placesOf({ auth, ip }: StreamOwner, limits: ResolvedStreamLimits
   if (auth !== undefined && perTenant > 0) {
     places.push({ scope: 'tenant', key: keyOf(limits, 'tenant', auth.tenant), cap: perTenant })
   }
-  if (ip !== undefined && perIp > 0) places.push({ scope: 'ip', key: keyOf(limits, 'ip', ipKey(ip)), cap: perIp })
-  return places
-}
-
-/** Under what an owner's openings are counted, if they are. */
-export function opensOf({ auth, ip }: StreamOwner, limits: ResolvedStreamLimits): Place | undefined {
-  const cap = limits.opensPerMinute
-  if (cap === 0) return undefined
-  if (auth !== undefined) return { scope: 'opens', key: keyOf(limits, 'opens', 'user', auth.tenant, auth.user), cap }
-  return ip === undefined ? undefined : { scope: 'opens', key: keyOf(limits, 'opens', 'ip', ipKey(ip)), cap }
+  if (ip !== undefined && perIp > 0) places.push({ scope: 'ip', key: keyOf(limits, 'ip', ip), cap: perIp })
+  const opener = auth !== undefined ? ['user', auth.tenant, auth.user] : ip !== undefined ? ['ip', ip] : undefined
+  if (opensPerMinute === 0 || opener === undefined) return { places, opens: undefined }
+  return { places, opens: { scope: 'opens', key: keyOf(limits, 'opens', ...opener), cap: opensPerMinute } }
 }
 
 /** Escaped, so that no two owners ever share a key. The hash tag: see scripts.ts. */

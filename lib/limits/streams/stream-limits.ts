@@ -7,7 +7,7 @@ import { BucketRegistry } from '../bucket-registry.js'
 import type { Attempt } from './calls.js'
 import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
-import { opensOf, type Place, placesOf, refusal, type StreamOwner } from './places.js'
+import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
 import { RedisLeases } from './redis-leases.js'
 
 export class StreamLimits {
@@ -57,8 +57,7 @@ export class StreamLimits {
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
       throw refusal({ scope: 'process', cap: perProcess })
     }
-    const places = placesOf(owner, this.#options)
-    const opens = opensOf(owner, this.#options)
+    const { places, opens } = demandOf(owner, this.#options)
     const keys = places.map(({ key }) => this.#counts.get(key)?.key ?? key)
     const lease = new Lease(holder, Math.floor(clock.wallTime()), keys, this.#release)
     const asked = this.#takeThere({ lease, places, opens })
