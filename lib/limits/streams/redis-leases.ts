@@ -27,6 +27,11 @@ import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 const BATCH = 500
 /** Attempts in one call. They cost Redis more than a renewal does: so many with a user, a tenant and an address each, some 3 ms. */
 const ATTEMPTS_BATCH = 50
+/**
+ * Turns of the event loop over which attempts are gathered, while each brings another: Node accepts one connection a turn, however
+ * many wait (bench `join`). A lone attempt waits for one empty turn.
+ */
+const GATHERING_TURNS = 10
 /** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
 const RENEWALS_PER_LEASE = 2.4
 const RETRY_MS = 1000
@@ -38,7 +43,7 @@ const MAX_WAITING = 10_000
  */
 const EVICTION_TTL_MS = 3_600_000
 
-/** Attempts of one turn of the event loop, and what will have become of each. */
+/** Attempts that go in one call, and what will have become of each. */
 interface Batch {
   readonly attempts: Attempt[]
   readonly taken: Promise<readonly Taken[]>
@@ -90,7 +95,7 @@ export class RedisLeases {
   }
 
   /**
-   * Takes all places, or none. Attempts of one turn of the event loop go in one call, and count in their order.
+   * Takes all places, or none. Attempts that come one upon the other go in one call, and count in their order.
    * @throws BrokerError within the time-out, twice that while the first connection is made. The places may have been taken:
    * they are given back, unless the lease is kept by then.
    */
@@ -133,14 +138,22 @@ export class RedisLeases {
 
   #nextBatch(): Batch {
     const attempts: Attempt[] = []
-    const taken = turnOver().then(() => {
-      if (this.#batch?.attempts === attempts) this.#batch = undefined
-      // Places that have become free go first.
-      if (this.#waiting.length > 0) void this.#giveBackWaiting()
-      return this.#asked((client) => takePlaces(client, attempts, this.#times))
-    })
-    this.#batch = { attempts, taken }
+    this.#batch = { attempts, taken: this.#takeGathered(attempts) }
     return this.#batch
+  }
+
+  /** @param attempts to which more may be added meanwhile */
+  async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[]> {
+    let turns = 0
+    let known: number
+    do {
+      known = attempts.length
+      await turnOver()
+    } while (attempts.length > known && ++turns < GATHERING_TURNS)
+    if (this.#batch?.attempts === attempts) this.#batch = undefined
+    // Places that have become free go first.
+    if (this.#waiting.length > 0) void this.#giveBackWaiting()
+    return this.#asked((client) => takePlaces(client, attempts, this.#times))
   }
 
   #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {

@@ -46,7 +46,7 @@ export class StreamLimits {
   }
 
   /**
-   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask in one turn of the event loop.
+   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask one upon the other.
    * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is full and its `cap`;
    * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`

@@ -89,14 +89,27 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await scriptCalls()).to.equal(5)
   })
 
-  describe('that are asked several times in one turn of the event loop', () => {
-    it('take up to 50 places in one call', async () => {
+  describe('that are asked several times at once', () => {
+    it('take the places of up to 50 in one call', async () => {
       const limits = start({ perUser: 0, perTenant: 1000, opensPerMinute: 1000 })
       await TestStream.open(limits, owner('ada'))
       await redis.config('RESETSTAT')
       await Promise.all(Array.from({ length: 120 }, () => TestStream.open(limits, owner('ada'))))
       expect(await scriptCalls()).to.equal(3)
       expect(await redis.zcard(TENANT_KEY)).to.equal(121)
+    })
+
+    it('take those of several in one call where each turn of the event loop brings one', async () => {
+      const limits = start({ perTenant: 1000, opensPerMinute: 1000 })
+      await TestStream.open(limits, owner('ada'))
+      await redis.config('RESETSTAT')
+      const opened: Promise<TestStream>[] = []
+      for (let index = 0; index < 40; index++) {
+        opened.push(TestStream.open(limits, owner(`user${index}`)))
+        await new Promise(setImmediate)
+      }
+      await Promise.all(opened)
+      expect(await scriptCalls()).to.be.at.most(5)
     })
 
     it('give each its own answer, and count those before it', async () => {
