@@ -4,7 +4,7 @@
  *   POST …/ack ─► this process ─┬─ the stream is here: its reader goes on
  *                               └─ else: a signal to the process that its id names
  */
-import { createHash, randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import express, { type Request, type Response } from 'express'
 import { RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
@@ -48,7 +48,7 @@ function streamUnknown(): RequestError {
 
 function ownerTag(uuid: string, auth: Auth | undefined): string {
   const owner = JSON.stringify([uuid, auth?.tenant, auth?.user])
-  return createHash('sha256').update(owner).digest('base64url').slice(0, 12)
+  return hash('sha256', owner, 'base64url').slice(0, 12)
 }
 
 /** @throws RequestError `ERR_SSE_ACK_INVALID` */
