@@ -31,7 +31,7 @@ const ATTEMPTS_BATCH = 50
  * Turns of the event loop over which attempts are gathered, while each brings another: Node accepts one connection a turn, however
  * many wait (bench `join`). A lone attempt waits for one empty turn.
  */
-const GATHERING_TURNS = 10
+const GATHERING_TURNS = 20
 /** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
 const RENEWALS_PER_LEASE = 2.4
 const RETRY_MS = 1000

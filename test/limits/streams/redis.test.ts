@@ -109,7 +109,7 @@ describe('stream limits over all processes on one Redis', () => {
         await new Promise(setImmediate)
       }
       await Promise.all(opened)
-      expect(await scriptCalls()).to.be.at.most(5)
+      expect(await scriptCalls()).to.be.at.most(3)
     })
 
     it('give each its own answer, and count those before it', async () => {
