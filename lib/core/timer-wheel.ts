@@ -2,9 +2,21 @@ import type { Timer } from './ports.js'
 
 const SLOTS = 512
 
-interface WheelTimer extends Timer {
+/** One object without closures: every open stream has one (bench `idle`). */
+class WheelTimer implements Timer {
   readonly dueTick: number
   readonly callback: () => void
+  readonly #wheel: TimerWheel
+
+  constructor(dueTick: number, callback: () => void, wheel: TimerWheel) {
+    this.dueTick = dueTick
+    this.callback = callback
+    this.#wheel = wheel
+  }
+
+  cancel(): void {
+    this.#wheel.cancel(this)
+  }
 }
 
 /**
@@ -38,17 +50,15 @@ export class TimerWheel {
 
   schedule(dueMs: number, callback: () => void): Timer {
     const dueTick = Math.max(Math.ceil(dueMs / this.#tickMs), this.#tick + 1)
-    const slot = this.#slots[dueTick % SLOTS] as Set<WheelTimer>
-    const timer: WheelTimer = {
-      dueTick,
-      callback,
-      cancel: () => {
-        if (slot.delete(timer)) this.#size--
-      },
-    }
-    slot.add(timer)
+    const timer = new WheelTimer(dueTick, callback, this)
+    this.#slotOf(dueTick).add(timer)
     this.#size++
     return timer
+  }
+
+  /** Idempotent. */
+  cancel(timer: WheelTimer): void {
+    if (this.#slotOf(timer.dueTick).delete(timer)) this.#size--
   }
 
   /** Fires all that is due at `nowMs`. A callback that throws does not keep the others from firing. */
@@ -56,13 +66,17 @@ export class TimerWheel {
     const target = Math.floor(nowMs / this.#tickMs)
     while (this.#tick < target) {
       this.#tick++
-      const slot = this.#slots[this.#tick % SLOTS] as Set<WheelTimer>
+      const slot = this.#slotOf(this.#tick)
       for (const timer of slot) {
         if (timer.dueTick > this.#tick || !slot.delete(timer)) continue
         this.#size--
         fire(timer.callback)
       }
     }
+  }
+
+  #slotOf(tick: number): Set<WheelTimer> {
+    return this.#slots[tick % SLOTS] as Set<WheelTimer>
   }
 }
 

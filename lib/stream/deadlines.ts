@@ -15,30 +15,50 @@ export interface DeadlineOptions {
   readonly expiresAt: number | undefined
 }
 
-/** What time does to an open stream: its heartbeats, its greatest age, its token's end. */
+/**
+ * What time does to an open stream: its heartbeats, its greatest age, its token's end. One timer, for whichever comes next, and one
+ * closure: every open stream has them (bench `idle`).
+ */
 export class Deadlines {
-  readonly #age: Timer | undefined
-  readonly #expiry: Timer | undefined
-  #beat: Timer | undefined
+  readonly #stream: Mortal
+  readonly #clock: Clock
+  readonly #heartbeatMs: number
+  readonly #reason: CloseReason
+  readonly #endsAt: number
+  #beatsAt: number
+  #timer: Timer | undefined
 
   constructor(stream: Mortal, { clock, heartbeatMs, maxAgeMs, expiresAt }: DeadlineOptions) {
-    const beatAfter = (delayMs: number): void => {
-      this.#beat = clock.after(delayMs, () => {
-        stream.beat()
-        beatAfter(heartbeatMs)
-      })
-    }
+    const now = clock.now()
+    const expiry = expiresAt ? now + Math.max(0, expiresAt - clock.wallTime()) : Number.POSITIVE_INFINITY
+    const age = maxAgeMs > 0 ? now + maxAgeMs * (1 - Math.random() / 10) : Number.POSITIVE_INFINITY
+    this.#stream = stream
+    this.#clock = clock
+    this.#heartbeatMs = heartbeatMs
+    this.#reason = expiry < age ? 'expired' : 'max_age'
+    this.#endsAt = Math.min(expiry, age)
     // The first beat at random, so that the beats of streams opened together spread over the whole interval.
-    if (heartbeatMs > 0) beatAfter(heartbeatMs * Math.random())
-    if (maxAgeMs > 0) this.#age = clock.after(maxAgeMs * (1 - Math.random() / 10), () => stream.close('max_age'))
-    if (expiresAt) {
-      this.#expiry = clock.after(Math.max(0, expiresAt - clock.wallTime()), () => stream.close('expired'))
-    }
+    this.#beatsAt = heartbeatMs > 0 ? now + heartbeatMs * Math.random() : Number.POSITIVE_INFINITY
+    this.#wait(now)
   }
 
   cancel(): void {
-    this.#beat?.cancel()
-    this.#age?.cancel()
-    this.#expiry?.cancel()
+    this.#timer?.cancel()
+  }
+
+  #wait(now: number): void {
+    const next = Math.min(this.#beatsAt, this.#endsAt)
+    if (next < Number.POSITIVE_INFINITY) this.#timer = this.#clock.after(next - now, this.#onTime)
+  }
+
+  readonly #onTime = (): void => {
+    if (this.#endsAt <= this.#beatsAt) {
+      this.#stream.close(this.#reason)
+      return
+    }
+    const now = this.#clock.now()
+    this.#beatsAt = now + this.#heartbeatMs
+    this.#wait(now)
+    this.#stream.beat()
   }
 }
