@@ -327,6 +327,7 @@ export class EventStream implements Sink, Pressed {
 
   #onFull(): void {
     this.#full = true
+    this.#writer.awaitDrain()
     const { clock, stallMs } = this.#options
     this.#fullSince = clock.now()
     if (stallMs > 0 && this.#closing === undefined) {

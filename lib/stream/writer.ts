@@ -25,14 +25,18 @@ export class Writer {
 
   /**
    * @param res its headers have been flushed: they are in the socket, or before everything that `res.write` will queue
-   * @param onDrain called when there is room again after `write` returned `false`
+   * @param onDrain called when there is room again, after `write` returned `false`, or the socket's and `awaitDrain` was called
    */
   constructor(res: StreamResponse, onDrain: () => void) {
     this.#res = res
     this.#onDrain = onDrain
     this.socket = socketForChunks(res)
-    res.on('drain', onDrain)
-    this.socket?.on('drain', onDrain)
+    if (this.socket === undefined) res.on('drain', onDrain)
+  }
+
+  /** The socket is full. Only then does anything listen on it: most streams never fill theirs. */
+  awaitDrain(): void {
+    this.socket?.once('drain', this.#onDrain)
   }
 
   /** The way through the response. Takes the blocks in any case. @returns whether more may follow before the next drain */
