@@ -81,10 +81,7 @@ export class EventStream implements Sink, Pressed {
     this.#writer = new Writer(res, () => this.#onDrain())
     this.#socket = this.#writer.socket
     res.on('close', () => this.#onGone())
-    // Without a listener a failing socket would take the process down.
-    res.on('error', (error) => {
-      if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: this.id, error })
-    })
+    res.on('error', reportError)
   }
 
   /**
@@ -354,4 +351,9 @@ export class EventStream implements Sink, Pressed {
   #reportDrops(): void {
     for (const blocks of this.#queue?.reports() ?? []) this.#write(blocks)
   }
+}
+
+/** One for all streams. Without a listener a failing socket would take the process down. */
+function reportError(this: StreamResponse, error: unknown): void {
+  if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: this.sseStream?.id, error })
 }
