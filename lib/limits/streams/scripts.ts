@@ -130,7 +130,7 @@ end
 type Arg = string | number
 
 /** Of one attempt; `refusedBy` counts from 1, 0: nobody. */
-export type TakeAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
+type TakeAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
 
 export interface LeaseScripts {
   sseTakePlaces(keys: number, ...args: Arg[]): Promise<readonly TakeAnswer[]>
