@@ -9,12 +9,8 @@ import { inTurn } from '../harness/stats.mjs'
 
 const CONTESTANTS = ['express', 'kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
 const OPTIONS = { nchan: { pingSeconds: 25 } }
-const OPEN_MS = 5000
-/**
- * Until the garbage collection that measuring the heap sets off is over: V8 collects a heap that has become idle several
- * times over some twenty seconds, which costs more than all heartbeats.
- */
-const SETTLE_MS = 25_000
+/** Until what opening left behind is collected: V8 sees to a heap that has become idle several times over some twenty seconds. */
+const SETTLE_MS = 30_000
 /** One heartbeat interval of the kit, over which its beats are spread evenly. */
 const WATCH_MS = 25_000
 
@@ -40,13 +36,13 @@ async function measure(name, streams) {
   const rssBefore = rssBytes(pids)
   const load = start(loadScript, LOAD_CORE, { port, streams })
   await message(load, 'ready')
-  await sleep(OPEN_MS)
-  const heap = hasHeap ? { heap: (await ask(child, { type: 'heap' }, 'heap')).bytes / streams } : {}
   await sleep(SETTLE_MS)
   const before = cpuMicros(pids)
   await sleep(WATCH_MS)
   const cpu = (cpuMicros(pids) - before) / (WATCH_MS * 10)
   const rss = (rssBytes(pids) - rssBefore) / streams
+  // Last, because it collects the garbage, and V8 goes on with that for a while.
+  const heap = hasHeap ? { heap: (await ask(child, { type: 'heap' }, 'heap')).bytes / streams } : {}
   await stop(load)
   await stop(child)
   return { ...heap, rss, cpu }
