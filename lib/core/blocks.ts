@@ -18,10 +18,20 @@ export class Blocks {
     for (const part of parts) length += part.length
     const size = `${length.toString(16)}${CRLF}`
     const chunk = Buffer.allocUnsafe(size.length + length + CRLF.length)
-    let at = chunk.write(size, 0, 'latin1')
-    for (const part of parts) at += typeof part === 'string' ? chunk.write(part, at, 'latin1') : part.copy(chunk, at)
-    chunk.write(CRLF, at, 'latin1')
-    const blocks = new Blocks(chunk.subarray(size.length, at))
+    // Strings next to each other are written as one.
+    let text = size
+    let at = 0
+    for (const part of parts) {
+      if (typeof part === 'string') {
+        text += part
+      } else {
+        at += chunk.write(text, at, 'latin1')
+        at += part.copy(chunk, at)
+        text = ''
+      }
+    }
+    chunk.write(text + CRLF, at, 'latin1')
+    const blocks = new Blocks(chunk.subarray(size.length, size.length + length))
     blocks.#chunk = chunk
     return blocks
   }

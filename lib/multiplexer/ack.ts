@@ -47,7 +47,7 @@ function streamUnknown(): RequestError {
 }
 
 function ownerTag(uuid: string, auth: Auth | undefined): string {
-  const owner = JSON.stringify([uuid, auth?.tenant, auth?.user])
+  const owner = auth === undefined ? uuid : JSON.stringify([uuid, auth.tenant, auth.user])
   return hash('sha256', owner, 'base64url').slice(0, 12)
 }
 

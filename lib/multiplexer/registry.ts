@@ -41,7 +41,8 @@ export class ChannelRegistry {
   async acquire(names: readonly string[]): Promise<readonly Channel[]> {
     const taken = names.map((name) => this.#take(name))
     try {
-      await Promise.all(taken.map(({ opened }) => opened))
+      const opening = taken.filter(({ channel }) => !channel.opened)
+      if (opening.length > 0) await Promise.all(opening.map(({ opened }) => opened))
     } catch (error) {
       this.release(taken.map(({ channel }) => channel))
       throw error

@@ -28,7 +28,8 @@ export async function startsOf(channels: readonly Channel[], request: StartReque
       earliest: request.earliest,
     }))
   }
-  await Promise.all(channels.map((channel) => catchUpTo(channel, cursor)))
+  const behind = channels.filter((channel) => !reaches(channel, cursor))
+  if (behind.length > 0) await Promise.all(behind.map((channel) => catchUpTo(channel, cursor)))
   const hasLostPart = cursor.some((part) => channels.every((channel) => channel.find([part]) === undefined))
   return channels.map((channel) => startOf(channel, channel.find(cursor), hasLostPart))
 }
@@ -45,9 +46,11 @@ function startOf(channel: Channel, part: Position | undefined, hasLostPart: bool
  * may have begun before this request, for another one; the second has not.
  */
 async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
-  for (let look = 0; look < 2; look++) {
-    const part = channel.find(cursor)
-    if (part !== undefined && part.offset <= channel.flushed) return
-    await channel.catchUp()
-  }
+  for (let look = 0; look < 2 && !reaches(channel, cursor); look++) await channel.catchUp()
+}
+
+/** Whether the cursor's place in the channel is known here. */
+function reaches(channel: Channel, cursor: readonly Position[]): boolean {
+  const part = channel.find(cursor)
+  return part !== undefined && part.offset <= channel.flushed
 }

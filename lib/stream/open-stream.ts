@@ -46,10 +46,8 @@ export function beginStream(
   if (options.refuseWith === 'status') options.pressure?.admit()
   const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
   const response = res as unknown as StreamResponse
-  response.statusCode = 200
-  for (const [name, value] of Object.entries(streamHeaders(req.httpVersionMajor, req.httpVersionMinor))) {
-    response.setHeader(name, value)
-  }
+  if (response.statusCode !== 200) response.statusCode = 200
+  for (const [name, value] of streamHeaders(req.httpVersionMajor, req.httpVersionMinor)) response.setHeader(name, value)
   if (req.httpVersionMajor === 1) prepareSocket(req.socket as Socket)
   if (!response.destroyed) response.flushHeaders()
   const stream = new EventStream(req, response, options, id === undefined ? { pollUrl } : { pollUrl, id })

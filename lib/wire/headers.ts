@@ -1,19 +1,22 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
+type Header = readonly [name: string, value: string]
+
+const HEADERS: readonly Header[] = [
+  ['Content-Type', 'text/event-stream'],
+  ['Cache-Control', 'private, no-store, no-transform'],
+  ['X-Accel-Buffering', 'no'],
+]
+const KEPT_ALIVE: readonly Header[] = [...HEADERS, ['Connection', 'keep-alive']]
+
 /**
  * The headers of a stream (WHATWG HTML 9.2; Cache-Control after RFC 9111). `no-transform` keeps compressing middleware
  * and proxies away, `X-Accel-Buffering` turns nginx's buffering off.
  * @param httpVersionMajor on HTTP/2 there must be no `Connection` header (RFC 9113 8.2.2)
  */
-export function streamHeaders(httpVersionMajor: number, httpVersionMinor: number): Record<string, string> {
-  const headers: Record<string, string> = {
-    'Content-Type': 'text/event-stream',
-    'Cache-Control': 'private, no-store, no-transform',
-    'X-Accel-Buffering': 'no',
-  }
+export function streamHeaders(httpVersionMajor: number, httpVersionMinor: number): readonly Header[] {
   // An HTTP/1.0 response has no chunks: only closing the connection ends it, so it must not be called keep-alive.
-  if (httpVersionMajor === 1 && httpVersionMinor >= 1) headers.Connection = 'keep-alive'
-  return headers
+  return httpVersionMajor === 1 && httpVersionMinor >= 1 ? KEPT_ALIVE : HEADERS
 }
 
 /**

@@ -47,7 +47,9 @@ export function demandOf(owner: StreamOwner, limits: ResolvedStreamLimits): Dema
 
 /** Escaped, so that no two owners ever share a key. The hash tag: see scripts.ts. */
 function keyOf({ prefix }: ResolvedStreamLimits, kind: string, ...owner: readonly string[]): string {
-  return `${prefix}{streams}:${[kind, ...owner.map(encodeURIComponent)].join(':')}`
+  let key = `${prefix}{streams}:${kind}`
+  for (const name of owner) key += `:${encodeURIComponent(name)}`
+  return key
 }
 
 /** When somebody's stream ends no one knows; a client that is refused should not come back at once. */
