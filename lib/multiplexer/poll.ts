@@ -13,7 +13,8 @@ import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
-import { Reader, type ReaderStream, type Start } from './reader.js'
+import type { Start } from './cursors.js'
+import { Reader, type ReaderStream } from './reader.js'
 
 export interface PolledEvent {
   /** The client's cursor once it has handled this event; not on events that are in no log. */

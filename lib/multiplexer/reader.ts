@@ -18,30 +18,13 @@ import type { Position } from '../core/position.js'
 import { delayOf } from '../observe/delay.js'
 import type { EventStream } from '../stream/event-stream.js'
 import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
-import { idLine, printCursor } from '../wire/cursor.js'
+import { idLine } from '../wire/cursor.js'
 import { AckWindow } from './ack-window.js'
 import type { Batch } from './batch.js'
 import type { Channel, ChannelReader } from './channel.js'
 import { type Chunk, type ChunkOptions, chunkAfter } from './chunk.js'
+import { type Cursor, Cursors, type Start } from './cursors.js'
 import type { Page } from './page.js'
-
-/** Where a stream begins in one channel. */
-export interface Start {
-  readonly channel: Channel
-  readonly offset: number
-  /** The client must be told that this channel starts anew. */
-  readonly reset?: ResetReason
-  /** Begins with whatever is still there: what is gone is no gap, for the client never asked for it by number. */
-  readonly earliest?: boolean
-}
-
-interface Cursor {
-  readonly channel: Channel
-  /** The last entry sent; while live it is the channel's `flushed`, and this is out of date. */
-  offset: number
-  reset: ResetReason | undefined
-  earliest: boolean
-}
 
 /** What a reader needs of a stream. */
 export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'> {
@@ -51,13 +34,12 @@ export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'
 
 export class Reader implements ChannelReader, StreamSource {
   readonly #stream: ReaderStream
-  readonly #cursors: readonly Cursor[]
+  readonly #cursors: Cursors
   readonly #channels: readonly Channel[]
   readonly #alone: boolean
   readonly #setKey: string
   readonly #onClosed: () => void
   readonly #window: AckWindow | undefined
-  #live = false
   #reading = false
   #closed = false
 
@@ -68,7 +50,7 @@ export class Reader implements ChannelReader, StreamSource {
   constructor(stream: ReaderStream, starts: readonly Start[], onClosed: () => void, window?: number) {
     this.#window = window === undefined ? undefined : new AckWindow(window, starts)
     this.#stream = stream
-    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
+    this.#cursors = new Cursors(starts)
     this.#channels = starts.map(({ channel }) => channel)
     this.#alone = starts.length === 1
     this.#setKey = this.#channels.map(({ name }) => name).join(' ')
@@ -117,7 +99,7 @@ export class Reader implements ChannelReader, StreamSource {
   }
 
   onReset(channel: Channel, offset: number, reason: ResetReason): void {
-    const cursor = this.#cursors.find((candidate) => candidate.channel === channel)
+    const cursor = this.#cursors.of(channel)
     if (cursor === undefined) return
     this.#leaveLive()
     cursor.offset = offset
@@ -128,7 +110,7 @@ export class Reader implements ChannelReader, StreamSource {
   }
 
   onLost(channel: Channel, offset: number): void {
-    const cursor = this.#cursors.find((candidate) => candidate.channel === channel)
+    const cursor = this.#cursors.of(channel)
     if (cursor !== undefined && cursor.offset > offset) this.onReset(channel, offset, 'log_replaced')
     else this.#readOn()
   }
@@ -139,17 +121,9 @@ export class Reader implements ChannelReader, StreamSource {
     this.#readOn()
   }
 
-  /** Of the entries at these positions that it has sent and that are still in its channels' tails, the one published last. */
+  /** See `Cursors.latestOf`. */
   latestOf(positions: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
-    let latest: { readonly channel: Channel; readonly entry: LogEntry } | undefined
-    for (const { channel, offset } of this.#cursors) {
-      const position = channel.find(positions)
-      if (position === undefined || position.offset > (this.#live ? channel.flushed : offset)) continue
-      const entry = channel.tail.get(position.offset)
-      if (entry === undefined || (entry.publishedAt ?? 0) < (latest?.entry.publishedAt ?? 0)) continue
-      latest = { channel, entry }
-    }
-    return latest
+    return this.#cursors.latestOf(positions)
   }
 
   /** Events sent and not acknowledged; `undefined` without a window. */
@@ -158,13 +132,12 @@ export class Reader implements ChannelReader, StreamSource {
   }
 
   get lagging(): boolean {
-    return !this.#live
+    return !this.#cursors.live
   }
 
   /** Events it owes the stream, beyond those that wait in the stream's queue. */
   get lag(): number {
-    if (this.#live) return 0
-    return this.#cursors.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
+    return this.#cursors.lag
   }
 
   get channelNames(): readonly string[] {
@@ -180,7 +153,7 @@ export class Reader implements ChannelReader, StreamSource {
   }
 
   onDrain(): void {
-    if (!this.#live) this.#readOn()
+    if (!this.#cursors.live) this.#readOn()
   }
 
   onClose(): void {
@@ -193,21 +166,18 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Says what the client must know of its position, and what that is. */
   conclude(): string {
-    for (const cursor of this.#cursors) this.#sayReset(cursor)
+    for (let { anew } = this.#cursors; anew !== undefined; anew = this.#cursors.anew) this.#sayReset(anew)
     return this.cursor()
   }
 
   #leaveLive(): void {
-    if (!this.#live) return
-    this.#live = false
-    for (const cursor of this.#cursors) {
-      cursor.offset = cursor.channel.flushed
-      cursor.channel.live.delete(this)
-    }
+    if (!this.#cursors.live) return
+    this.#cursors.leaveLive()
+    for (const channel of this.#channels) channel.live.delete(this)
   }
 
   #goLive(): void {
-    this.#live = true
+    this.#cursors.goLive()
     for (const channel of this.#channels) channel.live.add(this)
     this.#stream.onLive?.()
   }
@@ -219,10 +189,9 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Sends what is owed for as long as the socket takes it, and goes live when nothing is owed. */
   #readOn(): void {
-    if (this.#reading || this.#live || this.#closed) return
+    if (this.#reading || this.#cursors.live || this.#closed) return
     while (this.#goesOn) {
-      const anew = this.#cursors.find(({ reset }) => reset !== undefined)
-      const behind = this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
+      const { anew, behind } = this.#cursors
       if (anew !== undefined) {
         this.#sayReset(anew)
       } else if (behind === undefined) {
@@ -322,22 +291,12 @@ export class Reader implements ChannelReader, StreamSource {
   #chunkOptions(cursor: Cursor): ChunkOptions {
     const max = this.#stream.paced ? 1 : this.#window?.room
     const options = max === undefined ? {} : { max }
-    return this.#alone ? options : { ...options, cursorAt: (offset) => this.#cursorWith(cursor, offset) }
+    return this.#alone ? options : { ...options, cursorAt: (offset) => this.#cursors.print(cursor, offset) }
   }
 
   /** The position as an `id:`. */
   cursor(): string {
-    return this.#cursorWith()
-  }
-
-  /** The position as it will be when one cursor has come to an offset. */
-  #cursorWith(moved?: Cursor, to = 0): string {
-    return printCursor(
-      this.#cursors.map((cursor) => {
-        const offset = this.#live ? cursor.channel.flushed : cursor.offset
-        return { epoch: cursor.channel.epoch, offset: cursor === moved ? to : offset }
-      }),
-    )
+    return this.#cursors.print()
   }
 }
 

@@ -2,7 +2,7 @@
 import type { Position } from '../core/position.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { Channel } from './channel.js'
-import type { Start } from './reader.js'
+import type { Start } from './cursors.js'
 
 /** What a request says of where to begin; unparsed. */
 export interface StartRequest {

@@ -18,7 +18,9 @@ interface Process {
 const CHANNELS = range(1, 12).map((n) => `log:${n}`)
 const nameOf = (channel: string) => `sse:{${channel}}`
 
-describe('streams, when a Redis Cluster changes under them', () => {
+describe('streams, when a Redis Cluster changes under them', function () {
+  this.timeout(60_000)
+
   let cluster: RedisCluster
   let stops: (() => unknown)[]
 

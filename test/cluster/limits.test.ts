@@ -7,7 +7,9 @@ import { ask, request } from '../limits/requests/support.js'
 import { admissionSuite } from '../suites/admission.js'
 import { streamLimitsSuite } from '../suites/stream-limits.js'
 
-describe('limits over a real Redis Cluster', () => {
+describe('limits over a real Redis Cluster', function () {
+  this.timeout(60_000)
+
   let cluster: RedisCluster
   let client: Cluster
   let number = 0

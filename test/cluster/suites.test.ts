@@ -9,7 +9,9 @@ import { multiplexerSuite } from '../suites/multiplexer.js'
 import { pollSuite } from '../suites/poll.js'
 import { storeSuite } from '../suites/store.js'
 
-describe('over a real Redis Cluster', () => {
+describe('over a real Redis Cluster', function () {
+  this.timeout(60_000)
+
   let cluster: RedisCluster
   before(async () => {
     cluster = await RedisCluster.start()

@@ -5,7 +5,9 @@ import { RedisSentinel } from '../helpers/redis-sentinel.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { numbersOf, serveChannels } from '../suites/multiplexer.js'
 
-describe('streams, when a sentinel replaces the master', () => {
+describe('streams, when a sentinel replaces the master', function () {
+  this.timeout(60_000)
+
   const stops: (() => unknown)[] = []
 
   afterEach(async () => {

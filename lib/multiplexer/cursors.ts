@@ -1,0 +1,90 @@
+/** Where one stream is in each of its channels. */
+import type { LogEntry } from '../core/message.js'
+import type { Position } from '../core/position.js'
+import type { ResetReason } from '../wire/control.js'
+import { printCursor } from '../wire/cursor.js'
+import type { Channel } from './channel.js'
+
+/** Where a stream begins in one channel. */
+export interface Start {
+  readonly channel: Channel
+  readonly offset: number
+  /** The client must be told that this channel starts anew. */
+  readonly reset?: ResetReason
+  /** Begins with whatever is still there: what is gone is no gap, for the client never asked for it by number. */
+  readonly earliest?: boolean
+}
+
+export interface Cursor {
+  readonly channel: Channel
+  /** The last entry sent; while live it is the channel's `flushed`, and this is out of date. */
+  offset: number
+  reset: ResetReason | undefined
+  earliest: boolean
+}
+
+export class Cursors {
+  readonly #cursors: readonly Cursor[]
+  /** The stream has been sent all that its channels have flushed. */
+  #live = false
+
+  constructor(starts: readonly Start[]) {
+    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
+  }
+
+  get live(): boolean {
+    return this.#live
+  }
+
+  goLive(): void {
+    this.#live = true
+  }
+
+  leaveLive(): void {
+    this.#live = false
+    for (const cursor of this.#cursors) cursor.offset = cursor.channel.flushed
+  }
+
+  of(channel: Channel): Cursor | undefined {
+    return this.#cursors.find((candidate) => candidate.channel === channel)
+  }
+
+  /** One of which the client must be told that its channel starts anew. */
+  get anew(): Cursor | undefined {
+    return this.#cursors.find(({ reset }) => reset !== undefined)
+  }
+
+  /** One that is owed something. */
+  get behind(): Cursor | undefined {
+    return this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
+  }
+
+  /** Events owed. */
+  get lag(): number {
+    if (this.#live) return 0
+    return this.#cursors.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
+  }
+
+  /** Of the entries at these positions that were sent and are still in their channels' tails, the one published last. */
+  latestOf(positions: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
+    let latest: { readonly channel: Channel; readonly entry: LogEntry } | undefined
+    for (const { channel, offset } of this.#cursors) {
+      const position = channel.find(positions)
+      if (position === undefined || position.offset > (this.#live ? channel.flushed : offset)) continue
+      const entry = channel.tail.get(position.offset)
+      if (entry === undefined || (entry.publishedAt ?? 0) < (latest?.entry.publishedAt ?? 0)) continue
+      latest = { channel, entry }
+    }
+    return latest
+  }
+
+  /** The position as an `id:`. @param moved one that is taken to have come to `to` */
+  print(moved?: Cursor, to = 0): string {
+    return printCursor(
+      this.#cursors.map((cursor) => {
+        const offset = this.#live ? cursor.channel.flushed : cursor.offset
+        return { epoch: cursor.channel.epoch, offset: cursor === moved ? to : offset }
+      }),
+    )
+  }
+}
