@@ -41,7 +41,17 @@ export function connectRedis(source: RedisSource, options: ConnectOptions): Redi
   const client = open(source, owned(options), options)
   // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
   client.on('error', ignore)
+  if (client instanceof Cluster) keepLooking(client)
   return client
+}
+
+/** Asks now and then which node serves what. */
+function keepLooking(cluster: Cluster): void {
+  const timer = setInterval(() => {
+    if (cluster.status === 'ready') cluster.refreshSlotsCache()
+  }, SLOTS_REFRESH_MS)
+  timer.unref()
+  cluster.once('end', () => clearInterval(timer))
 }
 
 /** Opens a connection of its own to the server at the other end of one. The caller closes it. */
@@ -77,7 +87,8 @@ function ownedByCluster(redisOptions: RedisOptions, { commandTimeoutMs }: Connec
     scaleReads: 'master',
     // Commands under way when a connection breaks may have run: only their sender knows whether to send them again.
     retryDelayOnFailover: 0,
-    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    // Not ioredis's own: where it disconnects while it asks, its timer goes on for ever, and keeps the process alive.
+    slotsRefreshInterval: 0,
     slotsRefreshTimeout: commandTimeoutMs,
     // Bounded by the command time-out, and by our never sending before it is ready.
     enableOfflineQueue: true,
