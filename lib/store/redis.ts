@@ -7,15 +7,8 @@ import { systemClock } from '../core/clock.js'
 import { BrokerError, InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { KeyValueStore } from '../core/ports.js'
-import {
-  COMMAND_TIMEOUT_MS,
-  connectRedis,
-  isRedisClient,
-  type RedisClient,
-  type RedisSource,
-  toBrokerError,
-  whenReady,
-} from '../redis/connect.js'
+import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../redis/connect.js'
+import { RedisHandle } from '../redis/handle.js'
 import { observed } from '../redis/observed.js'
 
 /** @defaultValue of `prefix` */
@@ -39,13 +32,10 @@ export interface RedisStoreOptions {
 
 /** `claim` is one `SET NX PX`, `get` one `MGET`, `take` one `GETDEL`. Keys expire in Redis, so nothing is left when all processes are gone. */
 export class RedisStore implements KeyValueStore {
-  readonly #client: RedisClient
-  readonly #ownsClient: boolean
+  readonly #redis: RedisHandle
   readonly #prefix: string
   readonly #timeoutMs: number
   #closed = false
-  /** One wait, and so one pair of listeners on the client, for all commands that came meanwhile. */
-  #connecting: Promise<void> | undefined
   /** A command waited for the connection in vain; until it is back no other does. */
   #unreachable = false
 
@@ -53,8 +43,7 @@ export class RedisStore implements KeyValueStore {
     if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
     this.#prefix = prefix
     this.#timeoutMs = wholeNumber('commandTimeoutMs', commandTimeoutMs, 1, 60_000)
-    this.#ownsClient = !isRedisClient(redis)
-    this.#client = isRedisClient(redis) ? redis : connectRedis(redis, { connectionName: 'sse-store', commandTimeoutMs })
+    this.#redis = new RedisHandle(redis, { connectionName: 'sse-store', commandTimeoutMs })
   }
 
   async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
@@ -90,7 +79,7 @@ export class RedisStore implements KeyValueStore {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    if (this.#ownsClient) this.#client.disconnect()
+    this.#redis.close()
   }
 
   /**
@@ -110,7 +99,7 @@ export class RedisStore implements KeyValueStore {
       this.#connected()
         .then(() => {
           sent = true
-          return observed('store', systemClock, () => command(this.#client))
+          return observed('store', systemClock, () => command(this.#redis.client))
         })
         .then(resolve, (error: unknown) => reject(this.#closed ? closed(error) : toBrokerError(error)))
         .finally(() => clearTimeout(deadline))
@@ -118,23 +107,12 @@ export class RedisStore implements KeyValueStore {
   }
 
   async #connected(): Promise<void> {
-    if (this.#closed || this.#client.status === 'end') throw closed()
-    if (this.#client.status === 'ready') {
-      this.#unreachable = false
-      return
-    }
-    if (this.#unreachable) throw this.#notReachable()
-    this.#connecting ??= this.#connect().finally(() => {
-      this.#connecting = undefined
-    })
-    await this.#connecting
-  }
-
-  async #connect(): Promise<void> {
+    const { status } = this.#redis.client
+    if (this.#closed || status === 'end') throw closed()
+    if (this.#unreachable && status !== 'ready') throw this.#notReachable()
     try {
-      // A client made with lazyConnect connects at the first command, which here would wait for the connection.
-      if (this.#client.status === 'wait') await this.#client.connect()
-      else await whenReady(this.#client, this.#timeoutMs)
+      await this.#redis.connected(this.#timeoutMs)
+      this.#unreachable = false
     } catch (error) {
       this.#unreachable = true
       throw error

@@ -12,15 +12,8 @@
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Clock, Timer } from '../../core/ports.js'
-import {
-  COMMAND_TIMEOUT_MS,
-  connectRedis,
-  isRedisClient,
-  type RedisClient,
-  type RedisSource,
-  toBrokerError,
-  whenReady,
-} from '../../redis/connect.js'
+import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
+import { RedisHandle } from '../../redis/handle.js'
 import { observed } from '../../redis/observed.js'
 import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
 
@@ -38,24 +31,22 @@ export class Ledger {
   /** Called when Redis is back, or again connected: it may have lost what it knew. */
   onReturn: () => void = () => undefined
   readonly client: RedisClient & LimiterScripts
-  readonly #ownsClient: boolean
+  readonly #redis: RedisHandle
   readonly #timeoutMs: number
   readonly #clock: Clock
   #available = true
   #closed = false
   #connectedBefore: boolean
-  #connecting: Promise<void> | undefined
   #trial: Timer | undefined
 
   constructor({ redis, timeoutMs, clock }: LedgerOptions) {
     this.#timeoutMs = timeoutMs
     this.#clock = clock
-    this.#ownsClient = !isRedisClient(redis)
-    this.client = withLimiterScripts(
-      isRedisClient(redis)
-        ? redis
-        : connectRedis(redis, { connectionName: 'express-sse-kit:limiter', commandTimeoutMs: COMMAND_TIMEOUT_MS }),
-    )
+    this.#redis = new RedisHandle(redis, {
+      connectionName: 'express-sse-kit:limiter',
+      commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    })
+    this.client = withLimiterScripts(this.#redis.client)
     this.#connectedBefore = this.client.status === 'ready'
     this.client.on('ready', this.#onReady)
   }
@@ -111,7 +102,7 @@ export class Ledger {
     this.#available = false
     this.#trial?.cancel()
     this.client.off('ready', this.#onReady)
-    if (this.#ownsClient) this.client.disconnect()
+    this.#redis.close()
   }
 
   async #send(compose: () => Message): Promise<void> {
@@ -122,18 +113,7 @@ export class Ledger {
 
   async #connected(): Promise<void> {
     if (this.#closed) throw new BrokerError('ERR_SSE_CLOSED', 'The limiter was closed')
-    if (this.client.status === 'ready') return
-    // One wait, and so one pair of listeners on the client, for all that came meanwhile.
-    this.#connecting ??= this.#connect().finally(() => {
-      this.#connecting = undefined
-    })
-    await this.#connecting
-  }
-
-  async #connect(): Promise<void> {
-    // A client made with lazyConnect connects at the first command, which here would wait for the connection.
-    if (this.client.status === 'wait') await this.client.connect()
-    else await whenReady(this.client, this.#timeoutMs)
+    await this.#redis.connected(this.#timeoutMs)
   }
 
   #fail(error: BrokerError): void {
