@@ -251,7 +251,7 @@ export class Channel implements ChannelListener, CursorPart {
 
   /** Reads on from here to where the log stands. */
   async #fill(): Promise<void> {
-    let head: Head | undefined = (await this.#broker.heads([this.name]))[0]
+    let head = await this.#askHead()
     for (;;) {
       if (head === undefined || this.#state === 'closed') return
       if (head.epoch !== this.epoch) {
@@ -263,8 +263,13 @@ export class Channel implements ChannelListener, CursorPart {
       const page = await readHistory(this.#broker, this.name, this.#head, PAGE_SIZE)
       if (page.head.epoch === this.epoch) this.#takePage(page.entries, page.head.offset)
       // Only the head itself tells of former lives.
-      head = page.head.epoch === this.epoch ? page.head : (await this.#broker.heads([this.name]))[0]
+      head = page.head.epoch === this.epoch ? page.head : await this.#askHead()
     }
+  }
+
+  async #askHead(): Promise<Head | undefined> {
+    const [head] = await this.#broker.heads([this.name])
+    return head
   }
 
   #takePage(entries: readonly LogEntry[], headOffset: number): void {
