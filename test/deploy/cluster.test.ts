@@ -4,8 +4,9 @@ import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { TestInbox, whatsAppPayload } from '../example/harness.js'
 import { eventually } from '../helpers/eventually.js'
+import { freePort } from '../helpers/free-port.js'
 import { range } from '../helpers/range.js'
-import { freePort, RedisServer } from '../helpers/redis-server.js'
+import { RedisServer } from '../helpers/redis-server.js'
 
 const deployed = (name: string): Promise<string> =>
   readFile(new URL(`../../example/deploy/${name}`, import.meta.url), 'utf8')

@@ -8,7 +8,7 @@ import { promisify } from 'node:util'
 import { expect } from 'chai'
 import { TestInbox, whatsAppPayload } from '../example/harness.js'
 import { eventually } from '../helpers/eventually.js'
-import { freePort } from '../helpers/redis-server.js'
+import { freePort } from '../helpers/free-port.js'
 
 const DEPLOY = fileURLToPath(new URL('../../example/deploy/', import.meta.url))
 

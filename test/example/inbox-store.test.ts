@@ -3,7 +3,8 @@ import { Redis } from 'ioredis'
 import { MemoryInboxStore } from '../../example/server/store/memory.js'
 import { RedisInboxStore } from '../../example/server/store/redis.js'
 import { connect, StoreUnavailableError } from '../../example/server/store/redis-client.js'
-import { freePort, RedisServer } from '../helpers/redis-server.js'
+import { freePort } from '../helpers/free-port.js'
+import { RedisServer } from '../helpers/redis-server.js'
 import { inboxStoreSuite } from './inbox-store.suite.js'
 
 describe("the example's store in memory", () => {

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { eventually } from '../helpers/eventually.js'
+import { freePort } from '../helpers/free-port.js'
 import { range } from '../helpers/range.js'
-import { freePort } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { Scrape } from '../observe/scrape.js'
 import { InboxProcess } from './process.js'

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from './eventually.js'
-import { freePort } from './redis-server.js'
+import { freePort } from './free-port.js'
 
 /** A real nginx of the test's own before a server, on a free loopback port, with all its files in a temporary folder. */
 export class Nginx {

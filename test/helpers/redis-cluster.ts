@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import calculateSlot from 'cluster-key-slot'
 import { Redis } from 'ioredis'
 import { eventually } from './eventually.js'
-import { freePort, RedisServer } from './redis-server.js'
+import { freePort } from './free-port.js'
+import { RedisServer } from './redis-server.js'
 
 const SLOTS = 16_384
 
@@ -25,23 +26,16 @@ export class RedisCluster {
 
   /** @param args further redis-server arguments */
   static async start(args: readonly string[] = []): Promise<RedisCluster> {
-    const nodes = await Promise.all(Array.from({ length: 6 }, () => startNode(args)))
+    const starts = await Promise.allSettled(Array.from({ length: 6 }, () => startNode(args)))
+    const nodes = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
     const cluster = new RedisCluster(nodes.slice(0, 3), nodes.slice(3))
-    const [first, ...others] = nodes as [Node, ...Node[]]
-    await Promise.all(nodes.map(({ admin }, i) => admin.cluster('SET-CONFIG-EPOCH', i + 1)))
-    for (const { server, busPort } of others)
-      await first.admin.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort)
-    for (const [i, { admin }] of cluster.#masters.entries()) {
-      const [from, to] = [i, i + 1].map((third) => Math.ceil((third * SLOTS) / 3)) as [number, number]
-      await admin.call('CLUSTER', 'ADDSLOTSRANGE', from, to - 1)
+    try {
+      for (const start of starts) if (start.status === 'rejected') throw start.reason
+      await cluster.#join()
+    } catch (error) {
+      await cluster.stop()
+      throw error
     }
-    await cluster.#agree()
-    await Promise.all(
-      cluster.#replicas.map(({ admin }, i) => admin.cluster('REPLICATE', (cluster.#masters[i] as Node).id)),
-    )
-    const linked = async ({ admin }: Node) => /master_link_status:up/.test(await admin.info('replication'))
-    await eventually(async () => (await Promise.all(cluster.#replicas.map(linked))).every(Boolean))
-    await cluster.#agree()
     return cluster
   }
 
@@ -125,6 +119,24 @@ export class RedisCluster {
   async stop(): Promise<void> {
     for (const { admin } of this.#nodes) admin.disconnect()
     await Promise.all(this.#nodes.map(({ server }) => server.stop()))
+  }
+
+  /** Makes one cluster of servers that know nothing of each other. */
+  async #join(): Promise<void> {
+    const nodes = this.#nodes
+    const [first, ...others] = nodes as [Node, ...Node[]]
+    await Promise.all(nodes.map(({ admin }, i) => admin.cluster('SET-CONFIG-EPOCH', i + 1)))
+    for (const { server, busPort } of others)
+      await first.admin.call('CLUSTER', 'MEET', '127.0.0.1', server.port, busPort)
+    for (const [i, { admin }] of this.#masters.entries()) {
+      const [from, to] = [i, i + 1].map((third) => Math.ceil((third * SLOTS) / 3)) as [number, number]
+      await admin.call('CLUSTER', 'ADDSLOTSRANGE', from, to - 1)
+    }
+    await this.#agree()
+    await Promise.all(this.#replicas.map(({ admin }, i) => admin.cluster('REPLICATE', (this.#masters[i] as Node).id)))
+    const linked = async ({ admin }: Node) => /master_link_status:up/.test(await admin.info('replication'))
+    await eventually(async () => (await Promise.all(this.#replicas.map(linked))).every(Boolean))
+    await this.#agree()
   }
 
   /** All nodes know each other, and the cluster serves. */

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { eventually } from './eventually.js'
-import { freePort, RedisServer } from './redis-server.js'
+import { freePort } from './free-port.js'
+import { RedisServer } from './redis-server.js'
 
 /** A real master and its replica, watched by a real sentinel, which makes the replica the master when the master is gone. */
 export class RedisSentinel {
@@ -50,13 +51,18 @@ export class RedisSentinel {
       await ended
       await rm(folder, { recursive: true, force: true })
     })
-    await sentinel.#ask(async (admin) => {
-      await eventually(
-        async () => ((await admin.call('SENTINEL', 'REPLICAS', 'inbox')) as unknown[]).length === 1,
-        20_000,
-      )
-    })
-    await eventually(async () => (await replicationOf(replica)).includes('master_link_status:up'))
+    try {
+      await sentinel.#ask(async (admin) => {
+        await eventually(
+          async () => ((await admin.call('SENTINEL', 'REPLICAS', 'inbox')) as unknown[]).length === 1,
+          20_000,
+        )
+      })
+      await eventually(async () => (await replicationOf(replica)).includes('master_link_status:up'))
+    } catch (error) {
+      await sentinel.stop()
+      throw error
+    }
     return sentinel
   }
 
@@ -79,8 +85,11 @@ export class RedisSentinel {
     const admin = new Redis(this.port)
     // The sentinel may not have begun to listen.
     admin.on('error', () => undefined)
-    await questions(admin)
-    admin.disconnect()
+    try {
+      await questions(admin)
+    } finally {
+      admin.disconnect()
+    }
   }
 }
 

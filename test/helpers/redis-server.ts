@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePort } from './free-port.js'
 
 /** A real redis-server of the test's own, on a free loopback port, with its data in a temporary folder. */
 export class RedisServer {
@@ -21,7 +22,13 @@ export class RedisServer {
   /** @param args further redis-server arguments, such as `['--appendonly', 'yes']` */
   static async start(args: readonly string[] = []): Promise<RedisServer> {
     const server = new RedisServer(await freePort(), await mkdtemp(join(tmpdir(), 'sse-redis-')), args)
-    await server.up()
+    try {
+      await server.up()
+    } catch (error) {
+      // A child that is left would keep the test run from ending.
+      await server.stop()
+      throw error
+    }
     return server
   }
 
@@ -45,9 +52,10 @@ export class RedisServer {
     child.once('error', (error) => {
       output = `${error.message}: the tests need redis-server on the PATH (Debian: apt-get install redis-server)`
     })
-    child.stdout.on('data', (chunk: Buffer) => {
-      output = (output + chunk.toString()).slice(-2000)
-    })
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => {
+        output = (output + chunk.toString()).slice(-2000)
+      })
     for (let attempt = 0; attempt < 200; attempt++) {
       if (child.exitCode !== null || child.pid === undefined) throw new Error(`redis-server ended: ${output}`)
       if (await answersPing(this.port)) return
@@ -90,17 +98,6 @@ export class RedisServer {
     child.kill(signal)
     await ended
   }
-}
-
-/** A port nothing listens on at this moment. */
-export async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 function answersPing(port: number): Promise<boolean> {

@@ -6,8 +6,8 @@ import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createMetrics } from '../../lib/observe/metrics.js'
 import { metrics } from '../../lib/routers/metrics.js'
 import { createPressure } from '../../lib/stream/pressure.js'
+import { freePort } from '../helpers/free-port.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
-import { freePort } from '../helpers/redis-server.js'
 
 /**
  * A site with something for every metric. Streams: `/events?channel=` (seven may be open), `/paced`, `/dropping` (both on `load`),

@@ -2,7 +2,8 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { createStore } from '../../lib/store/create.js'
 import { RedisStore } from '../../lib/store/redis.js'
-import { freePort, RedisServer } from '../helpers/redis-server.js'
+import { freePort } from '../helpers/free-port.js'
+import { RedisServer } from '../helpers/redis-server.js'
 import { storeSuite } from '../suites/store.js'
 
 const TIMEOUT_MS = 300

@@ -4,7 +4,8 @@ import { Redis } from 'ioredis'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
-import { freePort, RedisServer } from '../../helpers/redis-server.js'
+import { freePort } from '../../helpers/free-port.js'
+import { RedisServer } from '../../helpers/redis-server.js'
 import { type Answer, admittedOf, ask, request } from './support.js'
 
 const LONG = 2_073_600

@@ -5,7 +5,8 @@ import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js
 import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../../helpers/eventually.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
-import { freePort, RedisServer } from '../../helpers/redis-server.js'
+import { freePort } from '../../helpers/free-port.js'
+import { RedisServer } from '../../helpers/redis-server.js'
 import { owner, refusalOf, TestStream } from '../../suites/stream-limits.js'
 
 const TENANT_KEY = 'sse:{streams}:tenant:acme'
