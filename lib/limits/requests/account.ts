@@ -72,8 +72,9 @@ export abstract class Account {
     this.context = context
   }
 
-  get asking(): boolean {
-    return this.#asking !== undefined
+  /** Settles when Redis has answered, or will not; `undefined`: it is not asked now. */
+  get asking(): Promise<void> | undefined {
+    return this.#asking
   }
 
   /** Whether `cost` can be taken now. Takes nothing. */
@@ -128,7 +129,7 @@ export abstract class Account {
     const used = this.consumed - this.#consumedAtSweep
     this.#consumedAtSweep = this.consumed
     const held = this.held(now)
-    if (this.asking) return false
+    if (this.#asking !== undefined) return false
     if (this.consumed > this.leased) return true
     if (held <= 0) return false
     const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))

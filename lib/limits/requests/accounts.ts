@@ -62,6 +62,11 @@ export class Accounts {
       .map((account) => () => account.report())
   }
 
+  /** What Redis is asked now. */
+  asking(): Promise<void>[] {
+    return [...this.#byKey.values()].flatMap(({ asking }) => asking ?? [])
+  }
+
   /** Forgets all. @returns as `sweep` */
   leave(now: number): (() => Message)[] {
     const composers = [...this.#byKey.values()]

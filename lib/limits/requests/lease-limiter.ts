@@ -22,6 +22,8 @@ export class LeaseLimiter implements Limiter {
   readonly #ledger: Ledger | undefined
   readonly #accounts = new Map<ResolvedLimit, Accounts>()
   #sweep: Timer | undefined
+  /** What the last sweep had to say. */
+  #telling: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
   constructor({ limits, clock, ledger, failOpen }: LeaseLimiterOptions) {
@@ -109,12 +111,12 @@ export class LeaseLimiter implements Limiter {
   #runSweep(): void {
     this.#sweep = undefined
     const composers = this.#all((accounts) => accounts.sweep(this.#clock.now()))
-    const told = composers.length > 0 ? this.#ledger?.tell(composers) : undefined
+    this.#telling = composers.length > 0 ? this.#ledger?.tell(composers) : undefined
     const again = (): void => {
       if (this.size === 0 || this.#closing !== undefined) return
       this.#sweep ??= this.#clock.after(SWEEP_MS, () => this.#runSweep())
     }
-    if (told) void told.then(again)
+    if (this.#telling) void this.#telling.then(again)
     else again()
   }
 
@@ -124,6 +126,8 @@ export class LeaseLimiter implements Limiter {
 
   async #close(): Promise<void> {
     this.#sweep?.cancel()
+    // What is granted meanwhile is used by who waits for it, or given back.
+    await Promise.all([this.#telling, ...this.#all((accounts) => accounts.asking())])
     const composers = this.#all((accounts) => accounts.leave(this.#clock.now()))
     await this.#ledger?.tell(composers)
     this.#ledger?.close()

@@ -222,6 +222,22 @@ describe('request limits on leases from Redis', () => {
       await Promise.all([first.close(), first.close()])
       expect(await exhaust([second])).to.equal(970)
     })
+
+    it(`give back what is granted while they are closed: ${algorithm}`, async () => {
+      const [first, second] = fleet(2, { by: 'user', points: 1000, duration: LONG, algorithm }) as [
+        RateLimitHandler,
+        RateLimitHandler,
+      ]
+      await ask(first, request({ user: 'bob' }))
+      server.pause()
+      const asked = ask(first, alice)
+      await new Promise(setImmediate)
+      const closed = first.close()
+      server.resume()
+      await closed
+      expect((await asked).admitted).to.equal(true)
+      expect(await exhaust([second])).to.equal(999)
+    })
   }
 
   it('follow points that change while the window runs', async () => {
