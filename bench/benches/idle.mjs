@@ -9,8 +9,8 @@ import { inTurn } from '../harness/stats.mjs'
 
 const CONTESTANTS = ['express', 'kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
 const OPTIONS = { nchan: { pingSeconds: 25 } }
-/** Until what opening left behind is collected: V8 sees to a heap that has become idle several times over some twenty seconds. */
-const SETTLE_MS = 30_000
+/** Until what opening left behind is collected: V8 sees to a heap that has become idle several times over some forty seconds. */
+const SETTLE_MS = 45_000
 /** One heartbeat interval of the kit, over which its beats are spread evenly. */
 const WATCH_MS = 25_000
 

@@ -1,8 +1,7 @@
 /** What `count.mjs` is for SSE, for socket.io: upgrades by hand, joins the default namespace, counts events. */
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { optionsOf } from '../harness/processes.mjs'
-import { onStreamEnd, openTally } from './tally.mjs'
+import { onStreamEnd, openTally, roomToOpen } from './tally.mjs'
 
 const UPGRADE = [
   'GET /socket.io/?EIO=4&transport=websocket HTTP/1.1',
@@ -23,9 +22,8 @@ const count = openTally()
 let ready = 0
 
 for (let i = 0; i < streams; i++) {
+  await roomToOpen(() => i - ready)
   open()
-  // Not all at once: the server's queue of new connections is short.
-  if (i % 500 === 499) await sleep(50)
 }
 
 function open() {

@@ -1,8 +1,7 @@
 /** The load client: raw sockets that count events. Cheap, so that the server is the bottleneck. */
 import { connect } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { optionsOf } from '../harness/processes.mjs'
-import { onStreamEnd, openTally } from './tally.mjs'
+import { onStreamEnd, openTally, roomToOpen } from './tally.mjs'
 
 const {
   port,
@@ -13,6 +12,7 @@ const count = openTally()
 let ready = 0
 
 for (let i = 0; i < streams; i++) {
+  await roomToOpen(() => i - ready)
   const socket = connect(port, '127.0.0.1')
   socket.write(requests[i % requests.length])
   socket.once('data', () => {
@@ -20,6 +20,4 @@ for (let i = 0; i < streams; i++) {
   })
   socket.on('data', count)
   socket.on('close', onStreamEnd)
-  // Not all at once: the server's queue of new connections is short.
-  if (i % 500 === 499) await sleep(50)
 }

@@ -1,5 +1,9 @@
 /** Counting for the load clients: events are told by the one `@` each holds, and the parent by two questions. */
+import { setTimeout as sleep } from 'node:timers/promises'
+
 const AT = 0x40
+/** Connections that may wait for an answer: Node's servers have room for 511. */
+const MAX_OPENING = 250
 
 /**
  * Answers `{ events }` with `done` once so many have come, and `{ type: 'total' }` with how many have come by now.
@@ -34,4 +38,12 @@ export function openTally() {
 export function onStreamEnd() {
   console.error('The server ended a stream')
   process.exit(1)
+}
+
+/**
+ * Resolves when one more connection may be opened. One for which the server's queue has no room is tried again by the kernel, later
+ * and later, and after a minute it is reset.
+ */
+export async function roomToOpen(unanswered) {
+  while (unanswered() >= MAX_OPENING) await sleep(1)
 }

@@ -4,12 +4,14 @@ import { TimerWheel } from './timer-wheel.js'
 const TICK_MS = 50
 
 /**
- * The process's own clock. Its timers run on one wheel for all streams of the process, as Node's timers share lists:
- * the interval behind it exists only while a timer is set, and does not keep the process alive.
+ * The process's own clock. Its timers run on one wheel for all streams of the process, as Node's timers share lists. Behind it is one
+ * timer of Node's, for the next tick at which something may be due: waking up costs more than a heartbeat does (bench
+ * `idle`). It does not keep the process alive.
  */
 class SystemClock implements Clock {
   readonly #wheel = new TimerWheel(TICK_MS)
-  #interval: NodeJS.Timeout | undefined
+  #timeout: NodeJS.Timeout | undefined
+  #wakesAt = Number.POSITIVE_INFINITY
 
   now(): number {
     return performance.now()
@@ -20,20 +22,26 @@ class SystemClock implements Clock {
   }
 
   after(delayMs: number, callback: () => void): Timer {
-    if (this.#interval === undefined) {
-      this.#wheel.reset(this.now())
-      this.#interval = setInterval(() => this.#tick(), TICK_MS)
-      this.#interval.unref()
-    }
-    return this.#wheel.schedule(this.now() + delayMs, callback)
+    const now = this.now()
+    this.#wheel.reset(now)
+    const timer = this.#wheel.schedule(now + delayMs, callback)
+    if (now + delayMs < this.#wakesAt) this.#sleep(now)
+    return timer
   }
 
-  #tick(): void {
+  #sleep(now: number): void {
+    const next = this.#wheel.nextMs
+    if (next === this.#wakesAt) return
+    clearTimeout(this.#timeout)
+    this.#wakesAt = next ?? Number.POSITIVE_INFINITY
+    this.#timeout = next === undefined ? undefined : setTimeout(this.#wake, Math.max(1, Math.ceil(next - now)))
+    this.#timeout?.unref()
+  }
+
+  readonly #wake = (): void => {
+    this.#wakesAt = Number.POSITIVE_INFINITY
     this.#wheel.advance(this.now())
-    if (this.#wheel.size === 0) {
-      clearInterval(this.#interval)
-      this.#interval = undefined
-    }
+    this.#sleep(this.now())
   }
 }
 

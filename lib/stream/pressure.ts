@@ -55,7 +55,7 @@ export type PressureLevel = 'none' | 'pressed' | 'sustained'
 export type PressureCause = 'backlog' | 'loop_delay'
 
 const SAMPLE_MS = 1000
-const LOOP_RESOLUTION_MS = 20
+const LOOP_RESOLUTION_MS = 100
 /** What is left after the largest queues were dropped. */
 const SHED_TO = 0.75
 /** Which part of the streams is moved each second, so that their polls do not come all at once. */

@@ -38,6 +38,40 @@ describe('the timer wheel', () => {
     )
   })
 
+  it('tells a time to wake up: the one at which the next timer is due, or one of another turn in the same slot', () => {
+    const wheel = new TimerWheel(TICK)
+    expect(wheel.nextMs).to.equal(undefined)
+    const late = wheel.schedule(700 * TICK, () => undefined)
+    expect(wheel.nextMs).to.equal((700 - 512) * TICK)
+    wheel.advance(200 * TICK)
+    expect(wheel.nextMs).to.equal(700 * TICK)
+    const soon = wheel.schedule(300 * TICK - 1, () => undefined)
+    expect(wheel.nextMs).to.equal(300 * TICK)
+    soon.cancel()
+    expect(wheel.nextMs).to.equal(700 * TICK)
+    late.cancel()
+    expect(wheel.nextMs).to.equal(undefined)
+  })
+
+  it('keeps those of later turns in their slot, in order, whatever is set and cancelled there meanwhile', () => {
+    const wheel = new TimerWheel(TICK)
+    const fired: string[] = []
+    const set = (name: string, tick: number) => wheel.schedule(tick * TICK, () => fired.push(name))
+    set('second turn', 513)
+    const cancelled = set('cancelled', 513)
+    wheel.schedule(TICK, () => {
+      fired.push('first turn')
+      set('set meanwhile', 513)
+      cancelled.cancel()
+    })
+    set('third turn', 1025)
+    wheel.advance(512 * TICK)
+    expect(fired).to.deep.equal(['first turn'])
+    wheel.advance(1025 * TICK)
+    expect(fired.slice(1).sort()).to.deep.equal(['second turn', 'set meanwhile', 'third turn'])
+    expect(wheel.size).to.equal(0)
+  })
+
   it('waits for times beyond 2³¹−1 ms', () => {
     const wheel = new TimerWheel(1000)
     let fired = false
@@ -74,5 +108,18 @@ describe('the system clock', () => {
       await new Promise<void>((resolve) => systemClock.after(20, resolve))
       expect(systemClock.now() - before).to.be.at.least(20)
     }
+  })
+
+  it('wakes up for a timer that is set later and due sooner', async () => {
+    const fired: string[] = []
+    const late = systemClock.after(400, () => fired.push('late'))
+    await new Promise<void>((resolve) => {
+      systemClock.after(20, () => {
+        fired.push('soon')
+        resolve()
+      })
+    })
+    late.cancel()
+    expect(fired).to.deep.equal(['soon'])
   })
 })

@@ -191,10 +191,10 @@ describe('the pressure on all streams together', () => {
     await open('/free/a')
     await open('/free/b')
     const second = async (busyMs: number): Promise<void> => {
-      await new Promise((resolve) => setTimeout(resolve, 60))
+      await new Promise((resolve) => setTimeout(resolve, 150))
       const until = performance.now() + busyMs
       while (performance.now() < until);
-      await new Promise((resolve) => setTimeout(resolve, 60))
+      await new Promise((resolve) => setTimeout(resolve, 150))
       clock.advance(1000)
     }
     for (let n = 0; n < 3; n++) await second(300)
