@@ -72,7 +72,7 @@ describe("the example's workbench", () => {
   interface Watch {
     readonly stream: SseClient
     readonly samples: () => Sample[]
-    /** The latest sample of a client, by its id, once it is as wanted. */
+    /** The next sample of a client, by its id, that is as wanted. */
     readonly until: (id: string, wanted: (client: Seen) => boolean) => Promise<Seen>
   }
 
@@ -81,19 +81,21 @@ describe("the example's workbench", () => {
     watches.push(stream)
     const samples = (): Sample[] =>
       stream.messages.filter(({ event }) => event === 'sample').map(({ data }) => JSON.parse(data) as Sample)
-    const latest = (id: string): Seen | undefined =>
-      samples()
-        .at(-1)
-        ?.clients.find((client) => client.id === id)
+    let looked = 0
     return {
       stream,
       samples,
       async until(id, wanted) {
+        let found: Seen | undefined
         await stream.until(() => {
-          const client = latest(id)
-          return client !== undefined && wanted(client)
+          const all = samples()
+          // None is passed over: what it shows may be over in the next.
+          for (; found === undefined && looked < all.length; looked++) {
+            found = all[looked]?.clients.find((client) => client.id === id && wanted(client))
+          }
+          return found !== undefined
         })
-        return latest(id) as Seen
+        return found as Seen
       },
     }
   }
@@ -121,8 +123,8 @@ describe("the example's workbench", () => {
     const { until } = await watch()
     await until(id, ({ phase }) => phase === 'cut-off')
     await ask('PATCH', `/clients/${id}`, { readBytesPerSecond: null })
-    const moved = await until(id, ({ phase }) => phase === 'polling')
-    expect(moved).to.include({ moved: 1, reason: 'stalled', lag: null })
+    // How long it polls may be less than a sample takes; that it did is counted.
+    expect(await until(id, ({ moved }) => moved === 1)).to.include({ reason: 'stalled' })
     const { got } = await until(id, ({ returned, phase }) => returned === 1 && phase === 'stream')
     const back = await until(id, (client) => client.got > got)
     expect(back).to.include({ missed: 0, repeated: 0 })
