@@ -12,6 +12,8 @@ import { openServices, type Services, seedTenants } from './services.js'
 const CLOSE_DEADLINE_MS = 4000
 /** How long the start waits for the demo conversations; with Redis away they come later. */
 const SEED_WAIT_MS = 1000
+/** New connections that may wait, for all clients may come back at once. By Node's own default it is 511; the kernel may allow less. */
+const BACKLOG = 4096
 
 async function start(config: Config): Promise<void> {
   for (const note of config.notes) console.log(note)
@@ -24,7 +26,7 @@ async function start(config: Config): Promise<void> {
   const seeded = config.production ? undefined : seedTenants(services.store, logToStderr, stopSeeding.signal)
   await Promise.race([seeded, new Promise((resolve) => setTimeout(resolve, SEED_WAIT_MS).unref())])
 
-  server.listen(config.port)
+  server.listen({ port: config.port, backlog: BACKLOG })
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const mode = config.redis === undefined ? 'embedded: everything in this process' : 'Redis'
