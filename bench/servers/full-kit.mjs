@@ -5,7 +5,8 @@ import { createMetrics, createMultiplexer, createPressure, createStreamLimits } 
 export function fullKit(redis) {
   // Counted by address, in one step with the opening; only nobody is refused.
   const streamLimits = createStreamLimits({ redis, perIp: 100_000, opensPerMinute: 0 })
-  // Benches keep the event loop busy on purpose: with its default bound on the delay, which is watched all the same, the kit would soon move streams to polling.
+  // Benches keep the event loop busy on purpose: by default the kit would soon move streams to polling. The delay is watched all the
+  // same, because that costs something.
   const pressure = createPressure({ maxLoopDelayMs: 100_000 })
   const multiplexer = createMultiplexer({ redis, streamLimits, stream: { pressure } })
   createMetrics({ multiplexer, streamLimits })

@@ -24,8 +24,8 @@ export interface PressureOptions {
    */
   readonly maxBacklogBytes?: number
   /**
-   * The event loop's delay above which the process has too much to do, in ms: the 99th percentile of a second. 0: not
-   * looked at. @defaultValue 500
+   * The event loop's delay above which the process has too much to do, in ms: the 99th percentile of a second, looked at every
+   * 100 ms, so that a delay may count as up to 100 ms less. 0: not looked at. @defaultValue 500
    */
   readonly maxLoopDelayMs?: number
   /**
