@@ -12,7 +12,6 @@
  *
  * Places that are not renewed run out, so a process that dies leaves none behind.
  */
-import { setImmediate as turnOver } from 'node:timers/promises'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
@@ -31,7 +30,7 @@ const ATTEMPTS_BATCH = 50
  * Turns of the event loop over which attempts are gathered, while each brings another: Node accepts one connection a turn, however
  * many wait (bench `join`). A lone attempt waits for one empty turn.
  */
-const GATHERING_TURNS = 20
+const GATHERING_TURNS = 50
 /** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
 const RENEWALS_PER_LEASE = 2.4
 const RETRY_MS = 1000
@@ -64,6 +63,7 @@ export class RedisLeases {
   #timer: Timer | undefined
   #renewing = false
   #away = false
+  #failure: BrokerError | undefined
   #closed = false
 
   /** @param onEvicted hears of leases that another process has evicted */
@@ -94,24 +94,28 @@ export class RedisLeases {
     return this.#away
   }
 
+  /** Why it last did not answer. */
+  get failure(): BrokerError | undefined {
+    return this.#failure
+  }
+
   /**
    * Takes all places, or none. Attempts that come one upon the other go in one call, and count in their order.
-   * @throws BrokerError within the time-out, twice that while the first connection is made. The places may have been taken:
-   * they are given back, unless the lease is kept by then.
+   * @returns `undefined` if Redis does not answer within the time-out, twice that while the first connection is made. The places may
+   * have been taken: they are given back, unless the lease is kept by then.
    */
-  async take(attempt: Attempt): Promise<Taken> {
+  async take(attempt: Attempt): Promise<Taken | undefined> {
     try {
-      await this.#connected()
+      if (this.#client.status !== 'ready') await this.#connected()
       const batch = this.#batch ?? this.#nextBatch()
       const index = batch.attempts.push(attempt) - 1
       if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
       const taken = await batch.taken
-      return taken[index] as Taken
+      return taken[index]
     } catch (cause) {
-      const error = toBrokerError(cause)
-      this.#goAway(error)
+      this.#goAway(toBrokerError(cause))
       this.giveBack(attempt.lease)
-      throw error
+      return undefined
     }
   }
 
@@ -144,12 +148,7 @@ export class RedisLeases {
 
   /** @param attempts to which more may be added meanwhile */
   async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[]> {
-    let turns = 0
-    let known: number
-    do {
-      known = attempts.length
-      await turnOver()
-    } while (attempts.length > known && ++turns < GATHERING_TURNS)
+    await allGathered(attempts)
     if (this.#batch?.attempts === attempts) this.#batch = undefined
     // Places that have become free go first.
     if (this.#waiting.length > 0) void this.#giveBackWaiting()
@@ -161,7 +160,6 @@ export class RedisLeases {
   }
 
   async #connected(): Promise<void> {
-    if (this.#client.status === 'ready') return
     this.#connecting ??= whenReady(this.#client, this.#options.timeoutMs).finally(() => {
       this.#connecting = undefined
     })
@@ -169,6 +167,7 @@ export class RedisLeases {
   }
 
   #goAway(error: BrokerError): void {
+    this.#failure = error
     if (this.#away || this.#closed) return
     this.#away = true
     if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'lease streams', error })
@@ -237,4 +236,21 @@ export class RedisLeases {
       this.#goAway(toBrokerError(cause))
     }
   }
+}
+
+/** Resolves when a turn of the event loop has brought no more of them, or enough turns have passed. */
+function allGathered(attempts: readonly Attempt[]): Promise<void> {
+  return new Promise((resolve) => {
+    let known = 0
+    let turns = 0
+    const look = (): void => {
+      if (attempts.length === known || turns++ === GATHERING_TURNS) {
+        resolve()
+        return
+      }
+      known = attempts.length
+      setImmediate(look)
+    }
+    setImmediate(look)
+  })
 }

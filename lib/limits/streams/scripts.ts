@@ -23,8 +23,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 /**
  * Several attempts, one after the other: each takes a place under every key that it names, or none. KEYS those of all attempts, each
  * once · ARGV 1 lease in ms, 2 TTL of the keys, 3 for how long an eviction is kept, then the cap of each key (of openings: how many a
- * minute), then for each attempt its member, 1 if the oldest under its first place may be evicted, the number of the key of its
- * openings or 0, how many places, and the numbers of their keys.
+ * minute), then each attempt: 1 if the oldest under its first place may be evicted, the number of the key of its openings or 0, the
+ * numbers of the keys of its places, and after a bar its member.
  * Returns for each attempt {0, members evicted …}, or {number of the key that refuses, ms until it would not or 0}.
  */
 const TAKE = `${NOW}
@@ -75,12 +75,12 @@ local function take(member, evicts, opens, places)
   return {0, unpack(victims)}
 end
 
-local answers, at = {}, 4 + #KEYS
-while at < #ARGV do
-  local places, last = {}, at + 3 + ARGV[at + 3]
-  for i = at + 4, last do places[#places + 1] = tonumber(ARGV[i]) end
-  answers[#answers + 1] = take(ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2]), places)
-  at = last + 1
+local answers = {}
+for at = 4 + #KEYS, #ARGV do
+  local evicts, opens, rest, member = string.match(ARGV[at], '^(%d) (%d+)([%d ]*)|(.*)$')
+  local places = {}
+  for number in string.gmatch(rest, '%d+') do places[#places + 1] = tonumber(number) end
+  answers[#answers + 1] = take(member, evicts == '1', tonumber(opens), places)
 end
 return answers
 `

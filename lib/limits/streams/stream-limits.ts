@@ -4,7 +4,7 @@
  */
 import { RequestError, SseError } from '../../core/errors.js'
 import { BucketRegistry } from '../bucket-registry.js'
-import type { Attempt } from './calls.js'
+import { type Attempt, isCounted, type Taken } from './calls.js'
 import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
 import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
@@ -53,35 +53,19 @@ export class StreamLimits {
    */
   async acquire(owner: StreamOwner, holder: LeaseHolder): Promise<StreamLease> {
     this.#assertOpen()
-    const { perProcess, clock } = this.#options
+    const { perProcess } = this.#options
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
       throw refusal({ scope: 'process', cap: perProcess })
     }
-    const { places, opens } = demandOf(owner, this.#options)
-    const keys = places.map(({ key }) => this.#counts.get(key)?.key ?? key)
-    const lease = new Lease(holder, Math.floor(clock.wallTime()), keys, this.#release)
-    const asked = this.#takeThere({ lease, places, opens })
+    const attempt = this.#attempt(owner, holder)
+    const asked = this.#ask(attempt)
+    if (asked === undefined) return this.#admit(attempt, undefined)
     this.#opening.add(asked)
-    let evicted: readonly string[] | undefined
     try {
-      evicted = await asked
+      return this.#admit(attempt, await asked)
     } finally {
       this.#opening.delete(asked)
     }
-    // Nothing may be awaited from here on, so that no other can take the same place; and who lost its own to this one, in the same
-    // call, has come by here before.
-    for (const id of evicted ?? []) if (!this.evict(id)) this.onEvictRemote?.(id)
-    if (this.#closing !== undefined) this.#shared?.giveBack(lease)
-    this.#assertOpen()
-    if (evicted === undefined) this.#takeHere(places, opens)
-    this.#leases.set(holder.id, lease)
-    for (const key of keys) {
-      const known = this.#counts.get(key)
-      if (known === undefined) this.#counts.set(key, { key, count: 1 })
-      else known.count++
-    }
-    this.#shared?.keep()
-    return lease
   }
 
   /** Ends a stream of this process as evicted. @returns whether there was one with this id */
@@ -106,26 +90,53 @@ export class StreamLimits {
     await this.#shared?.close()
   }
 
+  #attempt(owner: StreamOwner, holder: LeaseHolder): Attempt {
+    const { places, opens } = demandOf(owner, this.#options)
+    const keys: string[] = []
+    for (const { key } of places) keys.push(this.#counts.get(key)?.key ?? key)
+    const lease = new Lease(holder, Math.floor(this.#options.clock.wallTime()), keys, this.#release)
+    return { lease, places, opens }
+  }
+
+  /** @returns `undefined` if Redis has nothing to say to it, or is away */
+  #ask(attempt: Attempt): Promise<Taken | undefined> | undefined {
+    return this.#shared?.away === false && isCounted(attempt) ? this.#shared.take(attempt) : undefined
+  }
+
   /**
-   * @returns the streams that lost their place in Redis to this one; `undefined`: it is away, and this process has to decide
-   * @throws RequestError
+   * Lets a stream in, or not, at once: no other can take the same place meanwhile.
+   * @param taken what Redis said; `undefined`: nothing, so that this process has to decide, if it may
    */
-  async #takeThere(attempt: Attempt): Promise<readonly string[] | undefined> {
-    const shared = this.#shared
-    if (shared === undefined || (attempt.places.length === 0 && attempt.opens === undefined)) return undefined
-    let failure: unknown
-    if (!shared.away) {
-      const taken = await shared.take(attempt).catch((error: unknown) => {
-        failure = error
-      })
-      if (taken?.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
-      if (taken !== undefined) return taken.evicted
-    }
-    if (this.#options.onError === 'open') return undefined
+  #admit(attempt: Attempt, taken: Taken | undefined): StreamLease {
+    const { lease, places, opens } = attempt
+    if (taken === undefined) this.#assertMayDecide(attempt)
+    else if (taken.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
+    // Who lost its own to this one, in the same call, has come by here before.
+    for (const id of taken?.evicted ?? []) if (!this.evict(id)) this.onEvictRemote?.(id)
+    if (this.#closing !== undefined) this.#shared?.giveBack(lease)
+    this.#assertOpen()
+    if (taken === undefined) this.#takeHere(places, opens)
+    this.#keep(lease)
+    return lease
+  }
+
+  /** @throws RequestError if Redis should have decided */
+  #assertMayDecide(attempt: Attempt): void {
+    if (this.#shared === undefined || this.#options.onError === 'open' || !isCounted(attempt)) return
     throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'How many streams are open cannot be told now', {
-      cause: failure,
+      cause: this.#shared.failure,
       headers: { 'Retry-After': '1' },
     })
+  }
+
+  #keep(lease: Lease): void {
+    this.#leases.set(lease.id, lease)
+    for (const key of lease.keys) {
+      const known = this.#counts.get(key)
+      if (known === undefined) this.#counts.set(key, { key, count: 1 })
+      else known.count++
+    }
+    this.#shared?.keep()
   }
 
   /** Makes room within this process alone. @throws RequestError if there is none */

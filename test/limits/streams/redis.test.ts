@@ -65,6 +65,15 @@ describe('stream limits over all processes on one Redis', () => {
     expect(processes.reduce((sum, { size }) => sum + size, 0)).to.equal(7)
   })
 
+  it('let nobody in whom Redis let in when they were closed already, and leave nothing of that behind', async () => {
+    const limits = start({ perUser: 1 })
+    await TestStream.open(limits, owner('ada'))
+    const underWay = refusalOf(TestStream.open(limits, owner('bob')))
+    await limits.close()
+    expect(await underWay).to.include({ code: 'ERR_SSE_CLOSED', status: 503 })
+    expect(await redis.keys('sse:{streams}:user:*')).to.deep.equal([])
+  })
+
   it('count openings over all processes', async () => {
     const [one, two] = [start({ opensPerMinute: 4 }), start({ opensPerMinute: 4 })]
     for (const limits of [one, two, one, two]) await TestStream.open(limits, owner('ada'))
