@@ -22,6 +22,9 @@ export interface Ack {
   readonly latencyMs?: number
 }
 
+/** In place of an owner. Shorter than a hash, so it is nobody's. */
+const NOBODY = '-'
+
 /**
  * The id of a stream: the process that has it, a UUID, and to whom it belongs. So any process knows where to send an
  * acknowledgement, and whose it must be: who changes the last part has the id of no stream.
@@ -46,9 +49,10 @@ function streamUnknown(): RequestError {
   return new RequestError('ERR_SSE_STREAM_UNKNOWN', 'No stream of this id is open')
 }
 
+/** Nobody's streams need no hash: whoever has the id of one may acknowledge it, unless somebody is signed in. */
 function ownerTag(uuid: string, auth: Auth | undefined): string {
-  const owner = auth === undefined ? uuid : JSON.stringify([uuid, auth.tenant, auth.user])
-  return hash('sha256', owner, 'base64url').slice(0, 12)
+  if (auth === undefined) return NOBODY
+  return hash('sha256', JSON.stringify([uuid, auth.tenant, auth.user]), 'base64url').slice(0, 12)
 }
 
 /** @throws RequestError `ERR_SSE_ACK_INVALID` */

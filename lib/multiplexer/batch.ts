@@ -70,7 +70,7 @@ export class Batch {
 
   /** An entry without an id. */
   bare(index: number): Blocks {
-    this.#bare ??= this.entries.map(({ body }) => new Blocks(body))
+    this.#bare ??= this.entries.map(({ body }) => Blocks.of(body))
     return this.#bare[index] as Blocks
   }
 

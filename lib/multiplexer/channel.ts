@@ -148,7 +148,7 @@ export class Channel implements ChannelListener, CursorPart {
       // What came before it goes out before it.
       this.#flush()
       const beganAt = this.#clock.wallTime()
-      const blocks = new Blocks(entry.body)
+      const blocks = Blocks.of(entry.body)
       let written = 0
       for (const reader of this.readers) if (reader.onEphemeral(blocks, entry)) written++
       this.#report([entry], written, beganAt)

@@ -51,12 +51,14 @@ export class Cursors {
 
   /** One of which the client must be told that its channel starts anew. */
   get anew(): Cursor | undefined {
-    return this.#cursors.find(({ reset }) => reset !== undefined)
+    for (const cursor of this.#cursors) if (cursor.reset !== undefined) return cursor
+    return undefined
   }
 
   /** One that is owed something. */
   get behind(): Cursor | undefined {
-    return this.#cursors.find(({ channel, offset }) => offset < channel.flushed)
+    for (const cursor of this.#cursors) if (cursor.offset < cursor.channel.flushed) return cursor
+    return undefined
   }
 
   /** Events owed. */

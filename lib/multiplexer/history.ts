@@ -34,12 +34,16 @@ export class History {
     this.#clock = clock
   }
 
-  /** The page that holds what comes after offset `after`; it may begin before that. `undefined` once closed. */
-  async page(after: number): Promise<Page | undefined> {
-    const number = Math.floor(after / PAGE_SIZE)
-    const kept = this.#kept.get(number)
+  /** The page of this life of the log that holds what comes after offset `after`, if it is kept. It may begin before that. */
+  kept(after: number, epoch: string): Page | undefined {
+    const page = this.#kept.get(Math.floor(after / PAGE_SIZE))
     // The log's last page grows: what was read of it may not reach as far as this stream has come.
-    if (kept !== undefined && (kept.entries.at(-1)?.offset ?? 0) > after) return kept
+    return page !== undefined && page.head.epoch === epoch && page.last > after ? page : undefined
+  }
+
+  /** Reads that page. `undefined` once closed. */
+  read(after: number): Promise<Page | undefined> {
+    const number = Math.floor(after / PAGE_SIZE)
     let reading = this.#inFlight.get(number)
     if (reading === undefined) {
       reading = this.#read(number).finally(() => this.#inFlight.delete(number))

@@ -19,21 +19,20 @@ import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
-import { type AnyResponse, clientOf, type StreamRequest } from '../stream/response.js'
-import { printCursor } from '../wire/cursor.js'
+import { type AnyResponse, Requester } from '../stream/response.js'
+import { parseCursor, printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
 import { queryOf } from '../wire/query.js'
 import { acknowledge, streamId } from './ack.js'
-import type { Start } from './cursors.js'
+import { Holdings } from './holdings.js'
 import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
-import { Place, refusalOf } from './place.js'
 import { beginPoll, type Poll, type PollOptions, pauseOf, resolvePollOptions, waitOf } from './poll.js'
 import { Publisher } from './publisher.js'
 import { Reader } from './reader.js'
 import { ChannelRegistry } from './registry.js'
-import { answering, windowOf } from './requests.js'
+import { type Asked, answering, askedBy, beginsEarliest, closeReasonOf } from './requests.js'
 import { parseSignal, printSignal, type Signal } from './signals.js'
 import { startsOf } from './starts.js'
 
@@ -87,7 +86,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
-    return this.#handler(channelsOf, (req, res, names) => this.#open(req, res, names, resolved))
+    return answering((req, res) => this.#open(req, res, channelsOf, resolved))
   }
 
   /**
@@ -98,9 +97,10 @@ export class Multiplexer {
    */
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
-    return this.#handler(channelsOf, async (req, res, names) => {
+    return answering(async (req, res) => {
+      const names = normalizeChannels(await channelsOf(req as ChannelRequest))
       const query = queryOf(req)
-      const cursor = query.get('cursor') ?? requestedCursor(req.headers, query)
+      const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
       const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
       const parameters = {
         ...resolved,
@@ -108,13 +108,13 @@ export class Multiplexer {
         pausedMs: () =>
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
-      await this.#begin(names, cursor, query, (starts, release) => {
-        const poll = beginPoll(res, starts, parameters, this.#clock, () => {
-          this.#polls.delete(poll)
-          release()
-        })
-        this.#polls.add(poll)
+      const channels = await this.#registry.acquire(names, cursor)
+      const starts = startsOf(channels, cursor, beginsEarliest(query))
+      const poll = beginPoll(res, starts, parameters, this.#clock, () => {
+        this.#polls.delete(poll)
+        this.#registry.release(channels)
       })
+      this.#polls.add(poll)
     })
   }
 
@@ -212,69 +212,61 @@ export class Multiplexer {
     return this.#closing
   }
 
-  #handler(
-    channelsOf: ChannelsOf,
-    answer: (req: Request, res: Response, names: readonly string[]) => Promise<void>,
-  ): StreamHandler {
-    return answering(async (req, res) => answer(req, res, normalizeChannels(await channelsOf(req as ChannelRequest))))
-  }
-
-  async #open(req: Request, res: Response, names: readonly string[], options: ResolvedStreamOptions): Promise<void> {
+  async #open(req: Request, res: Response, channelsOf: ChannelsOf, options: ResolvedStreamOptions): Promise<void> {
+    const given = channelsOf(req as ChannelRequest)
+    const names = normalizeChannels(isPromise(given) ? await given : given)
     if (req.method === 'HEAD') {
       beginStream(req, res as AnyResponse, options)
       return
     }
-    const query = queryOf(req)
-    const window = windowOf(query, this.#maxWindow, options.replays)
-    const id = streamId(this.#broker.processId, req.auth)
-    const place = new Place(id)
+    const asked = askedBy(req, this.#maxWindow, options.replays)
+    const holdings = new Holdings(streamId(this.#broker.processId, req.auth), this.#registry)
     try {
-      if (this.#limits) await place.take(this.#limits, clientOf(req))
-      await this.#begin(names, requestedCursor(req.headers, query), query, (starts, release) => {
-        this.#assertOpen()
-        const stream = beginStream(req as StreamRequest, res as AnyResponse, options, id)
-        const onClosed = (): void => {
-          this.#streams.delete(stream)
-          place.release()
-          release()
-        }
-        if (stream.closeReason !== undefined) {
-          onClosed()
-          return
-        }
-        const reader = new Reader(stream, starts, onClosed, window)
-        this.#streams.add(stream, reader)
-        stream.start(reader.cursor(), window)
-        reader.begin()
-        place.attach(stream)
-      })
+      if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
+      holdings.channels = this.#registry.take(names)
+      const opening = this.#registry.ready(holdings.channels, asked.cursor)
+      if (opening !== undefined) await opening
+      this.#begin(req, res as AnyResponse, options, holdings, asked)
     } catch (error) {
-      place.release()
-      reportRefusal(error)
-      const reason = options.refuseWith === 'stream' ? refusalOf(error) : undefined
-      if (reason === undefined) throw error
-      await beginStream(req as StreamRequest, res as AnyResponse, options, id).close(reason)
+      await this.#refuse(req, res as AnyResponse, options, holdings, error)
     }
   }
 
-  /**
-   * Takes the channels and finds where a request begins in them.
-   * @param begin must begin to read at once, so that no entry can slip in between, and release the channels in the end
-   */
-  async #begin(
-    names: readonly string[],
-    cursor: string | undefined,
-    query: URLSearchParams,
-    begin: (starts: readonly Start[], release: () => void) => void,
-  ): Promise<void> {
-    const channels = await this.#registry.acquire(names)
-    const release = (): void => this.#registry.release(channels)
-    try {
-      begin(await startsOf(channels, { cursor, earliest: query.get('from') === 'earliest' }), release)
-    } catch (error) {
-      release()
-      throw error
+  /** Finds where the stream begins and lets it begin there at once, so that no entry can slip in between. */
+  #begin(req: Request, res: AnyResponse, options: ResolvedStreamOptions, holdings: Holdings, asked: Asked): void {
+    const { cursor, earliest, window } = asked
+    const starts = startsOf(holdings.channels, cursor, earliest)
+    this.#assertOpen()
+    const stream = beginStream(req, res, options, holdings.id)
+    if (stream.closeReason !== undefined) {
+      holdings.release()
+      return
     }
+    const onClosed = (): void => {
+      this.#streams.delete(stream)
+      holdings.release()
+    }
+    const reader = new Reader(stream, starts, onClosed, window)
+    this.#streams.add(stream, reader)
+    stream.start(reader.cursor(), window)
+    reader.begin()
+    stream.uncork()
+    holdings.attach(stream)
+  }
+
+  /** Says no by throwing the error on, or with a stream that ends at once. */
+  async #refuse(
+    req: Request,
+    res: AnyResponse,
+    options: ResolvedStreamOptions,
+    holdings: Holdings,
+    error: unknown,
+  ): Promise<void> {
+    holdings.release()
+    reportRefusal(error)
+    const reason = options.refuseWith === 'stream' ? closeReasonOf(error) : undefined
+    if (reason === undefined) throw error
+    await beginStream(req, res, options, holdings.id).close(reason)
   }
 
   #assertOpen(): void {
@@ -303,6 +295,10 @@ export class Multiplexer {
     this.#registry.close()
     await this.#broker.close()
   }
+}
+
+function isPromise(given: ReturnType<ChannelsOf>): given is Promise<string | readonly string[]> {
+  return typeof given === 'object' && 'then' in given
 }
 
 function reportRefusal(error: unknown): void {

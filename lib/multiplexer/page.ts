@@ -10,6 +10,8 @@ const MAX_CHUNKS = 8
 export class Page {
   readonly head: Position
   readonly entries: readonly LogEntry[]
+  /** The offset of the last entry; 0: there is none. */
+  readonly last: number
   /** Bytes of the entries. */
   readonly bytes: number
   /** By the offset they begin after. */
@@ -18,6 +20,7 @@ export class Page {
   constructor({ head, entries }: HistoryPage) {
     this.head = head
     this.entries = entries
+    this.last = entries.at(-1)?.offset ?? 0
     this.bytes = entries.reduce((sum, { body }) => sum + body.length, 0)
   }
 

@@ -13,6 +13,7 @@ import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
+import type { Query } from '../wire/query.js'
 import type { Start } from './cursors.js'
 import { Reader, type ReaderStream } from './reader.js'
 
@@ -149,7 +150,7 @@ export function resolvePollOptions(options: PollOptions): ResolvedPollOptions {
  * How long a request may wait, in ms: what it asks for, within the bound and until its token runs out.
  * @throws RequestError `ERR_SSE_QUERY_INVALID`
  */
-export function waitOf(query: URLSearchParams, { maxWaitMs }: ResolvedPollOptions, leftMs = maxWaitMs): number {
+export function waitOf(query: Query, { maxWaitMs }: ResolvedPollOptions, leftMs = maxWaitMs): number {
   const wait = query.get('wait') ?? '0'
   if (!/^\d{1,9}$/.test(wait)) throw new RequestError('ERR_SSE_QUERY_INVALID', 'wait must be a whole number of ms')
   return Math.max(0, Math.min(Number(wait), maxWaitMs, leftMs))
@@ -159,7 +160,7 @@ export function waitOf(query: URLSearchParams, { maxWaitMs }: ResolvedPollOption
  * For how long a client was told to stay with polling when its stream was ended (`sse.poll`), in ms.
  * @param maxMs nobody is told longer
  */
-export function pauseOf(query: URLSearchParams, now: number, maxMs: number): number {
+export function pauseOf(query: Query, now: number, maxMs: number): number {
   return Math.min(maxMs, Math.max(0, Number(query.get('until') ?? 0) - now || 0))
 }
 

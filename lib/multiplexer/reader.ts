@@ -70,7 +70,7 @@ export class Reader implements ChannelReader, StreamSource {
     // Here every access counts, for it happens once a stream: the position, for one, is the channel's (bench fanout).
     if (stream.writable) {
       const blocks = this.#alone ? batch.alone() : batch.forSet(this.#setKey, this.#channels)
-      if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.bytes.length)) {
+      if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.length)) {
         this.#window?.onSent(batch.channel, batch.last)
         // If this fills the socket, the next batch finds out; until there is one, nothing is owed.
         stream.write(blocks, count)
@@ -200,8 +200,13 @@ export class Reader implements ChannelReader, StreamSource {
       } else if (this.#window?.room === 0) {
         return
       } else if (!this.#sendFromTail(behind)) {
-        void this.#sendFromHistory(behind)
-        return
+        const { channel, offset } = behind
+        const page = channel.history.kept(offset, channel.epoch)
+        if (page === undefined) {
+          void this.#sendFromHistory(behind)
+          return
+        }
+        this.#sendPage(behind, page)
       }
     }
   }
@@ -221,7 +226,7 @@ export class Reader implements ChannelReader, StreamSource {
     const { channel } = cursor
     const { epoch } = channel
     this.#reading = true
-    const page = await channel.history.page(cursor.offset)
+    const page = await channel.history.read(cursor.offset)
     this.#reading = false
     if (page === undefined || this.#closed) return
     if (channel.epoch !== epoch) {
@@ -269,7 +274,7 @@ export class Reader implements ChannelReader, StreamSource {
     }
     const chunk = ready ?? chunkAfter(cursor.offset, entryAt, this.#chunkOptions(cursor))
     if (chunk === undefined) return false
-    if (!this.#stream.spend(chunk.count, chunk.blocks.bytes.length)) return true
+    if (!this.#stream.spend(chunk.count, chunk.blocks.length)) return true
     cursor.offset = chunk.last
     cursor.earliest = false
     this.#window?.onSent(cursor.channel, chunk.last)
@@ -283,7 +288,7 @@ export class Reader implements ChannelReader, StreamSource {
     if (entry === undefined) return false
     cursor.offset = entry.offset
     cursor.earliest = false
-    const verdict = this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, new Blocks(entry.body))
+    const verdict = this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, Blocks.of(entry.body))
     if (verdict === 'sent') reportReplay(cursor.channel, entry, 1)
     return true
   }

@@ -2,7 +2,9 @@
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import type { Broker, Clock, Timer } from '../core/ports.js'
+import type { Position } from '../core/position.js'
 import { Channel, type ChannelOptions } from './channel.js'
+import { catchUpWith } from './starts.js'
 
 interface Registration {
   readonly channel: Channel
@@ -34,20 +36,34 @@ export class ChannelRegistry {
   }
 
   /**
-   * The open channels, in the order of their names, each with one more reference. All or none: if one cannot be opened,
-   * the references are given back.
+   * The open channels, in the order of their names, each with one more reference, and caught up with a cursor. All or none: if one
+   * cannot be opened, the references are given back.
    * @throws BrokerError
    */
-  async acquire(names: readonly string[]): Promise<readonly Channel[]> {
-    const taken = names.map((name) => this.#take(name))
+  async acquire(names: readonly string[], cursor?: readonly Position[]): Promise<readonly Channel[]> {
+    const channels = this.take(names)
     try {
-      const opening = taken.filter(({ channel }) => !channel.opened)
-      if (opening.length > 0) await Promise.all(opening.map(({ opened }) => opened))
+      await this.ready(channels, cursor)
     } catch (error) {
-      this.release(taken.map(({ channel }) => channel))
+      this.release(channels)
       throw error
     }
-    return taken.map(({ channel }) => channel)
+    return channels
+  }
+
+  /** As `acquire`, but at once: the channels may not be `ready`. */
+  take(names: readonly string[]): readonly Channel[] {
+    return names.map((name) => this.#take(name))
+  }
+
+  /**
+   * When the channels are open and have caught up with a cursor.
+   * @returns `undefined`: they have already
+   * @throws BrokerError
+   */
+  ready(channels: readonly Channel[], cursor?: readonly Position[]): Promise<unknown> | undefined {
+    for (const channel of channels) if (!channel.opened) return this.#open(channels, cursor)
+    return cursor && catchUpWith(cursor, channels)
   }
 
   /** Gives back one reference to each. After the last one the subscription ends, as soon as nobody has come back for it. */
@@ -78,7 +94,12 @@ export class ChannelRegistry {
     })
   }
 
-  #take(name: string): Registration {
+  async #open(channels: readonly Channel[], cursor: readonly Position[] | undefined): Promise<void> {
+    await Promise.all(channels.map(({ name }) => this.#registrations.get(name)?.opened))
+    if (cursor !== undefined) await catchUpWith(cursor, channels)
+  }
+
+  #take(name: string): Channel {
     let registration = this.#registrations.get(name)
     if (registration === undefined) {
       const channel = new Channel(name, this.#broker, this.#clock, this.#options)
@@ -88,7 +109,7 @@ export class ChannelRegistry {
     registration.references++
     registration.linger?.cancel()
     registration.linger = undefined
-    return registration
+    return registration.channel
   }
 }
 

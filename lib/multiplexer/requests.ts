@@ -1,6 +1,11 @@
 import type { Request, Response } from 'express'
+import type { CloseReason } from '../core/close-reasons.js'
 import { RequestError, SseError } from '../core/errors.js'
+import type { Position } from '../core/position.js'
+import { parseCursor } from '../wire/cursor.js'
+import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
+import { type Query, queryOf } from '../wire/query.js'
 import type { StreamHandler } from './options.js'
 
 /** Answers the kit's errors, and leaves others to Express. */
@@ -15,8 +20,31 @@ export function answering(answer: (req: Request, res: Response) => Promise<void>
   }
 }
 
+/** What a request for a stream asks for beside its channels. */
+export interface Asked {
+  /** `undefined`: it has none. */
+  readonly cursor: readonly Position[] | undefined
+  /** Without a cursor, begin with all that is kept. */
+  readonly earliest: boolean
+  readonly window: number | undefined
+}
+
+/** @throws RequestError `ERR_SSE_QUERY_INVALID` */
+export function askedBy(req: Request, maxWindow: number, replays: boolean): Asked {
+  const query = queryOf(req)
+  return {
+    cursor: parseCursor(requestedCursor(req.headers, query)),
+    earliest: beginsEarliest(query),
+    window: windowOf(query, maxWindow, replays),
+  }
+}
+
+export function beginsEarliest(query: Query): boolean {
+  return query.get('from') === 'earliest'
+}
+
 /** The window a client asks for, within the bound. @throws RequestError `ERR_SSE_QUERY_INVALID` */
-export function windowOf(query: URLSearchParams, max: number, replays: boolean): number | undefined {
+function windowOf(query: Query, max: number, replays: boolean): number | undefined {
   const window = query.get('window')
   if (window === null) return undefined
   if (!/^[1-9]\d{0,8}$/.test(window)) {
@@ -24,4 +52,11 @@ export function windowOf(query: URLSearchParams, max: number, replays: boolean):
   }
   if (max === 0 || !replays) throw new RequestError('ERR_SSE_QUERY_INVALID', 'This stream has no window')
   return Math.min(Number(window), max)
+}
+
+/** With which reason a stream is ended at once that may not be open; `undefined`: it is something else that failed. */
+export function closeReasonOf(error: unknown): CloseReason | undefined {
+  const code = error instanceof SseError ? error.code : undefined
+  if (code === 'ERR_SSE_STREAM_LIMIT') return 'limited'
+  return code === 'ERR_SSE_CLOSED' ? 'shutdown' : undefined
 }

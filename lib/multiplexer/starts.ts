@@ -1,15 +1,7 @@
 /** From what a request asks for to where its stream begins in each channel. */
 import type { Position } from '../core/position.js'
-import { parseCursor } from '../wire/cursor.js'
 import type { Channel } from './channel.js'
 import type { Start } from './cursors.js'
-
-/** What a request says of where to begin; unparsed. */
-export interface StartRequest {
-  readonly cursor: string | undefined
-  /** `?from=earliest`: without a cursor, begin with all that is kept. */
-  readonly earliest: boolean
-}
 
 /**
  * Matches the cursor's parts to channels by their epochs, those of former lives included.
@@ -17,19 +9,18 @@ export interface StartRequest {
  * - A channel's part is found: from there; if the log has never been there, from its head, with a reset.
  * - No part is found for a channel: from its head; with a reset if the cursor has a part of no channel here, because
  *   that may have been this one's former life.
- * @throws BrokerError if a channel had to be caught up and the broker failed
+ * @param channels that are caught up with the cursor (`catchUpWith`)
+ * @param cursor `undefined`: the request has none
+ * @param earliest `?from=earliest`: without a cursor, begin with all that is kept
  */
-export async function startsOf(channels: readonly Channel[], request: StartRequest): Promise<readonly Start[]> {
-  const cursor = parseCursor(request.cursor)
+export function startsOf(
+  channels: readonly Channel[],
+  cursor: readonly Position[] | undefined,
+  earliest: boolean,
+): readonly Start[] {
   if (cursor === undefined) {
-    return channels.map((channel) => ({
-      channel,
-      offset: request.earliest ? 0 : channel.flushed,
-      earliest: request.earliest,
-    }))
+    return channels.map((channel) => ({ channel, offset: earliest ? 0 : channel.flushed, earliest }))
   }
-  const behind = channels.filter((channel) => !reaches(channel, cursor))
-  if (behind.length > 0) await Promise.all(behind.map((channel) => catchUpTo(channel, cursor)))
   const hasLostPart = cursor.some((part) => channels.every((channel) => channel.find([part]) === undefined))
   return channels.map((channel) => startOf(channel, channel.find(cursor), hasLostPart))
 }
@@ -42,9 +33,16 @@ function startOf(channel: Channel, part: Position | undefined, hasLostPart: bool
 }
 
 /**
- * A cursor that another process, or `cursor()`, gave out may be ahead of what has been delivered here. The first look
- * may have begun before this request, for another one; the second has not.
+ * A cursor that another process, or `cursor()`, gave out may be ahead of what has been delivered here.
+ * @returns `undefined` if it is not, as mostly: nothing is to be waited for
+ * @throws BrokerError if a channel had to be caught up and the broker failed
  */
+export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
+  const behind = channels.filter((channel) => !reaches(channel, cursor))
+  return behind.length === 0 ? undefined : Promise.all(behind.map((channel) => catchUpTo(channel, cursor)))
+}
+
+/** The first look may have begun before this request, for another one; the second has not. */
 async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
   for (let look = 0; look < 2 && !reaches(channel, cursor); look++) await channel.catchUp()
 }

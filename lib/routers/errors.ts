@@ -1,13 +1,8 @@
 import type { ErrorRequestHandler } from 'express'
-import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { SseError } from '../core/errors.js'
+import { streamOf } from '../core/stream-of.js'
 import { sendProblem } from '../wire/problem.js'
-
-/** What a response with an open stream carries. Structural: routers know no streams. */
-interface StreamingResponse {
-  readonly sseStream?: { readonly id?: unknown; close(reason: CloseReason): unknown }
-}
 
 /**
  * Error middleware, mounted last: ends a stream whose route failed, answers the kit's errors with a problem document,
@@ -15,11 +10,11 @@ interface StreamingResponse {
  */
 export function sseErrors(): ErrorRequestHandler {
   return (error: unknown, _req, res, next) => {
-    const { sseStream } = res as StreamingResponse
-    if (sseStream !== undefined) {
+    const stream = streamOf(res)
+    if (stream !== undefined) {
       // The client learns only that there was an error; what it was stays here.
-      if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: sseStream.id, error })
-      sseStream.close('error')
+      if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: stream.id, error })
+      void stream.close('error')
       return
     }
     if (error instanceof SseError && !res.headersSent) sendProblem(res, error)

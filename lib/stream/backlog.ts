@@ -111,7 +111,7 @@ export class Backlog {
       const older = this.#byKey.get(waiting.key)
       if (older !== undefined) this.#drop(older, 'coalesced', now)
     }
-    const { length } = waiting.block.bytes
+    const { length } = waiting.block
     const fits = (): boolean => this.#all.length < queueEvents && this.#bytes + length <= queueBytes
     if (!fits()) this.#dropExpired(now)
     while (!fits()) {
@@ -197,7 +197,7 @@ export class Backlog {
     this.#all.push(item)
     this.#laneOf(item).add(item)
     if (item.key !== undefined) this.#byKey.set(item.key, item)
-    this.#bytes += item.block.bytes.length
+    this.#bytes += item.block.length
     this.#earliestExpiry = Math.min(this.#earliestExpiry, item.expiresAt)
   }
 
@@ -209,7 +209,7 @@ export class Backlog {
       last.index = item.index
     }
     if (item.key !== undefined) this.#byKey.delete(item.key)
-    this.#bytes -= item.block.bytes.length
+    this.#bytes -= item.block.length
   }
 
   #laneOf({ priority }: Item): Set<Item> {

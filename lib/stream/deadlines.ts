@@ -28,7 +28,7 @@ export class Deadlines {
   readonly #heartbeatMs: number
   readonly #reason: CloseReason
   readonly #endsAt: number
-  #beatsAt: number
+  #beatsAt = Number.POSITIVE_INFINITY
   #timer: Timer | undefined
 
   constructor(stream: Mortal, { clock, heartbeatMs, maxAgeMs, expiresAt }: DeadlineOptions) {
@@ -41,21 +41,17 @@ export class Deadlines {
     this.#reason = expiry < age ? 'expired' : 'max_age'
     this.#endsAt = Math.min(expiry, age)
     // The first beat at random, so that the beats of streams opened together spread over the whole interval.
-    this.#beatsAt = heartbeatMs > 0 ? this.#stepBefore(now + heartbeatMs * Math.random()) : Number.POSITIVE_INFINITY
-    this.#wait(now)
+    this.#wait(now, heartbeatMs * Math.random())
   }
 
   cancel(): void {
     this.#timer?.cancel()
   }
 
-  /** Beats of many streams go out together: a processor that has just slept writes the first few slowly (bench `idle`). */
-  #stepBefore(ms: number): number {
+  #wait(now: number, beatInMs: number): void {
     const stepMs = this.#heartbeatMs / STEPS
-    return Math.floor(ms / stepMs) * stepMs
-  }
-
-  #wait(now: number): void {
+    // Beats of many streams go out together: a processor that has just slept writes the first few slowly (bench `idle`).
+    if (stepMs > 0) this.#beatsAt = Math.floor((now + beatInMs) / stepMs) * stepMs
     const next = Math.min(this.#beatsAt, this.#endsAt)
     if (next < Number.POSITIVE_INFINITY) this.#timer = this.#clock.after(next - now, this.#onTime)
   }
@@ -66,8 +62,7 @@ export class Deadlines {
       return
     }
     const now = this.#clock.now()
-    this.#beatsAt = this.#stepBefore(now + this.#heartbeatMs)
-    this.#wait(now)
+    this.#wait(now, this.#heartbeatMs)
     this.#stream.beat()
   }
 }

@@ -17,8 +17,9 @@ import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
+import { streamOf } from '../core/stream-of.js'
 import { cursorOrigin } from '../observe/cursor-origin.js'
-import { HEARTBEAT, HEARTBEAT_EVENT, openBlock } from '../wire/control.js'
+import { HEARTBEAT, HEARTBEAT_EVENT, openText } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 import { commentBlock } from '../wire/fields.js'
 import { Deadlines } from './deadlines.js'
@@ -27,7 +28,7 @@ import type { ResolvedStreamOptions } from './options.js'
 import { Pace } from './pace.js'
 import type { Pressed } from './pressure.js'
 import { StreamQueue } from './queue.js'
-import { clientOf, type StreamRequest, type StreamResponse, sessionOf } from './response.js'
+import { Requester, type StreamRequest, type StreamResponse } from './response.js'
 import type { StreamStatus } from './status.js'
 import { Writer } from './writer.js'
 
@@ -36,8 +37,10 @@ const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefin
 /** How a stream is opened, beside its options. */
 export interface Opening {
   /** @defaultValue a random UUID */
-  readonly id?: string
+  readonly id?: string | undefined
   readonly pollUrl?: string | undefined
+  /** The socket, if it is corked: until `uncork`, or the stream's end. */
+  readonly corked?: Socket | undefined
 }
 
 export class EventStream implements Sink, Pressed {
@@ -54,7 +57,6 @@ export class EventStream implements Sink, Pressed {
   readonly #pollUrl: string | undefined
   readonly #openedAt: number
   #deadlines: Deadlines | undefined
-  #stalled: Timer | undefined
   #grace: Timer | undefined
   readonly #pace: Pace | undefined
   #source: StreamSource | undefined
@@ -62,7 +64,6 @@ export class EventStream implements Sink, Pressed {
   #settleClosed: (() => void) | undefined
   #closedPromise: Promise<void> | undefined
   #full = false
-  #fullSince = 0
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
@@ -73,12 +74,12 @@ export class EventStream implements Sink, Pressed {
     this.#pollUrl = opening.pollUrl
     this.#req = req
     this.#res = res
-    const pacer = options.pacing?.open(Object.assign(clientOf(req), { session: sessionOf(req) }))
+    const pacer = options.pacing?.open(new Requester(req))
     if (pacer !== undefined) this.#pace = new Pace(pacer, options.clock, () => this.#goOn())
     this.#options = options
     options.pressure?.join(this)
     this.#openedAt = options.clock.now()
-    this.#writer = new Writer(res, () => this.#onDrain())
+    this.#writer = new Writer(res, this, options, opening.corked)
     this.#socket = this.#writer.socket
     res.on('close', () => this.#onGone())
     res.on('error', reportError)
@@ -111,7 +112,8 @@ export class EventStream implements Sink, Pressed {
   status(): StreamStatus {
     const { sent, queued, queuedBytes, full } = this.counts()
     return {
-      ...clientOf(this.#req),
+      auth: this.auth,
+      ip: new Requester(this.#req).ip,
       id: this.id,
       ageMs: this.#options.clock.now() - this.#openedAt,
       sent,
@@ -145,7 +147,16 @@ export class EventStream implements Sink, Pressed {
 
   /** @internal A message about this stream, for diagnostics. */
   describe(said: object): object {
-    return Object.assign(clientOf(this.#req), { stream: this.id }, said)
+    const requester = new Requester(this.#req)
+    const described = {
+      stream: this.id,
+      auth: this.auth,
+      // Its own, so that copies have it.
+      get ip() {
+        return requester.ip
+      },
+    }
+    return Object.assign(described, said)
   }
 
   /** @internal */
@@ -179,13 +190,13 @@ export class EventStream implements Sink, Pressed {
    */
   send(event: SseEvent): Verdict {
     const encoded = encodeOwnEvent(event, this.#options.maxEventBytes)
-    const block = new Blocks(encoded.body)
+    const block = Blocks.of(encoded.body)
     return this.offer(block, encoded, block)
   }
 
   /** Sends a comment, which clients ignore. Its line ends split it into several. */
   comment(text: string): Verdict {
-    const block = new Blocks(commentBlock(text))
+    const block = Blocks.of(commentBlock(text))
     return this.offer(block, COMMENT, block)
   }
 
@@ -195,7 +206,7 @@ export class EventStream implements Sink, Pressed {
    */
   offer(block: Blocks, { priority, key, ttlMs = this.#options.queueTtlMs }: QueueHints, bare: Blocks): Verdict {
     if (this.#closing !== undefined) return 'closed'
-    if (this.writable && this.spend(1, block.bytes.length)) {
+    if (this.writable && this.spend(1, block.length)) {
       this.write(block, 1)
       return 'sent'
     }
@@ -251,7 +262,7 @@ export class EventStream implements Sink, Pressed {
    */
   start(cursor?: string, window?: number): void {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
-    this.#write(openBlock({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
+    this.#writer.writeText(openText({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
     const expiresAt = this.#options.expiresAt ?? this.#req.auth?.expiresAt
     this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
@@ -295,7 +306,6 @@ export class EventStream implements Sink, Pressed {
   #begin(reason: CloseReason): void {
     this.#closing = reason
     this.#deadlines?.cancel()
-    this.#stalled?.cancel()
     this.#pace?.close()
     this.#options.pressure?.leave(this)
     this.#options.revocations?.unwatch(this)
@@ -317,29 +327,31 @@ export class EventStream implements Sink, Pressed {
   }
 
   #write(blocks: Blocks): boolean {
-    const room = this.#socket === undefined ? this.#writer.write(blocks) : this.#socket.write(blocks.chunk)
-    if (!room && !this.#full) this.#onFull()
+    const socket = this.#socket
+    const room = socket === undefined ? this.#writer.write(blocks) : socket.write(blocks.chunk)
+    if (!room && !this.#full) {
+      this.#full = true
+      if (this.#closing === undefined) this.#writer.awaitRoom()
+    }
     return room
   }
 
-  #onFull(): void {
-    this.#full = true
-    this.#writer.awaitDrain()
-    const { clock, stallMs } = this.#options
-    this.#fullSince = clock.now()
-    if (stallMs > 0 && this.#closing === undefined) {
-      this.#stalled = clock.after(stallMs, () => void this.close('stalled'))
-    }
+  /** @internal What has been written so far leaves: the caller has sent all it has for now. Idempotent. */
+  uncork(): void {
+    this.#writer.uncork()
   }
 
-  #onDrain(): void {
-    if (this.#closing !== undefined || !this.#full) return
+  /** @internal See `Writer`. */
+  onRoom(fullMs: number): void {
+    if (this.#closing !== undefined) return
     this.#full = false
-    if (diagnostics.streamDrain.hasSubscribers) {
-      diagnostics.streamDrain.publish({ stream: this.id, fullMs: this.#options.clock.now() - this.#fullSince })
-    }
-    this.#stalled?.cancel()
+    if (diagnostics.streamDrain.hasSubscribers) diagnostics.streamDrain.publish({ stream: this.id, fullMs })
     this.#goOn()
+  }
+
+  /** @internal See `Writer`. */
+  onStalled(): void {
+    void this.close('stalled')
   }
 
   #goOn(): void {
@@ -355,5 +367,5 @@ export class EventStream implements Sink, Pressed {
 
 /** One for all streams. Without a listener a failing socket would take the process down. */
 function reportError(this: StreamResponse, error: unknown): void {
-  if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: this.sseStream?.id, error })
+  if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: streamOf(this)?.id, error })
 }

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
-import { streamHeaders } from '../wire/headers.js'
+import { setStreamOf } from '../core/stream-of.js'
+import { setHead } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
 import type { AnyResponse, StreamRequest, StreamResponse } from './response.js'
@@ -25,10 +26,14 @@ export function openStream(req: StreamRequest, res: AnyResponse, options: Stream
 export function openResolved(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
   const stream = beginStream(req, res, options)
   if (stream.closeReason === undefined) stream.start()
+  // What the caller sends at once leaves with it.
+  process.nextTick(uncork, stream)
   return stream
 }
 
-/** Sends the headers; the caller starts the stream, unless it is closed already. With `openStream`'s errors. */
+/**
+ * Sends the headers; the caller starts the stream and uncorks it, unless it is closed already. With `openStream`'s errors.
+ */
 export function beginStream(
   req: StreamRequest,
   res: AnyResponse,
@@ -38,30 +43,37 @@ export function beginStream(
   if (res.headersSent) {
     throw new SseError('ERR_SSE_HEADERS_SENT', 'The response has begun; open the stream before anything is sent')
   }
-  if (!METHODS.includes(req.method)) {
-    throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `A stream cannot be opened with ${req.method}`, {
+  const { method } = req
+  if (!METHODS.includes(method)) {
+    throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `A stream cannot be opened with ${method}`, {
       headers: { Allow: 'GET, HEAD, POST' },
     })
   }
   if (options.refuseWith === 'status') options.pressure?.admit()
   const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
   const response = res as unknown as StreamResponse
-  if (response.statusCode !== 200) response.statusCode = 200
-  for (const [name, value] of streamHeaders(req.httpVersionMajor, req.httpVersionMinor)) response.setHeader(name, value)
-  if (req.httpVersionMajor === 1) prepareSocket(req.socket as Socket)
-  if (!response.destroyed) response.flushHeaders()
-  const stream = new EventStream(req, response, options, id === undefined ? { pollUrl } : { pollUrl, id })
-  response.sseStream = stream
-  if (response.destroyed) void stream.close('client_gone')
-  else if (req.method === 'HEAD') void stream.close('head')
+  // Each look at Express's request or response costs, for no two of them have the same shape (bench `join`).
+  const { httpVersionMajor } = req
+  const { destroyed } = response
+  setHead(response, httpVersionMajor === 1 && req.httpVersionMinor >= 1)
+  const corked = httpVersionMajor === 1 ? cork(req.socket as Socket) : undefined
+  if (!destroyed) response.flushHeaders()
+  const stream = new EventStream(req, response, options, { id, pollUrl, corked })
+  setStreamOf(res, stream)
+  if (destroyed) void stream.close('client_gone')
+  else if (method === 'HEAD') void stream.close('head')
   else if (options.pressure && options.pressure.level !== 'none') void stream.close('overloaded')
   return stream
 }
 
-function prepareSocket(socket: Socket): void {
+function uncork(stream: EventStream): void {
+  stream.uncork()
+}
+
+/** Headers, first block and what is sent at once leave in one write: it shows when many reconnect (bench `join`). */
+function cork(socket: Socket): Socket {
   // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
-  socket.setTimeout(0)
-  // Headers, first block and what is sent at once leave in one write: it shows when many reconnect (bench join).
+  if (socket.timeout) socket.setTimeout(0)
   socket.cork()
-  process.nextTick(() => socket.uncork())
+  return socket
 }

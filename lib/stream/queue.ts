@@ -64,7 +64,7 @@ export class StreamQueue {
     const now = this.#options.clock.wallTime()
     while (this.#owner.writable) {
       const block = this.#backlog.peek(now)
-      if (block === undefined || !this.#owner.spend(1, block.bytes.length)) break
+      if (block === undefined || !this.#owner.spend(1, block.length)) break
       this.#send(block)
     }
     this.#held()

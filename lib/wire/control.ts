@@ -23,10 +23,10 @@ export interface OpenData {
   readonly window?: number | undefined
 }
 
-/** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. */
-export function openBlock(data: OpenData, retryMs: number, cursor: string | undefined): Blocks {
+/** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. ASCII. */
+export function openText(data: OpenData, retryMs: number, cursor: string | undefined): string {
   const id = cursor === undefined ? '' : `id: ${cursor}\n`
-  return Blocks.join([`retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`])
+  return `retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`
 }
 
 /** Events `from` … `to` of the channel are no longer there. */
@@ -47,7 +47,7 @@ export function droppedBlock(data: { count: number; reason: string; from: number
 /** The server is about to end the stream; come back after `afterMs` (also as `retry:` for native clients). */
 export function reconnectBlock(reason: CloseReason, afterMs: number): Blocks {
   const data = JSON.stringify({ reason, afterMs })
-  return new Blocks(Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`))
+  return Blocks.of(Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`))
 }
 
 /** The token is good no more; a fresh one is needed. */
@@ -62,15 +62,15 @@ export function pollBlock(data: { url: string; afterMs: number; reason: CloseRea
 
 /** The server ends the stream and does not want it back; `retry:` keeps clients away that do not know this event. */
 export function closeBlock(reason: CloseReason, retryMs: number): Blocks {
-  return new Blocks(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
+  return Blocks.of(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
 }
 
 /** The application's heartbeat as a comment: ignored by clients, seen by proxies. */
-export const HEARTBEAT = new Blocks(Buffer.from(':\n\n'))
+export const HEARTBEAT = Blocks.of(Buffer.from(':\n\n'))
 
 /** The heartbeat as an event, for native EventSource, which cannot see comments. */
 export const HEARTBEAT_EVENT = controlBlock('sse.heartbeat', {})
 
 function controlBlock(event: string, data: object): Blocks {
-  return new Blocks(Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`))
+  return Blocks.of(Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`))
 }

@@ -9,7 +9,7 @@ import { MAX_CHANNELS, type Position } from '../core/position.js'
  * that a cross-origin request may carry without a preflight.)
  */
 const MAX_CURSOR_LENGTH = 191
-const PART = /^([a-z0-9]{1,16})-(0|[1-9][0-9]{0,15})$/
+const PART = /^[a-z0-9]{1,16}-(?:0|[1-9][0-9]{0,15})$/
 
 export function printCursor(positions: readonly Position[]): string {
   let cursor = ''
@@ -31,14 +31,17 @@ export function parseCursor(text: unknown): readonly Position[] | undefined {
   const parts = text.split('.')
   if (parts.length > MAX_CHANNELS) return undefined
   const positions: Position[] = []
-  const epochs = new Set<string>()
   for (const part of parts) {
-    const match = PART.exec(part)
-    const offset = Number(match?.[2])
-    const epoch = match?.[1]
-    if (epoch === undefined || !Number.isSafeInteger(offset) || epochs.has(epoch)) return undefined
-    epochs.add(epoch)
-    positions.push({ epoch, offset })
+    const position = parsePosition(part)
+    if (position === undefined || positions.some(({ epoch }) => epoch === position.epoch)) return undefined
+    positions.push(position)
   }
   return positions
+}
+
+function parsePosition(part: string): Position | undefined {
+  if (!PART.test(part)) return undefined
+  const dash = part.indexOf('-')
+  const offset = Number(part.slice(dash + 1))
+  return Number.isSafeInteger(offset) ? { epoch: part.slice(0, dash), offset } : undefined
 }

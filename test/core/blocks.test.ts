@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Blocks } from '../../lib/core/blocks.js'
+import { Blocks, chunkText } from '../../lib/core/blocks.js'
 
 /** One chunk as RFC 9112 7.1 has it. */
 function chunkOf(bytes: Buffer): Buffer {
@@ -16,7 +16,8 @@ describe('blocks', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 30, size: 'max' }), (parts) => {
         const whole = Buffer.concat(parts.map((each) => Buffer.from(each as string)))
-        for (const blocks of [Blocks.join(parts), new Blocks(whole)]) {
+        for (const blocks of [Blocks.join(parts), Blocks.of(whole)]) {
+          expect(blocks.length).to.equal(whole.length)
           expect(blocks.bytes.equals(whole)).to.equal(true)
           expect(blocks.chunk.equals(chunkOf(whole))).to.equal(true)
         }
@@ -24,8 +25,16 @@ describe('blocks', () => {
     )
   })
 
+  it('may be text that only one stream is sent', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 1000, size: 'max' }), (text) => {
+        expect(chunkText(text)).to.equal(chunkOf(Buffer.from(text)).toString())
+      }),
+    )
+  })
+
   it('are framed once', () => {
-    const blocks = new Blocks(Buffer.from(':\n\n'))
+    const blocks = Blocks.of(Buffer.from(':\n\n'))
     expect(blocks.chunk).to.equal(blocks.chunk)
   })
 })

@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import type { HistoryPage } from '../../lib/core/ports.js'
 import { History } from '../../lib/multiplexer/history.js'
+import type { Page } from '../../lib/multiplexer/page.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 
@@ -18,11 +19,14 @@ describe("a channel's history", () => {
   let clock: FakeClock
   let broker: CountingBroker
   let history: History
+  let epoch: string
 
-  beforeEach(() => {
+  beforeEach(async () => {
     clock = new FakeClock()
     broker = new CountingBroker({}, clock)
     history = new History(broker, 'log', clock)
+    const [head] = await broker.heads(['log'])
+    epoch = head?.epoch ?? ''
   })
   afterEach(() => history.close())
 
@@ -33,8 +37,13 @@ describe("a channel's history", () => {
     }
   }
 
+  /** As a reader does it. */
+  async function pageOf(after: number): Promise<Page | undefined> {
+    return history.kept(after, epoch) ?? history.read(after)
+  }
+
   async function lastOf(after: number): Promise<number | undefined> {
-    return (await history.page(after))?.entries.at(-1)?.offset
+    return (await pageOf(after))?.last
   }
 
   it('reads a page once for all who need it at the same time and in the next seconds', async () => {
@@ -61,26 +70,33 @@ describe("a channel's history", () => {
 
   it('forgets what it has, and what is under way', async () => {
     await publish(10)
-    await history.page(0)
+    await pageOf(0)
     history.forget()
-    const underWay = history.page(0)
+    const underWay = pageOf(0)
     history.forget()
     await underWay
-    await history.page(0)
+    await pageOf(0)
     expect(broker.reads).to.equal(3)
   })
 
   it('keeps a megabyte at most, the latest read', async () => {
     await publish(1024, 2000)
-    for (const page of [0, 1, 2, 3]) await history.page(page * 256)
-    for (const page of [3, 2]) await history.page(page * 256)
+    for (const page of [0, 1, 2, 3]) await pageOf(page * 256)
+    for (const page of [3, 2]) await pageOf(page * 256)
     expect(broker.reads).to.equal(4)
-    await history.page(0)
+    await pageOf(0)
     expect(broker.reads).to.equal(5)
+  })
+
+  it('does not take for the log what it read of another life of it', async () => {
+    await publish(10)
+    await pageOf(0)
+    expect(history.kept(0, epoch)?.last).to.equal(10)
+    expect(history.kept(0, 'another')).to.equal(undefined)
   })
 
   it('answers nothing once closed', async () => {
     history.close()
-    expect(await history.page(0)).to.equal(undefined)
+    expect(await pageOf(0)).to.equal(undefined)
   })
 })

@@ -7,8 +7,9 @@ import { systemClock } from '../../lib/core/clock.js'
 import type { Verdict } from '../../lib/core/message.js'
 import type { StreamSource } from '../../lib/core/ports.js'
 import { Channel } from '../../lib/multiplexer/channel.js'
+import type { Start } from '../../lib/multiplexer/cursors.js'
 import { Reader, type ReaderStream } from '../../lib/multiplexer/reader.js'
-import { startsOf } from '../../lib/multiplexer/starts.js'
+import { catchUpWith, startsOf } from '../../lib/multiplexer/starts.js'
 import { parseCursor } from '../../lib/wire/cursor.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { UnrulyBroker } from '../helpers/unruly-broker.js'
@@ -110,10 +111,16 @@ export class Setup {
 
   async open(cursor?: string, window?: number): Promise<void> {
     await this.channel.open()
-    const starting = startsOf([this.channel], { cursor, earliest: false })
-    const starts = await this.whileReleasing(starting)
+    const starts = await this.startsFrom(cursor)
     this.reader = new Reader(this.stream, starts, () => undefined, window)
     this.reader.begin()
+  }
+
+  /** Where a request with this cursor begins. */
+  async startsFrom(text?: string): Promise<readonly Start[]> {
+    const cursor = parseCursor(text)
+    await this.whileReleasing(Promise.resolve(cursor && catchUpWith(cursor, [this.channel])))
+    return startsOf([this.channel], cursor, false)
   }
 
   /** The client has handled so many events more. */

@@ -1,7 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Reader } from '../../lib/multiplexer/reader.js'
-import { startsOf } from '../../lib/multiplexer/starts.js'
 import { range } from '../helpers/range.js'
 import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
@@ -41,9 +40,7 @@ describe('a reader on a channel', () => {
           else if (step.do === 'deliver') setup.broker.deliver(step.count)
         }
         const offset = at % (setup.published + 1)
-        const starts = await setup.whileReleasing(
-          startsOf([setup.channel], { cursor: `${setup.channel.epoch}-${offset}`, earliest: false }),
-        )
+        const starts = await setup.startsFrom(`${setup.channel.epoch}-${offset}`)
         const resumed = new SmallStream()
         new Reader(resumed, starts, () => undefined).begin()
         await run(setup, after)
@@ -130,8 +127,7 @@ describe('a reader on a channel', () => {
     await soon()
     const streams = range(1, 100).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
-      const cursor = `${setup.channel.epoch}-${i}`
-      new Reader(stream, await startsOf([setup.channel], { cursor, earliest: false }), () => undefined).begin()
+      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
     }
     await setup.settle()
     for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
@@ -146,8 +142,8 @@ describe('a reader on a channel', () => {
     await soon()
     const streams = range(1, 3).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
-      const cursor = `${setup.channel.epoch}-${i === 2 ? 51 : 50}`
-      new Reader(stream, await startsOf([setup.channel], { cursor, earliest: false }), () => undefined).begin()
+      const starts = await setup.startsFrom(`${setup.channel.epoch}-${i === 2 ? 51 : 50}`)
+      new Reader(stream, starts, () => undefined).begin()
     }
     await setup.settle()
     const [first, second, third] = streams.map(({ written }) => written[0])
@@ -164,9 +160,7 @@ describe('a reader on a channel', () => {
       setup.broker.deliver(events)
       await setup.settle()
       const stream = new SmallStream()
-      const cursor = `${setup.channel.epoch}-0`
-      const starts = await startsOf([setup.channel], { cursor, earliest: false })
-      new Reader(stream, starts, () => undefined).begin()
+      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
       stream.allow(Number.POSITIVE_INFINITY)
       await setup.settle()
       return stream

@@ -104,7 +104,7 @@ const steps = fc.array(
 
 /** Blocks that tell which event they are, and whether they have their id. */
 function blocksOf({ number, bytes }: Event) {
-  const text = (mark: string) => new Blocks(Buffer.from(`${mark}${number}`.padEnd(bytes)))
+  const text = (mark: string) => Blocks.of(Buffer.from(`${mark}${number}`.padEnd(bytes)))
   return { block: text('#'), bare: text('-') }
 }
 

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import express from 'express'
+import { streamOf } from '../../lib/core/stream-of.js'
 import { createPacing } from '../../lib/limits/pacing.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { PollAnswer } from '../../lib/multiplexer/poll.js'
@@ -183,22 +184,23 @@ describe('a stream that cannot keep up', () => {
   it('says so to whoever sends on it: what it sends waits, and the channels owe it more', async () => {
     await start({ stallMs: 0 })
     const app = express().get('/', (req, res, next) => {
-      own = res as unknown as typeof own
+      own = res
       void multiplexer.stream(() => CHANNEL)(req, res, next)
     })
-    let own: { sseStream: EventStream } | undefined
+    let own: object = {}
+    const send = (data: number): unknown => (streamOf(own) as EventStream).send({ event: 'own', data })
     const other = await serve(app)
     const client = await SseClient.open(other.url)
     await client.control('sse.open')
-    expect(own?.sseStream.send({ event: 'own', data: 0 })).to.equal('sent')
+    expect(send(0)).to.equal('sent')
     client.pause()
     while (!isFull()) await publish(200)
     await publish(1)
-    expect(own?.sseStream.send({ event: 'own', data: 1 })).to.equal('lagging')
+    expect(send(1)).to.equal('lagging')
     client.resume()
     await client.until(({ messages }) => messages.length === published + 2)
     expect(numbers(client.messages.filter(({ event }) => event !== 'own'))).to.deep.equal(range(1, published))
-    expect(own?.sseStream.send({ event: 'own', data: 2 })).to.equal('sent')
+    expect(send(2)).to.equal('sent')
     client.close()
     await other.stop()
   })

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect } from 'chai'
 import express from 'express'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -40,6 +41,23 @@ describe('the way to the socket', () => {
     expect(written[0]?.at(-1)).to.be.instanceOf(Buffer)
     expect(written[0]?.at(-1)).to.equal(written[1]?.at(-1))
     await multiplexer.close()
+  })
+
+  it('has room again at the end of the tick in which it was opened, however much was sent at once', async () => {
+    let stream: EventStream | undefined
+    server = await serve(
+      express().get('/', (req, res) => {
+        stream = openStream(req, res)
+        // More than what Node calls full; held back until the end of this tick.
+        expect(stream.send({ data: 'x'.repeat(20_000) })).to.equal('sent')
+        expect(stream.send({ data: 'next' })).to.equal('queued')
+      }),
+    )
+    const client = await SseClient.open(server.url)
+    await client.messagesUntil(2)
+    expect(client.messages.map(({ data }) => data.length)).to.deep.equal([20_000, 4])
+    expect(stream?.status()).to.include({ full: false, queued: 0 })
+    client.close()
   })
 
   it('leaves nothing of a stream on a connection that lives on for the next request', async () => {

@@ -3,7 +3,7 @@ import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
 import { EventSourceStream } from 'undici/lib/web/eventsource/eventsource-stream.js'
 import type { SseEvent } from '../../lib/core/message.js'
-import { openBlock, reconnectBlock } from '../../lib/wire/control.js'
+import { openText, reconnectBlock } from '../../lib/wire/control.js'
 import { encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
 import { commentBlock } from '../../lib/wire/fields.js'
 
@@ -154,8 +154,7 @@ describe('an encoded event', () => {
 
 describe('a control block', () => {
   it('opens a stream with retry, position and data, in this order', () => {
-    const block = openBlock({ stream: 's', heartbeatMs: 25_000 }, 3000, 'abc123-4')
-    expect(block.bytes.toString()).to.equal(
+    expect(openText({ stream: 's', heartbeatMs: 25_000 }, 3000, 'abc123-4')).to.equal(
       'retry: 3000\nid: abc123-4\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":25000}\n\n',
     )
   })

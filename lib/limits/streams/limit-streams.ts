@@ -1,13 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { SseError } from '../../core/errors.js'
+import { streamOf } from '../../core/stream-of.js'
 import { sendProblem } from '../../wire/problem.js'
 import type { StreamLimits } from './stream-limits.js'
-
-/** What a response with an open stream carries. Structural: limits know no streams. */
-interface StreamingResponse {
-  readonly sseStream?: { close(reason: 'evicted'): unknown }
-}
 
 /**
  * Middleware for routes that open their stream with `res.sse()`: takes a place before the route runs, and gives it back when
@@ -18,7 +14,7 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
     let evicted = false
     const close = (): void => {
       evicted = true
-      void (res as StreamingResponse).sseStream?.close('evicted')
+      void streamOf(res)?.close('evicted')
     }
     const lease = await limits.acquire(req, { id: randomUUID(), close })
     res.on('close', () => lease.release())

@@ -1,0 +1,56 @@
+import type { LeaseHolder, StreamLease } from '../limits/streams/lease.js'
+import type { EventStream } from '../stream/event-stream.js'
+import type { Channel } from './channel.js'
+import type { ChannelRegistry } from './registry.js'
+
+const NONE: readonly Channel[] = []
+
+/**
+ * What a stream on channels holds from before it is open until it is closed: its place among the streams there may be, and a
+ * reference to each channel.
+ */
+export class Holdings implements LeaseHolder {
+  readonly id: string
+  readonly #registry: ChannelRegistry
+  #lease: StreamLease | undefined
+  #channels = NONE
+  #stream: EventStream | undefined
+  #evicted = false
+
+  /** @param id the stream's */
+  constructor(id: string, registry: ChannelRegistry) {
+    this.id = id
+    this.#registry = registry
+  }
+
+  set lease(lease: StreamLease) {
+    this.#lease = lease
+  }
+
+  set channels(channels: readonly Channel[]) {
+    this.#channels = channels
+  }
+
+  get channels(): readonly Channel[] {
+    return this.#channels
+  }
+
+  /** The stream is open. Another may have been given its place already. */
+  attach(stream: EventStream): void {
+    this.#stream = stream
+    if (this.#evicted) void stream.close('evicted')
+  }
+
+  /** Gives all back. Idempotent. */
+  release(): void {
+    this.#lease?.release()
+    this.#registry.release(this.#channels)
+    this.#channels = NONE
+  }
+
+  /** The place was given to another stream. */
+  close(reason: 'evicted'): void {
+    this.#evicted = true
+    void this.#stream?.close(reason)
+  }
+}
