@@ -86,7 +86,8 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   find(cursor: readonly Position[]): Position | undefined {
-    return cursor.find((part) => isIn(this.#life, part))
+    for (const part of cursor) if (isIn(this.#life, part)) return part
+    return undefined
   }
 
   /** Subscribed, and the log's head is known. */

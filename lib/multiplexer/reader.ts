@@ -53,7 +53,7 @@ export class Reader implements ChannelReader, StreamSource {
     this.#cursors = new Cursors(starts)
     this.#channels = starts.map(({ channel }) => channel)
     this.#alone = starts.length === 1
-    this.#setKey = this.#channels.map(({ name }) => name).join(' ')
+    this.#setKey = this.#alone ? '' : this.channelNames.join(' ')
     this.#onClosed = onClosed
   }
 

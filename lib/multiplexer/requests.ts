@@ -10,14 +10,11 @@ import type { StreamHandler } from './options.js'
 
 /** Answers the kit's errors, and leaves others to Express. */
 export function answering(answer: (req: Request, res: Response) => Promise<void>): StreamHandler {
-  return async (req, res, next) => {
-    try {
-      await answer(req, res)
-    } catch (error) {
+  return (req, res, next) =>
+    answer(req, res).catch((error: unknown) => {
       if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
       else next(error)
-    }
-  }
+    })
 }
 
 /** What a request for a stream asks for beside its channels. */

@@ -21,15 +21,19 @@ export function startsOf(
   if (cursor === undefined) {
     return channels.map((channel) => ({ channel, offset: earliest ? 0 : channel.flushed, earliest }))
   }
-  const hasLostPart = cursor.some((part) => channels.every((channel) => channel.find([part]) === undefined))
-  return channels.map((channel) => startOf(channel, channel.find(cursor), hasLostPart))
+  return channels.map((channel) => {
+    const part = channel.find(cursor)
+    const { flushed } = channel
+    if (part !== undefined && part.offset <= flushed) return { channel, offset: part.offset }
+    if (part !== undefined) return { channel, offset: flushed, reset: 'cursor_ahead' }
+    return hasLostPart(cursor, channels)
+      ? { channel, offset: flushed, reset: 'log_replaced' }
+      : { channel, offset: flushed }
+  })
 }
 
-function startOf(channel: Channel, part: Position | undefined, hasLostPart: boolean): Start {
-  const atHead = { channel, offset: channel.flushed }
-  if (part === undefined) return hasLostPart ? { ...atHead, reset: 'log_replaced' } : atHead
-  if (part.offset > channel.flushed) return { ...atHead, reset: 'cursor_ahead' }
-  return { channel, offset: part.offset }
+function hasLostPart(cursor: readonly Position[], channels: readonly Channel[]): boolean {
+  return cursor.some((part) => channels.every((channel) => channel.find([part]) === undefined))
 }
 
 /**
@@ -38,8 +42,10 @@ function startOf(channel: Channel, part: Position | undefined, hasLostPart: bool
  * @throws BrokerError if a channel had to be caught up and the broker failed
  */
 export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
-  const behind = channels.filter((channel) => !reaches(channel, cursor))
-  return behind.length === 0 ? undefined : Promise.all(behind.map((channel) => catchUpTo(channel, cursor)))
+  for (const channel of channels) {
+    if (!reaches(channel, cursor)) return Promise.all(channels.map((each) => catchUpTo(each, cursor)))
+  }
+  return undefined
 }
 
 /** The first look may have begun before this request, for another one; the second has not. */

@@ -45,7 +45,7 @@ const EVICTION_TTL_MS = 3_600_000
 /** Attempts that go in one call, and what will have become of each. */
 interface Batch {
   readonly attempts: Attempt[]
-  readonly taken: Promise<readonly Taken[]>
+  readonly taken: Promise<readonly Taken[] | undefined>
 }
 
 export class RedisLeases {
@@ -104,19 +104,11 @@ export class RedisLeases {
    * @returns `undefined` if Redis does not answer within the time-out, twice that while the first connection is made. The places may
    * have been taken: they are given back, unless the lease is kept by then.
    */
-  async take(attempt: Attempt): Promise<Taken | undefined> {
-    try {
-      if (this.#client.status !== 'ready') await this.#connected()
-      const batch = this.#batch ?? this.#nextBatch()
-      const index = batch.attempts.push(attempt) - 1
-      if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
-      const taken = await batch.taken
-      return taken[index]
-    } catch (cause) {
-      this.#goAway(toBrokerError(cause))
-      this.giveBack(attempt.lease)
-      return undefined
-    }
+  take(attempt: Attempt): Promise<Taken | undefined> {
+    const batch = this.#batch ?? this.#nextBatch()
+    const index = batch.attempts.push(attempt) - 1
+    if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
+    return batch.taken.then((taken) => taken?.[index])
   }
 
   /** To be called after each new lease: sees that it is renewed in time. */
@@ -147,23 +139,30 @@ export class RedisLeases {
   }
 
   /** @param attempts to which more may be added meanwhile */
-  async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[]> {
-    await allGathered(attempts)
-    if (this.#batch?.attempts === attempts) this.#batch = undefined
-    // Places that have become free go first.
-    if (this.#waiting.length > 0) void this.#giveBackWaiting()
-    return this.#asked((client) => takePlaces(client, attempts, this.#times))
+  async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[] | undefined> {
+    try {
+      await (this.#client.status === 'ready' ? allGathered(attempts) : this.#connected()).finally(() => {
+        if (this.#batch?.attempts === attempts) this.#batch = undefined
+      })
+      // Places that have become free go first.
+      if (this.#waiting.length > 0) void this.#giveBackWaiting()
+      return await this.#asked((client) => takePlaces(client, attempts, this.#times))
+    } catch (cause) {
+      this.#goAway(toBrokerError(cause))
+      for (const { lease } of attempts) this.giveBack(lease)
+      return undefined
+    }
   }
 
   #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
     return observed('lease', this.#options.clock, () => call(this.#client))
   }
 
-  async #connected(): Promise<void> {
+  #connected(): Promise<void> {
     this.#connecting ??= whenReady(this.#client, this.#options.timeoutMs).finally(() => {
       this.#connecting = undefined
     })
-    await this.#connecting
+    return this.#connecting
   }
 
   #goAway(error: BrokerError): void {
