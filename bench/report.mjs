@@ -40,7 +40,12 @@ function readResults(order) {
       file: name.replace(/\.json$/, ''),
       result: JSON.parse(readFileSync(new URL(name, folder), 'utf8')),
     }))
-    .sort((a, b) => placeOf(a.result) - placeOf(b.result) || streamsOf(a.file) - streamsOf(b.file))
+    .sort(
+      (a, b) =>
+        placeOf(a.result) - placeOf(b.result) ||
+        streamsOf(a.file) - streamsOf(b.file) ||
+        a.result.node.localeCompare(b.result.node),
+    )
 }
 
 function environment(results) {
@@ -57,7 +62,7 @@ function environment(results) {
 function section({ file, result }) {
   const { command, title, date, rows, parameters } = result
   const runs = parameters.runs === 1 ? 'one run' : `median of ${parameters.runs} runs (range)`
-  const parts = [`## \`${command}\``, `${title}; ${runs}, ${date}.`]
+  const parts = [`## \`${command}\`, Node ${result.node.slice(1)}`, `${title}; ${runs}, ${date}.`]
   const picture = PICTURES[file]
   if (picture) parts.push(`![${title}](../docs/${picture.file})`)
   parts.push(figuresTable(result))

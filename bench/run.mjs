@@ -24,6 +24,9 @@ import { report } from './report.mjs'
 
 const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling, limiter }
 
+/** The major version that results are of where nothing else is said. */
+const OLDEST_NODE = '20'
+
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -76,8 +79,10 @@ const result = {
   rows,
 }
 if (values.save) {
-  const suffix = parameters.streams === bench.defaults.streams ? '' : `-${parameters.streams}`
-  writeFileSync(new URL(`results/${name}${suffix}.json`, here), `${JSON.stringify(result, undefined, 2)}\n`)
+  const size = parameters.streams === bench.defaults.streams ? '' : `-${parameters.streams}`
+  const [major] = process.versions.node.split('.')
+  const runtime = major === OLDEST_NODE ? '' : `-node${major}`
+  writeFileSync(new URL(`results/${name}${size}${runtime}.json`, here), `${JSON.stringify(result, undefined, 2)}\n`)
 }
 if (values.json) console.log(JSON.stringify(result))
 else print(result)

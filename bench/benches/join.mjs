@@ -21,6 +21,7 @@ const CONTESTANTS = {
     behind: (client) => BEHIND + (client % (BEHIND + 1)),
   },
   'kit, embedded': { way: wayOf('replay-kit') },
+  'kit, past Express': { way: wayOf('replay-kit'), onRedis: true, options: { pastExpress: true } },
   floor: { way: wayOf('replay-floor') },
   'better-sse': { way: wayOf('replay-better-sse') },
   'express-sse': { way: wayOf('replay-express-sse') },
@@ -38,7 +39,9 @@ export const join = {
   ],
   goals: [
     { of: 'kit', figure: 'reads', atMost: 10 },
-    ...['better-sse', 'express-sse', 'sse-channel', 'nchan'].map((to) => ({ of: 'kit', to, figure: 'ms', atMost: 1 })),
+    ...['kit', 'kit, past Express'].flatMap((of) =>
+      ['better-sse', 'express-sse', 'sse-channel', 'nchan'].map((to) => ({ of, to, figure: 'ms', atMost: 1 })),
+    ),
   ],
   run: ({ streams, runs, only }) =>
     inTurn(chosen(Object.keys(CONTESTANTS), only), runs, (name) => {
@@ -53,7 +56,8 @@ async function measureOnRedis(contestant, streams) {
   const cursors = await fill(redis.url)
   const client = new Redis(redis.url)
   const readsBefore = await readsOf(client)
-  const figures = await measure({ ...contestant, options: { redis: redis.url } }, streams, cursors)
+  const options = { ...contestant.options, redis: redis.url }
+  const figures = await measure({ ...contestant, options }, streams, cursors)
   const reads = (await readsOf(client)) - readsBefore
   client.disconnect()
   await stop(redis.child)

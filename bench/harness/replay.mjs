@@ -1,4 +1,5 @@
 /** What the Node servers of `join` share: a log that is full before the first client comes, and Express in front of it. */
+import { createServer } from 'node:http'
 import express from 'express'
 import { DATA, listening } from './driver.mjs'
 
@@ -19,10 +20,13 @@ export function missedBy(lastEventId) {
  * Serves `GET /` and tells the parent where.
  * @param cursors of the log, oldest first: what a client that has seen an event sends as Last-Event-ID
  */
-export function serveReplay(handler, cursors = log.map(({ id }) => id)) {
-  const server = express()
-    .get('/', handler)
-    .listen({ port: 0, host: '127.0.0.1', backlog: BACKLOG }, () =>
-      listening(server.address().port, () => undefined, [process.pid], { cursors }),
-    )
+export function serveReplay(handler, { cursors = log.map(({ id }) => id), pastExpress = false } = {}) {
+  const server = createServer(pastExpress ? (req, res) => handler(req, res, fail) : express().get('/', handler)).listen(
+    { port: 0, host: '127.0.0.1', backlog: BACKLOG },
+    () => listening(server.address().port, () => undefined, [process.pid], { cursors }),
+  )
+}
+
+function fail(error) {
+  throw error
 }

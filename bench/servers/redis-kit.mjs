@@ -1,13 +1,19 @@
 /** The kit on Redis: streams, publishing over HTTP, and publishing from within. Without streams it is just a publisher. */
+import { createServer } from 'node:http'
 import express from 'express'
 import { optionsOf } from '../harness/processes.mjs'
 import { eventText, publishOnOrder } from '../load/pace.mjs'
 import { fullKit } from './full-kit.mjs'
 
-const { redis, channels = 1 } = optionsOf()
+const {
+  redis,
+  channels = 1,
+  /** Posts are read by Node alone, in front of Express. */
+  pastExpress = false,
+} = optionsOf()
 const multiplexer = fullKit(redis)
 
-const server = express()
+const app = express()
   .get(
     '/',
     multiplexer.stream((req) => `bench:${req.query.channel ?? 0}`),
@@ -16,10 +22,21 @@ const server = express()
     await multiplexer.publish('bench:0', { event: 'message', data: req.body })
     res.status(202).end()
   })
-  .listen(0, '127.0.0.1', async () => {
-    await multiplexer.ping()
-    process.send({ type: 'listening', port: server.address().port, pids: [process.pid] })
-  })
+
+const server = createServer((req, res) => {
+  if (pastExpress && req.method === 'POST' && req.url === '/pub') void publishPosted(req, res)
+  else app(req, res)
+}).listen(0, '127.0.0.1', async () => {
+  await multiplexer.ping()
+  process.send({ type: 'listening', port: server.address().port, pids: [process.pid] })
+})
+
+async function publishPosted(req, res) {
+  const chunks = []
+  for await (const chunk of req) chunks.push(chunk)
+  await multiplexer.publish('bench:0', { event: 'message', data: Buffer.concat(chunks).toString() })
+  res.writeHead(202).end()
+}
 
 // As with nginx: a connection that does not publish for a while is kept.
 server.keepAliveTimeout = 3_600_000

@@ -3,7 +3,11 @@ import { optionsOf } from '../harness/processes.mjs'
 import { log, serveReplay } from '../harness/replay.mjs'
 import { fullKit } from './full-kit.mjs'
 
-const { redis } = optionsOf()
+const {
+  redis,
+  /** Streams are opened on Node's own request and response. */
+  pastExpress = false,
+} = optionsOf()
 const multiplexer = fullKit(redis)
 await multiplexer.ping()
 const positions = redis
@@ -13,5 +17,5 @@ const { channels } = multiplexer.status()
 if (channels > 0) throw new Error('The channel is open: its latest events may be in memory')
 serveReplay(
   multiplexer.stream(() => 'bench'),
-  positions.map(({ epoch, offset }) => `${epoch}-${offset}`),
+  { cursors: redis ? undefined : positions.map(({ epoch, offset }) => `${epoch}-${offset}`), pastExpress },
 )

@@ -9,6 +9,7 @@ import express, { type Request, type Response } from 'express'
 import { RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
 import { isProcessId } from '../core/process-id.js'
+import type { AnyResponse, StreamRequest } from '../stream/response.js'
 
 /** What a client sends. */
 export interface Ack {
@@ -82,21 +83,27 @@ export interface AckRoutes {
 }
 
 /** 204: taken into account. 202: passed on to the process that has the stream. */
-export async function acknowledge(req: Request, res: Response, { processId, here, there }: AckRoutes): Promise<void> {
+export async function acknowledge(
+  req: StreamRequest,
+  res: AnyResponse,
+  { processId, here, there }: AckRoutes,
+): Promise<void> {
   const ack = parseAck(await readJson(req, res))
   const owner = processOf(ack.stream, req.auth)
   const isHere = owner === processId
   if (!(isHere ? here(ack) : await there(owner, ack))) throw streamUnknown()
-  res.status(isHere ? 204 : 202).end()
+  res.statusCode = isHere ? 204 : 202
+  res.end()
 }
 
 /** Whatever its type says, for `navigator.sendBeacon` cannot set one; what a parser has read before is taken as it is. */
 const parser = express.json({ limit: MAX_BODY, type: () => true })
 
-function readJson(req: Request, res: Response): Promise<unknown> {
+function readJson(req: StreamRequest, res: AnyResponse): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    parser(req, res, (cause?: unknown) => {
-      if (cause === undefined) resolve(req.body)
+    // It needs nothing that Express adds.
+    parser(req as Request, res as Response, (cause?: unknown) => {
+      if (cause === undefined) resolve((req as Request).body)
       else reject(new RequestError('ERR_SSE_ACK_INVALID', `The body is no JSON of at most ${MAX_BODY}`, { cause }))
     })
   })

@@ -3,7 +3,7 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { Request, Response } from 'express'
+import type { ServerResponse } from 'node:http'
 import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
@@ -19,7 +19,7 @@ import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
-import { type AnyResponse, Requester } from '../stream/response.js'
+import { type AnyResponse, Requester, type StreamRequest } from '../stream/response.js'
 import { parseCursor, printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
@@ -98,7 +98,7 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (req, res) => {
-      const names = normalizeChannels(await channelsOf(req as ChannelRequest))
+      const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
       const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
@@ -110,7 +110,7 @@ export class Multiplexer {
       }
       const channels = await this.#registry.acquire(names, cursor)
       const starts = startsOf(channels, cursor, beginsEarliest(query))
-      const poll = beginPoll(res, starts, parameters, this.#clock, () => {
+      const poll = beginPoll(res as ServerResponse, starts, parameters, this.#clock, () => {
         this.#polls.delete(poll)
         this.#registry.release(channels)
       })
@@ -212,11 +212,16 @@ export class Multiplexer {
     return this.#closing
   }
 
-  async #open(req: Request, res: Response, channelsOf: ChannelsOf, options: ResolvedStreamOptions): Promise<void> {
-    const given = channelsOf(req as ChannelRequest)
+  async #open(
+    req: StreamRequest,
+    res: AnyResponse,
+    channelsOf: ChannelsOf,
+    options: ResolvedStreamOptions,
+  ): Promise<void> {
+    const given = channelsOf(req as unknown as ChannelRequest)
     const names = normalizeChannels(isPromise(given) ? await given : given)
     if (req.method === 'HEAD') {
-      beginStream(req, res as AnyResponse, options)
+      beginStream(req, res, options)
       return
     }
     const asked = askedBy(req, this.#maxWindow, options.replays)
@@ -226,14 +231,14 @@ export class Multiplexer {
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
-      this.#begin(req, res as AnyResponse, options, holdings, asked)
+      this.#begin(req, res, options, holdings, asked)
     } catch (error) {
-      await this.#refuse(req, res as AnyResponse, options, holdings, error)
+      await this.#refuse(req, res, options, holdings, error)
     }
   }
 
   /** Finds where the stream begins and lets it begin there at once, so that no entry can slip in between. */
-  #begin(req: Request, res: AnyResponse, options: ResolvedStreamOptions, holdings: Holdings, asked: Asked): void {
+  #begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, holdings: Holdings, asked: Asked): void {
     const { cursor, earliest, window } = asked
     const starts = startsOf(holdings.channels, cursor, earliest)
     this.#assertOpen()
@@ -256,7 +261,7 @@ export class Multiplexer {
 
   /** Says no by throwing the error on, or with a stream that ends at once. */
   async #refuse(
-    req: Request,
+    req: StreamRequest,
     res: AnyResponse,
     options: ResolvedStreamOptions,
     holdings: Holdings,

@@ -1,10 +1,11 @@
-import type { NextFunction, Request, Response } from 'express'
+import type { Request } from 'express'
 import type { LogOptions } from '../broker/options.js'
 import type { RedisBrokerOptions } from '../broker/redis/broker.js'
 import type { Auth, BrokerState, Clock, Tracing } from '../core/ports.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
+import type { AnyResponse, StreamRequest } from '../stream/response.js'
 
 export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
   /** Where Redis is. Unset or empty: embedded, in this process. */
@@ -41,7 +42,11 @@ export type ChannelRequest = Request & { readonly auth: Auth }
 /** Which channels a request's stream has: one name or up to eight. What it throws refuses the stream. */
 export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
 
-export type StreamHandler = (req: Request, res: Response, next: NextFunction) => Promise<void>
+/**
+ * Mounted as Express's handlers are; or given Node's own request and response, which costs less (README, Speed). Then `channelsOf` gets
+ * a request without Express's properties, and a client's address is that of its connection.
+ */
+export type StreamHandler = (req: StreamRequest, res: AnyResponse, next: (error?: unknown) => void) => Promise<void>
 
 export interface MultiplexerStatus {
   readonly broker: 'memory' | 'redis'

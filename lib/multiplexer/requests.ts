@@ -1,18 +1,19 @@
-import type { Request, Response } from 'express'
+import type { ServerResponse } from 'node:http'
 import type { CloseReason } from '../core/close-reasons.js'
 import { RequestError, SseError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
+import type { AnyResponse, StreamRequest } from '../stream/response.js'
 import { parseCursor } from '../wire/cursor.js'
 import { requestedCursor } from '../wire/headers.js'
 import { sendProblem } from '../wire/problem.js'
 import { type Query, queryOf } from '../wire/query.js'
 import type { StreamHandler } from './options.js'
 
-/** Answers the kit's errors, and leaves others to Express. */
-export function answering(answer: (req: Request, res: Response) => Promise<void>): StreamHandler {
+/** Answers the kit's errors, and leaves others to `next`. */
+export function answering(answer: (req: StreamRequest, res: AnyResponse) => Promise<void>): StreamHandler {
   return (req, res, next) =>
     answer(req, res).catch((error: unknown) => {
-      if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+      if (error instanceof SseError && !res.headersSent) sendProblem(res as ServerResponse, error)
       else next(error)
     })
 }
@@ -27,7 +28,7 @@ export interface Asked {
 }
 
 /** @throws RequestError `ERR_SSE_QUERY_INVALID` */
-export function askedBy(req: Request, maxWindow: number, replays: boolean): Asked {
+export function askedBy(req: StreamRequest, maxWindow: number, replays: boolean): Asked {
   const query = queryOf(req)
   return {
     cursor: parseCursor(requestedCursor(req.headers, query)),
