@@ -47,6 +47,8 @@ export abstract class Account {
   /** Cumulative. More is consumed than leased where it was admitted while Redis was away. */
   protected leased = 0
   protected consumed = 0
+  /** How much of `consumed` Redis is known to have heard of. */
+  protected told = 0
   /** Until then the lease may be used, on the local clock. */
   protected validUntil = Number.NEGATIVE_INFINITY
   /** Until then Redis need not be asked again. */
@@ -122,16 +124,16 @@ export abstract class Account {
   abstract isOver(now: number): boolean
 
   /**
-   * Whether a sweep has something to tell: what was consumed without a lease; and what was not used lately is given back, twice
-   * of what was used is kept.
+   * Whether a sweep has something to tell: that all is used; or what was not used lately, which is given back but for twice of
+   * what was used.
    */
   sweep(now: number): boolean {
     const used = this.consumed - this.#consumedAtSweep
     this.#consumedAtSweep = this.consumed
     const held = this.held(now)
     if (this.#asking !== undefined) return false
-    if (this.consumed > this.leased) return true
-    if (held <= 0) return false
+    // Else others would take what is used for what may come back to them.
+    if (held <= 0) return this.consumed !== this.told
     const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))
     this.leased = this.consumed + kept
     return kept < held || this.mustRenew(now)
@@ -146,6 +148,11 @@ export abstract class Account {
   leave(): Message {
     this.leased = Math.min(this.leased, this.consumed)
     return this.message(0, 0, true)
+  }
+
+  /** Whether Redis should hear of it before it is forgotten. */
+  owes(now: number): boolean {
+    return !this.isOver(now) && (this.held(now) !== 0 || this.consumed !== this.told)
   }
 
   /** Whether Redis should hear of it after it was away. */

@@ -70,7 +70,7 @@ export class Accounts {
   /** Forgets all. @returns as `sweep` */
   leave(now: number): (() => Message)[] {
     const composers = [...this.#byKey.values()]
-      .filter((account) => account.held(now) !== 0)
+      .filter((account) => account.owes(now))
       .map((account) => () => account.leave())
     this.#byKey.clear()
     return composers
@@ -82,7 +82,7 @@ export class Accounts {
       if (account.asking && passedOver++ < PASSED_OVER) continue
       if (account.asking) return
       this.#byKey.delete(key)
-      if (account.held(this.#context.clock.now()) !== 0) void this.#context.ledger?.tell([() => account.leave()])
+      if (account.owes(this.#context.clock.now())) void this.#context.ledger?.tell([() => account.leave()])
       return
     }
   }

@@ -46,8 +46,8 @@ export class BucketAccount extends Account {
 
   isOver(now: number): boolean {
     if (now < this.validUntil || now < this.retryAt || this.asking) return false
-    const told = this.consumed <= this.leased || this.context.ledger === undefined
-    return told && this.#estimate(now) >= this.points && (this.#local?.isFull(now) ?? true)
+    if (this.consumed > this.leased && this.context.ledger !== undefined) return false
+    return this.#estimate(now) >= this.points && (this.#local?.isFull(now) ?? true)
   }
 
   protected localRoom(now: number): number {
@@ -85,6 +85,7 @@ export class BucketAccount extends Account {
         // What an older answer grants was given back by the message after it.
         if (number !== this.sentMessages) return
         this.leased = leasedNow
+        this.told = consumed
         this.validUntil = sentAt + LEASE_MS * (1 - CLOCK_DRIFT)
         this.#tokens = tokens
         this.#tokensAt = answeredAt

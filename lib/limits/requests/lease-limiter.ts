@@ -126,6 +126,8 @@ export class LeaseLimiter implements Limiter {
 
   async #close(): Promise<void> {
     this.#sweep?.cancel()
+    // Who comes from now on gets no lease: nobody would give it back.
+    this.#ledger?.retire()
     // What is granted meanwhile is used by who waits for it, or given back.
     await Promise.all([this.#telling, ...this.#all((accounts) => accounts.asking())])
     const composers = this.#all((accounts) => accounts.leave(this.#clock.now()))

@@ -35,6 +35,7 @@ export class Ledger {
   readonly #timeoutMs: number
   readonly #clock: Clock
   #available = true
+  #retired = false
   #closed = false
   #connectedBefore: boolean
   #trial: Timer | undefined
@@ -53,7 +54,12 @@ export class Ledger {
 
   /** Whether asking is worth while. */
   get available(): boolean {
-    return this.#available
+    return this.#available && !this.#retired
+  }
+
+  /** From now on nothing is worth asking. What was asked is still answered, and what there is to tell can be told. */
+  retire(): void {
+    this.#retired = true
   }
 
   /**

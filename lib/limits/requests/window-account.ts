@@ -87,7 +87,8 @@ export class WindowAccount extends Account {
           this.validUntil = Number.NEGATIVE_INFINITY
         }
         this.leased = leasedNow
-        this.#consumedElsewhere = used - (window === current ? consumed : 0)
+        this.told = window === current ? consumed : 0
+        this.#consumedElsewhere = used - this.told
         this.validUntil = Math.max(this.validUntil, sentAt + remainingMs * (1 - CLOCK_DRIFT))
         const retryAt = used >= points ? this.validUntil : Number.NEGATIVE_INFINITY
         this.answered(granted, wanted, left, now, retryAt)
@@ -105,6 +106,7 @@ export class WindowAccount extends Account {
       this.#window = window
       this.leased = 0
       this.consumed = 0
+      this.told = 0
       this.#consumedElsewhere = 0
     }
     this.validUntil = (window + 1) * durationMs - clockOffset

@@ -240,6 +240,34 @@ describe('request limits on leases from Redis', () => {
     })
   }
 
+  it('take no lease once they are being closed', async () => {
+    const [limiter] = fleet(1, { by: 'user', points: 1000, duration: LONG }) as [RateLimitHandler]
+    await ask(limiter, alice)
+    const closed = limiter.close()
+    expect((await ask(limiter, request({ user: 'bob' }))).admitted).to.equal(true)
+    await closed
+    const {
+      l: leased,
+      c: consumed,
+      w: _window,
+      ...holders
+    } = await admin.hgetall('sse:limit:w2073600:user:{4:acme:bob}')
+    expect({ leased, consumed, holders }).to.deep.equal({ leased: '1', consumed: '1', holders: {} })
+  })
+
+  it('tell that all they had is used, so that others know when there is more', async () => {
+    const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
+    expect(await admittedOf(first, 1, alice)).to.equal(1)
+    await eventually(async () => Number((await ask(second, alice)).headers['Retry-After']) > 60)
+  })
+
+  it('tell it when they are closed', async () => {
+    const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
+    expect(await admittedOf(first, 1, alice)).to.equal(1)
+    await first.close()
+    expect(Number((await ask(second, alice)).headers['Retry-After'])).to.be.above(60)
+  })
+
   it('follow points that change while the window runs', async () => {
     let points = 100
     const limiters = fleet(3, { by: 'user', points: () => points, duration: LONG })
