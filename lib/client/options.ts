@@ -111,7 +111,7 @@ export interface Listenable<Events extends object = Record<string, unknown>> {
    * and the stream goes on. @returns the way to stop
    */
   on<Type extends string>(type: Type, listener: ClientListener<DataOf<Events, Type>>): () => void
-  /** Connects now, without waiting any longer; from polling, back to the stream. */
+  /** Connects now, without waiting any longer; from polling, back to the stream. Nothing once it has ended. */
   reconnect(): void
   /** Ends it for good. Idempotent. */
   close(): void

@@ -67,6 +67,7 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
     close() {
       stopWatching()
       tab?.close()
+      tab = undefined
     },
   }
 }

@@ -126,6 +126,8 @@ describe('tabs in Chromium', () => {
     for (const page of pages) {
       await eventually(async () => (await stateOf(page)).startsWith('closed'))
       expect(await page.evaluate(() => kit.stream?.status.error?.code)).to.equal('ERR_SSE_FORBIDDEN')
+      await page.evaluate(() => kit.stream?.reconnect())
+      expect(await stateOf(page), 'for good').to.match(/^closed/)
     }
   })
 
