@@ -33,7 +33,7 @@ let onComplete = () => undefined
 
 if (posts) {
   const post = openPosts(posts.port, posts.path, posts.sockets)
-  publishOnOrder((number) => post(eventText(number)))
+  publishOnOrder((number, due) => post(eventText(number, due)))
 }
 
 // Also where the bench was killed and could not end its load.

@@ -8,19 +8,19 @@ export function nowMicros() {
   return Number(process.hrtime.bigint() / 1000n)
 }
 
-/** About 250 bytes on the wire. After the one `@` comes what sampled streams read: its number, and when it was sent. */
-export function eventText(number) {
-  const at = `@${number}:${nowMicros()};`
+/** About 250 bytes on the wire. After the one `@` comes what sampled streams read: its number, and when it was due. */
+export function eventText(number, due) {
+  const at = `@${number}:${due};`
   return `{"id":12345,"conversation_id":"wa-106540352242922-4915112345678","text":"${TEXT}","at":"${at}"}`
 }
 
 /**
  * Publishes when the parent says so, and answers once the last event has been answered.
- * @param publish sends the event of this number; numbers go on from one order to the next
+ * @param publish sends the event of this number, due then; numbers go on from one order to the next
  */
 export function publishOnOrder(publish) {
   let number = 0
-  const next = () => publish(number++)
+  const next = (due) => publish(number++, due)
   process.on('message', async ({ type, ...order }) => {
     if (type !== 'publish') return
     const begin = nowMicros()
@@ -29,14 +29,18 @@ export function publishOnOrder(publish) {
   })
 }
 
-/** Each event at its time, whether or not those before have been answered. Timers are whole ms: above 1,000/s a few go at once. */
+/**
+ * Each event at its time, whether or not those before have been answered. Timers are whole ms: above 1,000/s a few go at once.
+ * One that goes late because its publisher stalled was due all the same: else a server that publishes hid its own stalls.
+ */
 async function atRate(publish, { rate, events }) {
-  const begin = performance.now()
+  const begin = nowMicros()
   const answers = []
   for (let i = 0; i < events; i++) {
-    const wait = begin + (i * 1000) / rate - performance.now()
-    if (wait > 0) await sleep(wait)
-    answers.push(publish())
+    const due = begin + Math.round((i * 1e6) / rate)
+    const waitMs = Math.ceil((due - nowMicros()) / 1000)
+    if (waitMs > 0) await sleep(waitMs)
+    answers.push(publish(due))
   }
   await Promise.all(answers)
 }
@@ -45,7 +49,7 @@ async function atRate(publish, { rate, events }) {
 async function closedLoop(publish, { inFlight, seconds }) {
   const end = performance.now() + seconds * 1000
   const loop = async () => {
-    while (performance.now() < end) await publish()
+    while (performance.now() < end) await publish(nowMicros())
   }
   await Promise.all(Array.from({ length: inFlight }, loop))
 }

@@ -41,6 +41,6 @@ async function publishPosted(req, res) {
 // As with nginx: a connection that does not publish for a while is kept.
 server.keepAliveTimeout = 3_600_000
 process.on('disconnect', () => process.exit())
-publishOnOrder((number) =>
-  multiplexer.publish(`bench:${number % channels}`, { event: 'message', data: eventText(number) }),
+publishOnOrder((number, due) =>
+  multiplexer.publish(`bench:${number % channels}`, { event: 'message', data: eventText(number, due) }),
 )
