@@ -45,6 +45,10 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
   const enter = (): void => {
     if (reasons.size === 0) tab ??= enterTab(name, url, options, feed)
   }
+  const leave = (): void => {
+    tab?.close()
+    tab = undefined
+  }
   // What is frozen or hidden leaves, lest the others wait for it.
   const stopWatching = watchPage(
     options.pauseWhenHiddenMs,
@@ -52,8 +56,7 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
       // The leader sees to being offline; the others hear of it.
       if (reason === 'offline') return
       reasons.add(reason)
-      tab?.close()
-      tab = undefined
+      leave()
       feed.onState({ state: 'waiting', reason })
     },
     (reason) => {
@@ -66,8 +69,7 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
     reconnect: () => tab?.reconnect(),
     close() {
       stopWatching()
-      tab?.close()
-      tab = undefined
+      leave()
     },
   }
 }

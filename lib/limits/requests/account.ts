@@ -161,7 +161,7 @@ export abstract class Account {
   }
 
   /** What of the lease is left; below 0 where more was consumed. */
-  held(now: number): number {
+  protected held(now: number): number {
     return now < this.validUntil ? this.leased - this.consumed : 0
   }
 
