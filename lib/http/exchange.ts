@@ -1,0 +1,89 @@
+/**
+ * One request and its response, on HTTP/1 or HTTP/2. Owns one question: is it over? Everything that lives as long as a request
+ * (streams, polls, leases, acknowledgements, webhooks) asks here and nowhere else.
+ *
+ * A response reports its own end with `close`, with one exception: Node gives a response to a pipelined HTTP/1 request no socket until
+ * the responses before it are finished. If the connection is lost first, neither the response nor the request reports anything,
+ * so the connection is watched until then.
+ */
+import { type IncomingMessage, OutgoingMessage } from 'node:http'
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import type { Socket } from 'node:net'
+
+/** A request as Node's HTTP/1 server or its HTTP/2 compatibility API passes it. */
+export type AnyRequest = IncomingMessage | Http2ServerRequest
+/** A response likewise. */
+export type AnyResponse = OutgoingMessage | Http2ServerResponse
+
+export class Exchange {
+  readonly #req: AnyRequest
+  readonly #res: AnyResponse
+
+  constructor(req: AnyRequest, res: AnyResponse) {
+    this.#req = req
+    this.#res = res
+  }
+
+  /** Nothing can reach the client through the response any more: it is closed, or its connection or HTTP/2 stream is gone. */
+  get over(): boolean {
+    const res = this.#res
+    if (!isHttp2(res)) return res.destroyed || res.closed || this.#req.socket?.destroyed === true
+    return res.stream === undefined || res.stream.destroyed || res.stream.closed
+  }
+
+  /**
+   * Calls `listener` once when the exchange is over, however it ends; in the next tick if it is over already.
+   * @returns removes the listener
+   */
+  onOver(listener: () => void): () => void {
+    const res = this.#res
+    const unwatch = this.#isQueued() ? watch(this.#req.socket, notify) : undefined
+    let active = true
+    function remove(): void {
+      active = false
+      res.off('close', notify)
+      unwatch?.()
+    }
+    function notify(): void {
+      if (!active) return
+      remove()
+      listener()
+    }
+    res.on('close', notify)
+    if (this.over) process.nextTick(notify)
+    return remove
+  }
+
+  /** Cuts the exchange off; on HTTP/1 its connection ends. Idempotent. */
+  destroy(): void {
+    if (isHttp2(this.#res)) this.#res.stream?.destroy()
+    else this.#res.destroy()
+  }
+
+  /** The response waits for its turn on an HTTP/1 connection. */
+  #isQueued(): boolean {
+    return !isHttp2(this.#res) && this.#res.socket === null
+  }
+}
+
+function isHttp2(res: AnyResponse): res is Http2ServerResponse {
+  return !(res instanceof OutgoingMessage)
+}
+
+/** One listener for each connection, because a client may pipeline any number of requests. */
+const watched = new WeakMap<Socket, Set<() => void>>()
+
+/** Calls `listener` when the connection is lost. @returns removes the listener */
+function watch(socket: Socket, listener: () => void): () => void {
+  let listeners = watched.get(socket)
+  if (listeners === undefined) {
+    const all = new Set<() => void>()
+    socket.once('close', () => {
+      for (const each of [...all]) each()
+    })
+    watched.set(socket, all)
+    listeners = all
+  }
+  listeners.add(listener)
+  return () => listeners.delete(listener)
+}
