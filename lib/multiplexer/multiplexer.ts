@@ -253,7 +253,7 @@ export class Multiplexer {
     }
     const reader = new Reader(stream, starts, onClosed, window)
     this.#streams.add(stream, reader)
-    stream.start(reader.cursor(), window)
+    stream.start(reader.announcedCursor, window)
     reader.begin()
     stream.uncork()
     holdings.attach(stream)

@@ -4,6 +4,7 @@ import { BrokerError } from '../core/errors.js'
 import type { Broker, Clock, Timer } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import { Channel, type ChannelOptions } from './channel.js'
+import { PageStore } from './page-store.js'
 import { catchUpWith } from './starts.js'
 
 interface Registration {
@@ -27,7 +28,7 @@ export class ChannelRegistry {
   constructor(broker: Broker, clock: Clock, options: RegistryOptions) {
     this.#broker = broker
     this.#clock = clock
-    this.#options = options
+    this.#options = { ...options, pages: new PageStore(clock) }
   }
 
   /** Channels followed now. */

@@ -143,6 +143,43 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       }
     })
 
+    it('says of each page how far it goes: to the head, or to where it stopped', async () => {
+      await publishNumbers(broker, channel, 10)
+      const ends = []
+      for (const [after, limit] of [
+        [0, 3],
+        [3, 7],
+        [3, 8],
+        [10, 3],
+        [12, 3],
+      ] as const) {
+        ends.push((await broker.read(channel, after, limit)).end)
+      }
+      expect(ends.slice(0, 4)).to.deep.equal([3, 10, 10, 10])
+      expect(ends[4]).to.be.within(10, 12)
+    })
+
+    it('stops at a number of bytes, but reads one event at least, however it was published', async () => {
+      const large = (n: number) => encodePublished({ data: `${n} ${'x'.repeat(1000)}` })
+      await broker.publish(channel, encodePublished({ data: 'small' }))
+      await broker.publishMany(channel, range(2, 20).map(large))
+      for (let n = 21; n <= 60; n++) await broker.publish(channel, large(n))
+      const seen: number[] = []
+      for (let after = 0; after < 60; ) {
+        const { entries, end, head } = await broker.read(channel, after, 256, 3500)
+        expect(head.offset).to.equal(60)
+        const bytes = entries.reduce((sum, { body }) => sum + body.length, 0)
+        expect(bytes).to.be.at.most(3500)
+        expect(end).to.equal(entries.at(-1)?.offset)
+        seen.push(...entries.map(({ offset }) => offset))
+        after = end
+      }
+      expect(seen).to.deep.equal(range(1, 60))
+      const { entries, end } = await broker.read(channel, 30, 256, 10)
+      expect(entries.map(({ offset }) => offset)).to.deep.equal([31])
+      expect(end).to.equal(31)
+    })
+
     it('keeps the flags that policies need through the history', async () => {
       await broker.publish(channel, encodePublished({ data: 1, priority: 'low', key: 'k', ttlMs: 7 }))
       const { entries } = await broker.read(channel, 0, 1)
@@ -166,7 +203,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       broker = subject.create({ historySize: 0 })
       await publishNumbers(broker, channel, 3)
       const page = await broker.read(channel, 0, 10)
-      expect(page).to.deep.equal({ head: page.head, entries: [] })
+      expect(page).to.deep.equal({ head: page.head, entries: [], end: 3 })
       expect(page.head.offset).to.equal(3)
     })
 
@@ -176,7 +213,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       const [first] = await publishNumbers(broker, channel, 3)
       await subject.pass(200)
       const page = await broker.read(channel, 0, 10)
-      expect(page).to.deep.equal({ head: { epoch: first?.epoch, offset: 3 }, entries: [] })
+      expect(page).to.deep.equal({ head: { epoch: first?.epoch, offset: 3 }, entries: [], end: 3 })
       expect(await broker.publish(channel, encodePublished({ data: 4 }))).to.deep.equal({
         epoch: first?.epoch,
         offset: 4,
