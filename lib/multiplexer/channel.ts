@@ -68,6 +68,8 @@ export class Channel implements ChannelListener, CursorPart {
   /** Readers that are not live and wait for entries that are under way. */
   readonly #waiting = new Set<ChannelReader>()
   #life: Life = { epoch: '' }
+  /** Former epochs after which this log has lost entries that this process knows of. */
+  #lossy: readonly string[] = []
   #head = 0
   /** How far the broker says that the log goes, delivered here or not. */
   #confirmed = 0
@@ -99,6 +101,11 @@ export class Channel implements ChannelListener, CursorPart {
   find(cursor: readonly Position[]): Position | undefined {
     for (const part of cursor) if (isIn(this.#life, part)) return part
     return undefined
+  }
+
+  /** Whether entries that came after this position are known to have been in the log, and are lost. */
+  hasLostAfter({ epoch }: Position): boolean {
+    return epoch !== this.epoch && this.#lossy.includes(epoch)
   }
 
   /** Subscribed, and the log's head is known. */
@@ -361,7 +368,9 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   #lose(head: Head): void {
+    const { epoch, earlier = [] } = this.#life
     this.#restart(head)
+    this.#lossy = [epoch, ...earlier.map((life) => life.epoch)]
     for (const reader of [...this.readers]) reader.onLost(this, head.offset)
   }
 

@@ -25,7 +25,10 @@ export function startsOf(
   return channels.map((channel) => {
     const part = channel.find(cursor)
     const { flushed } = channel
-    if (part !== undefined && part.offset <= channel.known) return { channel, offset: part.offset }
+    if (part !== undefined && part.offset <= channel.known) {
+      // It reads on, but what was lost after it must be announced.
+      return { channel, offset: part.offset, ...(channel.hasLostAfter(part) && { reset: 'log_replaced' as const }) }
+    }
     if (part !== undefined) return { channel, offset: flushed, reset: 'cursor_ahead' }
     return hasLostPart(cursor, channels)
       ? { channel, offset: flushed, reset: 'log_replaced' }
