@@ -3,7 +3,6 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { ServerResponse } from 'node:http'
 import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
@@ -15,6 +14,7 @@ import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
@@ -86,7 +86,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
-    return answering((req, res) => this.#open(req, res, channelsOf, resolved))
+    return answering((exchange, req, res) => this.#open(exchange, req, res, channelsOf, resolved))
   }
 
   /**
@@ -97,7 +97,7 @@ export class Multiplexer {
    */
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
-    return answering(async (req, res) => {
+    return answering(async (exchange, req, res) => {
       const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
@@ -109,12 +109,14 @@ export class Multiplexer {
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
       const channels = await this.#registry.acquire(names, cursor)
+      const release = (): void => this.#registry.release(channels)
+      if (exchange.over) return release()
       const starts = startsOf(channels, cursor, beginsEarliest(query))
-      const poll = beginPoll(res as ServerResponse, starts, parameters, this.#clock, () => {
-        this.#polls.delete(poll)
-        this.#registry.release(channels)
-      })
+      const poll = beginPoll(exchange, res, starts, parameters, this.#clock, release)
       this.#polls.add(poll)
+      // `close` may have been called while the channels were opened.
+      if (this.#closing) poll.end()
+      await poll.done.finally(() => this.#polls.delete(poll))
     })
   }
 
@@ -124,7 +126,7 @@ export class Multiplexer {
    * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
    */
   ack(): StreamHandler {
-    return answering((req, res) =>
+    return answering((_, req, res) =>
       acknowledge(req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
@@ -213,6 +215,7 @@ export class Multiplexer {
   }
 
   async #open(
+    exchange: Exchange,
     req: StreamRequest,
     res: AnyResponse,
     channelsOf: ChannelsOf,
@@ -227,13 +230,17 @@ export class Multiplexer {
     const asked = askedBy(req, this.#maxWindow, options.replays)
     const holdings = new Holdings(streamId(this.#broker.processId, req.auth), this.#registry)
     try {
+      this.#assertOpen()
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
+      if (exchange.over) return holdings.release()
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
       this.#begin(req, res, options, holdings, asked)
     } catch (error) {
-      await this.#refuse(req, res, options, holdings, error)
+      holdings.release()
+      if (exchange.over) return
+      await this.#refuse(req, res, options, holdings.id, error)
     }
   }
 
@@ -264,14 +271,13 @@ export class Multiplexer {
     req: StreamRequest,
     res: AnyResponse,
     options: ResolvedStreamOptions,
-    holdings: Holdings,
+    id: string,
     error: unknown,
   ): Promise<void> {
-    holdings.release()
     reportRefusal(error)
     const reason = options.refuseWith === 'stream' ? closeReasonOf(error) : undefined
-    if (reason === undefined) throw error
-    await beginStream(req, res, options, holdings.id).close(reason)
+    if (reason === undefined || res.headersSent) throw error
+    await beginStream(req, res, options, id).close(reason)
   }
 
   #assertOpen(): void {
