@@ -35,6 +35,7 @@ export {
 export type { Priority, SseEvent, Verdict } from './core/message.js'
 export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer, Tracing } from './core/ports.js'
 export type { Position } from './core/position.js'
+export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,
   PACING_PRESETS,
