@@ -54,7 +54,7 @@ export interface ChannelListener {
 
 export interface PublishOptions {
   /**
-   * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event (or all of `publishMany`)
+   * 1 to 256 characters. Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event (or all of `publishMany`)
    * once; the second call gets the first one's position. Without effect on ephemeral events alone: they are in no log,
    * and one whose connection broke may reach streams twice.
    */

@@ -9,7 +9,7 @@ import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { BrokerError, SseError } from '../core/errors.js'
+import { BrokerError, InvalidEventError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
@@ -144,6 +144,7 @@ export class Multiplexer {
    */
   async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const [position] = await this.#publisher.publish(channel, [encodePublished(event, this.#maxEventBytes)], options)
     return position as Position
   }
@@ -160,6 +161,7 @@ export class Multiplexer {
     options: PublishOptions = {},
   ): Promise<readonly Position[]> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const encoded = encodeBatch(events, this.#maxEventBytes)
     return encoded.length === 0 ? [] : this.#publisher.publish(channel, encoded, options)
   }
@@ -306,6 +308,17 @@ export class Multiplexer {
     this.#registry.close()
     await this.#broker.close()
   }
+}
+
+const MAX_IDEMPOTENCY_KEY = 256
+
+/** @throws InvalidEventError */
+function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
+  if (key === undefined || (typeof key === 'string' && key !== '' && key.length <= MAX_IDEMPOTENCY_KEY)) return
+  throw new InvalidEventError(
+    'ERR_SSE_EVENT_INVALID',
+    `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
+  )
 }
 
 function isPromise(given: ReturnType<ChannelsOf>): given is Promise<string | readonly string[]> {

@@ -306,6 +306,19 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(second.messages.map(({ event }) => event)).to.deep.equal(['n'])
     })
 
+    it('refuses an idempotency key that is no string of 1 to 256 characters', async () => {
+      for (const idempotencyKey of ['', 'x'.repeat(257), 7, null, {}]) {
+        for (const publishing of [
+          multiplexer.publish(channel, { data: 1 }, { idempotencyKey } as never),
+          multiplexer.publishMany(channel, [{ data: 1 }], { idempotencyKey } as never),
+        ]) {
+          const error = await publishing.catch((error: unknown) => error)
+          expect(error).to.include({ code: 'ERR_SSE_EVENT_INVALID' })
+        }
+      }
+      await multiplexer.publish(channel, { data: 1 }, { idempotencyKey: 'é'.repeat(256) })
+    })
+
     it('gives a cursor to load a page by: what happens before the stream is open is not missed', async () => {
       await publish([1, 2])
       const cursor = await multiplexer.cursor([channel])
