@@ -22,15 +22,18 @@ export { redactUrl } from './auth/url-secrets.js'
 export type { LogOptions } from './broker/options.js'
 export { channel } from './core/channel-name.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
-export { diagnostics } from './core/diagnostics.js'
+export { diagnostics as diagnosticsChannels, diagnosticsNames as diagnostics } from './core/diagnostics.js'
 export {
   BrokerError,
   ERROR_CODES,
   type ErrorCode,
+  forbidden,
   InvalidEventError,
   InvalidOptionError,
+  notFound,
   RequestError,
   SseError,
+  unauthorized,
 } from './core/errors.js'
 export type { Priority, SseEvent, Verdict } from './core/message.js'
 export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer, Tracing } from './core/ports.js'
@@ -65,6 +68,7 @@ export type {
 } from './multiplexer/options.js'
 export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
+export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
 export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
@@ -81,7 +85,7 @@ export {
   type DashboardRouter,
   dashboardInit,
 } from './routers/dashboard.js'
-export { sseErrors } from './routers/errors.js'
+export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage } from './routers/webhooks/message.js'
