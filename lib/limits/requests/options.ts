@@ -17,7 +17,8 @@ export interface RequestLimit {
   /**
    * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; a request without
    * is not counted), of an address (`ip`: `req.ip`, IPv6 by /56), or of what a function answers (`undefined`: the limit does not
-   * apply to this request). Addresses are only as good as Express's `trust proxy`.
+   * apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a limit answer at once: a promise
+   * is an error.
    */
   readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
   /**
@@ -46,7 +47,8 @@ export interface RequestLimit {
   readonly skip?: (req: Request) => boolean
   /**
    * Only answers for which this holds count, such as failures; it is called when the answer has gone out. Until as many as
-   * `points` have, all requests pass, so of those under way at the same time more may. Left out: every request counts.
+   * `points` have, all requests pass, so of those under way at the same time more may. If it fails, the answer counts, and the
+   * error is on diagnostics (`limiterError`). Left out: every request counts.
    */
   readonly countWhen?: (res: Response) => boolean
   /**
