@@ -88,7 +88,7 @@ export {
 export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
-export type { InboundMessage } from './routers/webhooks/message.js'
+export type { InboundMessage, InboundStatus, InboundUnknown } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'
