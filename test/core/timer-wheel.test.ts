@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { systemClock } from '../../lib/core/clock.js'
@@ -102,6 +103,16 @@ describe('the timer wheel', () => {
 })
 
 describe('the system clock', () => {
+  it('fires outside the async context of the request that set the timer', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const set = (request: string): Promise<string | undefined> =>
+      storage.run(
+        request,
+        () => new Promise((resolve) => void systemClock.after(20, () => resolve(storage.getStore()))),
+      )
+    expect(await Promise.all([set('first'), set('second')])).to.deep.equal([undefined, undefined])
+  })
+
   it('fires in time, and again after it had nothing to do', async () => {
     for (let round = 0; round < 2; round++) {
       const before = systemClock.now()
