@@ -31,13 +31,24 @@ export class Exchange {
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
   }
 
+  /** The connection, which earlier and later exchanges use too. On HTTP/2 what can be read of it. */
+  get socket(): Socket {
+    return this.#req.socket
+  }
+
   /**
    * Calls `listener` once when the exchange is over, however it ends; in the next tick if it is over already.
    * @returns removes the listener
    */
   onOver(listener: () => void): () => void {
     const res = this.#res
-    const unwatch = this.#isQueued() ? watch(this.#req.socket, notify) : undefined
+    const queued = this.#isQueued()
+    if (!queued && !this.over) {
+      // Almost always. The response reports its end once, and nothing else does (bench `idle`).
+      res.on('close', listener)
+      return () => res.off('close', listener)
+    }
+    const unwatch = queued ? watch(this.#req.socket, notify) : undefined
     let active = true
     function remove(): void {
       active = false
