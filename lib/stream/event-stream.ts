@@ -224,6 +224,7 @@ export class EventStream implements Sink, Pressed {
       this.write(block, 1)
       return this.#closing === undefined ? 'sent' : 'closed'
     }
+    if (this.#noticeEnd()) return 'closed'
     const { clock, queuePolicy, saturatedMs } = this.#options
     const now = clock.now()
     this.#queue ??= new StreamQueue(this, this.#options)
@@ -394,10 +395,16 @@ export class EventStream implements Sink, Pressed {
   #writeWithCare(blocks: Blocks): boolean {
     const room = this.#writer.write(blocks)
     this.#socket = this.#writer.socket
-    if (room !== undefined) return room
+    if (room === undefined) this.#noticeEnd()
+    return room ?? false
+  }
+
+  /** @returns whether the application or the client has ended the response; then the stream closes */
+  #noticeEnd(): boolean {
     if (this.#exchange.over) this.#onGone()
-    else this.onResponseEnd()
-    return false
+    else if (this.#res.writableEnded) this.onResponseEnd()
+    else return false
+    return true
   }
 
   /** @internal What has been written so far leaves: the caller has sent all it has for now. Idempotent. */

@@ -153,6 +153,21 @@ describe('a stream on a response that the application uses as well', () => {
     expect(await closed).to.equal('ended')
   })
 
+  it('is closed by an end while its socket is full, not queued for', async () => {
+    const { stream, res, client } = await open(
+      (response) => {
+        response.write = response.write.bind(response) as typeof response.write
+      },
+      { maxEventBytes: 50_000_000 },
+    )
+    client.pause()
+    stream.send({ data: 'x'.repeat(40_000_000) })
+    expect(stream.send({ data: 'waits' })).to.equal('queued')
+    res.end()
+    expect(stream.send({ data: 'too late' })).to.equal('closed')
+    expect(stream.closeReason).to.equal('ended')
+  })
+
   it('keeps the order of what both write, corked or not', async () => {
     const { stream, res, client } = await open()
     stream.send({ data: 1 })
