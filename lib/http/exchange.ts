@@ -27,7 +27,7 @@ export class Exchange {
   /** Nothing can reach the client through the response any more: it is closed, or its connection or HTTP/2 stream is gone. */
   get over(): boolean {
     const res = this.#res
-    if (!isHttp2(res)) return res.destroyed || res.closed || this.#req.socket?.destroyed === true
+    if (!isHttp2(res)) return res.destroyed || res.closed || !isOpen(this.#req.socket)
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
   }
 
@@ -75,6 +75,11 @@ export class Exchange {
   #isQueued(): boolean {
     return !isHttp2(this.#res) && this.#res.socket === null
   }
+}
+
+/** An ended connection takes nothing more, even if what it has taken is still on its way. */
+function isOpen(socket: Socket | null): boolean {
+  return socket !== null && !socket.destroyed && !socket.writableEnded
 }
 
 function isHttp2(res: AnyResponse): res is Http2ServerResponse {

@@ -1,10 +1,13 @@
 import { once } from 'node:events'
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { expect } from 'chai'
 import { EventSource } from 'eventsource'
 import express, { type Response } from 'express'
 import { createEventBus } from '../../lib/client/bus.js'
 import { createEventStream } from '../../lib/client/index.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
+import { openStream } from '../../lib/stream/open-stream.js'
 import { createPressure } from '../../lib/stream/pressure.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -56,6 +59,21 @@ describe('a stream that is complete', () => {
       expect([runs, verdicts]).to.deep.equal([0, ['completed']])
     })
   }
+
+  it('answers 204 under HTTP/2', async () => {
+    const plain = createHttp2Server((req, res) => void openStream(req, res))
+    plain.listen(0, '127.0.0.1')
+    await once(plain, 'listening')
+    const session = connectHttp2(`http://127.0.0.1:${(plain.address() as AddressInfo).port}`)
+    const answer = session.request({ ':path': '/', 'last-event-id': 'sse.completed' })
+    const [headers] = await once(answer, 'response')
+    let body = ''
+    for await (const chunk of answer) body += chunk
+    session.close()
+    plain.close()
+    await once(plain, 'close')
+    expect([headers[':status'], body]).to.deep.equal([204, ''])
+  })
 
   it('runs again for a client with another position', async () => {
     const client = await SseClient.open(server.url, { 'last-event-id': 'sse.completed-1' })

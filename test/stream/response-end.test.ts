@@ -108,10 +108,31 @@ describe('a stream on a response that the application uses as well', () => {
     await stream.close()
   })
 
-  it('is closed after its socket was destroyed, or taken away', async () => {
+  it('is closed after its socket was destroyed', async () => {
     const { stream, res } = await open()
     res.socket?.destroy()
     expect(stream.send({ data: 1 })).to.equal('closed')
+    await stream.close()
+  })
+
+  it('is closed after its socket was ended, as shutdown helpers do', async () => {
+    const { stream, res, client } = await open()
+    res.socket?.end()
+    expect(stream.send({ data: 'lost' })).to.equal('closed')
+    expect(stream.closeReason).to.equal('client_gone')
+    await client.ended()
+    expect(client.raw).to.not.include('lost')
+    await stream.close()
+  })
+
+  it('writes nothing to a socket that was taken away', async () => {
+    const { stream, res, client } = await open()
+    const { socket } = res
+    if (socket) res.detachSocket(socket)
+    stream.send({ data: 'lost' })
+    socket?.end('0\r\n\r\n')
+    await client.ended()
+    expect(client.raw).to.not.include('lost')
     await stream.close()
   })
 
