@@ -7,6 +7,7 @@ import { tokenMissing } from '../auth/token-missing.js'
 import { channel } from '../core/channel-name.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
 import type { ChannelRequest } from '../multiplexer/options.js'
 import type { PollOptions } from '../multiplexer/poll.js'
@@ -48,9 +49,9 @@ export function conversationStreams({ multiplexer, authorize, stream, poll }: Co
   if (typeof authorize !== 'function') {
     throw new InvalidOptionError('conversationStreams needs authorize: (auth, conversationId) => boolean')
   }
-  const conversations = (req: ChannelRequest): string => conversationsChannel(authOf(req).tenant)
+  const conversations = (req: ChannelRequest): string => conversationsChannel(callerOf(req).tenant)
   const messages = async (req: ChannelRequest): Promise<string> => {
-    const auth = authOf(req)
+    const auth = callerOf(req)
     const conversationId = String(req.params.conversationId)
     if (!(await authorize(auth, conversationId, req))) {
       throw new RequestError('ERR_SSE_FORBIDDEN', 'You may not read this conversation')
@@ -77,7 +78,9 @@ function pollUrl({ url = '' }: StreamRequest, name: 'conversations' | 'messages'
   return `${up}../poll/messages/${path.split('/').filter(Boolean).at(-1)}`
 }
 
-function authOf({ auth }: ChannelRequest): Auth {
+/** @throws RequestError `ERR_SSE_TOKEN_MISSING` */
+function callerOf(req: ChannelRequest): Auth {
+  const auth = authOf(req)
   if (auth === undefined) throw tokenMissing()
   return auth
 }

@@ -8,6 +8,7 @@ import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import type { RedisSource } from '../redis/connect.js'
 import { createStore } from '../store/create.js'
 import { sendProblem } from '../wire/problem.js'
@@ -89,7 +90,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
 
   const router = express.Router()
   router.get('/init', (req: Request, res: Response, next: NextFunction): void => {
-    const { auth } = req
+    const auth = authOf(req)
     if (auth === undefined) {
       sendProblem(res, tokenMissing())
       return

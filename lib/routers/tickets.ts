@@ -9,6 +9,7 @@ import { systemClock } from '../core/clock.js'
 import { InvalidOptionError, RequestError, SseError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import { sendProblem } from '../wire/problem.js'
 import { bodyError } from './body-error.js'
 
@@ -23,6 +24,11 @@ export interface TicketsOptions {
 
 const MAX_BODY_BYTES = 1024
 
+interface IssuedTicket {
+  readonly ticket: string
+  readonly expiresInMs: number
+}
+
 /**
  * `POST /` with `{ "path": "/api/v1/sse/conversations" }` answers `{ ticket, expiresInMs }`. The ticket is good for one GET of
  * that very path, as this server sees it, whatever the query, and makes it the caller's. Needs `authenticate()` before it.
@@ -32,7 +38,7 @@ export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsO
   if (typeof store?.take !== 'function') throw new InvalidOptionError('tickets() needs a store')
   wholeNumber('ttlMs', ttlMs, 1000, 600_000)
 
-  const issue = async (auth: Auth | undefined, body: unknown): Promise<{ ticket: string; expiresInMs: number }> => {
+  const issue = async ({ auth, body }: { auth: Auth | undefined; body: unknown }): Promise<IssuedTicket> => {
     if (auth === undefined) throw tokenMissing()
     const path = requestedPath(body)
     const expiresInMs = Math.max(1, Math.min(ttlMs, Math.floor(auth.expiresAt - clock.wallTime())))
@@ -43,12 +49,13 @@ export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsO
   const parseBody = express.json({ type: () => true, limit: MAX_BODY_BYTES, inflate: false })
   const router = express.Router()
   router.post('/', (req: Request, res: Response, next: NextFunction): void => {
+    const auth = authOf(req)
     parseBody(req, res, (failure?: unknown) => {
       if (failure !== undefined) {
         sendProblem(res, bodyError(failure, MAX_BODY_BYTES))
         return
       }
-      issue(req.auth, req.body).then(
+      issue({ auth, body: req.body }).then(
         (answer) => void res.set('Cache-Control', 'no-store').json(answer),
         (error: unknown) => (error instanceof SseError ? sendProblem(res, error) : next(error)),
       )

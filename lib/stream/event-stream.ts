@@ -18,6 +18,7 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
 import { streamOf } from '../core/stream-of.js'
+import { authOf } from '../http/auth-of.js'
 import { cursorOrigin } from '../observe/cursor-origin.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openText } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
@@ -46,6 +47,8 @@ export interface Opening {
 export class EventStream implements Sink, Pressed {
   /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string
+  /** Who opened it. */
+  readonly auth: Auth | undefined
   readonly #req: StreamRequest
   readonly #res: StreamResponse
   readonly #writer: Writer
@@ -72,6 +75,7 @@ export class EventStream implements Sink, Pressed {
   constructor(req: StreamRequest, res: StreamResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
     this.id = opening.id ?? randomUUID()
     this.#pollUrl = opening.pollUrl
+    this.auth = authOf(req)
     this.#req = req
     this.#res = res
     const pacer = options.pacing?.open(new Requester(req))
@@ -101,11 +105,6 @@ export class EventStream implements Sink, Pressed {
   /** Why the stream is closing or closed; `undefined` while it is open. */
   get closeReason(): CloseReason | undefined {
     return this.#closing
-  }
-
-  /** Who opened it. */
-  get auth(): Auth | undefined {
-    return this.#req.auth
   }
 
   /** What is going on in it now. */
@@ -263,7 +262,7 @@ export class EventStream implements Sink, Pressed {
   start(cursor?: string, window?: number): void {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
     this.#writer.writeText(openText({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
-    const expiresAt = this.#options.expiresAt ?? this.#req.auth?.expiresAt
+    const expiresAt = this.#options.expiresAt ?? this.auth?.expiresAt
     this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {
