@@ -4,7 +4,7 @@
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
 import type { ServerResponse } from 'node:http'
-import type { Revocations } from '../auth/revocations.js'
+import { type Revocations, tokenRevoked } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
@@ -13,8 +13,9 @@ import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
-import type { Broker, Clock, PublishOptions } from '../core/ports.js'
+import type { Auth, Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import { authOf } from '../http/auth-of.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
@@ -23,8 +24,10 @@ import { type AnyResponse, Requester, type StreamRequest } from '../stream/respo
 import { parseCursor, printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
-import { queryOf } from '../wire/query.js'
+import { type Query, queryOf } from '../wire/query.js'
 import { acknowledge, streamId } from './ack.js'
+import type { Channel } from './channel.js'
+import type { Start } from './cursors.js'
 import { Holdings } from './holdings.js'
 import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
@@ -48,6 +51,8 @@ export class Multiplexer {
   readonly #polls = new Set<Poll>()
   readonly #limits: StreamLimits | undefined
   readonly #revocations: Revocations | undefined
+  /** Undo what the constructor subscribed to. */
+  readonly #unsubscribe: readonly ((() => void) | undefined)[]
   #closing: Promise<void> | undefined
 
   /** Bounds for all streams, unless `stream.pressure` gave another one. */
@@ -71,9 +76,11 @@ export class Multiplexer {
     this.#streamDefaults = { clock, ...options.stream, pressure: this.pressure }
     resolveStreamOptions(this.#streamDefaults)
     this.#revocations = options.stream?.revocations
-    if (this.#revocations) this.#revocations.onRevoke = (revoked) => this.#tell({ revoked })
     this.#limits = options.streamLimits
-    if (this.#limits) this.#limits.onEvictRemote = (evict) => this.#tell({ evict })
+    this.#unsubscribe = [
+      this.#revocations?.onRevoke((revoked) => this.#tell({ revoked })),
+      this.#limits?.onEvictRemote((evict) => this.#tell({ evict })),
+    ]
     broker.onSignal((text) => this.#onSignal(text))
   }
 
@@ -98,10 +105,11 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (req, res) => {
+      const auth = authOf(req)
       const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
-      const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
+      const leftMs = auth && auth.expiresAt - this.#clock.wallTime()
       const parameters = {
         ...resolved,
         waitMs: this.#closing ? 0 : waitOf(query, resolved, leftMs),
@@ -109,12 +117,15 @@ export class Multiplexer {
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
       const channels = await this.#registry.acquire(names, cursor)
-      const starts = startsOf(channels, cursor, beginsEarliest(query))
+      const starts = this.#startsOfPoll(channels, cursor, query, auth)
       const poll = beginPoll(res as ServerResponse, starts, parameters, this.#clock, () => {
         this.#polls.delete(poll)
+        this.#revocations?.unwatch(watched)
         this.#registry.release(channels)
       })
+      const watched = { auth, close: () => poll.end(tokenRevoked()) }
       this.#polls.add(poll)
+      this.#revocations?.watch(watched)
     })
   }
 
@@ -218,6 +229,7 @@ export class Multiplexer {
     channelsOf: ChannelsOf,
     options: ResolvedStreamOptions,
   ): Promise<void> {
+    const auth = authOf(req)
     const given = channelsOf(req as unknown as ChannelRequest)
     const names = normalizeChannels(isPromise(given) ? await given : given)
     if (req.method === 'HEAD') {
@@ -225,7 +237,7 @@ export class Multiplexer {
       return
     }
     const asked = askedBy(req, this.#maxWindow, options.replays)
-    const holdings = new Holdings(streamId(this.#broker.processId, req.auth), this.#registry)
+    const holdings = new Holdings(streamId(this.#broker.processId, auth), this.#registry)
     try {
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
       holdings.channels = this.#registry.take(names)
@@ -234,6 +246,22 @@ export class Multiplexer {
       this.#begin(req, res, options, holdings, asked)
     } catch (error) {
       await this.#refuse(req, res, options, holdings, error)
+    }
+  }
+
+  /** As `#begin`: nothing can happen between this and the poll. Gives the channels back if there is to be none. */
+  #startsOfPoll(
+    channels: readonly Channel[],
+    cursor: readonly Position[] | undefined,
+    query: Query,
+    auth: Auth | undefined,
+  ): readonly Start[] {
+    try {
+      this.#revocations?.assertGood(auth)
+      return startsOf(channels, cursor, beginsEarliest(query))
+    } catch (error) {
+      this.#registry.release(channels)
+      throw error
     }
   }
 
@@ -297,6 +325,7 @@ export class Multiplexer {
   async #close(windowMs: number): Promise<void> {
     for (const poll of this.#polls) poll.end()
     await this.#streams.drain(windowMs)
+    for (const unsubscribe of this.#unsubscribe) unsubscribe?.()
     this.#registry.close()
     await this.#broker.close()
   }

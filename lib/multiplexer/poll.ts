@@ -8,11 +8,12 @@
 import type { ServerResponse } from 'node:http'
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { RequestError } from '../core/errors.js'
+import { RequestError, type SseError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
+import { sendProblem } from '../wire/problem.js'
 import type { Query } from '../wire/query.js'
 import type { Start } from './cursors.js'
 import { Reader, type ReaderStream } from './reader.js'
@@ -164,9 +165,10 @@ export function pauseOf(query: Query, now: number, maxMs: number): number {
   return Math.min(maxMs, Math.max(0, Number(query.get('until') ?? 0) - now || 0))
 }
 
-/** A poll under way. `end` answers it at once with what there is. */
+/** A poll under way. */
 export interface Poll {
-  end(): void
+  /** Answers at once: with what there is, or with the error. */
+  end(refusal?: SseError): void
 }
 
 export interface PollParameters extends ResolvedPollOptions {
@@ -187,7 +189,7 @@ export function beginPoll(
   onClosed: () => void,
 ): Poll {
   let ended = false
-  const end = (): void => {
+  const end = (refusal?: SseError): void => {
     if (ended) return
     ended = true
     sink.end()
@@ -197,6 +199,10 @@ export function beginPoll(
       const cursor = reader.conclude()
       sink.close()
       if (res.destroyed) return
+      if (refusal !== undefined) {
+        sendProblem(res, refusal)
+        return
+      }
       const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
       const paused = pausedMs()
       if (paused > 0) {
@@ -212,8 +218,8 @@ export function beginPoll(
   }
   const sink = new PollSink(maxEvents, onProgress)
   const reader = new Reader(sink, starts, onClosed)
-  const waiting = waitMs > 0 ? clock.after(waitMs, end) : undefined
-  res.on('close', end)
+  const waiting = waitMs > 0 ? clock.after(waitMs, () => end()) : undefined
+  res.on('close', () => end())
   reader.begin()
   // Gone while its channels were looked up: nobody will tell any more.
   if (res.destroyed) end()

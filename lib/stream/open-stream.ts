@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
 import { setStreamOf } from '../core/stream-of.js'
+import { authOf } from '../http/auth-of.js'
 import { setHead } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
@@ -15,6 +16,8 @@ const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
  * at once.
  * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
  * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
+ * @throws SseError `ERR_SSE_AUTH_FOREIGN` if another library has set `req.auth`
+ * @throws RequestError `ERR_SSE_TOKEN_REVOKED` if the token was revoked since the request was authenticated
  * @throws SseError `ERR_SSE_OVERLOADED` under pressure, unless `refuseWith` says otherwise
  * @throws InvalidOptionError
  */
@@ -49,6 +52,9 @@ export function beginStream(
       headers: { Allow: 'GET, HEAD, POST' },
     })
   }
+  // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
+  const auth = authOf(req)
+  options.revocations?.assertGood(auth)
   if (options.refuseWith === 'status') options.pressure?.admit()
   const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
   const response = res as unknown as StreamResponse
