@@ -67,7 +67,7 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
     try {
       const found = takeToken(req, res, sources)
       identity = found?.source === 'ticket' && redeem ? redeem(found.token, req, res) : verify(found?.token, req)
-      if (unlessRevoked !== undefined) identity = unlessRevoked(identity, found)
+      if (unlessRevoked !== undefined && identity !== undefined) identity = unlessRevoked(identity, found)
     } catch (error) {
       refuse(error)
       return

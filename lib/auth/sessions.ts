@@ -3,9 +3,10 @@
  * session must be; must not know where it comes from.
  */
 import type { Request } from 'express'
-import { InvalidOptionError, RequestError } from '../core/errors.js'
+import { InvalidOptionError } from '../core/errors.js'
 import type { Auth, Clock } from '../core/ports.js'
 import { isObject, nameOf } from './claims.js'
+import { tokenExpired } from './token-missing.js'
 
 /** Who a request comes from, as the application knows it. */
 export interface Session {
@@ -43,7 +44,7 @@ export function toAuth(session: Session, clock: Clock): Auth {
   if (!isTime(issuedAt)) throw invalid('issuedAt as a number, in ms since 1970')
   if (!isObject(claims)) throw invalid('claims as an object')
   if (expiresAt !== undefined && clock.wallTime() >= expiresAt) {
-    throw new RequestError('ERR_SSE_TOKEN_EXPIRED', 'The session has expired')
+    throw tokenExpired('The session has expired')
   }
   return {
     user: requiredName('user', user),

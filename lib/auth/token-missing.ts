@@ -6,3 +6,10 @@ export function tokenMissing(message = 'The request has no token'): RequestError
     headers: { 'WWW-Authenticate': 'Bearer' },
   })
 }
+
+/** The answer to a token or session whose time is over (RFC 6750, 3.1). */
+export function tokenExpired(message = 'The token has expired'): RequestError {
+  return new RequestError('ERR_SSE_TOKEN_EXPIRED', message, {
+    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+  })
+}

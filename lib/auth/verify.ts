@@ -7,6 +7,7 @@ import jsonwebtoken from 'jsonwebtoken'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth, Clock } from '../core/ports.js'
 import { type ClaimSource, isObject, nameClaim } from './claims.js'
+import { tokenExpired } from './token-missing.js'
 
 /** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864); `none` is not one of them. */
 export const JWT_ALGORITHMS = [
@@ -93,7 +94,7 @@ export function verifyToken(token: string, keys: readonly KeyObject[], rules: Ve
     claims,
   }
   if (rules.clock.wallTime() >= auth.expiresAt) {
-    throw new RequestError('ERR_SSE_TOKEN_EXPIRED', 'The token has expired', { headers: INVALID_TOKEN })
+    throw tokenExpired()
   }
   return auth
 }

@@ -5,6 +5,7 @@
  */
 import type { ServerResponse } from 'node:http'
 import { type Revocations, tokenRevoked } from '../auth/revocations.js'
+import { tokenExpired } from '../auth/token-missing.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
@@ -258,6 +259,8 @@ export class Multiplexer {
   ): readonly Start[] {
     try {
       this.#revocations?.assertGood(auth)
+      // A stream would end at once. 0: never, as for streams.
+      if (auth?.expiresAt && this.#clock.wallTime() >= auth.expiresAt) throw tokenExpired()
       return startsOf(channels, cursor, beginsEarliest(query))
     } catch (error) {
       this.#registry.release(channels)

@@ -208,6 +208,21 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       })
     }
 
+    it('as are polls whose token expires before they begin', async () => {
+      const process = await start()
+      const gate = new Gate()
+      process.beforeOpening = () => gate.pass()
+      const token = jwt.sign({ tenant: 'acme' }, SECRET, { subject: 'ada', expiresIn: 2 })
+      const { exp = 0 } = jwt.decode(token) as jwt.JwtPayload
+      const polled = fetch(`${process.server.url}/poll`, { headers: { authorization: `Bearer ${token}` } })
+      await gate.reached
+      await eventually(() => Date.now() >= exp * 1000)
+      gate.open()
+      const refused = await polled
+      expect([refused.status, (await refused.json()).code]).to.deep.equal([401, 'ERR_SSE_TOKEN_EXPIRED'])
+      await eventually(() => process.multiplexer.status().channels === 0)
+    })
+
     it('as are polls: those that wait are refused when their token is revoked, as are those being opened', async () => {
       const process = await start()
       const poll = (user: string): Promise<Response> =>
