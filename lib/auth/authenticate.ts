@@ -4,11 +4,13 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import { isAuth } from '../http/auth-of.js'
+import { boundedStore } from '../store/bounded.js'
 import { sendProblem } from '../wire/problem.js'
 import { FailureLimit } from './failure-limit.js'
 import { type AuthenticateOptions, assertSessionOptions, isSymmetric, sourceRules, verifyRules } from './options.js'
@@ -44,7 +46,7 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
   const sources = sourceRules(options)
   if (sources.query !== undefined) addSecretParameter(sources.query)
   const failures = failureLimit === undefined ? undefined : new FailureLimit(failureLimit, clock)
-  const redeem = options.tickets && redeemer(options.tickets, failures, clock)
+  const redeem = options.tickets && redeemer(boundedStore(options.tickets, clock), failures, clock)
   const unlessRevoked = revocationCheck(options)
   const missing = resolve === undefined ? 'The request has no token' : 'Nobody is signed in'
 
@@ -95,7 +97,7 @@ function sessionFinder(options: AuthenticateOptions, clock: Clock): Verifier {
   assertSessionOptions(options)
   const resolve = options.resolve as Resolve
   return async (_, req) => {
-    const session = await asServer('resolve', () => resolve(req))
+    const session = await asServer('resolve', clock, () => resolve(req))
     return session === undefined || session === null ? undefined : toAuth(session, clock)
   }
 }
@@ -120,7 +122,7 @@ function tokenVerifier(
   }
   return async (token, req) => {
     const header = readHeader(token, rules)
-    const key = await asServer<VerifyKey | undefined>('getKey', () => getKey(header, req))
+    const key = await asServer<VerifyKey | undefined>('getKey', rules.clock, () => getKey(header, req))
     return verifyToken(token, key === undefined ? [] : [toKeyObject(key, symmetric)], rules)
   }
 }
@@ -177,12 +179,11 @@ function unavailable(operation: string, error: unknown): RequestError {
 }
 
 /** An error of the application's function is the server's, even if it is one of the kit's request errors. */
-async function asServer<T>(option: string, call: () => T | Promise<T>): Promise<T> {
+async function asServer<T>(option: string, clock: Clock, call: () => T | Promise<T>): Promise<T> {
   try {
-    return await call()
-  } catch (cause) {
-    if (cause instanceof Error && !(cause instanceof RequestError)) throw cause
-    throw new Error(`${option} failed`, { cause })
+    return await settle(option, call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })
+  } catch (error) {
+    throw error instanceof RequestError ? new Error(`${option} failed`, { cause: error }) : error
   }
 }
 

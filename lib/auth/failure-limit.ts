@@ -3,6 +3,7 @@
  * pass the limit before they are looked up.
  */
 import type { Request, RequestHandler, Response } from 'express'
+import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Clock } from '../core/ports.js'
 import { addressOf } from '../http/address.js'
@@ -45,7 +46,8 @@ export class FailureLimit {
   }
 
   async #pass(req: Request, res: Response): Promise<void> {
-    await passed(this.#limit, req, res)
+    const decided = (): Promise<void> => passed(this.#limit, req, res)
+    await settle('failureLimit', decided, { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS })
     const key = ipKey(addressOf(req))
     this.#refusedUntil.delete(key)
     if (!res.headersSent) return
@@ -66,12 +68,12 @@ const NOT_GENUINE: ReadonlySet<string> = new Set(['ERR_SSE_TOKEN_INVALID', 'ERR_
 function passed(handler: RequestHandler, req: Request, res: Response): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = new Exchange(req, res).onOver(resolve)
-    const settle = (error?: unknown): void => {
+    const next = (error?: unknown): void => {
       stop()
-      if (error === undefined) resolve()
-      else reject(error)
+      if (error) reject(error)
+      else resolve()
     }
-    const answered = async (): Promise<unknown> => handler(req, res, settle)
-    answered().catch(settle)
+    const answered = async (): Promise<unknown> => handler(req, res, next)
+    answered().catch(reject)
   })
 }

@@ -23,7 +23,7 @@ export interface AuthenticateOptions {
   /**
    * In place of tokens: finds the session of a request, such as one of express-session, Passport or another library for tokens.
    * Returns `{ user, tenant, expiresAt?, id?, issuedAt?, claims? }`; `undefined`: nobody is signed in (401, unless `optional`).
-   * What it throws goes to Express, as does a session with a value of another type. Whether other sites may cause requests is up to
+   * What it throws goes to Express, as does a session with a value of another type, and `ERR_SSE_CALLBACK_TIMEOUT` after 10 s. Whether other sites may cause requests is up to
    * the library that has the sessions. Options about tokens do not go with it; `tickets` and `revocations` do.
    */
   readonly resolve?: Resolve

@@ -15,6 +15,7 @@ import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { Listeners } from '../core/listeners.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { boundedStore } from '../store/bounded.js'
 import { KnownRevocations } from './known-revocations.js'
 import { RevocationWatch, type Watched } from './revocation-watch.js'
 
@@ -91,12 +92,12 @@ export class Revocations {
     clock = systemClock,
   }: RevocationsOptions) {
     if (typeof store?.get !== 'function') throw new InvalidOptionError('createRevocations needs a store')
-    this.#store = store
+    this.#store = boundedStore(store, clock)
     this.#ttlMs = wholeNumber('ttlMs', ttlMs, 1000)
     this.#cacheMs = wholeNumber('cacheMs', cacheMs, 0, 60_000)
     this.#toleranceMs = wholeNumber('clockToleranceMs', clockToleranceMs, 0, 3_600_000)
     this.#clock = clock
-    this.#known = new KnownRevocations(store, this.#ttlMs, clock)
+    this.#known = new KnownRevocations(this.#store, this.#ttlMs, clock)
     this.#checkMs = wholeNumber('checkMs', checkMs, 100)
     this.#watch = new RevocationWatch(this.#checkMs, clock, (auths) => this.#lookUp(auths))
   }

@@ -3,20 +3,21 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { ServerResponse } from 'node:http'
 import { type Revocations, tokenRevoked } from '../auth/revocations.js'
 import { tokenExpired } from '../auth/token-missing.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
+import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { BrokerError, SseError } from '../core/errors.js'
+import { BrokerError, InvalidEventError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import { authOf } from '../http/auth-of.js'
+import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
@@ -94,7 +95,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
-    return answering((req, res) => this.#open(req, res, channelsOf, resolved))
+    return answering((exchange, req, res) => this.#open(exchange, req, res, channelsOf, resolved))
   }
 
   /**
@@ -105,9 +106,9 @@ export class Multiplexer {
    */
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
-    return answering(async (req, res) => {
+    return answering(async (exchange, req, res) => {
       const auth = authOf(req)
-      const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
+      const names = await this.#namesFor(req, channelsOf)
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
       const leftMs = auth && auth.expiresAt - this.#clock.wallTime()
@@ -118,15 +119,19 @@ export class Multiplexer {
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
       const channels = await this.#registry.acquire(names, cursor)
+      const release = (): void => this.#registry.release(channels)
+      if (exchange.over) return release()
       const starts = this.#startsOfPoll(channels, cursor, query, auth)
-      const poll = beginPoll(res as ServerResponse, starts, parameters, this.#clock, () => {
-        this.#polls.delete(poll)
-        this.#revocations?.unwatch(watched)
-        this.#registry.release(channels)
-      })
+      const poll = beginPoll(exchange, res, starts, parameters, this.#clock, release)
       const watched = { auth, close: () => poll.end(tokenRevoked()) }
       this.#polls.add(poll)
       this.#revocations?.watch(watched)
+      // `close` may have been called while the channels were opened.
+      if (this.#closing) poll.end()
+      await poll.done.finally(() => {
+        this.#polls.delete(poll)
+        this.#revocations?.unwatch(watched)
+      })
     })
   }
 
@@ -136,7 +141,7 @@ export class Multiplexer {
    * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
    */
   ack(): StreamHandler {
-    return answering((req, res) =>
+    return answering((_, req, res) =>
       acknowledge(req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
@@ -154,6 +159,7 @@ export class Multiplexer {
    */
   async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const [position] = await this.#publisher.publish(channel, [encodePublished(event, this.#maxEventBytes)], options)
     return position as Position
   }
@@ -170,6 +176,7 @@ export class Multiplexer {
     options: PublishOptions = {},
   ): Promise<readonly Position[]> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const encoded = encodeBatch(events, this.#maxEventBytes)
     return encoded.length === 0 ? [] : this.#publisher.publish(channel, encoded, options)
   }
@@ -225,14 +232,15 @@ export class Multiplexer {
   }
 
   async #open(
+    exchange: Exchange,
     req: StreamRequest,
     res: AnyResponse,
     channelsOf: ChannelsOf,
     options: ResolvedStreamOptions,
   ): Promise<void> {
     const auth = authOf(req)
-    const given = channelsOf(req as unknown as ChannelRequest)
-    const names = normalizeChannels(isPromise(given) ? await given : given)
+    const given = this.#namesFor(req, channelsOf)
+    const names = given instanceof Promise ? await given : given
     if (req.method === 'HEAD') {
       beginStream(req, res, options)
       return
@@ -240,13 +248,17 @@ export class Multiplexer {
     const asked = askedBy(req, this.#maxWindow, options.replays)
     const holdings = new Holdings(streamId(this.#broker.processId, auth), this.#registry)
     try {
+      this.#assertOpen()
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
+      if (exchange.over) return holdings.release()
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
       this.#begin(req, res, options, holdings, asked)
     } catch (error) {
-      await this.#refuse(req, res, options, holdings, error)
+      holdings.release()
+      if (exchange.over) return
+      await this.#refuse(req, res, options, holdings.id, error)
     }
   }
 
@@ -268,6 +280,23 @@ export class Multiplexer {
     }
   }
 
+  /**
+   * What the application says. Without a promise where it answers at once: it shows when many streams open (bench `join`).
+   * @throws Error what `channelsOf` throws
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`; `ERR_SSE_CALLBACK_TIMEOUT` if it does not settle within 10 s
+   */
+  #namesFor(req: StreamRequest, channelsOf: ChannelsOf): readonly string[] | Promise<readonly string[]> {
+    let given: ReturnType<ChannelsOf>
+    try {
+      given = channelsOf(req as unknown as ChannelRequest)
+    } catch (error) {
+      throw toError('channelsOf', error)
+    }
+    if (typeof given === 'string' || Array.isArray(given)) return normalizeChannels(given)
+    const bounds = { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS }
+    return settle('channelsOf', () => given, bounds).then(normalizeChannels)
+  }
+
   /** Finds where the stream begins and lets it begin there at once, so that no entry can slip in between. */
   #begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, holdings: Holdings, asked: Asked): void {
     const { cursor, earliest, window } = asked
@@ -284,7 +313,7 @@ export class Multiplexer {
     }
     const reader = new Reader(stream, starts, onClosed, window)
     this.#streams.add(stream, reader)
-    stream.start(reader.cursor(), window)
+    stream.start(reader.announcedCursor, window)
     reader.begin()
     stream.uncork()
     holdings.attach(stream)
@@ -295,14 +324,13 @@ export class Multiplexer {
     req: StreamRequest,
     res: AnyResponse,
     options: ResolvedStreamOptions,
-    holdings: Holdings,
+    id: string,
     error: unknown,
   ): Promise<void> {
-    holdings.release()
     reportRefusal(error)
     const reason = options.refuseWith === 'stream' ? closeReasonOf(error) : undefined
-    if (reason === undefined) throw error
-    await beginStream(req, res, options, holdings.id).close(reason)
+    if (reason === undefined || res.headersSent) throw error
+    await beginStream(req, res, options, id).close(reason)
   }
 
   #assertOpen(): void {
@@ -334,8 +362,15 @@ export class Multiplexer {
   }
 }
 
-function isPromise(given: ReturnType<ChannelsOf>): given is Promise<string | readonly string[]> {
-  return typeof given === 'object' && 'then' in given
+const MAX_IDEMPOTENCY_KEY = 256
+
+/** @throws InvalidEventError */
+function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
+  if (key === undefined || (typeof key === 'string' && key !== '' && key.length <= MAX_IDEMPOTENCY_KEY)) return
+  throw new InvalidEventError(
+    'ERR_SSE_EVENT_INVALID',
+    `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
+  )
 }
 
 function reportRefusal(error: unknown): void {

@@ -77,7 +77,7 @@ describe("another library's req.auth", () => {
     app.use('/dashboard', dashboardInit({ load: () => ({ profile: 1, tenant: 1, features: 1, channels: 1 }), store }))
     app.use('/tickets', tickets({ store }))
     app.use('/inbox', conversationStreams({ multiplexer, authorize: () => true }))
-    app.use(sseErrors())
+    app.use(sseErrors({ onError: null }))
     server = await serve(app)
     return server.url
   }

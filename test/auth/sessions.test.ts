@@ -13,6 +13,7 @@ import { tickets } from '../../lib/routers/tickets.js'
 import { createStore } from '../../lib/store/create.js'
 import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
+import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
@@ -165,6 +166,15 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           expect([status, body.handler]).to.deep.equal([500, message])
         }
       }
+    })
+
+    it('that are never found are given up after 10 s', async () => {
+      const clock = new FakeClock()
+      const url = await start({ resolve: () => new Promise(() => undefined), clock, revocations: undefined } as object)
+      const answer = as(url, 'one').then(({ body }) => body.code)
+      await eventually(() => clock.pending > 0)
+      clock.advance(10_000)
+      expect(await answer).to.equal('ERR_SSE_CALLBACK_TIMEOUT')
     })
 
     it('end their streams when they are revoked by id, and no others', async () => {

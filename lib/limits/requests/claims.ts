@@ -1,10 +1,12 @@
 /** request ─► **claims** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
-import { SseError } from '../../core/errors.js'
+import { answeredAtOnce } from '../../core/callbacks.js'
+import { InvalidOptionError, SseError } from '../../core/errors.js'
 import { addressOf } from '../../http/address.js'
 import { authOf, wasAuthenticated } from '../../http/auth-of.js'
 import { ipKey } from '../ip-key.js'
+import { reportFailure } from './callback-failure.js'
 import type { Claim } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 
@@ -18,12 +20,12 @@ const MAX_KEY_LENGTH = 256
 export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[] {
   const claims: Claim[] = []
   for (const limit of limits) {
-    if (limit.skip?.(req)) continue
+    if (limit.skip && atOnce('skip', limit.skip(req))) continue
     const key = keyOf(req, limit)
     if (key === undefined) continue
-    const cost = limit.cost === undefined ? 1 : checkedCost(limit.cost(req))
+    const cost = limit.cost === undefined ? 1 : checkedCost(atOnce('cost', limit.cost(req)))
     if (cost === 0) continue
-    const points = typeof limit.points === 'number' ? limit.points : checkedPoints(limit.points(req))
+    const points = typeof limit.points === 'number' ? limit.points : checkedPoints(atOnce('points', limit.points(req)))
     claims.push({ limit, key, points, cost })
   }
   return claims
@@ -36,7 +38,7 @@ function keyOf(req: Request, limit: ResolvedLimit): string | undefined {
 }
 
 function rawKey(req: Request, { by, withoutUser, name }: ResolvedLimit): string | undefined {
-  if (typeof by === 'function') return by(req)
+  if (typeof by === 'function') return checkedKey(atOnce('by', by(req)))
   if (by === 'ip') return ipKey(addressOf(req))
   const auth = authOf(req)
   if (auth === undefined) {
@@ -50,10 +52,23 @@ function rawKey(req: Request, { by, withoutUser, name }: ResolvedLimit): string 
   return `${auth.tenant.length}:${auth.tenant}:${auth.user}`
 }
 
+/** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */
+function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
+  return answeredAtOnce(name, value, (error) => reportFailure(name, error))
+}
+
 function notAuthenticated(name: string): SseError {
   return new SseError(
     'ERR_SSE_AUTH_ORDER',
     `The limit "${name}" counts by user or tenant, but authenticate() has not run: mount it before rateLimit(), ` +
       'or choose with withoutUser how requests without a user count',
+  )
+}
+
+/** @throws InvalidOptionError */
+function checkedKey(key: unknown): string | undefined {
+  if (key === undefined || typeof key === 'string') return key
+  throw new InvalidOptionError(
+    `by must return a string, or undefined where the limit does not apply; got ${typeof key}`,
   )
 }

@@ -15,9 +15,10 @@ const SCOPES = ['user', 'tenant', 'ip'] as const
 /** One limit. A request over it is answered 429 with `Retry-After`. */
 export interface RequestLimit {
   /**
-   * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; for a
-   * request without see `withoutUser`), of an address (`ip`: `req.ip`, IPv6 by /56; all without an address together), or of what a function answers (`undefined`: the limit does not
-   * apply to this request). Addresses are only as good as Express's `trust proxy`.
+   * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; for a request without
+   * see `withoutUser`), of an address (`ip`: `req.ip`, IPv6 by /56; all without an address together), or of what a function answers
+   * (`undefined`: the limit does not apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a
+   * limit answer at once: a promise is an error.
    */
   readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
   /**
@@ -52,7 +53,8 @@ export interface RequestLimit {
   readonly skip?: (req: Request) => boolean
   /**
    * Only answers for which this holds count, such as failures; it is called when the answer has gone out. Until as many as
-   * `points` have, all requests pass, so of those under way at the same time more may. Left out: every request counts.
+   * `points` have, all requests pass, so of those under way at the same time more may. If it fails, the answer counts, and the
+   * error is on diagnostics (`limiterError`). Left out: every request counts.
    */
   readonly countWhen?: (res: Response) => boolean
   /**

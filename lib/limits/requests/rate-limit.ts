@@ -2,9 +2,11 @@
  * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { answeredAtOnce } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
+import { reportFailure } from './callback-failure.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
 import { RateLimitHeaders } from './headers.js'
@@ -49,6 +51,11 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
     next()
   }
 
+  /** Another handler, such as a time-out middleware, may have answered meanwhile. */
+  function concludeLater(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
+    if (!res.headersSent) conclude(verdict, claims, res, next)
+  }
+
   function limited(req: Request, res: Response, next: NextFunction): void {
     let verdict: Verdict | Promise<Verdict>
     let claims: readonly Claim[]
@@ -68,7 +75,7 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) verdict.then((decided) => conclude(decided, claims, res, next), next)
+    if (verdict instanceof Promise) verdict.then((decided) => concludeLater(decided, claims, res, next)).catch(next)
     else conclude(verdict, claims, res, next)
   }
 
@@ -120,8 +127,19 @@ class Refusals {
 function countLater(limiter: Limiter, claims: readonly Claim[], res: Response): void {
   res.once('close', () => {
     if (!res.headersSent) return
-    for (const claim of claims) if (claim.limit.countWhen?.(res)) limiter.count(claim)
+    for (const claim of claims) if (counts(claim, res)) limiter.count(claim)
   })
+}
+
+/** Nothing waits for `countWhen` any more. An answer of which it cannot be known counts. */
+function counts({ limit: { countWhen } }: Claim, res: Response): boolean {
+  const failed = (error: unknown): void => reportFailure('countWhen', error)
+  try {
+    return countWhen !== undefined && Boolean(answeredAtOnce('countWhen', countWhen(res), failed))
+  } catch (error) {
+    failed(error)
+    return true
+  }
 }
 
 function warnIfAllAreTrusted(req: Request): void {

@@ -2,7 +2,10 @@
 export interface LeaseHolder {
   /** Names the stream, in all processes. */
   readonly id: string
-  /** Must end the stream. Called at most once, when another stream was given its place. */
+  /**
+   * Must end the stream. Called at most once, when another stream was given its place. If it throws or rejects, the error is on
+   * diagnostics (`limiterError`).
+   */
   close(reason: 'evicted'): unknown
 }
 

@@ -44,9 +44,11 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
     if (evicted) close()
   }
   return (req, res, next) => {
-    handle(req, res, next).catch((error: unknown) => {
-      if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
-      else next(error)
-    })
+    handle(req, res, next)
+      .catch((error: unknown) => {
+        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+        else next(error)
+      })
+      .catch(next)
   }
 }
