@@ -9,6 +9,7 @@
  * Imports point one way: core ← wire ← {broker, store, auth, limits, observe} ← stream ← multiplexer ← routers ← here.
  */
 export { authenticate } from './auth/authenticate.js'
+export type { ClaimSource } from './auth/claims.js'
 export type { AuthenticateOptions } from './auth/options.js'
 export { requireAuth } from './auth/require-auth.js'
 export {
@@ -18,6 +19,7 @@ export {
   type Revocations,
   type RevocationsOptions,
 } from './auth/revocations.js'
+export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
 export type { LogOptions } from './broker/options.js'
 export { channel } from './core/channel-name.js'

@@ -75,7 +75,8 @@ export function createApp(options: AppOptions): Express {
 
   const api = express.Router()
   const json = express.json({ limit: '64kb' })
-  api.use(authenticate({ secret: config.jwtSecret, optional: true, tickets: keyValues, revocations }))
+  const failureLimit = limits.tokenFailures
+  api.use(authenticate({ secret: config.jwtSecret, optional: true, tickets: keyValues, revocations, failureLimit }))
   api.use('/auth', limits.signIns, json, authRoutes(config, revocations))
   api.use('/workbench', json, workbenchRoutes({ workbench, production: config.production }))
   api.use(limits.requests, requireAuth(), json)

@@ -11,6 +11,8 @@ export interface Limits {
   readonly signIns: RateLimitHandler
   /** Wrong signatures of webhooks, never good ones. */
   readonly webhookFailures: RateLimitHandler
+  /** Forged tokens and guessed tickets, never good tokens. */
+  readonly tokenFailures: RateLimitHandler
   readonly streams: StreamLimits
   close(): Promise<void>
 }
@@ -29,14 +31,16 @@ export function openLimits(client: Redis | Cluster | undefined): Limits {
   const guarded = { ...shared, by: 'ip', duration: MINUTE_S, onError: 'closed' } as const
   const signIns = rateLimit({ ...guarded, name: 'sign-in', points: 300 })
   const webhookFailures = rateLimit({ ...guarded, name: 'webhook-signatures', points: 20 })
+  const tokenFailures = rateLimit({ ...guarded, name: 'token-failures', points: 60 })
   const streams = createStreamLimits(shared)
   return {
     requests,
     signIns,
     webhookFailures,
+    tokenFailures,
     streams,
     async close() {
-      await Promise.all([requests.close(), signIns.close(), webhookFailures.close(), streams.close()])
+      await Promise.all([requests, signIns, webhookFailures, tokenFailures, streams].map((limit) => limit.close()))
     },
   }
 }

@@ -42,7 +42,8 @@ export function openServices(redis: Config['redis']): Services {
   const client = redis === undefined ? undefined : connect(redis)
   const store = client === undefined ? new MemoryInboxStore() : new RedisInboxStore(client)
   const keyValues = createStore({ redis: client })
-  const revocations = createRevocations({ store: keyValues })
+  // The processes themselves issue the tokens, so there is one clock for each host, and no other.
+  const revocations = createRevocations({ store: keyValues, clockToleranceMs: 1000 })
   const limits = openLimits(client)
   const multiplexer = createMultiplexer({ redis, streamLimits: limits.streams, stream: { revocations } })
   const metrics = createMetrics({ multiplexer, streamLimits: limits.streams })

@@ -1,82 +1,117 @@
 /**
- * request ─► token source ─► verify, or redeem ─► not revoked ─► **`req.auth`**: the middleware that says who asks. Owns
- * the answers; where tokens come from and what makes them good is decided in the files beside it.
+ * request ─► token source ─► verify, redeem, or `resolve` ─► not revoked ─► **`req.auth`**: the middleware that finds out who a request
+ * comes from. Owns the answers; where tokens come from and which are good is decided in the files beside it.
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
+import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { isAuth } from '../http/auth-of.js'
+import { boundedStore } from '../store/bounded.js'
 import { sendProblem } from '../wire/problem.js'
-import { type AuthenticateOptions, isSymmetric, sourceRules, verifyRules } from './options.js'
+import { FailureLimit } from './failure-limit.js'
+import { type AuthenticateOptions, assertSessionOptions, isSymmetric, sourceRules, verifyRules } from './options.js'
+import { tokenRevoked } from './revocations.js'
+import { type Resolve, toAuth } from './sessions.js'
 import { pathOf, redeemTicket, ticketInvalid } from './tickets.js'
 import { tokenMissing } from './token-missing.js'
-import { type FoundToken, findToken } from './token-sources.js'
-import { stripParameter } from './url-secrets.js'
-import { type JwtHeader, readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from './verify.js'
+import { type FoundToken, findToken, type SourceRules, secretParameters } from './token-sources.js'
+import { addSecretParameter, stripParameter } from './url-secrets.js'
+import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from './verify.js'
 
 declare global {
   namespace Express {
     interface Request {
-      /** Who the request comes from, once `authenticate()` has seen a good token. */
-      auth?: Auth
+      /** Who the request comes from, once `authenticate()` has run. `undefined`: nobody is signed in. */
+      auth?: Auth | undefined
     }
   }
 }
 
+/** Who a request comes from; `undefined`: nobody. */
+type Identity = Auth | undefined | Promise<Auth | undefined>
+
 /**
  * Answers 401 with a problem document unless the request brings a good JSON Web Token: in `Authorization: Bearer`, else
- * in the query, as a ticket or itself, else in the cookie. The first one found counts.
+ * in the query, as a ticket or itself, else in the cookie. The first one found counts. With `resolve` the application itself says who
+ * is signed in.
  * @throws InvalidOptionError
  */
 export function authenticate(options: AuthenticateOptions): RequestHandler {
-  const { optional = false } = options
-  const rules = verifyRules(options)
+  const { optional = false, resolve, clock = systemClock, failureLimit } = options
+  const verify = resolve === undefined ? verifier(options) : sessionFinder(options, clock)
   const sources = sourceRules(options)
-  const verify = verifier(options, rules)
-  const { tickets } = options
+  if (sources.query !== undefined) addSecretParameter(sources.query)
+  const failures = failureLimit === undefined ? undefined : new FailureLimit(failureLimit, clock)
+  const redeem = options.tickets && redeemer(boundedStore(options.tickets, clock), failures, clock)
   const unlessRevoked = revocationCheck(options)
+  const missing = resolve === undefined ? 'The request has no token' : 'Nobody is signed in'
 
   return function authenticated(req: Request, res: Response, next: NextFunction): void {
     const refuse = (error: unknown): void => {
-      if (error instanceof RequestError) sendProblem(res, error)
-      else next(error)
+      if (!(error instanceof RequestError)) next(error)
+      else if (failures === undefined) sendProblem(res, error)
+      else failures.count(req, res, error).then(() => sendProblem(res, error), next)
     }
-    const accept = (auth: Auth): void => {
-      req.auth = auth
-      next()
-    }
-    let auth: Auth | Promise<Auth>
-    try {
-      const found = findToken(req, sources)
-      if (found === undefined) {
-        if (optional) next()
-        else refuse(tokenMissing())
+    const accept = (auth: Auth | undefined): void => {
+      if (auth === undefined && !optional) {
+        refuse(tokenMissing(missing))
         return
       }
-      if ('parameter' in found) {
-        // The URL holds the token: it must not travel on in the Referer of whatever the answer links to, nor be logged.
-        res.setHeader('Referrer-Policy', 'no-referrer')
-        stripParameter(req, found.parameter)
-      }
-      auth =
-        found.source === 'ticket' && tickets !== undefined
-          ? redeem(tickets, found.token, req, rules.clock)
-          : verify(found.token, req)
-      if (unlessRevoked !== undefined) auth = unlessRevoked(auth, found)
+      // Nobody's too, and in place of another library's: what follows can rely on it. What another authenticate() found stays.
+      if (auth !== undefined || !isAuth(req.auth)) req.auth = auth
+      next()
+    }
+    let identity: Identity
+    try {
+      const found = takeToken(req, res, sources)
+      identity = found?.source === 'ticket' && redeem ? redeem(found.token, req, res) : verify(found?.token, req)
+      if (unlessRevoked !== undefined && identity !== undefined) identity = unlessRevoked(identity, found)
     } catch (error) {
       refuse(error)
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise.
-    if (auth instanceof Promise) auth.then(accept, refuse)
-    else accept(auth)
+    if (identity instanceof Promise) identity.then(accept, refuse)
+    else accept(identity)
   }
 }
 
-type Verifier = (token: string, req: Request) => Auth | Promise<Auth>
+/** Finds the token, and removes from the URL whatever may be one: it must not travel on in a Referer, nor be logged. */
+function takeToken(req: Request, res: Response, sources: SourceRules): FoundToken | undefined {
+  const parameters = secretParameters(req, sources)
+  try {
+    return findToken(req, sources)
+  } finally {
+    if (parameters.length > 0) res.setHeader('Referrer-Policy', 'no-referrer')
+    for (const parameter of parameters) stripParameter(req, parameter)
+  }
+}
 
-function verifier({ secret, getKey }: AuthenticateOptions, rules: VerifyRules): Verifier {
+type Verifier = (token: string | undefined, req: Request) => Identity
+
+function sessionFinder(options: AuthenticateOptions, clock: Clock): Verifier {
+  assertSessionOptions(options)
+  const resolve = options.resolve as Resolve
+  return async (_, req) => {
+    const session = await asServer('resolve', clock, () => resolve(req))
+    return session === undefined || session === null ? undefined : toAuth(session, clock)
+  }
+}
+
+function verifier(options: AuthenticateOptions): Verifier {
+  const rules = verifyRules(options)
+  const verify = tokenVerifier(options, rules)
+  return (token, req) => (token === undefined ? undefined : verify(token, req))
+}
+
+function tokenVerifier(
+  { secret, getKey }: AuthenticateOptions,
+  rules: VerifyRules,
+): (token: string, req: Request) => Auth | Promise<Auth> {
   const symmetric = rules.algorithms.every(isSymmetric)
   if (getKey === undefined) {
     const keys = secretKeys(secret)
@@ -87,22 +122,28 @@ function verifier({ secret, getKey }: AuthenticateOptions, rules: VerifyRules): 
   }
   return async (token, req) => {
     const header = readHeader(token, rules)
-    const key = await foundKey(getKey, header, req)
+    const key = await asServer<VerifyKey | undefined>('getKey', rules.clock, () => getKey(header, req))
     return verifyToken(token, key === undefined ? [] : [toKeyObject(key, symmetric)], rules)
   }
 }
 
+type Redeemer = (ticket: string, req: Request, res: Response) => Promise<Auth>
+
 /** The path is the whole one that the client asked for, wherever this is mounted. */
-async function redeem(store: KeyValueStore, ticket: string, req: Request, clock: Clock): Promise<Auth> {
-  try {
-    return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
-  } catch (error) {
-    if (error instanceof RequestError) throw error
-    throw unavailable('redeem a ticket', error)
+function redeemer(store: KeyValueStore, failures: FailureLimit | undefined, clock: Clock): Redeemer {
+  return async (ticket, req, res) => {
+    // Guesses of one address must not cost a look-up each. If the limit has answered, this error is not sent.
+    if (failures?.isRefused(req) && !(await failures.admit(req, res))) throw ticketInvalid()
+    try {
+      return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
+    } catch (error) {
+      if (error instanceof RequestError) throw error
+      throw unavailable('redeem a ticket', error)
+    }
   }
 }
 
-type RevocationCheck = (auth: Auth | Promise<Auth>, found: FoundToken) => Promise<Auth>
+type RevocationCheck = (identity: Identity, found: FoundToken | undefined) => Promise<Auth | undefined>
 
 function revocationCheck({
   revocations,
@@ -115,44 +156,34 @@ function revocationCheck({
   if (typeof revocations?.isRevoked !== 'function') {
     throw new InvalidOptionError('revocations must be what createRevocations() gives')
   }
-  return async (pending, { source }) => {
-    const auth = await pending
+  return async (identity, found) => {
+    const auth = await identity
+    if (auth === undefined) return undefined
     const revoked = await revocations.isRevoked(auth).catch((error: unknown) => {
       const failure = unavailable('look up revocations', error)
       if (onRevocationError === 'closed') throw failure
       return false
     })
     if (!revoked) return auth
-    throw source === 'ticket' ? ticketInvalid() : tokenRevoked()
+    throw found?.source === 'ticket' ? ticketInvalid() : tokenRevoked()
   }
-}
-
-function tokenRevoked(): RequestError {
-  return new RequestError('ERR_SSE_TOKEN_REVOKED', 'The token has been revoked', {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
 }
 
 /** Reports what a store failed with; the caller of the API learns only that it did. */
 function unavailable(operation: string, error: unknown): RequestError {
   if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
-  return new RequestError('ERR_SSE_BROKER_UNAVAILABLE', 'Who asks cannot be found out now', {
+  return new RequestError('ERR_SSE_BROKER_UNAVAILABLE', 'Authentication is temporarily unavailable', {
     cause: error,
     headers: { 'Retry-After': '1' },
   })
 }
 
-/** An error of `getKey` is the server's, even if it is one of the kit's request errors. */
-async function foundKey(
-  getKey: NonNullable<AuthenticateOptions['getKey']>,
-  header: JwtHeader,
-  req: Request,
-): Promise<VerifyKey | undefined> {
+/** An error of the application's function is the server's, even if it is one of the kit's request errors. */
+async function asServer<T>(option: string, clock: Clock, call: () => T | Promise<T>): Promise<T> {
   try {
-    return await getKey(header, req)
-  } catch (cause) {
-    if (cause instanceof Error && !(cause instanceof RequestError)) throw cause
-    throw new Error('getKey failed', { cause })
+    return await settle(option, call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })
+  } catch (error) {
+    throw error instanceof RequestError ? new Error(`${option} failed`, { cause: error }) : error
   }
 }
 

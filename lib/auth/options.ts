@@ -1,16 +1,18 @@
-import type { Request } from 'express'
+import type { Request, RequestHandler } from 'express'
 import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, KeyValueStore } from '../core/ports.js'
+import type { ClaimSource } from './claims.js'
 import type { Revocations } from './revocations.js'
+import type { Resolve } from './sessions.js'
 import { parseUrl, type SourceRules, TICKET_PARAMETER } from './token-sources.js'
-import type { JwtAlgorithm, JwtHeader, VerifyKey, VerifyRules } from './verify.js'
+import { JWT_ALGORITHMS, type JwtAlgorithm, type JwtHeader, type VerifyKey, type VerifyRules } from './verify.js'
 
 export interface AuthenticateOptions {
   /**
    * The secret of tokens signed with HS algorithms, at least 32 bytes. Several: any of them may have signed, so that a
-   * secret can be replaced while tokens of the old one live. Either this or `getKey`.
+   * secret can be replaced while tokens of the old one live. One of this, `getKey` and `resolve`.
    */
   readonly secret?: string | Buffer | readonly (string | Buffer)[]
   /**
@@ -19,7 +21,15 @@ export interface AuthenticateOptions {
    */
   readonly getKey?: (header: JwtHeader, req: Request) => VerifyKey | undefined | Promise<VerifyKey | undefined>
   /**
-   * The algorithms accepted. HS and the others exclude each other, since a public key must not pass for a secret.
+   * In place of tokens: finds the session of a request, such as one of express-session, Passport or another library for tokens.
+   * Returns `{ user, tenant, expiresAt?, id?, issuedAt?, claims? }`; `undefined`: nobody is signed in (401, unless `optional`).
+   * What it throws goes to Express, as does a session with a value of another type, and `ERR_SSE_CALLBACK_TIMEOUT` after 10 s. Whether other sites may cause requests is up to
+   * the library that has the sessions. Options about tokens do not go with it; `tickets` and `revocations` do.
+   */
+  readonly resolve?: Resolve
+  /**
+   * The algorithms accepted: HS, RS, PS or ES with 256, 384 or 512, EdDSA, Ed25519 and Ed448. HS and the others exclude each
+   * other, since a public key must not pass for a secret.
    * @defaultValue ['HS256'] with `secret`
    */
   readonly algorithms?: readonly JwtAlgorithm[]
@@ -32,10 +42,13 @@ export interface AuthenticateOptions {
    * its `nbf`. At most 60. @defaultValue 0
    */
   readonly clockToleranceS?: number
-  /** The claim that names the user. @defaultValue 'sub' */
-  readonly userClaim?: string
-  /** The claim that names the tenant. @defaultValue 'tenant' */
-  readonly tenantClaim?: string
+  /**
+   * The claim that names the user: its name, a path with dots such as `firebase.tenant`, or a function of all claims. A claim whose
+   * own name has dots comes before a path. Whole numbers become strings. @defaultValue 'sub'
+   */
+  readonly userClaim?: ClaimSource
+  /** The claim that names the tenant, likewise. @defaultValue 'tenant' */
+  readonly tenantClaim?: ClaimSource
   /** A longer token is refused unread, in bytes. @defaultValue 8192 */
   readonly maxTokenBytes?: number
   /**
@@ -45,8 +58,9 @@ export interface AuthenticateOptions {
   readonly cookie?: string | null
   /**
    * The query parameter that may hold the token, on GET and HEAD, for clients that cannot set headers. URLs end up in
-   * logs, so such tokens should be short-lived; a ticket is better. Once read it is gone from `req.url`, `req.originalUrl`
-   * and `req.query`; what logs before that should log `redactUrl(req.url)`. `null`: never read. @defaultValue 'token'
+   * logs, so such tokens should be short-lived; a ticket is better. It is removed from `req.url`, `req.originalUrl` and
+   * `req.query`, also if the token came in a header; what logs before that should log `redactUrl(req.url)`. `null`: never read.
+   * @defaultValue 'token'
    */
   readonly query?: string | null
   /**
@@ -56,6 +70,12 @@ export interface AuthenticateOptions {
   readonly tickets?: KeyValueStore
   /** Refuses tokens, and tickets made with tokens, that have been revoked; see `createRevocations`. @defaultValue none */
   readonly revocations?: Pick<Revocations, 'isRevoked'>
+  /**
+   * Called for each request whose token or ticket is not genuine (401), such as `rateLimit({ by: 'ip', … })`: it passes the 401 on or
+   * answers instead, with 429. After a 429 tickets from that address are passed to it before they are looked up in the
+   * store, until its `Retry-After` is over. Good tokens are never passed to it. @defaultValue none
+   */
+  readonly failureLimit?: RequestHandler
   /**
    * What happens where the revocations cannot be read. `closed`: 503, no one is authenticated. `open`: revoked tokens are taken
    * meanwhile. @defaultValue 'closed'
@@ -69,11 +89,34 @@ export interface AuthenticateOptions {
   readonly clock?: Clock
 }
 
+/** Without meaning for sessions. */
+const TOKEN_OPTIONS = [
+  'secret',
+  'getKey',
+  'algorithms',
+  'issuer',
+  'audience',
+  'clockToleranceS',
+  'userClaim',
+  'tenantClaim',
+  'maxTokenBytes',
+  'cookie',
+  'query',
+  'allowedOrigins',
+] as const satisfies readonly (keyof AuthenticateOptions)[]
+
+/** @throws InvalidOptionError */
+export function assertSessionOptions(options: AuthenticateOptions): void {
+  if (typeof options.resolve !== 'function') throw new InvalidOptionError('resolve must be a function')
+  const other = TOKEN_OPTIONS.find((name) => options[name] !== undefined)
+  if (other !== undefined) throw new InvalidOptionError(`${other} is for tokens and has no meaning with resolve`)
+}
+
 /** @throws InvalidOptionError */
 export function verifyRules(options: AuthenticateOptions): VerifyRules {
   const { secret, getKey, issuer, audience } = options
   if ((secret === undefined) === (getKey === undefined)) {
-    throw new InvalidOptionError('authenticate() needs either secret or getKey')
+    throw new InvalidOptionError('authenticate() needs one of secret, getKey and resolve')
   }
   if (getKey !== undefined && typeof getKey !== 'function') throw new InvalidOptionError('getKey must be a function')
   return {
@@ -81,8 +124,8 @@ export function verifyRules(options: AuthenticateOptions): VerifyRules {
     issuer: issuer === undefined ? undefined : oneOrMoreStrings('issuer', issuer),
     audience: audience === undefined ? undefined : oneOrMoreStrings('audience', audience),
     clockToleranceS: wholeNumber('clockToleranceS', options.clockToleranceS ?? 0, 0, 60),
-    userClaim: claimName('userClaim', options.userClaim ?? 'sub'),
-    tenantClaim: claimName('tenantClaim', options.tenantClaim ?? 'tenant'),
+    userClaim: claimSource('userClaim', options.userClaim ?? 'sub'),
+    tenantClaim: claimSource('tenantClaim', options.tenantClaim ?? 'tenant'),
     maxTokenBytes: wholeNumber('maxTokenBytes', options.maxTokenBytes ?? 8192, 64, 1_048_576),
     clock: options.clock ?? systemClock,
   }
@@ -94,10 +137,8 @@ function acceptedAlgorithms({ secret, algorithms }: AuthenticateOptions): readon
     throw new InvalidOptionError('algorithms must name the algorithms that getKey has keys for')
   }
   for (const algorithm of accepted as readonly unknown[]) {
-    if (typeof algorithm === 'string' && /^(HS|RS|PS|ES)(256|384|512)$/.test(algorithm)) continue
-    throw new InvalidOptionError(
-      `algorithms must be of HS, RS, PS or ES with 256, 384 or 512, got ${String(algorithm)}`,
-    )
+    if ((JWT_ALGORITHMS as readonly unknown[]).includes(algorithm)) continue
+    throw new InvalidOptionError(`algorithms must be of ${JWT_ALGORITHMS.join(', ')}; got ${String(algorithm)}`)
   }
   const symmetric = accepted.filter(isSymmetric).length
   if (symmetric !== 0 && symmetric !== accepted.length) {
@@ -119,6 +160,7 @@ export function sourceRules({
   query = 'token',
   allowedOrigins = [],
   tickets,
+  resolve,
 }: AuthenticateOptions): SourceRules {
   // RFC 6265, 4.1.1: a cookie's name is a token.
   if (cookie !== null && !/^[\w!#$%&'*+.^`|~-]+$/.test(cookie)) {
@@ -129,7 +171,7 @@ export function sourceRules({
   }
   if (tickets !== undefined && typeof tickets?.take !== 'function')
     throw new InvalidOptionError('tickets must be a store')
-  if (tickets !== undefined && query === TICKET_PARAMETER) {
+  if (tickets !== undefined && resolve === undefined && query === TICKET_PARAMETER) {
     throw new InvalidOptionError(`query must not be ${TICKET_PARAMETER} where tickets are`)
   }
   for (const origin of allowedOrigins) {
@@ -138,7 +180,8 @@ export function sourceRules({
   }
   return {
     cookie: cookie ?? undefined,
-    query: query ?? undefined,
+    query: resolve === undefined ? (query ?? undefined) : undefined,
+    header: resolve === undefined,
     tickets: tickets !== undefined,
     allowedOrigins: new Set(allowedOrigins),
   }
@@ -152,7 +195,7 @@ function oneOrMoreStrings(name: string, value: string | readonly string[]): read
   throw new InvalidOptionError(`${name} must be a non-empty string or several`)
 }
 
-function claimName(name: string, claim: string): string {
-  if (typeof claim === 'string' && claim !== '') return claim
-  throw new InvalidOptionError(`${name} must be the name of a claim`)
+function claimSource(name: string, claim: ClaimSource): ClaimSource {
+  if (typeof claim === 'function' || (typeof claim === 'string' && claim !== '')) return claim
+  throw new InvalidOptionError(`${name} must be the name of a claim, a path with dots, or a function`)
 }

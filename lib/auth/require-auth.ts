@@ -1,4 +1,5 @@
 import type { RequestHandler } from 'express'
+import { authOf } from '../http/auth-of.js'
 import { sendProblem } from '../wire/problem.js'
 import { tokenMissing } from './token-missing.js'
 
@@ -8,7 +9,8 @@ import { tokenMissing } from './token-missing.js'
  */
 export function requireAuth(): RequestHandler {
   return (req, res, next) => {
-    if (req.auth === undefined) sendProblem(res, tokenMissing())
+    // Its error goes to Express, as that of every middleware that throws.
+    if (authOf(req) === undefined) sendProblem(res, tokenMissing())
     else next()
   }
 }

@@ -3,14 +3,20 @@
  * answers remembered here, and that streams end whose tokens are revoked.
  *
  * ```
- *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  when, in ms since 1970
+ *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  until when tokens must have been issued, in ms since 1970
  * ```
+ *
+ * A revocation that this process has made or was notified of is also kept here. So a request or stream that was looked up before is
+ * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
  */
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { InvalidOptionError } from '../core/errors.js'
+import { InvalidOptionError, RequestError } from '../core/errors.js'
+import { Listeners } from '../core/listeners.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { boundedStore } from '../store/bounded.js'
+import { KnownRevocations } from './known-revocations.js'
 import { RevocationWatch, type Watched } from './revocation-watch.js'
 
 /** Keys asked for in one call. */
@@ -18,12 +24,12 @@ const BATCH = 1000
 /** Answers remembered. Those remembered first make room. */
 const MAX_REMEMBERED = 30_000
 
-/** What is revoked: all tokens of a user within its tenant, all of a tenant, or the one with this `jti`. */
+/** What is revoked: all tokens and sessions of a user within its tenant, all of a tenant, or the one with this `jti` or session `id`. */
 export type RevocationSelector = { readonly tenant: string; readonly user?: string } | { readonly tokenId: string }
 
 /** A revocation that has taken effect. Plain JSON, to be told to other processes. */
 export type Revocation = RevocationSelector & {
-  /** In ms since 1970. Tokens of the user or tenant that were issued later are good. */
+  /** In ms since 1970: when it was revoked, plus `clockToleranceMs`. Tokens of the user or tenant that were issued later are good. */
   readonly at: number
 }
 
@@ -35,6 +41,12 @@ export interface RevocationsOptions {
    * may outlive its revocation. @defaultValue 86_400_000 (a day)
    */
   readonly ttlMs?: number
+  /**
+   * By how many ms the clocks of issuers and processes may differ: tokens that say that they were issued up to so long after a
+   * revocation of their user or tenant are refused as well, so a user who signs in again is refused that long. 0: all clocks are
+   * one. @defaultValue 5000
+   */
+  readonly clockToleranceMs?: number
   /**
    * How long an answer of the store may be used again, in ms: for so long a token that another process revoked may still be
    * taken here, unless that is heard of (see `Multiplexer`). 0: each request asks. @defaultValue 5000
@@ -61,48 +73,73 @@ export class Revocations {
   readonly #clock: Clock
   readonly #remembered = new Map<string, Remembered>()
   readonly #watch: RevocationWatch
+  readonly #known: KnownRevocations
+  readonly #listeners = new Listeners<Revocation>()
+  readonly #toleranceMs: number
+  readonly #checkMs: number
+  /** When to look next whether the store has lost revocations, by the monotonic clock. */
+  #restoresAt = 0
   /** Changes with each revocation heard of: answers asked for before are not remembered. */
   #generation = 0
-  /** Tells the other processes. A multiplexer whose streams have these revocations sets it. */
-  onRevoke: ((revocation: Revocation) => void) | undefined
 
   /** @internal Use `createRevocations`. */
   constructor({
     store,
     ttlMs = 86_400_000,
+    clockToleranceMs = 5000,
     cacheMs = 5000,
     checkMs = 25_000,
     clock = systemClock,
   }: RevocationsOptions) {
     if (typeof store?.get !== 'function') throw new InvalidOptionError('createRevocations needs a store')
-    this.#store = store
+    this.#store = boundedStore(store, clock)
     this.#ttlMs = wholeNumber('ttlMs', ttlMs, 1000)
     this.#cacheMs = wholeNumber('cacheMs', cacheMs, 0, 60_000)
+    this.#toleranceMs = wholeNumber('clockToleranceMs', clockToleranceMs, 0, 3_600_000)
     this.#clock = clock
-    this.#watch = new RevocationWatch(wholeNumber('checkMs', checkMs, 100), clock, (auths) => this.#lookUp(auths))
+    this.#known = new KnownRevocations(this.#store, this.#ttlMs, clock)
+    this.#checkMs = wholeNumber('checkMs', checkMs, 100)
+    this.#watch = new RevocationWatch(this.#checkMs, clock, (auths) => this.#lookUp(auths))
   }
 
   /**
-   * Revokes from now on, and ends the streams concerned: at once where it is heard of, within `checkMs` elsewhere. Tokens say in whole seconds when they were issued (`iat`), and those of the very second of the
-   * revocation count as before it: a new one is good from the next second on. Tokens without `iat` are all refused.
+   * Revokes from now on, and ends the streams and waiting polls concerned: at once in every process that is notified, within
+   * `checkMs` elsewhere. Tokens that were issued later than `clockToleranceMs` from now are good. Refused as long as the revocation is
+   * kept are those without a valid `iat`, and those whose `iat` is in the future.
    * @throws BrokerError where the store does not answer; then it may or may not have taken effect
    * @throws InvalidOptionError
    */
   async revoke(selector: RevocationSelector): Promise<void> {
     const key = keyOf(selector)
-    const at = Math.floor(this.#clock.wallTime())
+    const at = Math.floor(this.#clock.wallTime()) + this.#toleranceMs
     await this.#store.set(key, String(at), this.#ttlMs)
     const revocation = { ...selector, at }
     this.hear(revocation)
-    this.onRevoke?.(revocation)
+    this.#listeners.notify(revocation)
   }
 
-  /** @internal Another process has revoked. */
+  /** Calls `listener` with each revocation made here, such as to notify other processes. @returns removes the listener */
+  onRevoke(listener: (revocation: Revocation) => void): () => void {
+    return this.#listeners.add(listener)
+  }
+
+  /** @internal Another process has revoked. @throws InvalidOptionError for what is no revocation */
   hear(revocation: Revocation): void {
+    const key = keyOf(revocation)
+    const at = wholeNumber('at', revocation.at, 0)
     this.#generation++
     this.#remembered.clear()
-    const revokedAt = new Map([[keyOf(revocation), revocation.at]])
-    this.#watch.end((auth) => isRevokedBy(revokedAt, auth))
+    this.#known.add(key, at)
+    this.#watch.end((auth) => this.#isKnownRevoked(auth))
+  }
+
+  /**
+   * @internal What is about to begin was authenticated a while ago: whether this process knows of a revocation since. Then `watch` must
+   * follow in the same turn.
+   * @throws RequestError `ERR_SSE_TOKEN_REVOKED`
+   */
+  assertGood(auth: Auth | undefined): void {
+    if (auth !== undefined && this.#isKnownRevoked(auth)) throw tokenRevoked()
   }
 
   /** @internal Ends the stream when its token is revoked. */
@@ -117,6 +154,10 @@ export class Revocations {
 
   /** @throws BrokerError where the store does not answer */
   async isRevoked(auth: Auth): Promise<boolean> {
+    if (this.#isKnownRevoked(auth)) {
+      this.#restoreIfDue()
+      return true
+    }
     const keys = keysOf(auth)
     const now = this.#clock.now()
     const known = new Map<string, number | undefined>()
@@ -132,7 +173,8 @@ export class Revocations {
         if (generation === this.#generation) this.#remember(key, { at, until: now + this.#cacheMs })
       }
     }
-    return isRevokedBy(known, auth)
+    // Again: it may have been revoked while the store was asked.
+    return isRevokedBy((key) => known.get(key), auth, this.#clock.wallTime()) || this.#isKnownRevoked(auth)
   }
 
   /**
@@ -147,10 +189,16 @@ export class Revocations {
     for (let start = 0; start < keys.length; start += BATCH) {
       for (const [key, at] of await this.#ask(keys.slice(start, start + BATCH))) known.set(key, at)
     }
-    return new Set(all.filter((auth) => isRevokedBy(known, auth)))
+    const now = this.#clock.wallTime()
+    return new Set(all.filter((auth) => isRevokedBy((key) => known.get(key), auth, now) || this.#isKnownRevoked(auth)))
+  }
+
+  #isKnownRevoked(auth: Auth): boolean {
+    return this.#known.size > 0 && isRevokedBy((key) => this.#known.get(key), auth, this.#clock.wallTime())
   }
 
   async #lookUp(auths: Set<Auth>): Promise<ReadonlySet<Auth>> {
+    this.#restoreIfDue()
     try {
       return await this.revokedAmong(auths)
     } catch (error) {
@@ -160,9 +208,20 @@ export class Revocations {
     }
   }
 
+  /** In the background: the answer here does not depend on it. */
+  #restoreIfDue(): void {
+    const now = this.#clock.now()
+    if (this.#known.size === 0 || now < this.#restoresAt) return
+    this.#restoresAt = now + this.#checkMs
+    this.#known.restore().catch((error: unknown) => {
+      this.#restoresAt = 0
+      if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'revocations', error })
+    })
+  }
+
   async #ask(keys: readonly string[]): Promise<readonly (readonly [key: string, at: number | undefined])[]> {
     const values = await this.#store.get(keys)
-    return keys.map((key, index) => [key, values[index] === undefined ? undefined : Number(values[index])])
+    return keys.map((key, index) => [key, timeOf(values[index])])
   }
 
   #remember(key: string, answer: Remembered): void {
@@ -185,18 +244,46 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   return new Revocations(options)
 }
 
-function isRevokedBy(revokedAt: ReadonlyMap<string, number | undefined>, auth: Auth): boolean {
-  const { iat } = auth.claims
-  return keysOf(auth).some((key) => {
-    const at = revokedAt.get(key)
-    if (at === undefined) return false
-    return key.startsWith('revoked:id:') || typeof iat !== 'number' || iat * 1000 <= at
+/** The answer to a token, session or ticket that has been revoked. */
+export function tokenRevoked(): RequestError {
+  return new RequestError('ERR_SSE_TOKEN_REVOKED', 'The token or session has been revoked', {
+    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
   })
 }
 
-function keysOf({ user, tenant, claims }: Auth): string[] {
+/** What the store has. A value that is no time is not the kit's: whatever is revoked by it, is. */
+function timeOf(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined
+  return /^\d{1,16}$/.test(value) ? Number(value) : Number.POSITIVE_INFINITY
+}
+
+/** @param now in ms since 1970 */
+function isRevokedBy(revokedAt: (key: string) => number | undefined, auth: Auth, now: number): boolean {
+  let issuedAt: number | undefined
+  return keysOf(auth).some((key) => {
+    const at = revokedAt(key)
+    if (at === undefined) return false
+    if (key.startsWith('revoked:id:')) return true
+    issuedAt ??= issueTimeOf(auth)
+    // In the future: by which clock, is unknown.
+    return !(issuedAt > at && issuedAt <= now)
+  })
+}
+
+/** Seconds are below it for 3,000 years, ms above it since 1973. */
+const LEAST_MS = 100_000_000_000
+
+/** In ms since 1970. NaN if it is unknown. */
+function issueTimeOf({ issuedAt, claims: { iat } }: Auth): number {
+  if (issuedAt !== undefined) return issuedAt
+  if (typeof iat !== 'number') return Number.NaN
+  return Math.abs(iat) < LEAST_MS ? iat * 1000 : iat
+}
+
+function keysOf({ user, tenant, id, claims }: Auth): string[] {
   const keys = [keyOf({ tenant }), keyOf({ tenant, user })]
-  if (typeof claims.jti === 'string' && claims.jti !== '') keys.push(keyOf({ tokenId: claims.jti }))
+  const tokenId = id ?? claims.jti
+  if (typeof tokenId === 'string' && tokenId !== '') keys.push(keyOf({ tokenId }))
   return keys
 }
 

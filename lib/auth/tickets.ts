@@ -3,7 +3,7 @@
  * ticket is and what is kept of it; must not know HTTP.
  *
  * ```
- *   ticket:<SHA-256 of the ticket>  ─►  { user, tenant, expiresAt, claims, path }     for ttlMs, or until redeemed
+ *   ticket:<SHA-256 of the ticket>  ─►  { user, tenant, expiresAt, claims, id, issuedAt, path }     for ttlMs, or until redeemed
  * ```
  *
  * Who reads the store finds no ticket that could be used.
@@ -11,20 +11,23 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { RequestError } from '../core/errors.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { isAuth } from '../http/auth-of.js'
 
 /** 256 bits, so that trying is hopeless. */
 const TICKET_BYTES = 32
 const TICKET = /^[\w-]{43}$/
 
-interface TicketEntry extends Auth {
-  readonly path: string
+/** As read from the store. */
+type TicketEntry = Readonly<Record<string, unknown>> & {
+  /** JSON has no `Infinity`: null. */
+  readonly expiresAt: number | null
 }
 
 /** Makes a ticket for one request to `path`. @throws BrokerError where the store does not answer */
 export async function issueTicket(store: KeyValueStore, auth: Auth, path: string, ttlMs: number): Promise<string> {
   const ticket = randomBytes(TICKET_BYTES).toString('base64url')
-  const { user, tenant, expiresAt, claims } = auth
-  const entry: TicketEntry = { user, tenant, expiresAt, claims, path }
+  const { user, tenant, expiresAt, claims, id, issuedAt } = auth
+  const entry = { user, tenant, expiresAt, claims, id, issuedAt, path }
   await store.set(keyOf(ticket), JSON.stringify(entry), ttlMs)
   return ticket
 }
@@ -37,8 +40,9 @@ export async function issueTicket(store: KeyValueStore, auth: Auth, path: string
 export async function redeemTicket(store: KeyValueStore, ticket: string, path: string, clock: Clock): Promise<Auth> {
   const entry = TICKET.test(ticket) ? await store.take(keyOf(ticket)) : undefined
   if (entry === undefined) throw ticketInvalid()
-  const { path: issuedFor, ...auth } = JSON.parse(entry) as TicketEntry
-  if (issuedFor !== path || clock.wallTime() >= auth.expiresAt) throw ticketInvalid()
+  const { path: issuedFor, expiresAt, ...rest } = JSON.parse(entry) as TicketEntry
+  const auth: unknown = { ...rest, expiresAt: expiresAt ?? Number.POSITIVE_INFINITY }
+  if (issuedFor !== path || !isAuth(auth) || clock.wallTime() >= auth.expiresAt) throw ticketInvalid()
   return auth
 }
 

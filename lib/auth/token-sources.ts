@@ -7,6 +7,8 @@ import { RequestError } from '../core/errors.js'
 import { queryOf } from '../wire/query.js'
 
 export interface SourceRules {
+  /** Whether `Authorization: Bearer` is read. */
+  readonly header: boolean
   readonly cookie: string | undefined
   readonly query: string | undefined
   /** Whether `?ticket=` is read. */
@@ -15,25 +17,38 @@ export interface SourceRules {
   readonly allowedOrigins: ReadonlySet<string>
 }
 
-export type FoundToken =
-  | { readonly token: string; readonly source: 'header' | 'cookie' }
-  | { readonly token: string; readonly source: 'query' | 'ticket'; readonly parameter: string }
+export interface FoundToken {
+  readonly token: string
+  readonly source: 'header' | 'cookie' | 'query' | 'ticket'
+}
 
 /** The query parameter that holds a ticket. */
 export const TICKET_PARAMETER = 'ticket'
 
 /** The first token found, unverified. @throws RequestError `ERR_SSE_CROSS_SITE` for a cookie that another site sent */
 export function findToken(req: IncomingMessage, rules: SourceRules): FoundToken | undefined {
-  const bearer = bearerToken(req.headers.authorization)
+  const bearer = rules.header ? bearerToken(req.headers.authorization) : undefined
   if (bearer !== undefined) return { token: bearer, source: 'header' }
   const ticket = rules.tickets ? ticketOf(req) : undefined
-  if (ticket !== undefined) return { token: ticket, source: 'ticket', parameter: TICKET_PARAMETER }
+  if (ticket !== undefined) return { token: ticket, source: 'ticket' }
   const query = queryToken(req, rules.query)
-  if (query !== undefined) return { token: query, source: 'query', parameter: rules.query ?? '' }
+  if (query !== undefined) return { token: query, source: 'query' }
   const cookie = cookieToken(req.headers.cookie, rules.cookie)
   if (cookie === undefined) return undefined
   assertSameSite(req, rules.allowedOrigins)
   return { token: cookie, source: 'cookie' }
+}
+
+/**
+ * The parameters of a request in which secrets may be: also those that were not used, for a URL is logged as it is.
+ */
+export function secretParameters(req: IncomingMessage, { query, tickets }: SourceRules): readonly string[] {
+  if (req.method !== 'GET' && req.method !== 'HEAD') return []
+  const given = queryOf(req)
+  const names: string[] = []
+  if (query !== undefined && given.has(query)) names.push(query)
+  if (tickets && given.has(TICKET_PARAMETER)) names.push(TICKET_PARAMETER)
+  return names
 }
 
 /** RFC 6750, 2.1. Another scheme is not ours; a Bearer with nothing behind it counts as no token. */

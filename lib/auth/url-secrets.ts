@@ -3,15 +3,21 @@
  * and made unreadable in what is logged before.
  */
 
-const SECRETS: ReadonlySet<string> = new Set(['token', 'ticket', 'access_token'])
+/** Lower-case. */
+const secrets = new Set(['token', 'ticket', 'access_token'])
+
+/** From now on `redactUrl` redacts this parameter too. */
+export function addSecretParameter(name: string): void {
+  secrets.add(name.toLowerCase())
+}
 
 /**
- * The URL with the values of `token`, `ticket` and `access_token` replaced by `REDACTED`, for loggers that run before
- * `authenticate()`. All else stays as it is, letter by letter.
+ * The URL with the values of `token`, `ticket`, `access_token`, and of every `query` parameter that an `authenticate()` of this process
+ * was given, replaced by `REDACTED`: for loggers that run before `authenticate()`. All else stays as it is, letter by letter.
  */
 export function redactUrl(url: string): string {
   return mapQuery(url, (pairs) =>
-    pairs.map((pair) => (SECRETS.has(nameOf(pair).toLowerCase()) ? `${pair.split('=')[0]}=REDACTED` : pair)),
+    pairs.map((pair) => (secrets.has(nameOf(pair).toLowerCase()) ? `${pair.split('=')[0]}=REDACTED` : pair)),
   )
 }
 

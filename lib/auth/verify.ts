@@ -2,25 +2,33 @@
  * request ─► token source ─► **verify** ─► `req.auth`: whether a token is genuine, current and complete. Knows nothing
  * of HTTP. No message carries the token or a part of it.
  */
-import { createPublicKey, createSecretKey, KeyObject } from 'node:crypto'
+import { createPublicKey, createSecretKey, KeyObject, verify as verifySignature } from 'node:crypto'
 import jsonwebtoken from 'jsonwebtoken'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth, Clock } from '../core/ports.js'
+import { type ClaimSource, isObject, nameClaim } from './claims.js'
+import { tokenExpired } from './token-missing.js'
 
-/** An algorithm of JSON Web Signatures (RFC 7518, 3.1) that the kit accepts; `none` is not one of them. */
-export type JwtAlgorithm =
-  | 'HS256'
-  | 'HS384'
-  | 'HS512'
-  | 'RS256'
-  | 'RS384'
-  | 'RS512'
-  | 'PS256'
-  | 'PS384'
-  | 'PS512'
-  | 'ES256'
-  | 'ES384'
-  | 'ES512'
+/** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864); `none` is not one of them. */
+export const JWT_ALGORITHMS = [
+  'HS256',
+  'HS384',
+  'HS512',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+  'Ed448',
+] as const
+
+export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number]
 
 /** What a token says of itself. Unverified: good for choosing a key, for nothing else. */
 export interface JwtHeader {
@@ -35,17 +43,17 @@ export type VerifyKey = string | Buffer | KeyObject
 /** What a token must satisfy; options after resolution. */
 export interface VerifyRules {
   readonly algorithms: readonly JwtAlgorithm[]
-  readonly issuer: string | readonly string[] | undefined
-  readonly audience: string | readonly string[] | undefined
+  readonly issuer: readonly string[] | undefined
+  readonly audience: readonly string[] | undefined
   readonly clockToleranceS: number
-  readonly userClaim: string
-  readonly tenantClaim: string
+  readonly userClaim: ClaimSource
+  readonly tenantClaim: ClaimSource
   readonly maxTokenBytes: number
   readonly clock: Clock
 }
 
 const MIN_SECRET_BYTES = 32
-const MAX_NAME_LENGTH = 256
+const MAX_KID_LENGTH = 256
 const COMPACT_JWS = /^([\w-]+)\.[\w-]+\.[\w-]+$/
 
 /**
@@ -64,7 +72,7 @@ export function readHeader(token: string, { algorithms, maxTokenBytes }: VerifyR
   // RFC 7515, 4.1.11: an extension that must be understood, and none is.
   if (crit !== undefined) throw invalid('The token needs an extension that is not supported')
   if (kid === undefined) return { ...header, alg: algorithm }
-  if (typeof kid !== 'string' || kid.length > MAX_NAME_LENGTH) throw invalid('The kid of the token is not valid')
+  if (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH) throw invalid('The kid of the token is not valid')
   return { ...header, alg: algorithm, kid }
 }
 
@@ -74,18 +82,19 @@ export function readHeader(token: string, { algorithms, maxTokenBytes }: VerifyR
  */
 export function verifyToken(token: string, keys: readonly KeyObject[], rules: VerifyRules): Auth {
   const claims = verifiedClaims(token, keys, rules)
+  assertAddressed(claims, rules)
   const { exp } = claims
   if (typeof exp !== 'number' || !(exp > 0 && exp * 1000 <= Number.MAX_SAFE_INTEGER)) {
     throw incomplete('The token has no valid exp')
   }
   const auth: Auth = {
-    user: nameClaim(claims, rules.userClaim),
-    tenant: nameClaim(claims, rules.tenantClaim),
+    user: requiredName('userClaim', claims, rules.userClaim),
+    tenant: requiredName('tenantClaim', claims, rules.tenantClaim),
     expiresAt: (exp + rules.clockToleranceS) * 1000,
     claims,
   }
   if (rules.clock.wallTime() >= auth.expiresAt) {
-    throw new RequestError('ERR_SSE_TOKEN_EXPIRED', 'The token has expired', { headers: INVALID_TOKEN })
+    throw tokenExpired()
   }
   return auth
 }
@@ -122,20 +131,22 @@ function asKeyInput(key: VerifyKey): Parameters<typeof createPublicKey>[0] {
   return key
 }
 
-function verifiedClaims(token: string, keys: readonly KeyObject[], rules: VerifyRules): Record<string, unknown> {
-  const options: jsonwebtoken.VerifyOptions = {
-    algorithms: [...rules.algorithms],
-    clockTimestamp: rules.clock.wallTime() / 1000,
-    clockTolerance: rules.clockToleranceS,
-    // Done by the caller, who tells a missing exp from one that has passed.
-    ignoreExpiration: true,
-    ...(rules.issuer === undefined ? {} : { issuer: oneOrMore(rules.issuer) }),
-    ...(rules.audience === undefined ? {} : { audience: oneOrMore(rules.audience) }),
-  }
+function verifiedClaims(
+  token: string,
+  keys: readonly KeyObject[],
+  { algorithms }: VerifyRules,
+): Record<string, unknown> {
   let cause: unknown
   for (const key of keys) {
     try {
-      const claims: unknown = jsonwebtoken.verify(token, key, options)
+      const claims = key.asymmetricKeyType?.startsWith('ed')
+        ? edwardsClaims(token, key, algorithms)
+        : jsonwebtoken.verify(token, key, {
+            algorithms: algorithms.filter((algorithm) => !isEdwards(algorithm)) as jsonwebtoken.Algorithm[],
+            // Both are checked by the caller, for all algorithms alike.
+            ignoreExpiration: true,
+            ignoreNotBefore: true,
+          })
       if (isObject(claims)) return claims
     } catch (error) {
       // Whatever it is, the token caused it: the keys and the options were checked before.
@@ -145,15 +156,37 @@ function verifiedClaims(token: string, keys: readonly KeyObject[], rules: Verify
   throw invalid('The signature, issuer, audience or nbf of the token is not valid', cause)
 }
 
-/** A mutable copy in the form jsonwebtoken's types ask for. */
-function oneOrMore(value: string | readonly string[]): [string, ...string[]] {
-  return (typeof value === 'string' ? [value] : [...value]) as [string, ...string[]]
+function isEdwards(algorithm: JwtAlgorithm): boolean {
+  return algorithm.startsWith('Ed')
 }
 
-function nameClaim(claims: Record<string, unknown>, name: string): string {
-  const value = Object.hasOwn(claims, name) ? claims[name] : undefined
-  if (typeof value === 'string' && value !== '' && value.length <= MAX_NAME_LENGTH && value.isWellFormed()) return value
-  throw incomplete(`The claim ${name} of the token must be a string of 1 to ${MAX_NAME_LENGTH} characters`)
+/** `jsonwebtoken` does not verify EdDSA (RFC 8037, 3.1). @throws Error if the signature is not the key's */
+function edwardsClaims(token: string, key: KeyObject, algorithms: readonly JwtAlgorithm[]): unknown {
+  const [header = '', payload = '', signature = ''] = token.split('.')
+  const { alg } = parseObject(Buffer.from(header, 'base64url').toString()) ?? {}
+  const fits = alg === 'EdDSA' || (typeof alg === 'string' && alg.toLowerCase() === key.asymmetricKeyType)
+  if (!fits || !algorithms.includes(alg as JwtAlgorithm)) throw new Error('The algorithm does not fit the key')
+  const isGenuine = verifySignature(null, Buffer.from(`${header}.${payload}`), key, Buffer.from(signature, 'base64url'))
+  if (!isGenuine) throw new Error('The signature is not valid')
+  return parseObject(Buffer.from(payload, 'base64url').toString())
+}
+
+/** Whether the token is from and for whom it must be, and may be used already (RFC 7519, 4.1). @throws RequestError */
+function assertAddressed({ iss, aud, nbf }: Record<string, unknown>, rules: VerifyRules): void {
+  const { issuer, audience } = rules
+  const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud]
+  const isFrom = issuer === undefined || (typeof iss === 'string' && issuer.includes(iss))
+  const isFor = audience === undefined || audiences.some((each) => typeof each === 'string' && audience.includes(each))
+  const latestNbf = rules.clock.wallTime() / 1000 + rules.clockToleranceS
+  const isUsable = nbf === undefined || (typeof nbf === 'number' && nbf <= latestNbf)
+  if (!isFrom || !isFor || !isUsable) throw invalid('The signature, issuer, audience or nbf of the token is not valid')
+}
+
+function requiredName(option: string, claims: Record<string, unknown>, source: ClaimSource): string {
+  const name = nameClaim(claims, source)
+  if (name !== undefined) return name
+  const claim = typeof source === 'string' ? `The claim ${source} of the token` : `What ${option} returns`
+  throw incomplete(`${claim} must be a string of 1 to 256 characters, or a whole number`)
 }
 
 /** RFC 6750, 3.1 */
@@ -175,8 +208,4 @@ function parseObject(text: string): Record<string, unknown> | undefined {
     // Not JSON; the caller answers that.
     return undefined
   }
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value)
 }

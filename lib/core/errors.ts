@@ -49,6 +49,10 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_TOKEN_CLAIMS: { status: 401, title: 'Incomplete token' },
   /** The token, its user or its tenant has been revoked. */
   ERR_SSE_TOKEN_REVOKED: { status: 401, title: 'Token revoked' },
+  /** `req.auth` was set by another library. Use `authenticate({ resolve })`. */
+  ERR_SSE_AUTH_FOREIGN: { status: 500, title: 'Foreign req.auth' },
+  /** A part that counts by user ran before `authenticate()`. Mount `authenticate()` first. */
+  ERR_SSE_AUTH_ORDER: { status: 500, title: 'Not authenticated yet' },
   /** The ticket is unknown, used, run out, or for another path, user or tenant. */
   ERR_SSE_TICKET_INVALID: { status: 401, title: 'Invalid ticket' },
   /** The caller may not have this channel or conversation. */

@@ -10,10 +10,14 @@ import type { Head, Position } from './position.js'
 export interface Auth {
   readonly user: string
   readonly tenant: string
-  /** When the token runs out, in ms since 1970. */
+  /** When the token or session expires, in ms since 1970. `Infinity`: never. */
   readonly expiresAt: number
-  /** All claims of the token. */
+  /** All claims of the token; of a session what `resolve` returned as `claims`, else none. */
   readonly claims: Readonly<Record<string, unknown>>
+  /** The session's id, for `revocations.revoke({ tokenId })`. A token has its id in `claims.jti`. */
+  readonly id?: string
+  /** When the session began, in ms since 1970. A token has it in `claims.iat`. */
+  readonly issuedAt?: number
 }
 
 /** A timer that has been set. `cancel` is idempotent. */

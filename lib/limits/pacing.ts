@@ -31,7 +31,8 @@ export type PacingPreset = keyof typeof PACING_PRESETS
 /** What shares one bucket: the stream alone, its user or tenant, its address, its HTTP/2 session, or all streams. */
 export type PacingScope = 'stream' | 'user' | 'tenant' | 'ip' | 'session' | 'global'
 
-/** Rates by scope. A user counts within its tenant. A scope that a stream has no key for (no `req.auth`) does not pace it. */
+/** Rates by scope. A user counts within its tenant. A scope that a stream has no key for (no `req.auth`) does not pace it; all
+ * streams without an address share one. */
 export type PacingRates = { readonly [scope in PacingScope]?: Rate | PacingPreset }
 
 /** By what a stream is known. */
@@ -209,10 +210,8 @@ function keyOf(scope: PacingScope, who: Paced, stream: object): unknown {
       return who.auth && `${who.auth.tenant}\n${who.auth.user}`
     case 'tenant':
       return who.auth?.tenant
-    case 'ip': {
-      const { ip } = who
-      return ip === undefined ? undefined : ipKey(ip)
-    }
+    case 'ip':
+      return ipKey(who.ip)
     case 'session':
       return who.session
     case 'global':

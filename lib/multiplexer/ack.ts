@@ -9,6 +9,7 @@ import express, { type Request, type Response } from 'express'
 import { RequestError } from '../core/errors.js'
 import type { Auth } from '../core/ports.js'
 import { isProcessId } from '../core/process-id.js'
+import { authOf } from '../http/auth-of.js'
 import type { AnyResponse, StreamRequest } from '../stream/response.js'
 
 /** What a client sends. */
@@ -88,8 +89,9 @@ export async function acknowledge(
   res: AnyResponse,
   { processId, here, there }: AckRoutes,
 ): Promise<void> {
+  const auth = authOf(req)
   const ack = parseAck(await readJson(req, res))
-  const owner = processOf(ack.stream, req.auth)
+  const owner = processOf(ack.stream, auth)
   const isHere = owner === processId
   if (!(isHere ? here(ack) : await there(owner, ack))) throw streamUnknown()
   res.statusCode = isHere ? 204 : 202

@@ -3,7 +3,8 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { Revocations } from '../auth/revocations.js'
+import { type Revocations, tokenRevoked } from '../auth/revocations.js'
+import { tokenExpired } from '../auth/token-missing.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
 import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
@@ -13,8 +14,9 @@ import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError, InvalidEventError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
-import type { Broker, Clock, PublishOptions } from '../core/ports.js'
+import type { Auth, Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import { authOf } from '../http/auth-of.js'
 import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
@@ -24,8 +26,10 @@ import { type AnyResponse, Requester, type StreamRequest } from '../stream/respo
 import { parseCursor, printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { requestedCursor } from '../wire/headers.js'
-import { queryOf } from '../wire/query.js'
+import { type Query, queryOf } from '../wire/query.js'
 import { acknowledge, streamId } from './ack.js'
+import type { Channel } from './channel.js'
+import type { Start } from './cursors.js'
 import { Holdings } from './holdings.js'
 import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
@@ -49,6 +53,8 @@ export class Multiplexer {
   readonly #polls = new Set<Poll>()
   readonly #limits: StreamLimits | undefined
   readonly #revocations: Revocations | undefined
+  /** Undo what the constructor subscribed to. */
+  readonly #unsubscribe: readonly ((() => void) | undefined)[]
   #closing: Promise<void> | undefined
 
   /** Bounds for all streams, unless `stream.pressure` gave another one. */
@@ -72,9 +78,11 @@ export class Multiplexer {
     this.#streamDefaults = { clock, ...options.stream, pressure: this.pressure }
     resolveStreamOptions(this.#streamDefaults)
     this.#revocations = options.stream?.revocations
-    if (this.#revocations) this.#revocations.onRevoke = (revoked) => this.#tell({ revoked })
     this.#limits = options.streamLimits
-    if (this.#limits) this.#limits.onEvictRemote = (evict) => this.#tell({ evict })
+    this.#unsubscribe = [
+      this.#revocations?.onRevoke((revoked) => this.#tell({ revoked })),
+      this.#limits?.onEvictRemote((evict) => this.#tell({ evict })),
+    ]
     broker.onSignal((text) => this.#onSignal(text))
   }
 
@@ -99,10 +107,11 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (exchange, req, res) => {
+      const auth = authOf(req)
       const names = await this.#namesFor(req, channelsOf)
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
-      const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
+      const leftMs = auth && auth.expiresAt - this.#clock.wallTime()
       const parameters = {
         ...resolved,
         waitMs: this.#closing ? 0 : waitOf(query, resolved, leftMs),
@@ -112,12 +121,17 @@ export class Multiplexer {
       const channels = await this.#registry.acquire(names, cursor)
       const release = (): void => this.#registry.release(channels)
       if (exchange.over) return release()
-      const starts = startsOf(channels, cursor, beginsEarliest(query))
+      const starts = this.#startsOfPoll(channels, cursor, query, auth)
       const poll = beginPoll(exchange, res, starts, parameters, this.#clock, release)
+      const watched = { auth, close: () => poll.end(tokenRevoked()) }
       this.#polls.add(poll)
+      this.#revocations?.watch(watched)
       // `close` may have been called while the channels were opened.
       if (this.#closing) poll.end()
-      await poll.done.finally(() => this.#polls.delete(poll))
+      await poll.done.finally(() => {
+        this.#polls.delete(poll)
+        this.#revocations?.unwatch(watched)
+      })
     })
   }
 
@@ -225,6 +239,7 @@ export class Multiplexer {
     options: ResolvedStreamOptions,
   ): Promise<void> {
     const reason = assertOpenable(req, res, options, exchange)
+    const auth = authOf(req)
     const given = this.#namesFor(req, channelsOf)
     const names = given instanceof Promise ? await given : given
     if (reason !== undefined) {
@@ -232,7 +247,7 @@ export class Multiplexer {
       return
     }
     const asked = askedBy(req, this.#maxWindow, options.replays)
-    const holdings = new Holdings(streamId(this.#broker.processId, req.auth), this.#registry)
+    const holdings = new Holdings(streamId(this.#broker.processId, auth), this.#registry)
     try {
       this.#assertOpen()
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
@@ -245,6 +260,24 @@ export class Multiplexer {
       holdings.release()
       if (exchange.over) return
       await this.#refuse(req, res, options, holdings.id, error)
+    }
+  }
+
+  /** As `#begin`: nothing can happen between this and the poll. Gives the channels back if there is to be none. */
+  #startsOfPoll(
+    channels: readonly Channel[],
+    cursor: readonly Position[] | undefined,
+    query: Query,
+    auth: Auth | undefined,
+  ): readonly Start[] {
+    try {
+      this.#revocations?.assertGood(auth)
+      // A stream would end at once. 0: never, as for streams.
+      if (auth?.expiresAt && this.#clock.wallTime() >= auth.expiresAt) throw tokenExpired()
+      return startsOf(channels, cursor, beginsEarliest(query))
+    } catch (error) {
+      this.#registry.release(channels)
+      throw error
     }
   }
 
@@ -324,6 +357,7 @@ export class Multiplexer {
   async #close(windowMs: number): Promise<void> {
     for (const poll of this.#polls) poll.end()
     await this.#streams.drain(windowMs)
+    for (const unsubscribe of this.#unsubscribe) unsubscribe?.()
     this.#registry.close()
     await this.#broker.close()
   }

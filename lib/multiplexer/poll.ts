@@ -7,7 +7,7 @@
  */
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { RequestError } from '../core/errors.js'
+import { RequestError, type SseError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
@@ -182,10 +182,10 @@ export function pauseOf(query: Query, now: number, maxMs: number): number {
 
 /** A poll under way. */
 export interface Poll {
-  /** Resolves when it is answered, or its client is gone. Rejects if the answer cannot be sent. */
+  /** Resolves when it is answered, or its client is gone. Rejects with the refusal, or if the answer cannot be sent. */
   readonly done: Promise<void>
-  /** Answers it soon with what there is. Idempotent. */
-  end(): void
+  /** Answers it soon with what there is, or refuses it. Idempotent. */
+  end(refusal?: SseError): void
 }
 
 export interface PollParameters extends ResolvedPollOptions {
@@ -219,20 +219,21 @@ export function beginPoll(
       }
     }
   })
-  const end = (): void => {
+  const end = (refusal?: SseError): void => {
     if (ended) return
     ended = true
     sink.end()
     waiting?.cancel()
     stopWatching()
     // Not at once: in the middle of a batch the channel has not moved on yet, and the position would be the one before it.
-    setImmediate(() => settle(answer))
+    setImmediate(() => settle(() => answer(refusal)))
   }
-  const answer = (): void => {
+  const answer = (refusal: SseError | undefined): void => {
     const cursor = reader.conclude()
     sink.close()
     // A time-out middleware may have answered already. The client still has its cursor, so nothing is lost.
     if (exchange.over || res.headersSent) return
+    if (refusal !== undefined) throw refusal
     const paused = pausedMs()
     if (paused > 0) {
       res.setHeader('X-Stream-Pause', 'true')
@@ -247,8 +248,8 @@ export function beginPoll(
   }
   const sink = new PollSink(parameters, onProgress)
   const reader = new Reader(sink, starts, onClosed)
-  const waiting = waitMs > 0 ? clock.after(waitMs, end) : undefined
-  const stopWatching = exchange.onOver(end)
+  const waiting = waitMs > 0 ? clock.after(waitMs, () => end()) : undefined
+  const stopWatching = exchange.onOver(() => end())
   reader.begin()
   return { end, done }
 }

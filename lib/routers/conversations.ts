@@ -10,6 +10,7 @@ import { systemClock } from '../core/clock.js'
 import { forbidden, InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
 import type { ChannelRequest } from '../multiplexer/options.js'
 import type { PollOptions } from '../multiplexer/poll.js'
@@ -62,9 +63,9 @@ export function conversationStreams(options: ConversationStreamsOptions): Router
     throw new InvalidOptionError('conversationStreams needs authorize: (auth, conversationId) => boolean')
   }
   const timeoutMs = wholeNumber('authorizeTimeoutMs', options.authorizeTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
-  const conversations = (req: ChannelRequest): string => conversationsChannel(authOf(req).tenant)
+  const conversations = (req: ChannelRequest): string => conversationsChannel(callerOf(req).tenant)
   const messages = async (req: ChannelRequest): Promise<string> => {
-    const auth = authOf(req)
+    const auth = callerOf(req)
     const conversationId = String(req.params.conversationId)
     const allowed: unknown = await settle('authorize', () => authorize(auth, conversationId, req), { clock, timeoutMs })
     if (!allowed) throw forbidden('You may not read this conversation')
@@ -91,7 +92,9 @@ function pollUrl({ url = '' }: StreamRequest, name: 'conversations' | 'messages'
   return `${up}../poll/messages/${path.split('/').filter(Boolean).at(-1)}`
 }
 
-function authOf({ auth }: ChannelRequest): Auth {
+/** @throws RequestError `ERR_SSE_TOKEN_MISSING` */
+function callerOf(req: ChannelRequest): Auth {
+  const auth = authOf(req)
   if (auth === undefined) throw tokenMissing()
   return auth
 }

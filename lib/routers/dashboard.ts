@@ -9,6 +9,7 @@ import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import type { RedisSource } from '../redis/connect.js'
 import { boundedStore } from '../store/bounded.js'
 import { createStore } from '../store/create.js'
@@ -102,7 +103,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   router.get(
     '/init',
     answering(async (req) => {
-      const { auth } = req
+      const auth = authOf(req)
       if (auth === undefined) throw tokenMissing()
       const { body, cached } = await answer(auth, req).catch((error: unknown) => {
         throw new AppFailure('load', error)

@@ -9,6 +9,7 @@ import { systemClock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { authOf } from '../http/auth-of.js'
 import { boundedStore } from '../store/bounded.js'
 import { answering } from './answering.js'
 import { bodyError } from './body-error.js'
@@ -54,7 +55,7 @@ export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsO
     '/',
     answering(async (req, res) => {
       await parsed(req, res)
-      const answer = await issue(req.auth, req.body)
+      const answer = await issue(authOf(req), req.body)
       return () => void res.set('Cache-Control', 'no-store').json(answer)
     }),
   )

@@ -20,6 +20,7 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
 import { streamOf } from '../core/stream-of.js'
+import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
 import { cursorOrigin } from '../observe/cursor-origin.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openText } from '../wire/control.js'
@@ -53,6 +54,8 @@ export interface Opening {
 export class EventStream implements Sink, Pressed {
   /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string
+  /** Who opened it. */
+  readonly auth: Auth | undefined
   readonly #req: StreamRequest
   readonly #res: StreamResponse
   readonly #exchange: Exchange
@@ -85,6 +88,7 @@ export class EventStream implements Sink, Pressed {
     this.#pollUrl = opening.pollUrl
     this.#among = opening.among
     this.#exchange = opening.exchange ?? new Exchange(req, res)
+    this.auth = authOf(req)
     this.#req = req
     this.#res = res
     const pacer = options.pacing?.open(new Requester(req))
@@ -117,11 +121,6 @@ export class EventStream implements Sink, Pressed {
   /** Why the stream is closing or closed; `undefined` while it is open. */
   get closeReason(): CloseReason | undefined {
     return this.#closing
-  }
-
-  /** Who opened it. */
-  get auth(): Auth | undefined {
-    return this.#req.auth
   }
 
   /** What is going on in it now. */
@@ -281,7 +280,7 @@ export class EventStream implements Sink, Pressed {
   start(cursor?: string, window?: number): void {
     const { clock, heartbeatMs, retryMs, maxAgeMs } = this.#options
     this.#writer.writeText(openText({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
-    const expiresAt = this.#options.expiresAt ?? this.#req.auth?.expiresAt
+    const expiresAt = this.#options.expiresAt ?? this.auth?.expiresAt
     this.#options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
     if (diagnostics.streamOpen.hasSubscribers) {

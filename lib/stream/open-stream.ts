@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { CloseReason } from '../core/close-reasons.js'
 import { RequestError, SseError } from '../core/errors.js'
 import { setStreamOf } from '../core/stream-of.js'
+import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
 import { COMPLETED_ID } from '../wire/control.js'
 import { requestedCursor, setHead } from '../wire/headers.js'
@@ -23,6 +24,8 @@ const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
  * where a client reconnects to a stream that was closed with `completed`, which is answered with 204.
  * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
  * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
+ * @throws SseError `ERR_SSE_AUTH_FOREIGN` if another library has set `req.auth`
+ * @throws RequestError `ERR_SSE_TOKEN_REVOKED` if the token was revoked since the request was authenticated
  * @throws SseError `ERR_SSE_OVERLOADED` under pressure, unless `refuseWith` says otherwise
  * @throws InvalidOptionError
  */
@@ -86,6 +89,9 @@ export function assertOpenable(
 function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening): EventStream {
   const exchange = new Exchange(req, res)
   const reason = assertOpenable(req, res, options, exchange)
+  // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
+  const auth = authOf(req)
+  options.revocations?.assertGood(auth)
   const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
   let corked: Socket | undefined
   if (reason === 'completed') {

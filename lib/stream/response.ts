@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Auth } from '../core/ports.js'
+import { addressOf } from '../http/address.js'
+import { authOf } from '../http/auth-of.js'
 
 /** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
 export type StreamRequest = (IncomingMessage | Http2ServerRequest) & { readonly auth?: Auth | undefined }
@@ -24,13 +26,11 @@ export class Requester implements Client {
   }
 
   get auth(): Auth | undefined {
-    return this.#req.auth
+    return authOf(this.#req)
   }
 
   get ip(): string | undefined {
-    const req = this.#req
-    const ip = 'ip' in req ? req.ip : undefined
-    return typeof ip === 'string' ? ip : req.socket.remoteAddress
+    return addressOf(this.#req)
   }
 
   /** The HTTP/2 session. */

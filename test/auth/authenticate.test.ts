@@ -1,4 +1,4 @@
-import { createSecretKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createSecretKey, generateKeyPairSync, type KeyObject, sign as signBytes } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import { expect } from 'chai'
 import type { ErrorRequestHandler } from 'express'
@@ -139,7 +139,8 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       'an exp of 0': { ...CLAIMS, exp: 0 },
       'an exp beyond all clocks': { ...CLAIMS, exp: 1e300 },
       'no sub': { tenant: 'acme', exp: CLAIMS.exp },
-      'a sub that is a number': { ...CLAIMS, sub: 7 },
+      'a sub that is a fraction': { ...CLAIMS, sub: 7.5 },
+      'a sub that is too large to be exact': { ...CLAIMS, sub: 2 ** 53 },
       'a sub that is an object': { ...CLAIMS, sub: { toString: 'ada' } },
       'an empty sub': { ...CLAIMS, sub: '' },
       'a sub of 257 characters': { ...CLAIMS, sub: 'x'.repeat(257) },
@@ -272,6 +273,93 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           const agent = await serveAuth({ algorithms: ['RS256'], getKey: getKey as NonNullable<typeof getKey> })
           const answer = await agent.get('/').auth(signed('one'), { type: 'bearer' })
           expect([answer.status, answer.body]).to.deep.equal([500, { handler: 'no key server' }])
+        }
+      })
+    })
+
+    describe('the claims of user and tenant', () => {
+      const url = 'https://app.example/tenant'
+      const found: readonly (readonly [string, Partial<AuthenticateOptions>, object])[] = [
+        ['as whole numbers', {}, { sub: 7, tenant: 42 }],
+        ['by a path', { tenantClaim: 'firebase.tenant' }, { sub: '7', firebase: { tenant: 42 } }],
+        ['by a name with dots', { tenantClaim: url }, { sub: '7', [url]: '42' }],
+        ['by a name with dots before a path', { tenantClaim: 'a.b' }, { sub: '7', a: { b: 'x' }, 'a.b': '42' }],
+        ['by a path below a name with dots', { tenantClaim: `${url}.id` }, { sub: '7', [url]: { id: '42' } }],
+        ['by a function', { tenantClaim: ({ orgs }) => (orgs as number[])[0] }, { sub: '7', orgs: [42] }],
+        ['both', { userClaim: 'me.id', tenantClaim: 'me.org' }, { me: { id: 7, org: 42 } }],
+      ]
+      for (const [what, options, claims] of found) {
+        it(`are found ${what}`, async () => {
+          const agent = await serveAuth(options)
+          const { body } = await agent.get('/').auth(sign({ exp: CLAIMS.exp, ...claims }), { type: 'bearer' })
+          expect(body).to.include({ user: '7', tenant: '42' })
+        })
+      }
+
+      const missing: readonly (readonly [string, AuthenticateOptions['tenantClaim'], object])[] = [
+        ['a path that ends early', 'a.b', { a: 'b' }],
+        ['an inherited name', 'constructor.name', {}],
+        ['an inherited name within', 'a.constructor.name', { a: {} }],
+        ['a list in a path', 'a.0', { a: ['acme'] }],
+        ['a function that returns nothing', () => undefined, {}],
+        ['a function that returns a promise', async () => 'acme', {}],
+      ]
+      for (const [what, tenantClaim, claims] of missing) {
+        it(`are not found in ${what}`, async () => {
+          const agent = await serveAuth({ tenantClaim: tenantClaim as NonNullable<typeof tenantClaim> })
+          const test = agent.get('/').auth(sign({ sub: 'ada', exp: CLAIMS.exp, ...claims }), { type: 'bearer' })
+          await expectCode(test, 401, 'ERR_SSE_TOKEN_CLAIMS')
+        })
+      }
+    })
+
+    describe('a token signed with an Edwards key', () => {
+      const ed25519 = generateKeyPairSync('ed25519')
+      const ed448 = generateKeyPairSync('ed448')
+
+      function edSigned(alg: string, { privateKey } = ed25519, claims: object = CLAIMS): string {
+        const text = encode({ alg, kid: 'one' }, claims).slice(0, -1)
+        return `${text}.${signBytes(null, Buffer.from(text), privateKey).toString('base64url')}`
+      }
+
+      async function statusOf(
+        token: string,
+        { publicKey } = ed25519,
+        options: Partial<AuthenticateOptions> = {},
+      ): Promise<number> {
+        const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString()
+        const agent = await serveAuth({ algorithms: ['EdDSA', 'Ed25519', 'RS256'], getKey: () => pem, ...options })
+        return (await agent.get('/').auth(token, { type: 'bearer' })).status
+      }
+
+      it('is accepted under each name of its algorithm', async () => {
+        expect(await statusOf(edSigned('EdDSA'))).to.equal(200)
+        expect(await statusOf(edSigned('Ed25519'))).to.equal(200)
+        expect(await statusOf(edSigned('EdDSA', ed448), ed448)).to.equal(200)
+        expect(await statusOf(edSigned('Ed448', ed448), ed448, { algorithms: ['Ed448'] })).to.equal(200)
+      })
+
+      it('is refused with another key, another algorithm or another text', async () => {
+        const other = generateKeyPairSync('ed25519')
+        const [head, , signature] = edSigned('EdDSA').split('.')
+        const changed = Buffer.from(JSON.stringify({ ...CLAIMS, sub: 'eve' })).toString('base64url')
+        expect(await statusOf(edSigned('EdDSA', other))).to.equal(401)
+        expect(await statusOf(`${head}.${changed}.${signature}`)).to.equal(401)
+        expect(await statusOf(edSigned('Ed25519', ed448), ed448)).to.equal(401)
+        expect(await statusOf(edSigned('EdDSA'), ed25519, { algorithms: ['RS256'] })).to.equal(401)
+        expect(await statusOf(edSigned('RS256'))).to.equal(401)
+        expect(await statusOf(edSigned('EdDSA'), rsa)).to.equal(401)
+        expect(await statusOf(jwt.sign(CLAIMS, rsa.privateKey, { algorithm: 'RS256' }), ed25519)).to.equal(401)
+      })
+
+      it('must satisfy issuer, audience, nbf and exp like any other', async () => {
+        const options = { issuer: 'https://id.example', audience: ['inbox', 'dashboard'] }
+        const good = { ...CLAIMS, iss: 'https://id.example', aud: ['x', 'dashboard'], nbf: NOW_S - 1 }
+        const status = (claims: object): Promise<number> =>
+          statusOf(edSigned('EdDSA', ed25519, claims), ed25519, options)
+        expect(await status(good)).to.equal(200)
+        for (const wrong of [{ iss: 'x' }, { aud: 'x' }, { nbf: NOW_S + 60 }, { nbf: 'soon' }, { exp: NOW_S - 1 }]) {
+          expect(await status({ ...good, ...wrong }), JSON.stringify(wrong)).to.equal(401)
         }
       })
     })
@@ -429,6 +517,12 @@ describe('the options of authenticate', () => {
     'an empty issuer': { secret: SECRET, issuer: '' },
     'no audience in the list': { secret: SECRET, audience: [] },
     'an empty claim name': { secret: SECRET, userClaim: '' },
+    'a claim that is a list': { secret: SECRET, tenantClaim: ['tenant'] },
+    'a failure limit that is no handler': { secret: SECRET, failureLimit: { points: 3 } },
+    'both secret and resolve': { secret: SECRET, resolve: () => undefined },
+    'a resolve that is no function': { resolve: {} },
+    'resolve with a cookie': { resolve: () => undefined, cookie: 'session' },
+    'resolve with algorithms': { resolve: () => undefined, algorithms: ['RS256'] },
     'a bound on nothing': { secret: SECRET, maxTokenBytes: 0 },
     'a cookie name with a semicolon': { secret: SECRET, cookie: 'a;b' },
     'an empty query name': { secret: SECRET, query: '' },

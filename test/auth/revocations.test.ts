@@ -10,14 +10,20 @@ import {
   type RevocationsOptions,
 } from '../../lib/auth/revocations.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
-import type { Auth, KeyValueStore } from '../../lib/core/ports.js'
+import type { Auth, Clock, KeyValueStore } from '../../lib/core/ports.js'
 import { createStore } from '../../lib/store/create.js'
+import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
 const SECRET = 'a secret of thirty-two bytes or more'
+
+/** Its methods as an object's own. */
+function clockOf(clock: Clock): Clock {
+  return { now: () => clock.now(), wallTime: () => clock.wallTime(), after: (ms, call) => clock.after(ms, call) }
+}
 
 describe('revocations', () => {
   let clock: FakeClock
@@ -44,7 +50,7 @@ describe('revocations', () => {
   })
 
   function start(options: Partial<RevocationsOptions> = {}): Revocations {
-    return createRevocations({ store, clock, cacheMs: 0, ...options })
+    return createRevocations({ store, clock, cacheMs: 0, clockToleranceMs: 0, ...options })
   }
 
   /** A token issued so many ms from now. */
@@ -63,8 +69,9 @@ describe('revocations', () => {
 
   async function heardOf(revoke: () => Promise<void>): Promise<Revocation[]> {
     const heard: Revocation[] = []
-    revocations.onRevoke = (revocation) => heard.push(revocation)
+    const stop = revocations.onRevoke((revocation) => heard.push(revocation))
     await revoke()
+    stop()
     return heard
   }
 
@@ -206,9 +213,170 @@ describe('revocations', () => {
     const before = revocations.isRevoked(auth('ada'))
     await revocations.revoke({ tenant: 'acme' })
     answer([undefined, undefined])
-    expect(await before).to.equal(false)
+    expect(await before, 'revoked meanwhile').to.equal(true)
     store.get = async (keys) => keys.map((key) => (key.includes('tenant') ? String(clock.wallTime()) : undefined))
     expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
+  })
+
+  describe('by clocks that differ', () => {
+    const user = { user: 'ada', tenant: 'acme' }
+
+    /** A token whose issuer's clock is `aheadMs` ahead, issued so many ms from now. */
+    function issued(inMs: number, aheadMs = 0): Auth {
+      return auth('ada', 'acme', inMs + aheadMs)
+    }
+
+    it('refuse what was issued until clockToleranceMs after them, and no later', async () => {
+      revocations = createRevocations({ store, clock, cacheMs: 0 })
+      await revocations.revoke(user)
+      const [ahead, within, beyond] = [issued(-1000, 5000), issued(5000), issued(7000)]
+      expect(await revocations.isRevoked(ahead), 'in the future').to.equal(true)
+      clock.advance(10_000)
+      expect(await revocations.isRevoked(ahead), 'an issuer that is ahead').to.equal(true)
+      expect(await revocations.isRevoked(within)).to.equal(true)
+      expect(await revocations.isRevoked(beyond)).to.equal(false)
+    })
+
+    it('refuse what was issued before them where the clock of the process that revoked is behind', async () => {
+      const behind: Clock = { ...clockOf(clock), wallTime: () => clock.wallTime() - 20_000 }
+      const revoking = createRevocations({ store, clock: behind, cacheMs: 0, clockToleranceMs: 30_000 })
+      await revoking.revoke(user)
+      expect(await revocations.isRevoked(issued(-1000))).to.equal(true)
+      clock.advance(60_000)
+      expect(await revocations.isRevoked(issued(0))).to.equal(false)
+    })
+
+    it('refuse what was issued in the future as long as it is, and only what is revoked', async () => {
+      const future = issued(3_600_000)
+      expect(await revocations.isRevoked(future)).to.equal(false)
+      await revocations.revoke(user)
+      clock.advance(3_590_000)
+      expect(await revocations.isRevoked(future)).to.equal(true)
+      expect(await revocations.isRevoked({ ...future, user: 'bob' })).to.equal(false)
+    })
+
+    it('take an iat in ms as such', async () => {
+      const inMs = (ms: number): Auth => ({ ...issued(0), claims: { iat: clock.wallTime() + ms } })
+      const before = inMs(-1)
+      await revocations.revoke(user)
+      clock.advance(1000)
+      expect(await revocations.isRevoked(before)).to.equal(true)
+      expect(await revocations.isRevoked(inMs(-1))).to.equal(false)
+    })
+
+    it('refuse whatever says nothing usable of its time', async () => {
+      await revocations.revoke(user)
+      clock.advance(60_000)
+      for (const iat of [undefined, null, '', '2099-01-01', Number.NaN, Number.POSITIVE_INFINITY, -1, 1e300, {}]) {
+        expect(await revocations.isRevoked({ ...issued(0), claims: { iat } }), String(iat)).to.equal(true)
+      }
+    })
+
+    it('refuse where the store has a value that is no time', async () => {
+      for (const value of ['', 'x', 'NaN', '{}', '-1', '1e3']) {
+        await store.set('revoked:tenant:acme', value, 1000)
+        expect(await revocations.isRevoked(issued(0)), value).to.equal(true)
+      }
+    })
+  })
+
+  describe('that a store has lost', () => {
+    const revoked = ['revoked:tenant:globex', 'revoked:user:acme:ada', 'revoked:id:t1']
+
+    async function revokeAll(): Promise<void> {
+      await revocations.revoke({ tenant: 'globex' })
+      await revocations.revoke({ user: 'ada', tenant: 'acme' })
+      await revocations.revoke({ tokenId: 't1' })
+      for (const key of revoked) await store.delete(key)
+    }
+
+    it('are kept by the process that made them and by those that were notified', async () => {
+      const other = start()
+      revocations.onRevoke((revocation) => other.hear(revocation))
+      await revokeAll()
+      for (const each of [revocations, other]) {
+        expect(await each.isRevoked(auth('ada'))).to.equal(true)
+        expect(await each.isRevoked(auth('eve', 'globex'))).to.equal(true)
+        expect(await each.isRevoked(auth('bob', 'acme', 60_000, { jti: 't1' }))).to.equal(true)
+        expect([...(await each.revokedAmong([auth('ada'), auth('bob')]))]).to.have.length(1)
+      }
+    })
+
+    it('are put back, all of them, for the time that they have left, when one of them is refused', async () => {
+      revocations = start({ ttlMs: 60_000 })
+      await revokeAll()
+      clock.advance(20_000)
+      expect(await revocations.isRevoked(auth('ada', 'acme', -60_000))).to.equal(true)
+      await new Promise((resolve) => setImmediate(resolve))
+      const other = start()
+      expect(await other.isRevoked(auth('eve', 'globex', -60_000))).to.equal(true)
+      expect(await other.isRevoked(auth('bob', 'acme', 60_000, { jti: 't1' }))).to.equal(true)
+      clock.advance(40_000)
+      expect(await store.get(revoked)).to.deep.equal([undefined, undefined, undefined])
+      expect(await revocations.isRevoked(auth('ada', 'acme', -120_000)), 'forgotten').to.equal(false)
+    })
+
+    it('are put back while streams are open, though nobody is refused, and not in place of later ones', async () => {
+      const stream = watched(revocations, auth('bob'))
+      await revokeAll()
+      await store.set('revoked:user:acme:ada', '9999999999999', 60_000)
+      clock.advance(25_000)
+      await new Promise((resolve) => setImmediate(resolve))
+      const [tenant, user, token] = await store.get(revoked)
+      expect([tenant, token]).to.not.include(undefined)
+      expect(user).to.equal('9999999999999')
+      revocations.unwatch(stream)
+    })
+
+    it('are reported and put back later where the store fails', async () => {
+      await revokeAll()
+      const errors: unknown[] = []
+      const note = (message: unknown) => errors.push(message)
+      diagnostics.storeError.subscribe(note)
+      const { claim } = store
+      store.claim = () => Promise.reject(new Error('away'))
+      expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
+      await new Promise((resolve) => setImmediate(resolve))
+      diagnostics.storeError.unsubscribe(note)
+      expect(errors).to.have.length(1)
+      store.claim = claim
+      expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
+      await new Promise((resolve) => setImmediate(resolve))
+      expect(await store.get(revoked)).to.not.include(undefined)
+    })
+  })
+
+  it('made before a watch began are found when it begins', async () => {
+    await revocations.revoke({ user: 'ada', tenant: 'acme' })
+    expect(() => revocations.assertGood(auth('ada')))
+      .to.throw()
+      .with.property('code', 'ERR_SSE_TOKEN_REVOKED')
+    revocations.assertGood(auth('bob'))
+    revocations.assertGood(undefined)
+  })
+
+  it('are reported to every listener until it is removed, and to no other', async () => {
+    const heard: string[] = []
+    const listener = (): void => void heard.push('same')
+    const [first, second] = [revocations.onRevoke(listener), revocations.onRevoke(listener)]
+    revocations.onRevoke(() => void heard.push('third'))
+    await revocations.revoke({ tenant: 'acme' })
+    expect(heard.splice(0)).to.deep.equal(['same', 'same', 'third'])
+    first()
+    first()
+    await revocations.revoke({ tenant: 'acme' })
+    expect(heard.splice(0)).to.deep.equal(['same', 'third'])
+    second()
+    await revocations.revoke({ tenant: 'acme' })
+    expect(heard).to.deep.equal(['third'])
+  })
+
+  it('are not heard of from what is no revocation', () => {
+    for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
+      expect(() => revocations.hear(heard as Revocation))
+        .to.throw()
+        .with.property('code', 'ERR_SSE_OPTION_INVALID')
+    }
   })
 
   it('ask a thousand keys at a time for many streams, each once', async () => {
@@ -252,7 +420,13 @@ describe('revocations', () => {
   }
 
   it('are refused at construction with options that cannot work', () => {
-    for (const options of [{ store: {} }, { store, ttlMs: 0 }, { store, cacheMs: -1 }, { store, cacheMs: 60_001 }]) {
+    for (const options of [
+      { store: {} },
+      { store, ttlMs: 0 },
+      { store, cacheMs: -1 },
+      { store, cacheMs: 60_001 },
+      { store, clockToleranceMs: -1 },
+    ]) {
       expect(() => createRevocations(options as RevocationsOptions))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')
@@ -265,6 +439,14 @@ describe('revocations', () => {
     const [one, two] = stores.map((each) => createRevocations({ store: each, clock })) as [Revocations, Revocations]
     await one.revoke({ user: 'ada', tenant: 'acme' })
     expect([await two.isRevoked(auth('ada')), await two.isRevoked(auth('bob'))]).to.deep.equal([true, false])
+    await server.down()
+    await server.up()
+    // Redis has come back empty: the process that knows it still refuses, and puts it back.
+    const three = createRevocations({ store: stores[1], clock, cacheMs: 0 })
+    await eventually(async () => {
+      expect(await one.isRevoked(auth('ada'))).to.equal(true)
+      return three.isRevoked(auth('ada')).catch(() => false)
+    })
     await Promise.all(stores.map((each) => each.close()))
     await server.stop()
   })

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
+import { authenticate } from '../../lib/auth/authenticate.js'
 import { redactUrl, stripParameter, withoutParameter } from '../../lib/auth/url-secrets.js'
 
 describe('secrets in URLs', () => {
@@ -24,6 +25,14 @@ describe('secrets in URLs', () => {
       expect(redactUrl(url)).to.equal(expected)
     })
   }
+
+  it('are redacted under the name that authenticate was given', () => {
+    const url = '/sse?jwt=abc&JWT=abc&a=1'
+    expect(redactUrl(url)).to.equal(url)
+    authenticate({ secret: 'a secret of thirty-two bytes or more', query: 'jwt' })
+    expect(redactUrl(url)).to.equal('/sse?jwt=REDACTED&JWT=REDACTED&a=1')
+    expect(['/sse?ticket=abc'].map(redactUrl)).to.deep.equal(['/sse?ticket=REDACTED'])
+  })
 
   it('are gone from a request, and all else stays as it is', () => {
     const req = {

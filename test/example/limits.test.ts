@@ -62,6 +62,15 @@ describe("the example's limits", () => {
     expect(good.status).to.equal(200)
   })
 
+  it('let 60 forged tokens of an address pass to their 401 a minute, and every good one', async () => {
+    const statuses: number[] = []
+    for (let n = 0; n < 130 && !statuses.includes(429); n++) {
+      statuses.push((await inbox.call('GET', path, { token: 'forged' })).status)
+    }
+    expect(new Set(statuses)).to.deep.equal(new Set([401, 429]))
+    expect((await inbox.call('GET', path, { token: dana })).status).to.equal(200)
+  })
+
   it('end with a token that signs out, its streams too, and with all of a user, everywhere', async () => {
     const other = await inbox.signIn('dana', 'acme')
     const [stream, otherStream] = [

@@ -9,6 +9,7 @@ import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { RedisSource } from '../../lib/redis/connect.js'
+import { sseErrors } from '../../lib/routers/errors.js'
 import { createStore } from '../../lib/store/create.js'
 import { sseMiddleware } from '../../lib/stream/middleware.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
@@ -24,7 +25,33 @@ interface Process {
   readonly multiplexer: Multiplexer
   readonly limits: StreamLimits
   readonly revocations: Revocations
+  /** Polls whose channels have been chosen. */
+  polls: number
+  /** What a route waits for between authentication and its stream or poll. */
+  beforeOpening: () => Promise<void> | void
   stop(): Promise<void>
+}
+
+/** Holds one caller until it is opened. */
+class Gate {
+  readonly reached: Promise<void>
+  open!: () => void
+  #onReached!: () => void
+  readonly #opened: Promise<void>
+
+  constructor() {
+    this.reached = new Promise((resolve) => {
+      this.#onReached = resolve
+    })
+    this.#opened = new Promise((resolve) => {
+      this.open = resolve
+    })
+  }
+
+  pass(): Promise<void> {
+    this.#onReached()
+    return this.#opened
+  }
 }
 
 /** Who may have a stream and keep it, over HTTP. @param redis where the processes meet; without it there is one */
@@ -64,19 +91,40 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       app.use(authenticate({ secret: SECRET, revocations, optional: true }), sseMiddleware({ ...stream, revocations }))
       app.get(
         '/',
-        multiplexer.stream((req) => String(req.query.channel ?? 'log')),
+        multiplexer.stream(async (req) => {
+          await process.beforeOpening()
+          return String(req.query.channel ?? 'log')
+        }),
       )
       app.put(
         '/',
         multiplexer.stream(() => 'log'),
       )
-      app.get('/own', limitStreams(limits), (_, res) => void res.sse())
+      app.get(
+        '/poll',
+        multiplexer.poll(async () => {
+          await process.beforeOpening()
+          process.polls++
+          return 'log'
+        }),
+      )
+      app.get('/own', limitStreams(limits), async (_, res, next) => {
+        await process.beforeOpening()
+        try {
+          res.sse()
+        } catch (error) {
+          next(error)
+        }
+      })
+      app.use(sseErrors())
       const server = await serve(app)
       const process: Process = {
         server,
         multiplexer,
         limits,
         revocations,
+        polls: 0,
+        beforeOpening: () => undefined,
         stop: async () => {
           await multiplexer.close()
           await server.stop()
@@ -143,6 +191,59 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       })
     }
 
+    for (const path of ['/', '/own']) {
+      it(`whose tokens are not revoked while the stream is being opened (${path})`, async () => {
+        const process = await start()
+        const gate = new Gate()
+        process.beforeOpening = () => gate.pass()
+        const opening = SseClient.open(`${process.server.url}${path}`, { authorization: `Bearer ${tokenOf('ada')}` })
+        await gate.reached
+        await process.revocations.revoke({ user: 'ada', tenant: 'acme' })
+        gate.open()
+        const client = await opening
+        clients.push(client)
+        expect(await problemOf(client)).to.include({ status: 401, code: 'ERR_SSE_TOKEN_REVOKED' })
+        await eventually(() => process.limits.size === 0)
+        expect(process.multiplexer.status()).to.include({ streams: 0, channels: 0 })
+      })
+    }
+
+    it('as are polls whose token expires before they begin', async () => {
+      const process = await start()
+      const gate = new Gate()
+      process.beforeOpening = () => gate.pass()
+      const token = jwt.sign({ tenant: 'acme' }, SECRET, { subject: 'ada', expiresIn: 2 })
+      const { exp = 0 } = jwt.decode(token) as jwt.JwtPayload
+      const polled = fetch(`${process.server.url}/poll`, { headers: { authorization: `Bearer ${token}` } })
+      await gate.reached
+      await eventually(() => Date.now() >= exp * 1000)
+      gate.open()
+      const refused = await polled
+      expect([refused.status, (await refused.json()).code]).to.deep.equal([401, 'ERR_SSE_TOKEN_EXPIRED'])
+      await eventually(() => process.multiplexer.status().channels === 0)
+    })
+
+    it('as are polls: those that wait are refused when their token is revoked, as are those being opened', async () => {
+      const process = await start()
+      const poll = (user: string): Promise<Response> =>
+        fetch(`${process.server.url}/poll?wait=20000`, { headers: { authorization: `Bearer ${tokenOf(user)}` } })
+      const [ada, bob] = [poll('ada'), poll('bob')]
+      await eventually(() => process.polls === 2)
+      const gate = new Gate()
+      process.beforeOpening = () => gate.pass()
+      const opening = poll('ada')
+      await gate.reached
+      await process.revocations.revoke({ user: 'ada', tenant: 'acme' })
+      gate.open()
+      for (const refused of [await ada, await opening]) {
+        expect([refused.status, (await refused.json()).code]).to.deep.equal([401, 'ERR_SSE_TOKEN_REVOKED'])
+      }
+      await process.multiplexer.publish('log', { data: 'x' })
+      const answer = await bob
+      expect([answer.status, (await answer.json()).events.length]).to.deep.equal([200, 1])
+      await eventually(() => process.multiplexer.status().channels === 0)
+    })
+
     it('who are told so in a stream that ends, if native EventSource is to come back', async () => {
       const process = await start({ perUser: 1 }, { refuseWith: 'stream' })
       await open(process, 'ada')
@@ -203,6 +304,25 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       expect(bob.closed).to.equal(false)
       await one.revocations.revoke({ tenant: 'acme' })
       await bob.control('sse.expired')
+    })
+
+    it('also where several multiplexers share revocations and limits, of which one is closed', async () => {
+      const options = { perUser: 1, evictOldest: true, leaseMs: 3_600_000 }
+      const [one, two] = [await start(options), await start(options)]
+      const more = createMultiplexer({
+        redis: redis(),
+        prefix,
+        streamLimits: one.limits,
+        stream: { revocations: one.revocations },
+      })
+      await more.ping()
+      await more.close()
+      const first = await open(two, 'ada')
+      await open(one, 'ada')
+      expect(JSON.parse((await first.control('sse.close')).data)).to.deep.equal({ reason: 'evicted' })
+      const bob = await open(two, 'bob')
+      await one.revocations.revoke({ user: 'bob', tenant: 'acme' })
+      expect(JSON.parse((await bob.control('sse.expired')).data)).to.deep.equal({ reason: 'revoked' })
     })
   })
 }

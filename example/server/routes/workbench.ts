@@ -1,6 +1,6 @@
 /** The workbench's endpoints: what its page asks for, and what its simulated clients do. Not in production. */
 import { type Request, type RequestHandler, Router } from 'express'
-import { createPressure, sseMiddleware } from 'express-sse-kit'
+import { authenticate, createPressure, sseMiddleware } from 'express-sse-kit'
 import { Problem } from '../problem.js'
 import { TENANT } from '../workbench/bench.js'
 import type { Workbench } from '../workbench/workbench.js'
@@ -81,10 +81,9 @@ const sameOrigin: RequestHandler = (req, _, next) => {
 }
 
 /** In place of a token: which simulated client it is. */
-const asClient: RequestHandler = (req, _, next) => {
-  req.auth = { user: clientOf(req), tenant: TENANT, expiresAt: Date.now() + SIGNED_IN_MS, claims: {} }
-  next()
-}
+const asClient = authenticate({
+  resolve: (req) => ({ user: clientOf(req), tenant: TENANT, expiresAt: Date.now() + SIGNED_IN_MS }),
+})
 
 function clientOf({ query }: Request): string {
   return String(query.client)

@@ -2,7 +2,9 @@
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
-import { InvalidOptionError } from '../../core/errors.js'
+import { InvalidOptionError, SseError } from '../../core/errors.js'
+import { addressOf } from '../../http/address.js'
+import { authOf, wasAuthenticated } from '../../http/auth-of.js'
 import { ipKey } from '../ip-key.js'
 import { reportFailure } from './callback-failure.js'
 import type { Claim } from './limiter.js'
@@ -11,12 +13,15 @@ import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 /** Longer keys count by their digest: whoever chooses a key must not choose how much memory it takes. */
 const MAX_KEY_LENGTH = 256
 
-/** @throws InvalidOptionError if a function of the limit answered what cannot be meant */
+/**
+ * @throws SseError `ERR_SSE_AUTH_FOREIGN`, `ERR_SSE_AUTH_ORDER`
+ * @throws InvalidOptionError if a function of the limit answered what cannot be meant
+ */
 export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[] {
   const claims: Claim[] = []
   for (const limit of limits) {
     if (limit.skip && atOnce('skip', limit.skip(req))) continue
-    const key = keyOf(req, limit.by)
+    const key = keyOf(req, limit)
     if (key === undefined) continue
     const cost = limit.cost === undefined ? 1 : checkedCost(atOnce('cost', limit.cost(req)))
     if (cost === 0) continue
@@ -26,18 +31,23 @@ export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[
   return claims
 }
 
-function keyOf(req: Request, by: ResolvedLimit['by']): string | undefined {
-  const key = rawKey(req, by)
+function keyOf(req: Request, limit: ResolvedLimit): string | undefined {
+  const key = rawKey(req, limit)
   if (key === undefined || key.length <= MAX_KEY_LENGTH) return key
   return createHash('sha256').update(key).digest('base64url')
 }
 
-function rawKey(req: Request, by: ResolvedLimit['by']): string | undefined {
+function rawKey(req: Request, { by, withoutUser, name }: ResolvedLimit): string | undefined {
   if (typeof by === 'function') return checkedKey(atOnce('by', by(req)))
-  // A connection that is gone has no address any more; its requests count together.
-  if (by === 'ip') return ipKey(req.ip ?? '')
-  const { auth } = req
-  if (auth === undefined || by === 'tenant') return auth?.tenant
+  if (by === 'ip') return ipKey(addressOf(req))
+  const auth = authOf(req)
+  if (auth === undefined) {
+    // Begins like no user's and no tenant's key.
+    if (withoutUser === 'ip') return ` ${ipKey(addressOf(req))}`
+    if (withoutUser === undefined && !wasAuthenticated(req)) throw notAuthenticated(name)
+    return undefined
+  }
+  if (by === 'tenant') return encodeURIComponent(auth.tenant)
   // With its length, so that no other tenant and user make the same key.
   return `${auth.tenant.length}:${auth.tenant}:${auth.user}`
 }
@@ -45,6 +55,14 @@ function rawKey(req: Request, by: ResolvedLimit['by']): string | undefined {
 /** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */
 function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
   return answeredAtOnce(name, value, (error) => reportFailure(name, error))
+}
+
+function notAuthenticated(name: string): SseError {
+  return new SseError(
+    'ERR_SSE_AUTH_ORDER',
+    `The limit "${name}" counts by user or tenant, but authenticate() has not run: mount it before rateLimit(), ` +
+      'or choose with withoutUser how requests without a user count',
+  )
 }
 
 /** @throws InvalidOptionError */

@@ -15,12 +15,18 @@ const SCOPES = ['user', 'tenant', 'ip'] as const
 /** One limit. A request over it is answered 429 with `Retry-After`. */
 export interface RequestLimit {
   /**
-   * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; a request without
-   * is not counted), of an address (`ip`: `req.ip`, IPv6 by /56), or of what a function answers (`undefined`: the limit does not
-   * apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a limit answer at once: a promise
-   * is an error.
+   * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; for a request without
+   * see `withoutUser`), of an address (`ip`: `req.ip`, IPv6 by /56; all without an address together), or of what a function answers
+   * (`undefined`: the limit does not apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a
+   * limit answer at once: a promise is an error.
    */
   readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
+  /**
+   * For limits by `user` or `tenant`: how a request counts for which nobody is signed in. `skip`: the limit does not apply to it.
+   * `ip`: its address counts in place of the user. Left out: as `skip` where `authenticate({ optional: true })` has run; where it has
+   * not, the request fails with `ERR_SSE_AUTH_ORDER`, because the limit would never apply. @defaultValue none
+   */
+  readonly withoutUser?: 'skip' | 'ip'
   /**
    * Names the limit in headers, in the problem document and in Redis: limits of one name, algorithm and duration count
    * together wherever they are mounted. Characters `a-z 0-9 _ -`. Needed where `by` is a function. @defaultValue `by`
@@ -96,6 +102,7 @@ export type RateLimitOptions = SharedLimitOptions &
 
 export interface ResolvedLimit {
   readonly by: RequestLimit['by']
+  readonly withoutUser: RequestLimit['withoutUser']
   readonly name: string
   readonly points: RequestLimit['points']
   readonly durationMs: number
@@ -155,6 +162,10 @@ function resolveLimit(limit: RequestLimit, prefix: string): ResolvedLimit {
   if (refillPerSecond !== undefined && !(bucket && refillPerSecond > 0 && refillPerSecond <= MAX_POINTS)) {
     throw new InvalidOptionError('refillPerSecond must be above 0, and is for a token-bucket')
   }
+  const { withoutUser } = limit
+  if (withoutUser !== undefined && (!['skip', 'ip'].includes(withoutUser) || (by !== 'user' && by !== 'tenant'))) {
+    throw new InvalidOptionError('withoutUser must be skip or ip, and is for limits by user or tenant')
+  }
   for (const option of ['cost', 'skip', 'countWhen'] as const) {
     if (limit[option] !== undefined && typeof limit[option] !== 'function') {
       throw new InvalidOptionError(`${option} must be a function`)
@@ -164,6 +175,7 @@ function resolveLimit(limit: RequestLimit, prefix: string): ResolvedLimit {
   const duration = wholeNumber('duration (in seconds)', limit.duration, 1, MAX_DURATION_S)
   return {
     by,
+    withoutUser,
     name,
     points,
     durationMs: duration * 1000,

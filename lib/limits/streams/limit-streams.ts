@@ -1,9 +1,30 @@
 import { randomUUID } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { SseError } from '../../core/errors.js'
+import type { Auth } from '../../core/ports.js'
 import { streamOf } from '../../core/stream-of.js'
+import { addressOf } from '../../http/address.js'
+import { authOf } from '../../http/auth-of.js'
 import { sendProblem } from '../../wire/problem.js'
+import type { StreamOwner } from './places.js'
 import type { StreamLimits } from './stream-limits.js'
+
+/** The address is looked up if it is counted. */
+class Owner implements StreamOwner {
+  readonly #req: Request
+
+  constructor(req: Request) {
+    this.#req = req
+  }
+
+  get auth(): Auth | undefined {
+    return authOf(this.#req)
+  }
+
+  get ip(): string | undefined {
+    return addressOf(this.#req)
+  }
+}
 
 /**
  * Middleware for routes that open their stream with `res.sse()`: takes a place before the route runs, and gives it back when
@@ -16,7 +37,7 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
       evicted = true
       void streamOf(res)?.close('evicted')
     }
-    const lease = await limits.acquire(req, { id: randomUUID(), close })
+    const lease = await limits.acquire(new Owner(req), { id: randomUUID(), close })
     res.on('close', () => lease.release())
     if (res.destroyed) lease.release()
     else next()

@@ -15,7 +15,10 @@ export interface StreamLimitsOptions {
   readonly perUser?: number
   /** Of one tenant. @defaultValue 2000 */
   readonly perTenant?: number
-  /** Of one address (IPv6: of one /56), signed in or not. An office may well share one. @defaultValue 0 */
+  /**
+   * Of one address (IPv6: of one /56), signed in or not. An office may well share one, and all requests without an address do (a server on a
+   * Unix socket behind a proxy that is not trusted). @defaultValue 0
+   */
   readonly perIp?: number
   /** Of this process. @defaultValue 0 */
   readonly perProcess?: number

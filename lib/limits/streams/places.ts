@@ -1,4 +1,5 @@
 import { RequestError } from '../../core/errors.js'
+import { authOf } from '../../http/auth-of.js'
 import { ipKey } from '../ip-key.js'
 import type { Paced } from '../pacing.js'
 import type { ResolvedStreamLimits } from './options.js'
@@ -27,11 +28,10 @@ export interface Demand {
 
 export function demandOf(owner: StreamOwner, limits: ResolvedStreamLimits): Demand {
   const { perUser, perTenant, perIp, opensPerMinute } = limits
-  const { auth } = owner
+  const auth = authOf(owner)
   const counted = perIp > 0 || (opensPerMinute > 0 && auth === undefined)
   // Looked up once, and only here: it costs more than all the rest.
-  const address = counted ? owner.ip : undefined
-  const ip = address === undefined ? undefined : ipKey(address)
+  const ip = counted ? ipKey(owner.ip) : undefined
   const places: Place[] = []
   if (auth !== undefined && perUser > 0) {
     places.push({ scope: 'user', key: keyOf(limits, 'user', auth.tenant, auth.user), cap: perUser })

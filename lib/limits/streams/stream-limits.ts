@@ -5,6 +5,7 @@
 import { runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import { Listeners } from '../../core/listeners.js'
 import { BucketRegistry } from '../bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
 import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
@@ -13,11 +14,7 @@ import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
 import { RedisLeases } from './redis-leases.js'
 
 export class StreamLimits {
-  /**
-   * Hears of each stream of another process that this one has evicted, so that its process can be told at once to call
-   * `evict`. Otherwise that finds out at the next renewal of its leases.
-   */
-  onEvictRemote: ((streamId: string) => void) | undefined
+  readonly #evictListeners = new Listeners<string>()
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
   readonly #leases = new Map<string, Lease>()
@@ -79,6 +76,15 @@ export class StreamLimits {
     return true
   }
 
+  /**
+   * Calls `listener` with the id of each stream of another process that this one evicts, so that its process can be notified at once and
+   * calls `evict`. Without it that process finds out when it next renews its leases.
+   * @returns removes the listener
+   */
+  onEvictRemote(listener: (streamId: string) => void): () => void {
+    return this.#evictListeners.add(listener)
+  }
+
   /** Gives all leases back; their streams go on. Nothing can be acquired any more. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
@@ -114,7 +120,7 @@ export class StreamLimits {
     if (taken === undefined) this.#assertMayDecide(attempt)
     else if (taken.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
     // Who lost its own to this one, in the same call, has come by here before.
-    for (const id of taken?.evicted ?? []) if (!this.evict(id)) this.onEvictRemote?.(id)
+    for (const id of taken?.evicted ?? []) if (!this.evict(id)) this.#evictListeners.notify(id)
     if (this.#closing !== undefined) this.#shared?.giveBack(lease)
     this.#assertOpen()
     if (taken === undefined) this.#takeHere(places, opens)

@@ -13,7 +13,7 @@ import { RedisServer } from '../../helpers/redis-server.js'
 /** Who writes `X-User` is that user. */
 const authenticated: RequestHandler = (req, _res, next) => {
   const user = req.get('X-User')
-  if (user) req.auth = { user, tenant: req.get('X-Tenant') ?? 'acme', expiresAt: 0, claims: {} }
+  req.auth = user ? { user, tenant: req.get('X-Tenant') ?? 'acme', expiresAt: 0, claims: {} } : undefined
   next()
 }
 

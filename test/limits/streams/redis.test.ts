@@ -158,7 +158,7 @@ describe('stream limits over all processes on one Redis', () => {
     it('evict those of them that are over the limit, without a word to other processes', async () => {
       const limits = start({ perUser: 1, perTenant: 2, evictOldest: true })
       const elsewhere: string[] = []
-      limits.onEvictRemote = (id) => void elsewhere.push(id)
+      limits.onEvictRemote((id) => void elsewhere.push(id))
       const [first, second, bob, third] = await Promise.all(
         ['ada', 'ada', 'bob', 'ada'].map((user) => TestStream.open(limits, owner(user))),
       )
@@ -269,7 +269,7 @@ describe('stream limits over all processes on one Redis', () => {
     it('tell which stream of another process it was, so that it can be ended at once', async () => {
       const [one, two] = [start({ ...options, leaseMs: 60_000 }), start(options)]
       const evicted: string[] = []
-      two.onEvictRemote = (id) => void evicted.push(id)
+      two.onEvictRemote((id) => void evicted.push(id))
       const first = await TestStream.open(one, owner('ada', 'acme', '192.0.2.1'))
       await passOfRedisTime(5)
       const second = await TestStream.open(one, owner('ada'))

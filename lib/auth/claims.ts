@@ -1,0 +1,37 @@
+/** Names of users and tenants, as issuers of tokens and session stores have them. */
+
+/**
+ * Where a name is in the claims: the name of a claim, a path with dots (`firebase.tenant`), or a function. A claim whose own name
+ * has dots (`https://app.example/tenant`) comes before a path.
+ */
+export type ClaimSource = string | ((claims: Readonly<Record<string, unknown>>) => unknown)
+
+const MAX_NAME_LENGTH = 256
+
+/** @returns `undefined` if there is no valid name */
+export function nameClaim(claims: Readonly<Record<string, unknown>>, source: ClaimSource): string | undefined {
+  return nameOf(typeof source === 'function' ? source(claims) : valueAt(claims, source))
+}
+
+/** A well-formed string of 1 to 256 characters. A whole number, as databases number their users, becomes one. */
+export function nameOf(value: unknown): string | undefined {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : undefined
+  const isName = typeof value === 'string' && value !== '' && value.length <= MAX_NAME_LENGTH && value.isWellFormed()
+  return isName ? value : undefined
+}
+
+/** The longest name that fits comes first at each level, so that names with dots are found at any. */
+function valueAt(object: Readonly<Record<string, unknown>>, path: string): unknown {
+  if (Object.hasOwn(object, path)) return object[path]
+  for (let dot = path.lastIndexOf('.'); dot > 0; dot = path.lastIndexOf('.', dot - 1)) {
+    const name = path.slice(0, dot)
+    const inner = Object.hasOwn(object, name) ? object[name] : undefined
+    const value = isObject(inner) ? valueAt(inner, path.slice(dot + 1)) : undefined
+    if (value !== undefined) return value
+  }
+  return undefined
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value)
+}

@@ -1,0 +1,79 @@
+/**
+ * 401 for a token or ticket that is not genuine ─► **failure limit** ─► the 401, or 429. Owns for how long the tickets of an address must
+ * pass the limit before they are looked up.
+ */
+import type { Request, RequestHandler, Response } from 'express'
+import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
+import { InvalidOptionError, RequestError } from '../core/errors.js'
+import type { Clock } from '../core/ports.js'
+import { addressOf } from '../http/address.js'
+import { Exchange } from '../http/exchange.js'
+import { ipKey } from '../limits/ip-key.js'
+
+/** Addresses remembered. The oldest make room. */
+const MAX_REFUSED = 10_000
+
+export class FailureLimit {
+  readonly #limit: RequestHandler
+  readonly #clock: Clock
+  /** By address: until when, by the monotonic clock. */
+  readonly #refusedUntil = new Map<string, number>()
+
+  /** @throws InvalidOptionError */
+  constructor(limit: RequestHandler, clock: Clock) {
+    if (typeof limit !== 'function') {
+      throw new InvalidOptionError('failureLimit must be a request handler, such as rateLimit() makes')
+    }
+    this.#limit = limit
+    this.#clock = clock
+  }
+
+  /** A request was refused. Resolves when the limit has counted it, and answered or passed it on. */
+  async count(req: Request, res: Response, error: unknown): Promise<void> {
+    if (!res.headersSent && error instanceof RequestError && NOT_GENUINE.has(error.code)) await this.#pass(req, res)
+  }
+
+  /** Whether a ticket must pass the limit before it is looked up. */
+  isRefused(req: Request): boolean {
+    if (this.#refusedUntil.size === 0) return false
+    return (this.#refusedUntil.get(ipKey(addressOf(req))) ?? 0) > this.#clock.now()
+  }
+
+  /** Resolves with whether the request may go on: otherwise the limit has answered it. */
+  async admit(req: Request, res: Response): Promise<boolean> {
+    await this.#pass(req, res)
+    return !res.headersSent
+  }
+
+  async #pass(req: Request, res: Response): Promise<void> {
+    const decided = (): Promise<void> => passed(this.#limit, req, res)
+    await settle('failureLimit', decided, { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS })
+    const key = ipKey(addressOf(req))
+    this.#refusedUntil.delete(key)
+    if (!res.headersSent) return
+    const retryAfterS = Number(res.getHeader('Retry-After'))
+    this.#refusedUntil.set(key, this.#clock.now() + (retryAfterS > 0 ? retryAfterS : 1) * 1000)
+    if (this.#refusedUntil.size <= MAX_REFUSED) return
+    for (const oldest of this.#refusedUntil.keys()) {
+      this.#refusedUntil.delete(oldest)
+      break
+    }
+  }
+}
+
+/** Tokens that are genuine and no longer good are not guesses. */
+const NOT_GENUINE: ReadonlySet<string> = new Set(['ERR_SSE_TOKEN_INVALID', 'ERR_SSE_TICKET_INVALID'])
+
+/** Resolves when a handler has passed the request on, or the exchange is over. Rejects with what it throws or passes to `next`. */
+function passed(handler: RequestHandler, req: Request, res: Response): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = new Exchange(req, res).onOver(resolve)
+    const next = (error?: unknown): void => {
+      stop()
+      if (error) reject(error)
+      else resolve()
+    }
+    const answered = async (): Promise<unknown> => handler(req, res, next)
+    answered().catch(reject)
+  })
+}

@@ -1,0 +1,55 @@
+/**
+ * `authenticate()` ─► `req.auth` ─► **authOf** ─► streams, polls, acknowledgements, limits, routers: the one place where the kit reads
+ * `req.auth`. The name is not the kit's alone (express-jwt, Auth0 and Clerk use it too), so a value counts by its shape.
+ */
+import { SseError } from '../core/errors.js'
+import type { Auth } from '../core/ports.js'
+
+/** As much of a request as is read here. */
+interface AuthRequest {
+  readonly auth?: unknown
+}
+
+/**
+ * Who a request comes from. `undefined`: nobody is signed in, or `authenticate()` has not run.
+ * @throws SseError `ERR_SSE_AUTH_FOREIGN` if another library has set `req.auth`. Its user would be unknown, so that all of its users
+ * would share limits and streams, and its expiry would not be kept.
+ */
+export function authOf(req: object): Auth | undefined {
+  const { auth } = req as AuthRequest
+  if (auth === undefined || auth === null) return undefined
+  if (isAuth(auth)) return auth
+  throw new SseError(
+    'ERR_SSE_AUTH_FOREIGN',
+    'req.auth has no { user, tenant, expiresAt, claims }: another library has set it. ' +
+      'Mount authenticate({ resolve: (req) => ({ user, tenant, expiresAt, id }) }) after that library.',
+  )
+}
+
+/** Whether `authenticate()` has run: it sets `req.auth` also where nobody is signed in. */
+export function wasAuthenticated(req: object): boolean {
+  return 'auth' in req
+}
+
+/** Whether a value is what `authenticate()` makes. */
+export function isAuth(value: unknown): value is Auth {
+  if (value === null || typeof value !== 'object') return false
+  const { user, tenant, expiresAt, claims, id, issuedAt } = value as { readonly [name in keyof Auth]?: unknown }
+  return (
+    isName(user) &&
+    isName(tenant) &&
+    isTime(expiresAt) &&
+    claims !== null &&
+    typeof claims === 'object' &&
+    (id === undefined || isName(id)) &&
+    (issuedAt === undefined || isTime(issuedAt))
+  )
+}
+
+function isName(value: unknown): boolean {
+  return typeof value === 'string' && value !== '' && value.isWellFormed()
+}
+
+function isTime(value: unknown): boolean {
+  return typeof value === 'number' && !Number.isNaN(value)
+}
