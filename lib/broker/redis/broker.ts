@@ -3,7 +3,7 @@
  * one script, received on one subscriber connection per process (in a cluster, one for each master).
  */
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, InvalidOptionError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { wholeNumber } from '../../core/options.js'
 import {
@@ -20,8 +20,6 @@ import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
-import { Keys } from './keys.js'
-import { Probe } from './probe.js'
 import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
@@ -44,21 +42,24 @@ export interface RedisBrokerOptions extends LogOptions {
 export class RedisBroker implements Broker {
   readonly kind = 'redis'
   readonly processId = createProcessId()
-  readonly #keys: Keys
   readonly #commands: RedisCommands
   readonly #publisher: RedisPublisher
   readonly #subscriber: RedisSubscriber
-  readonly #probe: Probe
+  readonly #commandTimeoutMs: number
   #state: BrokerState = 'connecting'
+  #closing: Promise<void> | undefined
 
   /** @throws InvalidOptionError */
   constructor(options: RedisBrokerOptions, clock: Clock) {
     const { redis, prefix = 'sse:' } = options
+    if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
     const commandTimeoutMs = wholeNumber('commandTimeoutMs', options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS, 1, 600_000)
     const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
-    this.#keys = new Keys(prefix)
-    this.#commands = new RedisCommands({ ...resolveLogOptions(options), redis, prefix, commandTimeoutMs }, clock)
-    this.#publisher = new RedisPublisher(this.#commands)
+    this.#commandTimeoutMs = commandTimeoutMs
+    const others = () => this.#subscriber.connections.map(({ client }) => client)
+    const log = resolveLogOptions(options)
+    this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
+    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,
@@ -70,11 +71,6 @@ export class RedisBroker implements Broker {
       clock,
     )
     for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
-    const connections = () => [
-      ...this.#commands.connections,
-      ...this.#subscriber.connections.map(({ client }) => client),
-    ]
-    this.#probe = new Probe(connections, probeMs, clock)
   }
 
   get state(): BrokerState {
@@ -101,7 +97,7 @@ export class RedisBroker implements Broker {
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
-    await this.#subscriber.subscribe(this.#keys.name(channel), channel, listener)
+    await this.#subscriber.subscribe(this.#commands.keys.name(channel), channel, listener)
     try {
       return await this.#commands.open(channel)
     } catch (error) {
@@ -111,7 +107,7 @@ export class RedisBroker implements Broker {
   }
 
   async unsubscribe(channel: string): Promise<void> {
-    await this.#subscriber.unsubscribe(this.#keys.name(channel))
+    await this.#subscriber.unsubscribe(this.#commands.keys.name(channel))
   }
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
@@ -126,11 +122,11 @@ export class RedisBroker implements Broker {
 
   async signal(processId: string | undefined, text: string): Promise<number> {
     this.#assertOpen()
-    return this.#commands.signal(this.#keys.signals(processId), text)
+    return this.#commands.signal(this.#commands.keys.signals(processId), text)
   }
 
   onSignal(listener: (text: string) => void): void {
-    for (const name of [this.#keys.signals(), this.#keys.signals(this.processId)]) {
+    for (const name of [this.#commands.keys.signals(), this.#commands.keys.signals(this.processId)]) {
       this.#subscriber.listen(name, (message) => listener(message.toString()))
     }
   }
@@ -143,12 +139,18 @@ export class RedisBroker implements Broker {
     await this.#commands.ping()
   }
 
-  async close(): Promise<void> {
-    if (this.#state === 'closed') return
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** What was taken is published first, as far as Redis answers in time; what is left then has failed, and is reported. */
+  async #close(): Promise<void> {
     this.#state = 'closed'
-    this.#probe.close()
     this.#subscriber.close()
-    this.#commands.client.disconnect()
+    await within(this.#commandTimeoutMs, this.#publisher.idle())
+    this.#publisher.close()
+    this.#commands.close()
   }
 
   #updateState(): void {
@@ -163,4 +165,16 @@ export class RedisBroker implements Broker {
   #assertOpen(): void {
     if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
   }
+}
+
+/** Resolves with it, or when the time has passed. Keeps the process alive. */
+async function within(ms: number, done: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([
+    done,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms)
+    }),
+  ])
+  clearTimeout(timer)
 }
