@@ -9,11 +9,29 @@ import { type RedisClient, unavailable } from './connect.js'
 /** `process.emitWarning` gets it as `code` if the first connection to a Redis cannot be made. */
 export const REDIS_WARNING = 'SSE_REDIS_UNREACHABLE'
 
+/**
+ * Sends commands, all of them before it returns: one that is sent later, such as a script in full after NOSCRIPT, is only noted as
+ * written because the first one was.
+ */
+export type Send<T, C extends RedisClient = RedisClient> = (client: C) => Promise<T>
+
+/** Hears when a command of its own goes to the socket. */
+export interface Sender {
+  onWritten(): void
+}
+
+interface SentCommand {
+  toWritable(socket: unknown): string | Buffer
+}
+
 const known = new WeakMap<object, RedisConnection>()
 const warned = new Set<string>()
 
 export class RedisConnection {
   readonly client: RedisClient
+  /** The same client, which notes whose commands are written. */
+  readonly #tracked: RedisClient
+  #sender: Sender | undefined
   readonly #waiting = new Set<() => void>()
   #failure: Error | undefined
   #everReady = false
@@ -34,6 +52,7 @@ export class RedisConnection {
 
   private constructor(client: RedisClient) {
     this.client = client
+    this.#tracked = this.#track(client)
     this.#everReady = client.status === 'ready'
     client.on('ready', () => this.#onReady())
     client.on('end', () => this.#wake())
@@ -58,6 +77,15 @@ export class RedisConnection {
   /** A command has waited in vain, and the connection is not back. */
   get waitedInVain(): boolean {
     return this.#waitedInVain && !this.ready
+  }
+
+  async send<T>(send: Send<T>, sender: Sender): Promise<T> {
+    this.#sender = sender
+    try {
+      return send(this.#tracked)
+    } finally {
+      this.#sender = undefined
+    }
   }
 
   /** Calls back once, when it is ready or has ended. @returns stops waiting */
@@ -93,6 +121,23 @@ export class RedisConnection {
   unavailable(timeoutMs: number): BrokerError {
     this.#waitedInVain = true
     return unavailable(timeoutMs, this.#failure)
+  }
+
+  #track(client: RedisClient): RedisClient {
+    const original = client as unknown as { sendCommand(command: SentCommand, ...rest: unknown[]): unknown }
+    const tracked = Object.create(client) as typeof original
+    tracked.sendCommand = (command, ...rest) => {
+      const sender = this.#sender
+      if (sender !== undefined) {
+        const { toWritable } = command
+        command.toWritable = (socket) => {
+          sender.onWritten()
+          return toWritable.call(command, socket)
+        }
+      }
+      return original.sendCommand(command, ...rest)
+    }
+    return tracked as unknown as RedisClient
   }
 
   #onReady(): void {

@@ -11,9 +11,9 @@ import {
   type RedisClient,
   type RedisSource,
 } from './connect.js'
-import { RedisConnection } from './connection.js'
+import { RedisConnection, type Send } from './connection.js'
 import { Probe } from './probe.js'
-import { Run, type RunOptions, type Send } from './run.js'
+import { Run, type RunOptions } from './run.js'
 
 /** How often connections of one's own are tested, in ms. */
 const PROBE_MS = 5000
@@ -30,11 +30,9 @@ export interface HandleOptions extends ConnectOptions {
   readonly others?: () => readonly Redis[]
 }
 
-export interface CommandOptions extends Omit<RunOptions, 'timeoutMs'> {
-  /** @defaultValue the handle's `commandTimeoutMs` */
-  readonly timeoutMs?: number
+export interface CommandOptions extends RunOptions {
   /** Where it is to be reported when it has been answered or has failed, and under which name. */
-  readonly report?: { readonly to: Channel; readonly command: string }
+  readonly report?: { readonly to: Channel; readonly command: string } | undefined
 }
 
 /**
@@ -47,7 +45,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   readonly #owned: boolean
   readonly #connection: RedisConnection
   readonly #probe: Probe | undefined
-  readonly #runs = new Set<Pick<Run<unknown>, 'close'>>()
+  readonly #runs = new Set<{ close(): void }>()
   #closed = false
 
   /** @throws InvalidOptionError */
@@ -95,10 +93,8 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
       return Promise.reject(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed'))
     }
     const { clock, commandTimeoutMs } = this.#options
-    const { timeoutMs = commandTimeoutMs } = options
-    const run: Run<T> = new Run(this.#connection, clock, send as Send<T>, { ...options, timeoutMs }, () => {
-      if (this.#runs.delete(run) && this.#runs.size === 0) this.#setHeld(false)
-    })
+    const timeoutMs = options.timeoutMs ?? commandTimeoutMs
+    const run = new Run<T>(this.#connection, clock, send as Send<T>, options, timeoutMs, this.#onSettled)
     if (this.#runs.add(run).size === 1) this.#setHeld(true)
     const { report } = options
     if (report?.to.hasSubscribers) observe(run.outcome, report.to, report.command, clock)
@@ -115,6 +111,10 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     if (!this.#owned) return
     this.#connection.close()
     disconnect(this.client)
+  }
+
+  readonly #onSettled = (run: { close(): void }): void => {
+    if (this.#runs.delete(run) && this.#runs.size === 0) this.#setHeld(false)
   }
 
   /** A connection on which nothing is under way keeps no process alive. */

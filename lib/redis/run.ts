@@ -16,13 +16,13 @@
 import { BrokerError, SseError } from '../core/errors.js'
 import type { Clock, Timer } from '../core/ports.js'
 import { isRefusal, type RedisClient, reasonOf } from './connect.js'
-import type { RedisConnection } from './connection.js'
+import type { RedisConnection, Send } from './connection.js'
 
 const RETRY_PAUSE_MS = 20
 
 export interface RunOptions {
-  /** For the wait and all tries together, in ms. */
-  readonly timeoutMs: number
+  /** For the wait and all tries together, in ms. @defaultValue the connection's `commandTimeoutMs` */
+  readonly timeoutMs?: number | undefined
   /**
    * Sends again, until the deadline, what was lost with its connection or refused by a server that cannot serve now. Only for
    * what may run twice, or what Redis recognises.
@@ -40,14 +40,12 @@ export interface RunOptions {
   readonly onOverdue?: () => void
 }
 
-export type Send<T, C extends RedisClient = RedisClient> = (client: C) => Promise<T>
-
 export class Run<T> {
   readonly #connection: RedisConnection
-  readonly #clock: Clock
   readonly #send: Send<T>
   readonly #options: RunOptions
-  readonly #onSettled: () => void
+  readonly #timeoutMs: number
+  readonly #onSettled: (run: { close(): void }) => void
   readonly outcome: Promise<T>
   #resolve!: (answer: T) => void
   #reject!: (error: SseError) => void
@@ -61,20 +59,24 @@ export class Run<T> {
   #decided = false
   #lastError: unknown
 
-  constructor(connection: RedisConnection, clock: Clock, send: Send<T>, options: RunOptions, onSettled: () => void) {
+  constructor(
+    connection: RedisConnection,
+    clock: Clock,
+    send: Send<T>,
+    options: RunOptions,
+    timeoutMs: number,
+    onSettled: (run: { close(): void }) => void,
+  ) {
     this.#connection = connection
-    this.#clock = clock
     this.#send = send
     this.#options = options
-    this.#onSettled = () => {
-      onSettled()
-      options.onSettled?.()
-    }
+    this.#timeoutMs = timeoutMs
+    this.#onSettled = onSettled
     this.outcome = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
     })
-    this.#deadline = this.#clock.after(options.timeoutMs, () => this.#expire())
+    this.#deadline = clock.after(timeoutMs, () => this.#expire())
   }
 
   start(): void {
@@ -91,6 +93,11 @@ export class Run<T> {
     else this.#fail(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed', this.#lastError))
   }
 
+  /** Called when the bytes of a command are made for the socket. */
+  onWritten(): void {
+    this.#written = true
+  }
+
   #try(): void {
     if (this.#decided) return
     if (this.#connection.ended) {
@@ -104,16 +111,7 @@ export class Run<T> {
     this.#stopWaiting = undefined
     this.#underWay = true
     this.#written = this.#options.untracked === true || isPipelined(this.#connection.client)
-    const client = tracked(this.#connection.client, () => {
-      this.#written = true
-    })
-    let answer: Promise<T>
-    try {
-      answer = this.#send(client)
-    } catch (error) {
-      answer = Promise.reject(error)
-    }
-    answer.then(
+    this.#connection.send(this.#send, this).then(
       (value) => this.#onAnswer(value),
       (error: unknown) => this.#onError(error),
     )
@@ -122,19 +120,19 @@ export class Run<T> {
   #onAnswer(value: T): void {
     this.#underWay = false
     if (this.#decided) {
-      this.#onSettled()
+      this.#settle()
       return
     }
     this.#decide()
     this.#resolve(value)
-    this.#onSettled()
+    this.#settle()
   }
 
   #onError(error: unknown): void {
     this.#underWay = false
     this.#lastError = error
     if (this.#decided) {
-      this.#onSettled()
+      this.#settle()
       return
     }
     if (error instanceof SseError) {
@@ -151,7 +149,7 @@ export class Run<T> {
   #expire(): void {
     if (this.#decided) return
     if (this.#underWay) {
-      this.#fail(unknown(`Redis did not answer within ${Math.round(this.#options.timeoutMs)} ms`, this.#lastError))
+      this.#fail(unknown(`Redis did not answer within ${Math.round(this.#timeoutMs)} ms`, this.#lastError))
       this.#options.onOverdue?.()
     } else if (this.#unknown || isRefusal(this.#lastError)) {
       this.#fail(this.#errorOf(this.#lastError, isRefusal(this.#lastError)))
@@ -161,7 +159,7 @@ export class Run<T> {
   }
 
   #notSent(): BrokerError {
-    return this.#connection.unavailable(this.#options.timeoutMs)
+    return this.#connection.unavailable(this.#timeoutMs)
   }
 
   #errorOf(error: unknown, refused: boolean): BrokerError {
@@ -174,7 +172,12 @@ export class Run<T> {
   #fail(error: SseError): void {
     this.#decide()
     this.#reject(error)
-    if (!this.#underWay) this.#onSettled()
+    if (!this.#underWay) this.#settle()
+  }
+
+  #settle(): void {
+    this.#onSettled(this)
+    this.#options.onSettled?.()
   }
 
   #decide(): void {
@@ -199,25 +202,4 @@ function isPassing(error: unknown): boolean {
 /** Commands of several callers share a pipeline there, so that it cannot be seen whose are written. */
 function isPipelined({ options }: RedisClient): boolean {
   return options.enableAutoPipelining === true
-}
-
-interface SentCommand {
-  toWritable(socket: unknown): string | Buffer
-}
-
-/** The same client, for one caller who hears when a command of its own goes to the socket. */
-function tracked(client: RedisClient, onWritten: () => void): RedisClient {
-  const sender = client as unknown as { sendCommand(command: SentCommand, ...rest: unknown[]): unknown }
-  return Object.create(client, {
-    sendCommand: {
-      value: (command: SentCommand, ...rest: unknown[]) => {
-        const { toWritable } = command
-        command.toWritable = (socket) => {
-          onWritten()
-          return toWritable.call(command, socket)
-        }
-        return sender.sendCommand(command, ...rest)
-      },
-    },
-  }) as RedisClient
 }

@@ -199,14 +199,14 @@ export class RedisCommands {
     }
     this.#pending++
     return this.#redis.run(send, {
-      ...(limits.timeoutMs !== undefined && { timeoutMs: limits.timeoutMs }),
+      timeoutMs: limits.timeoutMs,
       retries: true,
       reads: READS.has(command),
       onSettled: () => {
         this.#pending--
         limits.onSettled?.()
       },
-      report: { to: diagnostics.brokerCommand, command },
+      report: diagnostics.brokerCommand.hasSubscribers ? { to: diagnostics.brokerCommand, command } : undefined,
     })
   }
 

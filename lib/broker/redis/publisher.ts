@@ -49,7 +49,7 @@ interface Waiter {
 /** The parts of one channel, in order. */
 interface Lane {
   readonly channel: string
-  waiting: Part[]
+  readonly waiting: Part[]
   underWay: boolean
 }
 
@@ -258,9 +258,14 @@ function nextCall(lane: Lane): Call {
     events += part.events.length
     bytes += part.bytes
   }
-  const parts = count === lane.waiting.length ? lane.waiting : lane.waiting.slice(0, count)
-  lane.waiting = lane.waiting.slice(count)
-  return { parts, events: count === 1 ? first.events : parts.flatMap(({ events }) => events), bytes }
+  if (count === 1) {
+    lane.waiting.shift()
+    return { parts: [first], events: first.events, bytes }
+  }
+  const parts = lane.waiting.splice(0, count)
+  const all: EncodedEvent[] = []
+  for (const part of parts) for (const event of part.events) all.push(event)
+  return { parts, events: all, bytes }
 }
 
 function fail(channel: string, parts: readonly Part[], error: unknown): void {

@@ -77,10 +77,16 @@ local function isKept(epoch, offset)
   end
   return false
 end
-local before = redis.call('GET', KEYS[3])
+local size, last = tonumber(ARGV[8]), o + tonumber(ARGV[11])
+local oldest = string.format('%d', math.max(0, last - size + 1))
+local former, first = string.format('%d', o), string.format('%d', o + 1)
+last = string.format('%d', last)
+local position = e .. '-' .. last
+local before = redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. position, 'PX', ARGV[7], 'GET')
 if before then
   local sequence, be, bo = string.match(before, '^(%d+) (%w+)-(%d+)$')
   if tonumber(sequence) >= tonumber(ARGV[6]) then
+    redis.call('SET', KEYS[3], before, 'PX', ARGV[7])
     if isKept(be, bo) then return {e, bo, earlier} end
     return {be, bo, ''}
   end
@@ -89,41 +95,38 @@ if ARGV[10] ~= '0' then
   local known = redis.call('GET', KEYS[4])
   if known then
     local ke, ko = string.match(known, '^(%w+)-(%d+)$')
-    if isKept(ke, ko) then return {e, ko, earlier} end
+    if isKept(ke, ko) then
+      redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. known, 'PX', ARGV[7])
+      return {e, ko, earlier}
+    end
   end
 end
-local first, size = string.format('%d', o + 1), tonumber(ARGV[8])
-local former, last = string.format('%d', o), o + tonumber(ARGV[11])
-local oldest = string.format('%d', math.max(0, last - size + 1))
-last = string.format('%d', last)
-local refusal
-local function done(...)
-  local answer = redis.pcall(...)
-  refusal = type(answer) == 'table' and answer.err or nil
-  return not refusal
-end
-local position, added = e .. '-' .. last, false
-if done('HSET', KEYS[1], 'o', last)
-  and done('PEXPIRE', KEYS[1], ARGV[4])
-  and done('SET', KEYS[3], ARGV[6] .. ' ' .. position, 'PX', ARGV[7])
-  and (ARGV[10] == '0' or done('SET', KEYS[4], position, 'PX', ARGV[10]))
-then
-  local logged = true
+local added = false
+local done, refusal = pcall(function()
+  redis.call('HSET', KEYS[1], 'o', last)
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], position, 'PX', ARGV[10]) end
   if size > 0 then
     local kept = ARGV[13] == '' and ARGV[12] or ARGV[13]
-    added = done('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept)
-    logged = added and done('PEXPIRE', KEYS[2], ARGV[9])
+    redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept)
+    added = true
+    redis.call('PEXPIRE', KEYS[2], ARGV[9])
   end
-  if logged and done('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12]) then return {e, last, earlier} end
-end
-local why = refusal
-if added and not (done('XDEL', KEYS[2], last .. '-0') and done('XSETID', KEYS[2], former .. '-0')) then
-  return {e, last, earlier, why}
-end
-done('HSET', KEYS[1], 'o', former)
-if not before then done('DEL', KEYS[3]) else done('SET', KEYS[3], before, 'PX', ARGV[7]) end
-if ARGV[10] ~= '0' then done('DEL', KEYS[4]) end
-return {err = why}
+  redis.call('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
+end)
+if done then return {e, last, earlier} end
+if type(refusal) == 'table' then refusal = refusal.err end
+local undone = pcall(function()
+  if added then
+    redis.call('XDEL', KEYS[2], last .. '-0')
+    redis.call('XSETID', KEYS[2], former .. '-0')
+  end
+  redis.call('HSET', KEYS[1], 'o', former)
+  if ARGV[10] ~= '0' then redis.call('DEL', KEYS[4]) end
+  if before then redis.call('SET', KEYS[3], before, 'PX', ARGV[7]) else redis.call('DEL', KEYS[3]) end
+end)
+if undone then return {err = refusal} end
+return {e, last, earlier, refusal}
 `
 
 /**
