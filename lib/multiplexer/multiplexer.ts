@@ -6,6 +6,7 @@
 import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
+import { warnOfOtherWorkers } from '../broker/workers.js'
 import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
@@ -355,6 +356,7 @@ function reportSignal(error: unknown): void {
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
   const { redis, clock = systemClock } = options
+  if (!redis) warnOfOtherWorkers()
   const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
   return new Multiplexer(broker, options, clock)
 }

@@ -35,18 +35,23 @@ export class RedisConnection {
   readonly #waiting = new Set<() => void>()
   #failure: Error | undefined
   #everReady = false
+  #users = 0
   /** Of the present outage: reported to diagnostics. */
   #reported = false
   /** Of the present outage: a command has waited for the connection until its deadline. */
   #waitedInVain = false
 
-  /** One for each client: parts that share a client share what is known of it. */
+  /**
+   * One for each client: parts that share a client share what is known of it. Each must `release` it, so that nothing is left on a client
+   * that was handed in.
+   */
   static of(client: RedisClient): RedisConnection {
     let connection = known.get(client)
     if (connection === undefined) {
       connection = new RedisConnection(client)
       known.set(client, connection)
     }
+    connection.#users++
     return connection
   }
 
@@ -54,10 +59,10 @@ export class RedisConnection {
     this.client = client
     this.#tracked = this.#track(client)
     this.#everReady = client.status === 'ready'
-    client.on('ready', () => this.#onReady())
-    client.on('end', () => this.#wake())
-    client.on('error', (error: Error) => this.#onError(error))
-    client.on('node error', (error: Error) => this.#onError(error))
+    client.on('ready', this.#onReady)
+    client.on('end', this.#wake)
+    client.on('error', this.#onError)
+    client.on('node error', this.#onError)
   }
 
   get ready(): boolean {
@@ -106,15 +111,24 @@ export class RedisConnection {
       }, timeoutMs)
       const stopWaiting = this.wait(() => {
         clearTimeout(timer)
-        if (this.ready) resolve()
+        if (this.ready && this.#users > 0) resolve()
         else reject(new BrokerError('ERR_SSE_CLOSED', 'The Redis connection was closed'))
       })
     })
   }
 
-  /** The owner closes it: what fails from now on is nobody's concern. */
-  close(): void {
+  /** The last one to do so takes the listeners away. What fails from then on is nobody's concern. */
+  release(): void {
+    if (--this.#users > 0) return
     this.#reported = true
+    const { client } = this
+    // Who waits is woken when the client ends; a client of the caller's own may go on.
+    client.off('ready', this.#onReady)
+    client.off('error', this.#onError)
+    client.off('node error', this.#onError)
+    client.off('end', this.#wake)
+    known.delete(client)
+    this.#wake()
   }
 
   /** The error for a command that was not sent because there was no connection until its deadline. */
@@ -140,7 +154,7 @@ export class RedisConnection {
     return tracked as unknown as RedisClient
   }
 
-  #onReady(): void {
+  readonly #onReady = (): void => {
     this.#everReady = true
     this.#failure = undefined
     this.#reported = false
@@ -148,7 +162,7 @@ export class RedisConnection {
     this.#wake()
   }
 
-  #onError(error: Error): void {
+  readonly #onError = (error: Error): void => {
     // What ioredis says of its own commands on a connection that is closing says nothing about why.
     if (this.ready || this.ended || error.message.startsWith('Stream isn')) return
     // After a refused password each further command on the connection is refused too, for want of one.
@@ -167,7 +181,7 @@ export class RedisConnection {
     })
   }
 
-  #wake(): void {
+  readonly #wake = (): void => {
     const callbacks = [...this.#waiting]
     this.#waiting.clear()
     for (const callback of callbacks) callback()

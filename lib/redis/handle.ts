@@ -19,11 +19,14 @@ import { Run, type RunOptions } from './run.js'
 const PROBE_MS = 5000
 
 export interface HandleOptions extends ConnectOptions {
+  /** For the deadlines of commands. */
   readonly clock: Clock
   /** @defaultValue 5000 */
   readonly probeMs?: number
   /** `own`: a client that is handed in is only a pattern for a connection of the kit's own. @defaultValue 'given' */
   readonly use?: 'given' | 'own'
+  /** While nothing is under way, its own connection keeps no process alive. @defaultValue false */
+  readonly releasesProcess?: boolean
   /** Adds the scripts. */
   readonly prepare?: (client: RedisClient) => void
   /** Connections beside the handle's that are to be tested as well. */
@@ -57,10 +60,10 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     this.client = client as C
     this.#connection = RedisConnection.of(client)
     if (!this.#owned) return
-    const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, clock, others } = options
+    const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, others } = options
     const connections = () => [...this.connections, ...(others?.() ?? [])]
-    this.#probe = new Probe({ connections, probeMs, timeoutMs, clock })
-    this.#holdProcess(client)
+    this.#probe = new Probe({ connections, probeMs, timeoutMs })
+    if (options.releasesProcess) this.#releaseProcess(client)
   }
 
   /** One, or in a cluster one for each master. */
@@ -75,6 +78,11 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   /** Why the last connection could not be made; `undefined` while it is connected. */
   get failure(): Error | undefined {
     return this.#connection.failure
+  }
+
+  /** Resolves when commands can be sent. @throws BrokerError */
+  connected(timeoutMs: number): Promise<void> {
+    return this.#connection.whenReady(timeoutMs)
   }
 
   /** The error for what was not sent because there was no connection in time. */
@@ -108,24 +116,22 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     this.#closed = true
     this.#probe?.close()
     for (const run of this.#runs) run.close()
-    if (!this.#owned) return
-    this.#connection.close()
-    disconnect(this.client)
+    this.#connection.release()
+    if (this.#owned) disconnect(this.client)
   }
 
   readonly #onSettled = (run: { close(): void }): void => {
     if (this.#runs.delete(run) && this.#runs.size === 0) this.#setHeld(false)
   }
 
-  /** A connection on which nothing is under way keeps no process alive. */
-  #holdProcess(client: RedisClient): void {
+  #releaseProcess(client: RedisClient): void {
     const apply = (): void => this.#setHeld(this.#runs.size > 0)
     client.on('ready', apply)
     if (isCluster(client)) client.on('+node', (node: Redis) => node.on('ready', apply))
   }
 
   #setHeld(held: boolean): void {
-    if (!this.#owned || this.#closed) return
+    if (!this.#options.releasesProcess || this.#closed) return
     const nodes = isCluster(this.client) ? this.client.nodes('all') : [this.client as Redis]
     for (const { status, stream } of nodes) {
       // One that is connecting does, and is looked at again when it is ready.

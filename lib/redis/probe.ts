@@ -3,9 +3,10 @@
  * silence lasts `probeMs` plus the command time-out at most, and what was sent on it is held no longer than that.
  */
 import type { Redis } from 'ioredis'
+import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
-import type { Clock, Timer } from '../core/ports.js'
+import type { Timer } from '../core/ports.js'
 import { toBrokerError } from './connect.js'
 
 export interface ProbeOptions {
@@ -14,7 +15,6 @@ export interface ProbeOptions {
   readonly probeMs: number
   /** How long an answer may take. */
   readonly timeoutMs: number
-  readonly clock: Clock
 }
 
 export class Probe {
@@ -35,8 +35,8 @@ export class Probe {
   }
 
   #schedule(): void {
-    const { clock, probeMs } = this.#options
-    if (!this.#closed) this.#timer = clock.after(probeMs, () => void this.#probe())
+    const { probeMs } = this.#options
+    if (!this.#closed) this.#timer = systemClock.after(probeMs, () => void this.#probe())
   }
 
   async #probe(): Promise<void> {
@@ -58,13 +58,13 @@ export class Probe {
 
   async #test(connection: Redis): Promise<void> {
     let overdue: Timer | undefined
-    const { clock, timeoutMs } = this.#options
+    const { timeoutMs } = this.#options
     const { stream } = connection
     try {
       await Promise.race([
         connection.ping(),
         new Promise<never>((_, reject) => {
-          overdue = clock.after(timeoutMs, () => reject(new Error('Command timed out')))
+          overdue = systemClock.after(timeoutMs, () => reject(new Error('Command timed out')))
         }),
       ])
     } catch (error) {

@@ -18,6 +18,7 @@ import {
 import type { Head, Position } from '../../core/position.js'
 import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
+import { FollowedLogs } from '../followed.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
 import { RedisPublisher } from './publisher.js'
@@ -45,6 +46,7 @@ export class RedisBroker implements Broker {
   readonly #commands: RedisCommands
   readonly #publisher: RedisPublisher
   readonly #subscriber: RedisSubscriber
+  readonly #followed: FollowedLogs
   readonly #commandTimeoutMs: number
   #state: BrokerState = 'connecting'
   #closing: Promise<void> | undefined
@@ -59,11 +61,13 @@ export class RedisBroker implements Broker {
     const others = () => this.#subscriber.connections.map(({ client }) => client)
     const log = resolveLogOptions(options)
     this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
+    this.#followed = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.open(channel))
     this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,
         commandTimeoutMs,
+        connected: (timeoutMs) => this.#commands.connected(timeoutMs),
         headOf: (channel) => this.#commands.open(channel),
         onEntry: (channel, entry) => this.#commands.saw(channel, entry),
         onStateChange: () => this.#updateState(),
@@ -98,6 +102,7 @@ export class RedisBroker implements Broker {
   async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
     await this.#subscriber.subscribe(this.#commands.keys.name(channel), channel, listener)
+    this.#followed.add(channel)
     try {
       return await this.#commands.open(channel)
     } catch (error) {
@@ -107,6 +112,7 @@ export class RedisBroker implements Broker {
   }
 
   async unsubscribe(channel: string): Promise<void> {
+    this.#followed.delete(channel)
     await this.#subscriber.unsubscribe(this.#commands.keys.name(channel))
   }
 
@@ -147,6 +153,7 @@ export class RedisBroker implements Broker {
   /** What was taken is published first, as far as Redis answers in time; what is left then has failed, and is reported. */
   async #close(): Promise<void> {
     this.#state = 'closed'
+    this.#followed.close()
     this.#subscriber.close()
     await within(this.#commandTimeoutMs, this.#publisher.idle())
     this.#publisher.close()

@@ -60,6 +60,7 @@ export class RedisCommands {
       probeMs,
       clock,
       use: 'own',
+      releasesProcess: true,
       others,
       prepare: (client) => {
         namespace = takeNamespace(client)
@@ -75,6 +76,11 @@ export class RedisCommands {
 
   get ready(): boolean {
     return this.#redis.ready
+  }
+
+  /** @throws BrokerError */
+  connected(timeoutMs: number): Promise<void> {
+    return this.#redis.connected(timeoutMs)
   }
 
   /** The error for what was taken and could not be sent in time. */

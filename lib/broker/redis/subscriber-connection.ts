@@ -30,6 +30,7 @@ export interface SubscriptionOwner {
 
 export class SubscriberConnection {
   readonly client: Redis
+  readonly #redis: RedisConnection
   readonly #sharded: boolean
   readonly #owner: SubscriptionOwner
   /** Ends the wait of those whose acknowledgement has not come. */
@@ -42,6 +43,7 @@ export class SubscriberConnection {
 
   constructor(client: Redis, sharded: boolean, owner: SubscriptionOwner) {
     this.client = client
+    this.#redis = RedisConnection.of(client)
     this.#sharded = sharded
     this.#owner = owner
     client.setMaxListeners(0)
@@ -68,7 +70,7 @@ export class SubscriberConnection {
    * @throws BrokerError
    */
   async add(names: readonly string[], timeoutMs: number): Promise<readonly string[]> {
-    await RedisConnection.of(this.client).whenReady(timeoutMs)
+    await this.#redis.whenReady(timeoutMs)
     return this.#subscribe(names)
   }
 
@@ -92,7 +94,7 @@ export class SubscriberConnection {
 
   close(): void {
     this.#connection++
-    RedisConnection.of(this.client).close()
+    this.#redis.release()
     disconnect(this.client)
   }
 

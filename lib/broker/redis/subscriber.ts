@@ -7,7 +7,6 @@ import type { LogEntry } from '../../core/message.js'
 import type { ChannelListener, Clock } from '../../core/ports.js'
 import type { Head } from '../../core/position.js'
 import { isCluster, type RedisClient, toBrokerError } from '../../redis/connect.js'
-import { RedisConnection } from '../../redis/connection.js'
 import { parseMessage } from './payload.js'
 import { ClusterPlacement, type Placement, SinglePlacement } from './placement.js'
 import { report, type SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
@@ -20,6 +19,8 @@ export interface SubscriberOptions {
   /** The connection for commands. */
   readonly client: RedisClient
   readonly commandTimeoutMs: number
+  /** Resolves when there is a connection for commands. @throws BrokerError */
+  readonly connected: (timeoutMs: number) => Promise<void>
   /** Reads where a channel's log stands. */
   readonly headOf: (channel: string) => Promise<Head>
   /** Called for each logged entry before its listener. */
@@ -157,11 +158,11 @@ export class RedisSubscriber implements SubscriptionOwner {
 
   /** Finds the connection for a new subscription, which in a cluster may take more than one look. */
   async #place(name: string, subscription: Subscription): Promise<void> {
-    const { client, commandTimeoutMs } = this.#options
+    const { commandTimeoutMs } = this.#options
     const deadline = this.#clock.now() + commandTimeoutMs
     for (;;) {
       const left = Math.max(1, deadline - this.#clock.now())
-      await RedisConnection.of(client).whenReady(left)
+      await this.#options.connected(left)
       if (this.#subscriptions.get(name) !== subscription) {
         throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
       }

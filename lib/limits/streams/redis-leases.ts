@@ -12,6 +12,7 @@
  *
  * Places that are not renewed run out, so a process that dies leaves none behind.
  */
+import { systemClock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
@@ -72,7 +73,7 @@ export class RedisLeases {
     leases: ReadonlyMap<string, Lease>,
     onEvicted: (id: string) => void,
   ) {
-    const { timeoutMs, leaseMs, evictOldest, clock } = options
+    const { timeoutMs, leaseMs, evictOldest } = options
     this.#options = options
     this.#times = { leaseMs, evictionTtlMs: evictOldest ? EVICTION_TTL_MS : 0 }
     this.#leases = leases
@@ -80,7 +81,7 @@ export class RedisLeases {
     this.#redis = new RedisHandle(redis, {
       connectionName: 'express-sse-kit:leases',
       commandTimeoutMs: timeoutMs,
-      clock,
+      clock: systemClock,
       use: 'own',
       prepare: withLeaseScripts,
     })
