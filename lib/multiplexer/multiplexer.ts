@@ -50,6 +50,7 @@ export class Multiplexer {
   readonly #polls = new Set<Poll>()
   readonly #limits: StreamLimits | undefined
   readonly #revocations: Revocations | undefined
+  #listening = false
   #closing: Promise<void> | undefined
 
   /** Bounds for all streams, unless `stream.pressure` gave another one. */
@@ -76,7 +77,7 @@ export class Multiplexer {
     if (this.#revocations) this.#revocations.onRevoke = (revoked) => this.#tell({ revoked })
     this.#limits = options.streamLimits
     if (this.#limits) this.#limits.onEvictRemote = (evict) => this.#tell({ evict })
-    broker.onSignal((text) => this.#onSignal(text))
+    if (this.#revocations || this.#limits) this.#listen()
   }
 
   /**
@@ -88,6 +89,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
+    this.#listen()
     return answering((exchange, req, res) => this.#open(exchange, req, res, channelsOf, resolved))
   }
 
@@ -308,6 +310,13 @@ export class Multiplexer {
   /** Says something to all processes. What is lost is found out by each of them in time. */
   #tell(signal: Signal): void {
     this.#broker.signal(undefined, printSignal(signal)).catch(reportSignal)
+  }
+
+  /** Signals are about streams: a process that only publishes opens no connection to hear them. */
+  #listen(): void {
+    if (this.#listening) return
+    this.#listening = true
+    this.#broker.onSignal((text) => this.#onSignal(text))
   }
 
   #onSignal(text: string): void {
