@@ -64,8 +64,32 @@ export function connectRedis(source: RedisSource, options: ConnectOptions): Redi
   const client = open(source, owned(options), options)
   // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
   client.on('error', ignore)
-  if (isCluster(client)) keepLooking(client)
+  if (isCluster(client)) {
+    noteConnections(client)
+    keepLooking(client)
+  }
   return client
+}
+
+/** Every connection of a cluster's, of nodes and of those that only ask which node serves what, until it has ended. */
+const connectionsOf = new WeakMap<RedisClient, Set<Redis>>()
+
+function noteConnections(cluster: Cluster): void {
+  const connections = new Set<Redis>()
+  connectionsOf.set(cluster, connections)
+  const note = (connection: Redis): void => {
+    connections.add(connection)
+    connection.once('end', () => connections.delete(connection))
+  }
+  cluster.on('+node', (node: Redis) => {
+    note(node)
+    const duplicate = node.duplicate.bind(node)
+    node.duplicate = (override) => {
+      const connection = duplicate(override)
+      note(connection)
+      return connection
+    }
+  })
 }
 
 /** Asks now and then which node serves what. */
@@ -94,21 +118,15 @@ export function connectLike(client: Redis, options: ConnectOptions): Redis {
 
 /** Closes a client for good. Sockets that are still open after a bound are destroyed, whatever holds them. */
 export function disconnect(client: RedisClient): void {
-  const clients = new Set<RedisClient>([client])
-  if (isCluster(client)) {
-    for (const node of client.nodes('all')) clients.add(node)
-    // An answer that was under way may name nodes yet.
-    client.on('+node', (node: Redis) => {
-      clients.add(node)
-      node.disconnect()
-    })
-  }
+  // An answer that was under way may name nodes yet.
+  if (isCluster(client)) client.on('+node', (node: Redis) => node.disconnect())
   client.disconnect()
   setTimeout(() => {
-    for (const each of clients) {
-      if (each.status === 'end') continue
-      each.disconnect()
-      if (!isCluster(each)) each.stream?.destroy()
+    const connections = isCluster(client) ? (connectionsOf.get(client) ?? []) : [client]
+    for (const connection of connections) {
+      if (connection.status === 'end') continue
+      connection.disconnect()
+      connection.stream?.destroy()
     }
   }, CLOSE_MS).unref()
 }

@@ -62,7 +62,7 @@ export class RedisBroker implements Broker {
     const log = resolveLogOptions(options)
     this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
     this.#followed = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.open(channel))
-    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, clock })
+    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, historySize: log.historySize, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,
@@ -142,6 +142,8 @@ export class RedisBroker implements Broker {
     if (this.#state === 'degraded') {
       throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The connection to Redis is being restored')
     }
+    // Behind what this tick has published: who waits for the answer does not get ahead of it.
+    await new Promise(setImmediate)
     await this.#commands.ping()
   }
 

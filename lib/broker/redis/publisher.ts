@@ -20,8 +20,12 @@ import type { Position } from '../../core/position.js'
 import { positionsAfter } from '../positions.js'
 import type { RedisCommands } from './commands.js'
 
-/** What shares a call is one entry in Redis, read and trimmed as one, so it is bounded; only `publishMany` may exceed it. */
-const MAX_CALL_EVENTS = 256
+/**
+ * What shares a call is one entry in Redis, read and trimmed as one, so it is bounded; only `publishMany` may exceed it in bytes. It also
+ * bounds what a process publishes on one channel in a round trip. A long history may lose more at once.
+ */
+const [LEAST_CALL_EVENTS, MOST_CALL_EVENTS] = [256, 1000]
+const CALLS_IN_HISTORY = 4
 const MAX_CALL_BYTES = 1_048_576
 /** Waiting or under way; above it publishing fails at once instead of piling up while Redis is away. */
 const MAX_WAITING_EVENTS = 10_000
@@ -61,12 +65,14 @@ interface Call {
 
 export interface PublisherOptions {
   readonly commandTimeoutMs: number
+  readonly historySize: number
   readonly clock: Clock
 }
 
 export class RedisPublisher {
   readonly #commands: RedisCommands
   readonly #timeoutMs: number
+  readonly #callEvents: number
   readonly #clock: Clock
   /** Those with something waiting or under way. */
   readonly #lanes = new Map<string, Lane>()
@@ -79,9 +85,11 @@ export class RedisPublisher {
   #expiry: Timer | undefined
   #onIdle: (() => void) | undefined
 
-  constructor(commands: RedisCommands, { commandTimeoutMs, clock }: PublisherOptions) {
+  constructor(commands: RedisCommands, { commandTimeoutMs, historySize, clock }: PublisherOptions) {
     this.#commands = commands
     this.#timeoutMs = commandTimeoutMs
+    const share = Math.floor(historySize / CALLS_IN_HISTORY)
+    this.#callEvents = Math.min(MOST_CALL_EVENTS, Math.max(LEAST_CALL_EVENTS, share))
     this.#clock = clock
     commands.client.on('ready', () => this.#schedule())
   }
@@ -162,7 +170,7 @@ export class RedisPublisher {
         for (const lane of this.#ready) {
           if (this.#sentBytes >= MAX_SENT_BYTES) break
           this.#ready.delete(lane)
-          this.#send(lane, nextCall(lane))
+          this.#send(lane, nextCall(lane, this.#callEvents))
         }
       })
     }
@@ -245,7 +253,7 @@ export class RedisPublisher {
 }
 
 /** Takes what comes first, and all after it that may share its call. */
-function nextCall(lane: Lane): Call {
+function nextCall(lane: Lane, most: number): Call {
   const [first] = lane.waiting as [Part]
   let { bytes } = first
   let events = first.events.length
@@ -254,7 +262,7 @@ function nextCall(lane: Lane): Call {
     const part = lane.waiting[count] as Part
     // An idempotency key stands for what it was given with, and for nothing else.
     if (part.idempotencyKey !== undefined || part.ephemeral !== first.ephemeral) break
-    if (events + part.events.length > MAX_CALL_EVENTS || bytes + part.bytes > MAX_CALL_BYTES) break
+    if (events + part.events.length > most || bytes + part.bytes > MAX_CALL_BYTES) break
     events += part.events.length
     bytes += part.bytes
   }
