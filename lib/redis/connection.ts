@@ -7,7 +7,7 @@ import { BrokerError } from '../core/errors.js'
 import { type RedisClient, unavailable } from './connect.js'
 
 /** `process.emitWarning` gets it as `code` if the first connection to a Redis cannot be made. */
-export const REDIS_WARNING = 'SSE_REDIS_UNREACHABLE'
+const REDIS_WARNING = 'SSE_REDIS_UNREACHABLE'
 
 /**
  * Sends commands, all of them before it returns: one that is sent later, such as a script in full after NOSCRIPT, is only noted as

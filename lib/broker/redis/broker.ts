@@ -26,16 +26,19 @@ import { RedisSubscriber } from './subscriber.js'
 
 export interface RedisBrokerOptions extends LogOptions {
   readonly redis: RedisSource
-  /** Put in front of every key and channel in Redis. @defaultValue 'sse:' */
+  /**
+   * Put in front of every key and channel in Redis. What comes from the same database, `keyPrefix` and `prefix` meets.
+   * @defaultValue 'sse:'
+   */
   readonly prefix?: string
   /**
-   * After this a command fails, in ms, and so does one that finds no connection. One that lost its connection half-way
-   * is sent again within this time, so it may take up to twice as long. @defaultValue 2000
+   * After this a command fails, in ms, the wait for the connection and all tries included. `close` waits so long for what was taken.
+   * @defaultValue 2000
    */
   readonly commandTimeoutMs?: number
   /**
-   * How often the connections are tested, in ms. A connection that died without a word is given up after at most
-   * `probeMs + commandTimeoutMs`. @defaultValue 5000
+   * How often the connections are tested, in ms. A connection that died without a word is reset after at most
+   * `probeMs + commandTimeoutMs`; what was written to it counts against the bounds until then. @defaultValue 5000
    */
   readonly probeMs?: number
 }

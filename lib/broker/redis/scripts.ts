@@ -170,7 +170,7 @@ type ScriptPage = readonly [
   entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[],
 ]
 
-export interface Scripts {
+interface Scripts {
   sseOpen(meta: string, stream: string, ...args: Arg[]): Promise<ScriptHead>
   ssePublish(
     meta: string,
