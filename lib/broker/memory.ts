@@ -23,7 +23,13 @@ import { positionsAfter } from './positions.js'
 const SWEEP_MS = 10_000
 const MAX_IDEMPOTENCY_KEYS = 100_000
 
+/** What an entry costs beside its body, roughly. */
+const ENTRY_BYTES = 200
+/** Of a bound that was reached, so much is left: finding what may go means a look at all that may not. */
+const AFTER_EVICTION = 0.9
+
 interface MemoryLog {
+  readonly channel: string
   readonly epoch: string
   offset: number
   /** The last `historySize` entries; the newest has offset `offset`. */
@@ -42,7 +48,11 @@ export class MemoryBroker implements Broker {
   readonly processId = createProcessId()
   readonly #options: ResolvedLogOptions
   readonly #clock: Clock
+  /** Those used longest ago first. */
   readonly #logs = new Map<string, MemoryLog>()
+  #latest: MemoryLog | undefined
+  /** Of all entries. */
+  #bytes = 0
   readonly #listeners = new Map<string, ChannelListener>()
   /** Oldest first, because all keys live equally long. */
   readonly #publications = new Map<string, Publication>()
@@ -142,6 +152,8 @@ export class MemoryBroker implements Broker {
     this.#state = 'closed'
     this.#sweeper?.cancel()
     this.#logs.clear()
+    this.#latest = undefined
+    this.#bytes = 0
     this.#listeners.clear()
     this.#publications.clear()
   }
@@ -154,10 +166,52 @@ export class MemoryBroker implements Broker {
     if (!ephemeral) {
       log.offset = entry.offset
       log.publishedAt = this.#clock.now()
-      if (this.#options.historySize > 0) log.entries.push(entry)
-      if (log.entries.length > this.#options.historySize) log.entries.shift()
+      if (this.#options.historySize > 0) this.#keep(log, entry)
     }
     this.#listeners.get(channel)?.onEntry(entry)
+  }
+
+  #keep(log: MemoryLog, entry: LogEntry): void {
+    log.entries.push(entry)
+    this.#bytes += costOf(entry)
+    if (log.entries.length > this.#options.historySize) this.#trim(log, 1)
+    if (this.#bytes > this.#options.maxLogBytes) this.#makeRoom(log)
+  }
+
+  /** Removes the oldest entries. */
+  #trim(log: MemoryLog, count: number): void {
+    for (; count > 0; count--) {
+      const entry = log.entries.shift()
+      if (entry !== undefined) this.#bytes -= costOf(entry)
+    }
+  }
+
+  /** @param last in which one entry at least is kept */
+  #makeRoom(last: MemoryLog): void {
+    const goal = this.#options.maxLogBytes * AFTER_EVICTION
+    for (const log of this.#logs.values()) {
+      if (this.#bytes <= goal) return
+      if (log !== last && !this.#listeners.has(log.channel)) this.#forget(log)
+    }
+    for (const log of this.#logs.values()) {
+      const least = log === last ? 1 : 0
+      while (this.#bytes > goal && log.entries.length > least) this.#trim(log, 1)
+    }
+  }
+
+  /** Makes room for one more log. */
+  #evict(): void {
+    const goal = Math.min(this.#options.maxLogs - 1, Math.ceil(this.#options.maxLogs * AFTER_EVICTION))
+    for (const log of this.#logs.values()) {
+      if (this.#logs.size <= goal) return
+      if (!this.#listeners.has(log.channel)) this.#forget(log)
+    }
+  }
+
+  #forget(log: MemoryLog): void {
+    this.#trim(log, log.entries.length)
+    this.#logs.delete(log.channel)
+    if (this.#latest === log) this.#latest = undefined
   }
 
   #earlierPublication(key: string): Position | undefined {
@@ -177,14 +231,24 @@ export class MemoryBroker implements Broker {
   #open(channel: string): MemoryLog {
     const now = this.#clock.now()
     let log = this.#logs.get(channel)
-    if (log && this.#isForgotten(channel, log, now)) log = undefined
+    if (log && this.#isForgotten(channel, log, now)) {
+      this.#forget(log)
+      log = undefined
+    }
     if (log === undefined) {
-      log = { epoch: createEpoch(), offset: 0, entries: new Ring(), publishedAt: now, touchedAt: now }
+      if (this.#logs.size >= this.#options.maxLogs) this.#evict()
+      log = { channel, epoch: createEpoch(), offset: 0, entries: new Ring(), publishedAt: now, touchedAt: now }
       this.#logs.set(channel, log)
+      this.#latest = log
       this.#sweeper ??= this.#clock.after(SWEEP_MS, () => this.#sweep())
     }
-    if (now - log.publishedAt >= this.#options.historyTtlMs) log.entries.clear()
+    if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
     log.touchedAt = now
+    if (this.#latest !== log) {
+      this.#logs.delete(channel)
+      this.#logs.set(channel, log)
+      this.#latest = log
+    }
     return log
   }
 
@@ -196,8 +260,8 @@ export class MemoryBroker implements Broker {
   #sweep(): void {
     const now = this.#clock.now()
     for (const [channel, log] of this.#logs) {
-      if (this.#isForgotten(channel, log, now)) this.#logs.delete(channel)
-      else if (now - log.publishedAt >= this.#options.historyTtlMs && log.entries.length > 0) log.entries.clear()
+      if (this.#isForgotten(channel, log, now)) this.#forget(log)
+      else if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
     }
     for (const [key, publication] of this.#publications) {
       if (publication.expiresAt > now) break
@@ -209,6 +273,10 @@ export class MemoryBroker implements Broker {
   #assertOpen(): void {
     if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
   }
+}
+
+function costOf({ body }: LogEntry): number {
+  return body.length + ENTRY_BYTES
 }
 
 function headOf(log: MemoryLog): Position {

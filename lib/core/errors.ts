@@ -31,12 +31,14 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_STREAM_LIMIT: { status: 429, title: 'Too many streams' },
   /** The process has too much to do to take another stream. */
   ERR_SSE_OVERLOADED: { status: 503, title: 'Overloaded' },
-  /** The broker, or a store, cannot be reached, or too much already waits for it. The command was not sent. */
+  /** The broker, or a store, cannot be reached, or too much already waits for it. The command was not written. */
   ERR_SSE_BROKER_UNAVAILABLE: { status: 503, title: 'Broker unavailable' },
-  /** The broker did not answer in time. Whether the command took effect is unknown. */
+  /** The command was written, and no answer came: in time, or before the connection was lost. Whether it took effect is unknown. */
   ERR_SSE_BROKER_TIMEOUT: { status: 503, title: 'Broker timed out' },
-  /** The broker refused the command (READONLY, OOM, NOPERM …). `cause` has its words. */
+  /** The broker refused the command (READONLY, OOM, NOPERM …), which has no effect. `cause` has its words. */
   ERR_SSE_BROKER_REFUSED: { status: 503, title: 'Broker refused the command' },
+  /** Something on one of the kit's pub/sub channels that the kit did not publish; it was ignored. Diagnostics only. */
+  ERR_SSE_MESSAGE_FOREIGN: { status: 500, title: 'Foreign message' },
   /** The multiplexer, broker or store was closed. */
   ERR_SSE_CLOSED: { status: 503, title: 'Closed' },
   /** No token in the request. */

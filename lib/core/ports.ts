@@ -84,6 +84,7 @@ export interface Broker {
   readonly state: BrokerState
   /**
    * Resolves with the entry's position once the broker has it. Ephemeral events get offset 0.
+   * What one process publishes on a channel keeps its order, whatever fails and is tried again.
    * @throws BrokerError within the command time-out; `ERR_SSE_BROKER_TIMEOUT` leaves open whether it was published
    */
   publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position>
@@ -122,7 +123,10 @@ export interface Broker {
   onSignal(listener: (text: string) => void): void
   /** Resolves if the broker serves now. @throws BrokerError within the command time-out */
   ping(): Promise<void>
-  /** Idempotent. Pending commands fail with `ERR_SSE_CLOSED`. */
+  /**
+   * Publishes what was taken, as far as that is possible within the command time-out, and closes. What was never written fails with
+   * `ERR_SSE_CLOSED`, what was written and not answered with `ERR_SSE_BROKER_TIMEOUT`; offers are reported so. Idempotent.
+   */
   close(): Promise<void>
 }
 

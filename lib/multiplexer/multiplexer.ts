@@ -7,6 +7,7 @@ import { type Revocations, tokenRevoked } from '../auth/revocations.js'
 import { tokenExpired } from '../auth/token-missing.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
+import { warnOfOtherWorkers } from '../broker/workers.js'
 import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
@@ -55,6 +56,7 @@ export class Multiplexer {
   readonly #revocations: Revocations | undefined
   /** Undo what the constructor subscribed to. */
   readonly #unsubscribe: readonly ((() => void) | undefined)[]
+  #listening = false
   #closing: Promise<void> | undefined
 
   /** Bounds for all streams, unless `stream.pressure` gave another one. */
@@ -83,7 +85,7 @@ export class Multiplexer {
       this.#revocations?.onRevoke((revoked) => this.#tell({ revoked })),
       this.#limits?.onEvictRemote((evict) => this.#tell({ evict })),
     ]
-    broker.onSignal((text) => this.#onSignal(text))
+    if (this.#revocations || this.#limits) this.#listen()
   }
 
   /**
@@ -95,6 +97,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
+    this.#listen()
     return answering((exchange, req, res) => this.#open(exchange, req, res, channelsOf, resolved))
   }
 
@@ -343,6 +346,13 @@ export class Multiplexer {
     this.#broker.signal(undefined, printSignal(signal)).catch(reportSignal)
   }
 
+  /** Signals are about streams: a process that only publishes opens no connection to hear them. */
+  #listen(): void {
+    if (this.#listening) return
+    this.#listening = true
+    this.#broker.onSignal((text) => this.#onSignal(text))
+  }
+
   #onSignal(text: string): void {
     try {
       const signal = parseSignal(text)
@@ -390,6 +400,7 @@ function reportSignal(error: unknown): void {
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
   const { redis, clock = systemClock } = options
+  if (!redis) warnOfOtherWorkers()
   const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
   return new Multiplexer(broker, options, clock)
 }

@@ -4,7 +4,7 @@
  * offline queue has no bound.)
  */
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
-import { BrokerError, InvalidOptionError } from '../core/errors.js'
+import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
 
 /**
  * - A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over.
@@ -19,7 +19,7 @@ export type RedisClient = Redis | Cluster
 export interface ConnectOptions {
   /** Shown by Redis in CLIENT LIST. */
   readonly connectionName: string
-  /** After this a command fails, in ms; whether Redis carried it out is then unknown. */
+  /** How long one attempt to connect may take, in ms. */
   readonly commandTimeoutMs: number
 }
 
@@ -28,21 +28,68 @@ export const COMMAND_TIMEOUT_MS = 2000
 
 const RECONNECT_BASE_MS = 50
 const RECONNECT_CAP_MS = 2000
+/** What a connection that is being closed has to do so. */
+const CLOSE_MS = 1000
 /** How often it is asked which node of a cluster serves what. What turns out to have moved is asked for at once. */
 const SLOTS_REFRESH_MS = 5000
 
-/** Whether it is a client of the caller's own. */
-export function isRedisClient(source: RedisSource): source is RedisClient {
-  return source instanceof Redis || source instanceof Cluster
+interface ClientShape {
+  readonly status: unknown
+  readonly options: unknown
+  readonly isCluster?: unknown
 }
 
-/** Opens a connection of its own. The caller closes it. @throws InvalidOptionError */
+const CLIENT_METHODS = ['duplicate', 'sendCommand', 'defineCommand', 'disconnect', 'connect', 'on'] as const
+
+/** Whether it is a client of the caller's own: told by its shape, since it may come from another copy of ioredis. */
+export function isRedisClient(source: unknown): source is RedisClient {
+  if (typeof source !== 'object' || source === null) return false
+  const { status, options } = source as ClientShape
+  const methods = source as Readonly<Record<string, unknown>>
+  return (
+    typeof status === 'string' &&
+    typeof options === 'object' &&
+    options !== null &&
+    CLIENT_METHODS.every((name) => typeof methods[name] === 'function')
+  )
+}
+
+/** As `instanceof Cluster`, for clients from any copy of ioredis. */
+export function isCluster(client: RedisClient): client is Cluster {
+  return (client as ClientShape).isCluster === true
+}
+
+/** Opens a connection of its own. The caller closes it with `disconnect`. @throws InvalidOptionError */
 export function connectRedis(source: RedisSource, options: ConnectOptions): RedisClient {
   const client = open(source, owned(options), options)
   // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
   client.on('error', ignore)
-  if (client instanceof Cluster) keepLooking(client)
+  if (isCluster(client)) {
+    noteConnections(client)
+    keepLooking(client)
+  }
   return client
+}
+
+/** Every connection of a cluster's, of nodes and of those that only ask which node serves what, until it has ended. */
+const connectionsOf = new WeakMap<RedisClient, Set<Redis>>()
+
+function noteConnections(cluster: Cluster): void {
+  const connections = new Set<Redis>()
+  connectionsOf.set(cluster, connections)
+  const note = (connection: Redis): void => {
+    connections.add(connection)
+    connection.once('end', () => connections.delete(connection))
+  }
+  cluster.on('+node', (node: Redis) => {
+    note(node)
+    const duplicate = node.duplicate.bind(node)
+    node.duplicate = (override) => {
+      const connection = duplicate(override)
+      note(connection)
+      return connection
+    }
+  })
 }
 
 /** Asks now and then which node serves what. */
@@ -54,29 +101,54 @@ function keepLooking(cluster: Cluster): void {
   cluster.once('end', () => clearInterval(timer))
 }
 
-/** Opens a connection of its own to the server at the other end of one. The caller closes it. */
+/**
+ * Opens a connection of its own to the server at the other end of one. The caller closes it with `disconnect`. Its commands have
+ * ioredis's time-out.
+ */
 export function connectLike(client: Redis, options: ConnectOptions): Redis {
-  const connection = client.duplicate({ ...owned(options), readOnly: false })
+  const connection = client.duplicate({
+    ...owned(options),
+    commandTimeout: options.commandTimeoutMs,
+    readOnly: false,
+    keyPrefix: '',
+  })
   connection.on('error', ignore)
   return connection
+}
+
+/** Closes a client for good. Sockets that are still open after a bound are destroyed, whatever holds them. */
+export function disconnect(client: RedisClient): void {
+  // An answer that was under way may name nodes yet.
+  if (isCluster(client)) client.on('+node', (node: Redis) => node.disconnect())
+  client.disconnect()
+  setTimeout(() => {
+    const connections = isCluster(client) ? (connectionsOf.get(client) ?? []) : [client]
+    for (const connection of connections) {
+      if (connection.status === 'end') continue
+      connection.disconnect()
+      connection.stream?.destroy()
+    }
+  }, CLOSE_MS).unref()
 }
 
 function owned({ connectionName, commandTimeoutMs }: ConnectOptions): RedisOptions {
   return {
     connectionName,
-    commandTimeout: commandTimeoutMs,
     connectTimeout: commandTimeoutMs,
     disconnectTimeout: 500,
     keepAlive: 10_000,
     autoResubscribe: false,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: false,
+    enableAutoPipelining: false,
     // Commands under way when the connection breaks fail at once instead of waiting for the next connection.
     maxRetriesPerRequest: 0,
     lazyConnect: false,
     retryStrategy: reconnectDelay,
     // After a failover the old master answers READONLY: only a new connection finds the new one.
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
+    // The old master takes writes, which are lost, until it is told to stop; the sentinels say sooner who is the new one.
+    failoverDetector: true,
   }
 }
 
@@ -85,26 +157,27 @@ function ownedByCluster(redisOptions: RedisOptions, { commandTimeoutMs }: Connec
     redisOptions,
     clusterRetryStrategy: reconnectDelay,
     scaleReads: 'master',
+    enableAutoPipelining: false,
     // Commands under way when a connection breaks may have run: only their sender knows whether to send them again.
     retryDelayOnFailover: 0,
     // Not ioredis's own: where it disconnects while it asks, its timer goes on for ever, and keeps the process alive.
     slotsRefreshInterval: 0,
     slotsRefreshTimeout: commandTimeoutMs,
-    // Bounded by the command time-out, and by our never sending before it is ready.
+    // Bounded by the deadlines of our own, and by our never sending before it is ready.
     enableOfflineQueue: true,
     lazyConnect: false,
   }
 }
 
 function open(source: RedisSource, owned: RedisOptions, options: ConnectOptions): RedisClient {
-  if (source instanceof Redis) return source.duplicate(owned)
-  if (source instanceof Cluster) {
-    return source.duplicate([], ownedByCluster({ ...source.options.redisOptions, ...owned }, options))
+  if (isRedisClient(source)) {
+    if (!isCluster(source)) return source.duplicate({ ...owned, commandTimeout: undefined })
+    const redisOptions = { ...source.options.redisOptions, ...owned, commandTimeout: undefined }
+    return source.duplicate([], ownedByCluster(redisOptions, options))
   }
   if (typeof source === 'string') return new Redis(checkedUrl(source), owned)
   if (Array.isArray(source)) return openCluster(source, owned, options)
-  if (source !== null && typeof source === 'object') return new Redis({ ...(source as RedisOptions), ...owned })
-  throw new InvalidOptionError('redis must be a URL, URLs of a cluster, ioredis options or an ioredis client')
+  return new Redis({ ...checkedOptions(source), ...owned, commandTimeout: undefined })
 }
 
 function openCluster(urls: readonly string[], owned: RedisOptions, options: ConnectOptions): Cluster {
@@ -119,9 +192,33 @@ function openCluster(urls: readonly string[], owned: RedisOptions, options: Conn
   return new Cluster([...urls], ownedByCluster(shared, options))
 }
 
+/** What ioredis does not understand it takes for localhost: so each shape is checked that could slide there. */
 function checkedUrl(url: unknown): string {
-  if (typeof url === 'string' && (/^(rediss?|unix):\/\//.test(url) || url.startsWith('/'))) return url
-  throw new InvalidOptionError('redis must be a URL that starts with redis:// or rediss://')
+  if (typeof url !== 'string')
+    throw new InvalidOptionError('redis must be a URL that starts with redis:// or rediss://')
+  if (/^unix:\/\/\/./.test(url) || /^\/[^/]/.test(url)) return url
+  const parsed = /^rediss?:\/\/./.test(url) && URL.canParse(url) ? new URL(url) : undefined
+  if (parsed === undefined || parsed.hostname === '') {
+    throw new InvalidOptionError('redis must be a URL that starts with redis:// or rediss:// and names a host')
+  }
+  if (!/^\/?\d*$/.test(parsed.pathname)) {
+    throw new InvalidOptionError(`The path of a redis URL must be the number of a database, got ${parsed.pathname}`)
+  }
+  return url
+}
+
+/** ioredis options that say where the server is. */
+function checkedOptions(source: unknown): RedisOptions {
+  const prototype: unknown = typeof source === 'object' && source !== null ? Object.getPrototypeOf(source) : undefined
+  if (prototype !== Object.prototype && prototype !== null) {
+    throw new InvalidOptionError('redis must be a URL, URLs of a cluster, ioredis options or an ioredis client')
+  }
+  const options = source as RedisOptions
+  const places = [options.host, options.port, options.path, options.sentinels, options.Connector]
+  if (places.every((place) => place === undefined || place === null)) {
+    throw new InvalidOptionError('redis options must say where the server is: host, port, path or sentinels')
+  }
+  return options
 }
 
 /** Exponential with full jitter, so that the processes of a fleet do not return in step. */
@@ -133,36 +230,32 @@ function ignore(): void {
   // Deliberately nothing; see where it is registered.
 }
 
-/** What ioredis rejects with, as the kit's own error: did it not get there, is it unknown, or was it refused? */
-export function toBrokerError(error: unknown): BrokerError {
-  if (error instanceof BrokerError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  const name = error instanceof Error ? error.name : ''
+/** What ioredis rejects with, as the kit's own error, where it is not known whether a command was written; else see run.ts. */
+export function toBrokerError(error: unknown): SseError {
+  if (error instanceof SseError) return error
+  const message = error instanceof Error ? reasonOf(error) : String(error)
   if (message === 'Command timed out') {
     return new BrokerError('ERR_SSE_BROKER_TIMEOUT', 'Redis did not answer in time; the command may have run', error)
   }
-  if (name === 'ReplyError') return new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused: ${message}`, error)
+  if (isRefusal(error)) return new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused: ${message}`, error)
   return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis is not reachable: ${message}`, error)
 }
 
-/** Resolves when the connection is usable. @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE` after `timeoutMs` */
-export function whenReady(client: RedisClient, timeoutMs: number): Promise<void> {
-  if (client.status === 'ready') return Promise.resolve()
-  return new Promise((resolve, reject) => {
-    const settle = (error?: BrokerError): void => {
-      clearTimeout(timer)
-      client.off('ready', onReady)
-      client.off('end', onEnd)
-      if (error) reject(error)
-      else resolve()
-    }
-    const onReady = (): void => settle()
-    const onEnd = (): void => settle(new BrokerError('ERR_SSE_CLOSED', 'The Redis connection was closed'))
-    const timer = setTimeout(
-      () => settle(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis was not reachable within ${timeoutMs} ms`)),
-      timeoutMs,
-    )
-    client.once('ready', onReady)
-    client.once('end', onEnd)
-  })
+/** Redis answered, and did not do it. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError'
+}
+
+/** Where a name has several addresses, the error has no message of its own. */
+export function reasonOf(error: Error): string {
+  if (error.message !== '') return error.message
+  const [first] = (error as { errors?: readonly Error[] }).errors ?? []
+  return first?.message ?? (error as { code?: string }).code ?? error.name
+}
+
+/** @param timeoutMs how long was waited, if somebody has */
+export function unavailable(timeoutMs: number | undefined, cause: Error | undefined): BrokerError {
+  const within = timeoutMs === undefined ? '' : ` within ${Math.round(timeoutMs)} ms`
+  const reason = cause === undefined ? '' : `: ${reasonOf(cause)}`
+  return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis is not reachable${within}${reason}`, cause)
 }

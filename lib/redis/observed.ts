@@ -2,8 +2,8 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { Clock } from '../core/ports.js'
 import { toBrokerError } from './connect.js'
 
-/** What has something done by Redis beside the broker: request limits, stream limits, key-value stores. */
-export type RedisUser = 'limit' | 'lease' | 'store'
+/** What runs several commands in one go, each of which is to be observed. */
+type RedisUser = 'limit'
 
 /** Has it done, and tells diagnostics of it where somebody listens. */
 export async function observed<T>(command: RedisUser, clock: Clock, call: () => Promise<T>): Promise<T> {

@@ -2,14 +2,13 @@
  * The key-value store that the processes of a fleet share. Owns its connection, unless it was given a client, and the
  * bound on how long a command may take; must not know what the values mean.
  */
-import { Cluster } from 'ioredis'
 import { systemClock } from '../core/clock.js'
-import { BrokerError, InvalidOptionError } from '../core/errors.js'
+import { diagnostics } from '../core/diagnostics.js'
+import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { KeyValueStore } from '../core/ports.js'
-import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../redis/connect.js'
+import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource } from '../redis/connect.js'
 import { RedisHandle } from '../redis/handle.js'
-import { observed } from '../redis/observed.js'
 
 /** @defaultValue of `prefix` */
 const STORE_PREFIX = 'sse:'
@@ -24,7 +23,7 @@ export interface RedisStoreOptions {
   readonly prefix?: string
   /**
    * How long a command may take, the wait for the connection included, in ms. After that it fails with
-   * `ERR_SSE_BROKER_UNAVAILABLE` if it was not sent, with `ERR_SSE_BROKER_TIMEOUT` if it may have run.
+   * `ERR_SSE_BROKER_UNAVAILABLE` if it was not written, with `ERR_SSE_BROKER_TIMEOUT` if it may have run.
    * @defaultValue 2000
    */
   readonly commandTimeoutMs?: number
@@ -34,24 +33,22 @@ export interface RedisStoreOptions {
 export class RedisStore implements KeyValueStore {
   readonly #redis: RedisHandle
   readonly #prefix: string
-  readonly #timeoutMs: number
   #closed = false
-  /** A command waited for the connection in vain; until it is back no other does. */
-  #unreachable = false
 
   constructor({ redis, prefix = STORE_PREFIX, commandTimeoutMs = COMMAND_TIMEOUT_MS }: RedisStoreOptions) {
     if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
     this.#prefix = prefix
-    this.#timeoutMs = wholeNumber('commandTimeoutMs', commandTimeoutMs, 1, 60_000)
-    this.#redis = new RedisHandle(redis, { connectionName: 'sse-store', commandTimeoutMs })
+    wholeNumber('commandTimeoutMs', commandTimeoutMs, 1, 60_000)
+    this.#redis = new RedisHandle(redis, { connectionName: 'sse-store', commandTimeoutMs, clock: systemClock })
   }
 
   async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     if (keys.length === 0) return []
     const names = keys.map((key) => this.#prefix + key)
     // In a cluster the keys lie on different nodes, for all that MGET may know.
-    const values = await this.#run((client) =>
-      client instanceof Cluster ? Promise.all(names.map((name) => client.get(name))) : client.mget(names),
+    const values = await this.#run(
+      (client) => (isCluster(client) ? Promise.all(names.map((name) => client.get(name))) : client.mget(names)),
+      true,
     )
     return values.map((value) => value ?? undefined)
   }
@@ -82,45 +79,18 @@ export class RedisStore implements KeyValueStore {
     this.#redis.close()
   }
 
-  /**
-   * One deadline over the wait for the connection and the command. It is the store's own, since a client that was handed
-   * in may have no command time-out and an unbounded offline queue.
-   */
-  #run<T>(command: (client: RedisClient) => Promise<T>): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      let sent = false
-      const deadline = setTimeout(() => {
-        reject(
-          sent
-            ? new BrokerError('ERR_SSE_BROKER_TIMEOUT', 'Redis did not answer in time; the command may have run')
-            : this.#notReachable(),
-        )
-      }, this.#timeoutMs)
-      this.#connected()
-        .then(() => {
-          sent = true
-          return observed('store', systemClock, () => command(this.#redis.client))
-        })
-        .then(resolve, (error: unknown) => reject(this.#closed ? closed(error) : toBrokerError(error)))
-        .finally(() => clearTimeout(deadline))
-    })
-  }
-
-  async #connected(): Promise<void> {
-    const { status } = this.#redis.client
-    if (this.#closed || status === 'end') throw closed()
-    if (this.#unreachable && status !== 'ready') throw this.#notReachable()
+  /** After one command has waited for the connection in vain, others fail at once until it is back. */
+  async #run<T>(command: (client: RedisClient) => Promise<T>, reads = false): Promise<T> {
+    if (this.#closed) throw closed()
     try {
-      await this.#redis.connected(this.#timeoutMs)
-      this.#unreachable = false
+      return await this.#redis.run(command, {
+        reads,
+        waitsOnce: true,
+        report: { to: diagnostics.redisCommand, command: 'store' },
+      })
     } catch (error) {
-      this.#unreachable = true
-      throw error
+      throw error instanceof SseError && error.code === 'ERR_SSE_CLOSED' ? closed(error) : error
     }
-  }
-
-  #notReachable(): BrokerError {
-    return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis was not reachable within ${this.#timeoutMs} ms`)
   }
 }
 

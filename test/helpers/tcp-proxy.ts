@@ -1,11 +1,17 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
+export interface HeldRequests {
+  readonly bytes: () => number
+  readonly release: () => void
+}
+
 /** A TCP proxy that can fall silent without closing anything: a half-open connection, as after a lost route. */
 export class TcpProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #upstreams = new Set<Socket>()
+  readonly #pairs = new Map<Socket, Socket>()
 
   private constructor(server: Server) {
     this.#server = server
@@ -34,12 +40,40 @@ export class TcpProxy {
     for (const upstream of this.#upstreams) upstream.unpipe().resume()
   }
 
+  /**
+   * What clients say on the connections that exist now is held back, as by a network: their connections may break, and it arrives all
+   * the same, when it is released.
+   */
+  holdRequests(): HeldRequests {
+    const releases: (() => void)[] = []
+    let bytes = 0
+    for (const [client, upstream] of this.#pairs) {
+      const chunks: Buffer[] = []
+      client.unpipe(upstream)
+      client.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        bytes += chunk.length
+      })
+      client.resume()
+      client.removeAllListeners('close')
+      this.#sockets.delete(upstream)
+      releases.push(() => upstream.write(Buffer.concat(chunks)))
+    }
+    return {
+      bytes: () => bytes,
+      release: () => {
+        for (const release of releases) release()
+      },
+    }
+  }
+
   breakConnections(): void {
     for (const socket of this.#sockets) socket.destroy()
   }
 
   async stop(): Promise<void> {
     this.breakConnections()
+    for (const upstream of this.#upstreams) upstream.destroy()
     this.#server.close()
     await once(this.#server, 'close')
   }
@@ -49,6 +83,8 @@ export class TcpProxy {
     client.pipe(upstream)
     upstream.pipe(client)
     this.#upstreams.add(upstream)
+    this.#pairs.set(client, upstream)
+    client.on('close', () => this.#pairs.delete(client))
     for (const socket of [client, upstream]) {
       this.#sockets.add(socket)
       socket.on('error', () => socket.destroy())

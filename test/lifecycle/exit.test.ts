@@ -2,27 +2,39 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { createMultiplexer } from '../../lib/index.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
-const SCRIPT = fileURLToPath(new URL('whole-kit.ts', import.meta.url))
+const scriptOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+
+/** Runs a script to its end, with its success; one that does not end is killed. */
+async function outputOf(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', scriptOf(name), ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  })
+  let output = ''
+  let errors = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    output += chunk.toString()
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    errors += chunk.toString()
+  })
+  const patience = setTimeout(() => child.kill('SIGKILL'), 30_000)
+  const [code, signal] = await once(child, 'close')
+  clearTimeout(patience)
+  expect({ code, signal }, errors).to.deep.equal({ code: 0, signal: null })
+  return output
+}
 
 describe('a process that closes all of the kit', function () {
   this.timeout(60_000)
 
-  /** Runs the script; one that does not end is killed. */
-  async function run(urls: readonly string[]): Promise<void> {
-    const child = spawn(process.execPath, ['--import', 'tsx', SCRIPT, ...urls], { stdio: ['ignore', 'pipe', 'pipe'] })
-    let output = ''
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.on('data', (chunk: Buffer) => {
-        output += chunk.toString()
-      })
-    }
-    const patience = setTimeout(() => child.kill('SIGKILL'), 30_000)
-    const [code, signal] = await once(child, 'close')
-    clearTimeout(patience)
-    expect({ output, code, signal }).to.deep.equal({ output: 'closed', code: 0, signal: null })
+  const run = async (urls: readonly string[]): Promise<void> => {
+    expect(await outputOf('whole-kit.ts', urls)).to.equal('closed')
   }
 
   it('ends by itself, embedded', () => run([]))
@@ -44,4 +56,56 @@ describe('a process that closes all of the kit', function () {
       await cluster.stop()
     }
   })
+})
+
+describe('a process that only publishes', function () {
+  this.timeout(60_000)
+
+  it('opens one connection, needs no close to end, and what it took is published', async () => {
+    const server = await RedisServer.start()
+    const admin = new Redis(server.url)
+    try {
+      expect(await outputOf('publish-only.ts', [server.url])).to.equal('published')
+      expect(await admin.xlen('sse:{orders}:s')).to.equal(2)
+      const connections = /total_connections_received:(\d+)/.exec(await admin.info('stats'))?.[1]
+      // The helper's look whether the server answers, this test's own, and one.
+      expect(Number(connections)).to.equal(3)
+    } finally {
+      admin.disconnect()
+      await server.stop()
+    }
+  })
+})
+
+describe('an embedded multiplexer', function () {
+  this.timeout(60_000)
+
+  it('warns once where it is in a worker of a cluster', async () => {
+    expect(await outputOf('worker.ts', [])).to.equal('SSE_EMBEDDED_IN_CLUSTER;')
+  })
+
+  for (const [title, env, warnings] of [
+    ['one of several instances of PM2', { NODE_APP_INSTANCE: '1', instances: '4' }, 1],
+    ['the only instance of PM2', { NODE_APP_INSTANCE: '0', instances: '1' }, 0],
+    ['a process of its own', {}, 0],
+  ] as const) {
+    it(`warns ${warnings === 0 ? 'not' : 'once'} in ${title}`, async () => {
+      const saved = { ...process.env }
+      const codes: unknown[] = []
+      const hear = (warning: Error) => codes.push((warning as { code?: string }).code)
+      process.on('warning', hear)
+      Object.assign(process.env, env)
+      try {
+        await createMultiplexer().close()
+        await new Promise(setImmediate)
+      } finally {
+        process.off('warning', hear)
+        for (const name of ['NODE_APP_INSTANCE', 'instances']) {
+          if (saved[name] === undefined) delete process.env[name]
+          else process.env[name] = saved[name]
+        }
+      }
+      expect(codes).to.deep.equal(Array(warnings).fill('SSE_EMBEDDED_IN_CLUSTER'))
+    })
+  }
 })

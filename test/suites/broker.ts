@@ -226,6 +226,19 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(head?.epoch).to.not.equal(first?.epoch)
     })
 
+    it('never forgets a log that is followed, however long nobody publishes', async () => {
+      await broker.close()
+      broker = subject.create({ historyTtlMs: 200, metaTtlMs: 400 })
+      const listener = new Recorder()
+      const head = await broker.subscribe(channel, listener)
+      await subject.pass(1500)
+      expect(await broker.publish(channel, encodePublished({ data: 1 }))).to.deep.equal({
+        epoch: head.epoch,
+        offset: 1,
+      })
+      await listener.until(1)
+    })
+
     it('publishes once for one idempotency key, also concurrently, until the key runs out', async () => {
       await broker.close()
       broker = subject.create({ idempotencyTtlMs: 150 })

@@ -3,7 +3,7 @@
  * one script, received on one subscriber connection per process (in a cluster, one for each master).
  */
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, InvalidOptionError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { wholeNumber } from '../../core/options.js'
 import {
@@ -18,25 +18,27 @@ import {
 import type { Head, Position } from '../../core/position.js'
 import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
+import { FollowedLogs } from '../followed.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
-import { Keys } from './keys.js'
-import { Probe } from './probe.js'
 import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
 export interface RedisBrokerOptions extends LogOptions {
   readonly redis: RedisSource
-  /** Put in front of every key and channel in Redis. @defaultValue 'sse:' */
+  /**
+   * Put in front of every key and channel in Redis. What comes from the same database, `keyPrefix` and `prefix` meets.
+   * @defaultValue 'sse:'
+   */
   readonly prefix?: string
   /**
-   * After this a command fails, in ms, and so does one that finds no connection. One that lost its connection half-way
-   * is sent again within this time, so it may take up to twice as long. @defaultValue 2000
+   * After this a command fails, in ms, the wait for the connection and all tries included. `close` waits so long for what was taken.
+   * @defaultValue 2000
    */
   readonly commandTimeoutMs?: number
   /**
-   * How often the connections are tested, in ms. A connection that died without a word is given up after at most
-   * `probeMs + commandTimeoutMs`. @defaultValue 5000
+   * How often the connections are tested, in ms. A connection that died without a word is reset after at most
+   * `probeMs + commandTimeoutMs`; what was written to it counts against the bounds until then. @defaultValue 5000
    */
   readonly probeMs?: number
 }
@@ -44,25 +46,31 @@ export interface RedisBrokerOptions extends LogOptions {
 export class RedisBroker implements Broker {
   readonly kind = 'redis'
   readonly processId = createProcessId()
-  readonly #keys: Keys
   readonly #commands: RedisCommands
   readonly #publisher: RedisPublisher
   readonly #subscriber: RedisSubscriber
-  readonly #probe: Probe
+  readonly #followed: FollowedLogs
+  readonly #commandTimeoutMs: number
   #state: BrokerState = 'connecting'
+  #closing: Promise<void> | undefined
 
   /** @throws InvalidOptionError */
   constructor(options: RedisBrokerOptions, clock: Clock) {
     const { redis, prefix = 'sse:' } = options
+    if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
     const commandTimeoutMs = wholeNumber('commandTimeoutMs', options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS, 1, 600_000)
     const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
-    this.#keys = new Keys(prefix)
-    this.#commands = new RedisCommands({ ...resolveLogOptions(options), redis, prefix, commandTimeoutMs }, clock)
-    this.#publisher = new RedisPublisher(this.#commands)
+    this.#commandTimeoutMs = commandTimeoutMs
+    const others = () => this.#subscriber.connections.map(({ client }) => client)
+    const log = resolveLogOptions(options)
+    this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
+    this.#followed = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.open(channel))
+    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, historySize: log.historySize, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,
         commandTimeoutMs,
+        connected: (timeoutMs) => this.#commands.connected(timeoutMs),
         headOf: (channel) => this.#commands.open(channel),
         onEntry: (channel, entry) => this.#commands.saw(channel, entry),
         onStateChange: () => this.#updateState(),
@@ -70,11 +78,6 @@ export class RedisBroker implements Broker {
       clock,
     )
     for (const event of ['ready', 'close'] as const) this.#commands.client.on(event, () => this.#updateState())
-    const connections = () => [
-      ...this.#commands.connections,
-      ...this.#subscriber.connections.map(({ client }) => client),
-    ]
-    this.#probe = new Probe(connections, probeMs, clock)
   }
 
   get state(): BrokerState {
@@ -101,7 +104,8 @@ export class RedisBroker implements Broker {
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
-    await this.#subscriber.subscribe(this.#keys.name(channel), channel, listener)
+    await this.#subscriber.subscribe(this.#commands.keys.name(channel), channel, listener)
+    this.#followed.add(channel)
     try {
       return await this.#commands.open(channel)
     } catch (error) {
@@ -111,7 +115,8 @@ export class RedisBroker implements Broker {
   }
 
   async unsubscribe(channel: string): Promise<void> {
-    await this.#subscriber.unsubscribe(this.#keys.name(channel))
+    this.#followed.delete(channel)
+    await this.#subscriber.unsubscribe(this.#commands.keys.name(channel))
   }
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
@@ -126,11 +131,11 @@ export class RedisBroker implements Broker {
 
   async signal(processId: string | undefined, text: string): Promise<number> {
     this.#assertOpen()
-    return this.#commands.signal(this.#keys.signals(processId), text)
+    return this.#commands.signal(this.#commands.keys.signals(processId), text)
   }
 
   onSignal(listener: (text: string) => void): void {
-    for (const name of [this.#keys.signals(), this.#keys.signals(this.processId)]) {
+    for (const name of [this.#commands.keys.signals(), this.#commands.keys.signals(this.processId)]) {
       this.#subscriber.listen(name, (message) => listener(message.toString()))
     }
   }
@@ -140,15 +145,24 @@ export class RedisBroker implements Broker {
     if (this.#state === 'degraded') {
       throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The connection to Redis is being restored')
     }
+    // Behind what this tick has published: who waits for the answer does not get ahead of it.
+    await new Promise(setImmediate)
     await this.#commands.ping()
   }
 
-  async close(): Promise<void> {
-    if (this.#state === 'closed') return
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** What was taken is published first, as far as Redis answers in time; what is left then has failed, and is reported. */
+  async #close(): Promise<void> {
     this.#state = 'closed'
-    this.#probe.close()
+    this.#followed.close()
     this.#subscriber.close()
-    this.#commands.client.disconnect()
+    await within(this.#commandTimeoutMs, this.#publisher.idle())
+    this.#publisher.close()
+    this.#commands.close()
   }
 
   #updateState(): void {
@@ -163,4 +177,16 @@ export class RedisBroker implements Broker {
   #assertOpen(): void {
     if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
   }
+}
+
+/** Resolves with it, or when the time has passed. Keeps the process alive. */
+async function within(ms: number, done: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  await Promise.race([
+    done,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms)
+    }),
+  ])
+  clearTimeout(timer)
 }

@@ -1,76 +1,126 @@
 /**
- * The connection for everything but subscriptions: publish, history, heads. Owns the waiting: for the connection, for an
- * answer, and how much may wait.
+ * The connection for everything but subscriptions: publish, history, heads. Owns what is said to Redis, what its answers mean, and how
+ * many commands may wait.
  */
 import { randomBytes } from 'node:crypto'
-import { Cluster, type Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../../core/message.js'
 import type { Clock, HistoryPage } from '../../core/ports.js'
 import { createEpoch, type Head, type Position } from '../../core/position.js'
-import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
+import { isCluster, type RedisSource } from '../../redis/connect.js'
+import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
 import type { ResolvedLogOptions } from '../options.js'
-import { Keys } from './keys.js'
+import { Keys, takeNamespace } from './keys.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
-import { type ScriptHead, withScripts } from './scripts.js'
+import { type RedisWithScripts, type ScriptHead, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
 /** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
 const MAX_PENDING = 10_000
-const RETRY_PAUSE_MS = 20
+/** How long a process's last publication on a channel is remembered at least, in ms: longer than a try can be under way. */
+const ATTEMPT_TTL_MS = 60_000
 const EMPTY = Buffer.alloc(0)
+const READS: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
 /** Where an ephemeral event is in the log. */
 const NOWHERE: Position = Object.freeze({ epoch: '', offset: 0 })
 
-export interface CommandOptions extends ResolvedLogOptions {
+export interface RedisCommandsOptions extends ResolvedLogOptions {
   readonly redis: RedisSource
   readonly prefix: string
   readonly commandTimeoutMs: number
+  readonly probeMs: number
+  /** Connections that are tested beside this one. */
+  readonly others: () => readonly Redis[]
 }
 
+type Limits = Pick<CommandOptions, 'timeoutMs' | 'onSettled'>
+
 export class RedisCommands {
-  readonly client
-  readonly #options: CommandOptions
-  readonly #keys: Keys
+  readonly keys: Keys
+  readonly #redis: RedisHandle<RedisWithScripts>
+  readonly #options: RedisCommandsOptions
   readonly #clock: Clock
   readonly #seen = new SeenPositions()
-  /** Tells this process's attempts from those of all others. */
-  readonly #processId = randomBytes(6).toString('base64url')
-  #attempts = 0
+  /** Tells this process's tries from those of all others. */
+  readonly #publisherId = randomBytes(9).toString('base64url')
+  /** Counts what this process has published: each of its calls has a number of its own, and all tries of a call the same. */
+  #sequence = 0
   #pending = 0
 
-  constructor(options: CommandOptions, clock: Clock) {
+  constructor(options: RedisCommandsOptions, clock: Clock) {
+    const { redis, commandTimeoutMs, probeMs, others } = options
     this.#options = options
-    this.#keys = new Keys(options.prefix)
     this.#clock = clock
-    this.client = withScripts(
-      connectRedis(options.redis, {
-        connectionName: 'express-sse-kit:commands',
-        commandTimeoutMs: options.commandTimeoutMs,
-      }),
-    )
-    this.client.setMaxListeners(MAX_PENDING + 20)
+    let namespace = { keyPrefix: '', db: 0 }
+    this.#redis = new RedisHandle(redis, {
+      connectionName: 'express-sse-kit:commands',
+      commandTimeoutMs,
+      probeMs,
+      clock,
+      use: 'own',
+      releasesProcess: true,
+      others,
+      prepare: (client) => {
+        namespace = takeNamespace(client)
+        withScripts(client)
+      },
+    })
+    this.keys = new Keys(namespace.keyPrefix + options.prefix, namespace.db)
   }
 
-  /** Adds the events to the log and sends them, in one step. @returns where the log stands afterwards */
-  async append(channel: string, events: readonly EncodedEvent[], idempotencyKey?: string): Promise<Head> {
-    const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
-    const attempt = `${this.#processId}${(this.#attempts++).toString(36)}`
+  get client(): RedisWithScripts {
+    return this.#redis.client
+  }
+
+  get ready(): boolean {
+    return this.#redis.ready
+  }
+
+  /** @throws BrokerError */
+  connected(timeoutMs: number): Promise<void> {
+    return this.#redis.connected(timeoutMs)
+  }
+
+  /** The error for what was taken and could not be sent in time. */
+  notSent(): BrokerError {
+    const within = `within ${this.#options.commandTimeoutMs} ms`
+    if (!this.ready) return this.#redis.unavailable()
+    return new BrokerError(
+      'ERR_SSE_BROKER_UNAVAILABLE',
+      `Redis did not answer what was published before ${within}: this was not sent`,
+    )
+  }
+
+  /**
+   * Adds the events to the log and sends them, in one step. The calls on a channel must come one after the other, each when the one
+   * before has settled.
+   * @returns where the log stands afterwards
+   */
+  async append(
+    channel: string,
+    events: readonly EncodedEvent[],
+    idempotencyKey: string | undefined,
+    limits: Limits,
+  ): Promise<Head> {
+    const { historySize, historyTtlMs, idempotencyTtlMs, commandTimeoutMs } = this.#options
+    const sequence = ++this.#sequence
     const logged = events.filter(({ ephemeral }) => !ephemeral)
     const now = this.#clock.wallTime()
     const payload = printPayload(events, now)
     const kept = logged.length === events.length ? '' : printPayload(logged, now)
-    let ranBefore = false
-    const head = await this.#run('publish', () => {
-      const answer = this.client.ssePublish(
-        this.#keys.meta(channel),
-        this.#keys.stream(channel),
-        idempotencyKey === undefined ? this.#keys.meta(channel) : this.#keys.idempotency(channel, idempotencyKey),
+    const { keys } = this
+    const send = (client: RedisWithScripts) =>
+      client.ssePublish(
+        keys.meta(channel),
+        keys.stream(channel),
+        keys.attempts(channel, this.#publisherId),
+        idempotencyKey === undefined ? keys.meta(channel) : keys.idempotency(channel, idempotencyKey),
         ...this.#openArgs(channel),
-        this.#keys.name(channel),
-        attempt,
-        ranBefore ? '1' : '0',
+        keys.name(channel),
+        sequence,
+        Math.max(ATTEMPT_TTL_MS, 5 * commandTimeoutMs),
         historySize,
         historyTtlMs,
         idempotencyKey === undefined ? 0 : idempotencyTtlMs,
@@ -78,49 +128,48 @@ export class RedisCommands {
         payload,
         kept,
       )
-      ranBefore = true
-      return answer
-    })
-    return this.#headOf(channel, head)
+    const [epoch, offset, earlier, refusal] = await this.#run('publish', send, limits)
+    if (refusal !== undefined) {
+      throw new BrokerError(
+        'ERR_SSE_BROKER_TIMEOUT',
+        `Redis refused (${refusal}) after the event had entered the log, and what it had done could not be undone`,
+      )
+    }
+    return this.#headOf(channel, [epoch, offset, earlier])
   }
 
   /** Sends ephemeral events, which enter no log. */
-  async broadcast(channel: string, events: readonly EncodedEvent[]): Promise<Position> {
+  async broadcast(channel: string, events: readonly EncodedEvent[], limits: Limits): Promise<Position> {
     const message = ephemeralMessage(events, this.#clock.wallTime())
-    await this.#run('broadcast', () => this.#send(this.#keys.name(channel), message))
+    await this.#run('broadcast', (client) => send(client, this.keys.name(channel), message), limits)
     return NOWHERE
   }
 
   /** @returns how many connections are subscribed */
   signal(name: string, text: string): Promise<number> {
-    return this.#run('signal', () => this.#send(name, text))
+    return this.#run('signal', (client) => send(client, name, text))
   }
 
   /** Commands that `send` gives off reach the socket in one write. */
   together(send: () => void): void {
     // Without a connection there is no socket yet, and the commands wait.
-    const sockets = this.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
+    const sockets = this.#redis.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
     for (const socket of sockets) socket.cork()
     send()
     for (const socket of sockets) socket.uncork()
   }
 
-  /** One, or in a cluster one for each master. */
-  get connections(): readonly Redis[] {
-    return this.client instanceof Cluster ? this.client.nodes('master') : [this.client]
-  }
-
   /** Where the log stands; made if there is none. */
   async open(channel: string): Promise<Head> {
-    const head = await this.#run('open', () =>
-      this.client.sseOpen(this.#keys.meta(channel), this.#keys.stream(channel), ...this.#openArgs(channel)),
+    const head = await this.#run('open', (client) =>
+      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...this.#openArgs(channel)),
     )
     return this.#headOf(channel, head)
   }
 
   async read(channel: string, after: number, limit: number, maxBytes: number): Promise<HistoryPage> {
-    const [epochBytes, offset, endOffset, rows] = await this.#run('read', () =>
-      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after, limit, maxBytes),
+    const [epochBytes, offset, endOffset, rows] = await this.#run('read', (client) =>
+      client.sseReadBuffer(this.keys.meta(channel), this.keys.stream(channel), after, limit, maxBytes),
     )
     const epoch = epochBytes?.toString() ?? ''
     const found = rows
@@ -131,8 +180,9 @@ export class RedisCommands {
     return { head: { epoch, offset: Number(offset ?? 0) }, entries, end }
   }
 
+  /** Resolves if Redis answers, and lets publish. */
   async ping(): Promise<void> {
-    await this.#run('ping', () => this.client.ping())
+    await this.#run('ping', (client) => send(client, this.keys.ping(), ''))
   }
 
   /** Notes a position seen live, so that a log that went back behind it is found out. */
@@ -140,41 +190,30 @@ export class RedisCommands {
     this.#seen.note(channel, position)
   }
 
-  /** Sends as soon as there is a connection; what fails before or with the connection is sent again in time. */
-  async #run<T>(command: string, send: () => Promise<T>): Promise<T> {
-    if (this.#pending >= MAX_PENDING) {
-      throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${MAX_PENDING} commands already wait for Redis`)
-    }
-    this.#pending++
-    const beganAt = this.#clock.now()
-    const deadline = beganAt + this.#options.commandTimeoutMs
-    let failure: BrokerError | undefined
-    try {
-      for (;;) {
-        if (this.client.status !== 'ready') await whenReady(this.client, Math.max(1, deadline - this.#clock.now()))
-        try {
-          return await send()
-        } catch (cause) {
-          const error = toBrokerError(cause)
-          if (!isRetryable(error) || this.#clock.now() >= deadline) throw error
-          await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
-        }
-      }
-    } catch (cause) {
-      failure = toBrokerError(cause)
-      throw failure
-    } finally {
-      this.#pending--
-      if (diagnostics.brokerCommand.hasSubscribers) {
-        diagnostics.brokerCommand.publish({ command, ms: this.#clock.now() - beganAt, error: failure })
-      }
-    }
+  /** Idempotent. */
+  close(): void {
+    this.#redis.close()
   }
 
-  #send(name: string, message: string | Buffer): Promise<number> {
-    return this.client instanceof Cluster
-      ? (this.client.spublish(name, message) as Promise<number>)
-      : this.client.publish(name, message)
+  /** Of all that is run here only publishing changes anything that matters; and Redis knows its tries. */
+  #run<T>(command: string, send: (client: RedisWithScripts) => Promise<T>, limits: Limits = {}): Promise<T> {
+    if (this.#pending >= MAX_PENDING) {
+      limits.onSettled?.()
+      return Promise.reject(
+        new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${MAX_PENDING} commands already wait for Redis`),
+      )
+    }
+    this.#pending++
+    return this.#redis.run(send, {
+      timeoutMs: limits.timeoutMs,
+      retries: true,
+      reads: READS.has(command),
+      onSettled: () => {
+        this.#pending--
+        limits.onSettled?.()
+      },
+      report: diagnostics.brokerCommand.hasSubscribers ? { to: diagnostics.brokerCommand, command } : undefined,
+    })
   }
 
   #openArgs(channel: string): [string, string, number, number] {
@@ -182,7 +221,7 @@ export class RedisCommands {
     return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
   }
 
-  #headOf(channel: string, [epoch, offset, earlier]: ScriptHead): Head {
+  #headOf(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
     const position = { epoch, offset: Number(offset) }
     this.#seen.note(channel, position)
     return earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
@@ -204,8 +243,6 @@ function parseLife(text: string): Position {
   return { epoch, offset: Number(offset) }
 }
 
-function isRetryable({ code, message }: BrokerError): boolean {
-  return (
-    code === 'ERR_SSE_BROKER_UNAVAILABLE' || (code === 'ERR_SSE_BROKER_REFUSED' && /READONLY|LOADING/.test(message))
-  )
+function send(client: RedisWithScripts, name: string, message: string | Buffer): Promise<number> {
+  return isCluster(client) ? (client.spublish(name, message) as Promise<number>) : client.publish(name, message)
 }

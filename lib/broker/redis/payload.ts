@@ -7,7 +7,7 @@
  *   item              [ `~` ] `<body's bytes> <priority letter> <ttlMs or 0> <key>` [ ` <trace>` ]      `~`: ephemeral, without an
  *                     offset; only what is traced has a trace
  *   pub/sub message   `<epoch> <offset of the first>` LF `<payload>`
- *   entry of the log  id `<offset of the last>-0`, p = payload, i = attempt
+ *   entry of the log  id `<offset of the last>-0`, p = payload
  */
 import type { EncodedEvent, LogEntry, Priority } from '../../core/message.js'
 

@@ -17,15 +17,29 @@ export interface Placement {
   close(): void
 }
 
+/** Opened with the first subscription: a process that only publishes has none. */
 export class SinglePlacement implements Placement {
-  readonly connections: readonly [SubscriberConnection]
+  readonly #client: Redis
+  readonly #connectOptions: ConnectOptions
+  readonly #owner: SubscriptionOwner
+  #connection: SubscriberConnection | undefined
+  #closed = false
 
-  constructor(client: Redis, owner: SubscriptionOwner) {
-    this.connections = [new SubscriberConnection(client, false, owner)]
+  /** @param client the connection for commands, to whose server this one goes as well */
+  constructor(client: Redis, connectOptions: ConnectOptions, owner: SubscriptionOwner) {
+    this.#client = client
+    this.#connectOptions = connectOptions
+    this.#owner = owner
   }
 
-  at(): SubscriberConnection {
-    return this.connections[0]
+  get connections(): readonly SubscriberConnection[] {
+    return this.#connection === undefined ? [] : [this.#connection]
+  }
+
+  at(): SubscriberConnection | undefined {
+    if (this.#closed) return undefined
+    this.#connection ??= new SubscriberConnection(connectLike(this.#client, this.#connectOptions), false, this.#owner)
+    return this.#connection
   }
 
   refresh(): void {
@@ -33,7 +47,8 @@ export class SinglePlacement implements Placement {
   }
 
   close(): void {
-    this.connections[0].close()
+    this.#closed = true
+    this.#connection?.close()
   }
 }
 

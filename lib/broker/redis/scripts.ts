@@ -1,9 +1,10 @@
 /**
  * The atomic steps on a log in Redis. A channel's keys share one hash tag, so each script touches one slot:
  *
- *   <prefix>{<channel>}        pub/sub channel
+ *   <prefix>{<channel>}        pub/sub channel; in a database other than 0 followed by `@<number>`, since databases share pub/sub
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id, p = former lives
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
+ *   <prefix>{<channel>}:a:…    last publication of a process: its number and position
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
  *
  * Two entries must never share an `<epoch>-<offset>`. After a failover to a replica that lagged, or a restart that lost
@@ -12,8 +13,7 @@
  * under a new epoch. What the server has of it is what it was, for Redis loses only the end: who was not beyond that
  * reads on. Asking the server in each call costs it some 4 us, and no caller can have an id that is out of date.
  */
-import { Cluster } from 'ioredis'
-import type { RedisClient } from '../../redis/connect.js'
+import { isCluster, type RedisClient } from '../../redis/connect.js'
 
 /** Former lives kept of a log. A cursor from before them is one of a log that is gone. */
 const MAX_LIVES = 8
@@ -57,43 +57,76 @@ return {e, string.format('%d', o), earlier}
 `
 
 /**
- * KEYS meta, stream, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 attempt, 7 whether an earlier try of this
- * attempt may have run, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the log, 12 payload,
- * 13 the payload to keep where that is another one, else ''. A key whose events the log has lost does not count. The cost
- * does not depend on the number of events.
+ * KEYS meta, stream, last publication of the process, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 number of the publication,
+ * 7 how long that is remembered, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the log, 12 payload,
+ * 13 the payload to keep where that is another one, else ''. The cost does not depend on the number of events.
+ *
+ * A publication may arrive more than once, and late: every try looks for the last one of its process. The same number: it was done
+ * already, by another try. A higher one: it is a try that was held back, whose process has gone on since.
+ * An idempotency key whose events the log has lost does not count.
+ *
+ * What Redis refuses in the middle is undone, so that refused means neither logged nor delivered. Where that is refused as well, the
+ * offset is used up, and the fourth value says why.
  * Returns epoch, offset of the last event, former lives.
  */
 const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `${OPEN_LOG}
+local function isKept(epoch, offset)
+  if epoch == e then return true end
+  for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
+    if le == epoch then return tonumber(offset) <= tonumber(lo) end
+  end
+  return false
+end
+local size, last = tonumber(ARGV[8]), o + tonumber(ARGV[11])
+local oldest = string.format('%d', math.max(0, last - size + 1))
+local former, first = string.format('%d', o), string.format('%d', o + 1)
+last = string.format('%d', last)
+local position = e .. '-' .. last
+local before = redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. position, 'PX', ARGV[7], 'GET')
+if before then
+  local sequence, be, bo = string.match(before, '^(%d+) (%w+)-(%d+)$')
+  if tonumber(sequence) >= tonumber(ARGV[6]) then
+    redis.call('SET', KEYS[3], before, 'PX', ARGV[7])
+    if isKept(be, bo) then return {e, bo, earlier} end
+    return {be, bo, ''}
+  end
+end
 if ARGV[10] ~= '0' then
-  local known = redis.call('GET', KEYS[3])
+  local known = redis.call('GET', KEYS[4])
   if known then
     local ke, ko = string.match(known, '^(%w+)-(%d+)$')
-    local lost = ke ~= e
-    for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
-      if le == ke and tonumber(ko) <= tonumber(lo) then lost = false end
+    if isKept(ke, ko) then
+      redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. known, 'PX', ARGV[7])
+      return {e, ko, earlier}
     end
-    if not lost then return {e, ko, earlier} end
   end
 end
-if ARGV[7] == '1' then
-  for _, entry in ipairs(redis.call('XREVRANGE', KEYS[2], '+', '-')) do
-    if entry[2][4] == ARGV[6] then return {e, string.match(entry[1], '^%d+'), earlier} end
+local added = false
+local done, refusal = pcall(function()
+  redis.call('HSET', KEYS[1], 'o', last)
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], position, 'PX', ARGV[10]) end
+  if size > 0 then
+    local kept = ARGV[13] == '' and ARGV[12] or ARGV[13]
+    redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept)
+    added = true
+    redis.call('PEXPIRE', KEYS[2], ARGV[9])
   end
-end
-local first, size = string.format('%d', o + 1), tonumber(ARGV[8])
-local last = o + tonumber(ARGV[11])
-local oldest = string.format('%d', math.max(0, last - size + 1))
-last = string.format('%d', last)
-if size > 0 then
-  local kept = ARGV[13] == '' and ARGV[12] or ARGV[13]
-  redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept, 'i', ARGV[6])
-  redis.call('PEXPIRE', KEYS[2], ARGV[9])
-end
-redis.call('HSET', KEYS[1], 'o', last)
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-if ARGV[10] ~= '0' then redis.call('SET', KEYS[3], e .. '-' .. last, 'PX', ARGV[10]) end
-redis.call('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
-return {e, last, earlier}
+  redis.call('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
+end)
+if done then return {e, last, earlier} end
+if type(refusal) == 'table' then refusal = refusal.err end
+local undone = pcall(function()
+  if added then
+    redis.call('XDEL', KEYS[2], last .. '-0')
+    redis.call('XSETID', KEYS[2], former .. '-0')
+  end
+  redis.call('HSET', KEYS[1], 'o', former)
+  if ARGV[10] ~= '0' then redis.call('DEL', KEYS[4]) end
+  if before then redis.call('SET', KEYS[3], before, 'PX', ARGV[7]) else redis.call('DEL', KEYS[3]) end
+end)
+if undone then return {err = refusal} end
+return {e, last, earlier, refusal}
 `
 
 /**
@@ -137,17 +170,25 @@ type ScriptPage = readonly [
   entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[],
 ]
 
-export interface Scripts {
+interface Scripts {
   sseOpen(meta: string, stream: string, ...args: Arg[]): Promise<ScriptHead>
-  ssePublish(meta: string, stream: string, idempotency: string, ...args: Arg[]): Promise<ScriptHead>
+  ssePublish(
+    meta: string,
+    stream: string,
+    attempts: string,
+    idempotency: string,
+    ...args: Arg[]
+  ): Promise<readonly [...ScriptHead, refusal?: string]>
   sseReadBuffer(meta: string, stream: string, ...args: Arg[]): Promise<ScriptPage>
 }
 
+export type RedisWithScripts = RedisClient & Scripts
+
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
-export function withScripts(client: RedisClient): RedisClient & Scripts {
+export function withScripts(client: RedisClient): RedisWithScripts {
   client.defineCommand('sseOpen', { numberOfKeys: 2, lua: OPEN })
-  const publish = client instanceof Cluster ? 'SPUBLISH' : 'PUBLISH'
-  client.defineCommand('ssePublish', { numberOfKeys: 3, lua: publishScript(publish) })
+  const publish = isCluster(client) ? 'SPUBLISH' : 'PUBLISH'
+  client.defineCommand('ssePublish', { numberOfKeys: 4, lua: publishScript(publish) })
   client.defineCommand('sseRead', { numberOfKeys: 2, lua: READ })
-  return client as RedisClient & Scripts
+  return client as RedisWithScripts
 }

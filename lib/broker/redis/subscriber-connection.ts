@@ -11,8 +11,8 @@
  */
 import type { Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
-import { toBrokerError, whenReady } from '../../redis/connect.js'
+import { disconnect, toBrokerError } from '../../redis/connect.js'
+import { RedisConnection } from '../../redis/connection.js'
 
 /** Channels in one go; small enough that the acknowledgements of a batch come well within the time-out. */
 const BATCH = 500
@@ -30,6 +30,7 @@ export interface SubscriptionOwner {
 
 export class SubscriberConnection {
   readonly client: Redis
+  readonly #redis: RedisConnection
   readonly #sharded: boolean
   readonly #owner: SubscriptionOwner
   /** Ends the wait of those whose acknowledgement has not come. */
@@ -42,6 +43,7 @@ export class SubscriberConnection {
 
   constructor(client: Redis, sharded: boolean, owner: SubscriptionOwner) {
     this.client = client
+    this.#redis = RedisConnection.of(client)
     this.#sharded = sharded
     this.#owner = owner
     client.setMaxListeners(0)
@@ -68,7 +70,7 @@ export class SubscriberConnection {
    * @throws BrokerError
    */
   async add(names: readonly string[], timeoutMs: number): Promise<readonly string[]> {
-    await whenReady(this.client, timeoutMs)
+    await this.#redis.whenReady(timeoutMs)
     return this.#subscribe(names)
   }
 
@@ -92,7 +94,8 @@ export class SubscriberConnection {
 
   close(): void {
     this.#connection++
-    this.client.disconnect()
+    this.#redis.release()
+    disconnect(this.client)
   }
 
   async #subscribe(names: readonly string[]): Promise<readonly string[]> {
@@ -163,8 +166,5 @@ export class SubscriberConnection {
 
 export function report(operation: string, cause: unknown): void {
   if (!diagnostics.brokerError.hasSubscribers) return
-  diagnostics.brokerError.publish({
-    operation,
-    error: cause instanceof BrokerError ? cause : toBrokerError(cause),
-  })
+  diagnostics.brokerError.publish({ operation, error: toBrokerError(cause) })
 }

@@ -2,12 +2,11 @@
  * The subscriptions of the process: one for each channel that is followed here, and a few of the kit's own. Owns that each
  * is on the connection where its messages arrive (see placement.ts), and that whoever may have missed something is told.
  */
-import { Cluster } from 'ioredis'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, SseError } from '../../core/errors.js'
 import type { LogEntry } from '../../core/message.js'
 import type { ChannelListener, Clock } from '../../core/ports.js'
 import type { Head } from '../../core/position.js'
-import { connectLike, type RedisClient, toBrokerError, whenReady } from '../../redis/connect.js'
+import { isCluster, type RedisClient, toBrokerError } from '../../redis/connect.js'
 import { parseMessage } from './payload.js'
 import { ClusterPlacement, type Placement, SinglePlacement } from './placement.js'
 import { report, type SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
@@ -20,6 +19,8 @@ export interface SubscriberOptions {
   /** The connection for commands. */
   readonly client: RedisClient
   readonly commandTimeoutMs: number
+  /** Resolves when there is a connection for commands. @throws BrokerError */
+  readonly connected: (timeoutMs: number) => Promise<void>
   /** Reads where a channel's log stands. */
   readonly headOf: (channel: string) => Promise<Head>
   /** Called for each logged entry before its listener. */
@@ -52,10 +53,9 @@ export class RedisSubscriber implements SubscriptionOwner {
     this.#clock = clock
     const { client, commandTimeoutMs } = options
     const connect = { connectionName: 'express-sse-kit:subscriber', commandTimeoutMs }
-    this.#placement =
-      client instanceof Cluster
-        ? new ClusterPlacement(client, connect, this, () => this.#settle(), clock)
-        : new SinglePlacement(connectLike(client, connect), this)
+    this.#placement = isCluster(client)
+      ? new ClusterPlacement(client, connect, this, () => this.#settle(), clock)
+      : new SinglePlacement(client, connect, this)
   }
 
   /** All subscriptions stand. */
@@ -141,7 +141,13 @@ export class RedisSubscriber implements SubscriptionOwner {
   #deliver(name: string, channel: string, listener: ChannelListener, message: Buffer): void {
     const entries = parseMessage(message)
     if (entries === undefined) {
-      report('message', new Error(`A message on ${name} that express-sse-kit did not publish was ignored`))
+      report(
+        'message',
+        new SseError(
+          'ERR_SSE_MESSAGE_FOREIGN',
+          `A message on ${name} that express-sse-kit did not publish was ignored`,
+        ),
+      )
       return
     }
     for (const entry of entries) {
@@ -152,11 +158,11 @@ export class RedisSubscriber implements SubscriptionOwner {
 
   /** Finds the connection for a new subscription, which in a cluster may take more than one look. */
   async #place(name: string, subscription: Subscription): Promise<void> {
-    const { client, commandTimeoutMs } = this.#options
+    const { commandTimeoutMs } = this.#options
     const deadline = this.#clock.now() + commandTimeoutMs
     for (;;) {
       const left = Math.max(1, deadline - this.#clock.now())
-      await whenReady(client, left)
+      await this.#options.connected(left)
       if (this.#subscriptions.get(name) !== subscription) {
         throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
       }

@@ -10,7 +10,7 @@
  * ```
  */
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import type { SseError } from '../../core/errors.js'
 import type { Clock, Timer } from '../../core/ports.js'
 import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
 import { RedisHandle } from '../../redis/handle.js'
@@ -46,6 +46,7 @@ export class Ledger {
     this.#redis = new RedisHandle(redis, {
       connectionName: 'express-sse-kit:limiter',
       commandTimeoutMs: COMMAND_TIMEOUT_MS,
+      clock,
     })
     this.client = withLimiterScripts(this.#redis.client)
     this.#connectedBefore = this.client.status === 'ready'
@@ -82,23 +83,14 @@ export class Ledger {
    * Runs commands under the time-out and the breaker.
    * @throws BrokerError
    */
-  run<T>(commands: () => Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      const fail = (cause: unknown): void => {
-        deadline.cancel()
-        const error = toBrokerError(cause)
-        this.#fail(error)
-        reject(error)
-      }
-      const deadline = this.#clock.after(this.#timeoutMs, () =>
-        fail(new BrokerError('ERR_SSE_BROKER_TIMEOUT', `Redis did not answer within ${this.#timeoutMs} ms`)),
-      )
-      const answered = (answer: T): void => {
-        deadline.cancel()
-        resolve(answer)
-      }
-      this.#connected().then(commands).then(answered, fail)
-    })
+  async run<T>(commands: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#redis.run(commands, { timeoutMs: this.#timeoutMs, untracked: true })
+    } catch (cause) {
+      const error = toBrokerError(cause)
+      this.#fail(error)
+      throw error
+    }
   }
 
   /** Idempotent. */
@@ -117,13 +109,8 @@ export class Ledger {
     receive(await observed('limit', this.#clock, () => this.client[command](...args)), sentAt)
   }
 
-  async #connected(): Promise<void> {
-    if (this.#closed) throw new BrokerError('ERR_SSE_CLOSED', 'The limiter was closed')
-    await this.#redis.connected(this.#timeoutMs)
-  }
-
-  #fail(error: BrokerError): void {
-    if (!this.#available) return
+  #fail(error: SseError): void {
+    if (!this.#available || this.#closed) return
     this.#available = false
     if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'ask', error })
     this.#scheduleTrial()

@@ -12,11 +12,12 @@
  *
  * Places that are not renewed run out, so a process that dies leaves none behind.
  */
+import { systemClock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, type SseError } from '../../core/errors.js'
 import type { Timer } from '../../core/ports.js'
-import { connectRedis, type RedisClient, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
-import { observed } from '../../redis/observed.js'
+import { type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
+import { RedisHandle } from '../../redis/handle.js'
 import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
 import type { Lease } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
@@ -50,7 +51,7 @@ interface Batch {
 
 export class RedisLeases {
   readonly #options: ResolvedStreamLimits
-  readonly #client: RedisClient & LeaseScripts
+  readonly #redis: RedisHandle<RedisClient & LeaseScripts>
   /** The caller's, by stream: all that are to be kept. */
   readonly #leases: ReadonlyMap<string, Lease>
   readonly #onEvicted: (id: string) => void
@@ -59,11 +60,10 @@ export class RedisLeases {
   #batch: Batch | undefined
   readonly #waiting: Lease[] = []
   #givingBack: Promise<void> | undefined
-  #connecting: Promise<void> | undefined
   #timer: Timer | undefined
   #renewing = false
   #away = false
-  #failure: BrokerError | undefined
+  #failure: SseError | undefined
   #closed = false
 
   /** @param onEvicted hears of leases that another process has evicted */
@@ -78,13 +78,17 @@ export class RedisLeases {
     this.#times = { leaseMs, evictionTtlMs: evictOldest ? EVICTION_TTL_MS : 0 }
     this.#leases = leases
     this.#onEvicted = onEvicted
-    this.#client = withLeaseScripts(
-      connectRedis(redis, { connectionName: 'express-sse-kit:leases', commandTimeoutMs: timeoutMs }),
+    this.#redis = new RedisHandle(redis, {
+      connectionName: 'express-sse-kit:leases',
+      commandTimeoutMs: timeoutMs,
+      clock: systemClock,
+      use: 'own',
+      prepare: withLeaseScripts,
+    })
+    this.#redis.client.on('close', () =>
+      this.#goAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected', this.#redis.failure)),
     )
-    this.#client.on('close', () =>
-      this.#goAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected')),
-    )
-    this.#client.on('ready', () => {
+    this.#redis.client.on('ready', () => {
       if (this.#away) void this.#renew()
     })
   }
@@ -95,7 +99,7 @@ export class RedisLeases {
   }
 
   /** Why it last did not answer. */
-  get failure(): BrokerError | undefined {
+  get failure(): SseError | undefined {
     return this.#failure
   }
 
@@ -129,7 +133,7 @@ export class RedisLeases {
     if (!this.#away) await this.#giveBackWaiting()
     this.#closed = true
     this.#timer?.cancel()
-    this.#client.disconnect()
+    this.#redis.close()
   }
 
   #nextBatch(): Batch {
@@ -141,13 +145,16 @@ export class RedisLeases {
   /** @param attempts to which more may be added meanwhile */
   async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[] | undefined> {
     try {
-      await (this.#client.status === 'ready' ? allGathered(attempts) : this.#connected()).finally(() => {
+      if (this.#redis.ready) await allGathered(attempts)
+      return await this.#asked((client) => {
+        // Sent now: what comes later goes with the next call.
         if (this.#batch?.attempts === attempts) this.#batch = undefined
+        // Places that have become free go first.
+        if (this.#waiting.length > 0) void this.#giveBackWaiting()
+        return takePlaces(client, attempts, this.#times)
       })
-      // Places that have become free go first.
-      if (this.#waiting.length > 0) void this.#giveBackWaiting()
-      return await this.#asked((client) => takePlaces(client, attempts, this.#times))
     } catch (cause) {
+      if (this.#batch?.attempts === attempts) this.#batch = undefined
       this.#goAway(toBrokerError(cause))
       for (const { lease } of attempts) this.giveBack(lease)
       return undefined
@@ -155,17 +162,10 @@ export class RedisLeases {
   }
 
   #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
-    return observed('lease', this.#options.clock, () => call(this.#client))
+    return this.#redis.run(call, { report: { to: diagnostics.redisCommand, command: 'lease' } })
   }
 
-  #connected(): Promise<void> {
-    this.#connecting ??= whenReady(this.#client, this.#options.timeoutMs).finally(() => {
-      this.#connecting = undefined
-    })
-    return this.#connecting
-  }
-
-  #goAway(error: BrokerError): void {
+  #goAway(error: SseError): void {
     this.#failure = error
     if (this.#away || this.#closed) return
     this.#away = true
@@ -187,7 +187,7 @@ export class RedisLeases {
     this.#renewing = true
     this.#timer?.cancel()
     try {
-      if (this.#client.status === 'ready') {
+      if (this.#redis.ready) {
         await this.#renewAll()
         this.#away = false
         void this.#giveBackWaiting()
@@ -201,7 +201,7 @@ export class RedisLeases {
 
   async #renewAll(): Promise<void> {
     // Where nothing is answered, little is to wait in the socket.
-    if (this.#away) await this.#client.ping()
+    if (this.#away) await this.#redis.run((client) => client.ping(), { reads: true })
     // An iterator of a Map meets what is added meanwhile: nothing that was let in while Redis was away is left out.
     const leases = this.#leases.values()
     for (;;) {

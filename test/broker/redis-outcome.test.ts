@@ -1,0 +1,425 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { createServer, type Server } from 'node:tls'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { RedisBroker, type RedisBrokerOptions } from '../../lib/broker/redis/broker.js'
+import { systemClock } from '../../lib/core/clock.js'
+import { diagnostics } from '../../lib/core/diagnostics.js'
+import type { LogEntry } from '../../lib/core/message.js'
+import { RedisStore } from '../../lib/store/redis.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+import { eventually } from '../helpers/eventually.js'
+import { freePort } from '../helpers/free-port.js'
+import { range } from '../helpers/range.js'
+import { RedisServer } from '../helpers/redis-server.js'
+import { TcpProxy } from '../helpers/tcp-proxy.js'
+import { makeCertificate } from '../interop/certificate.js'
+import { codeOf, Recorder } from '../suites/broker.js'
+
+const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
+const dataOf = ({ body }: Pick<LogEntry, 'body'>) => /data: (.*)/.exec(body.toString())?.[1]
+
+/** In buffers that are still in use. */
+function bytesHeld(): number {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  return process.memoryUsage().arrayBuffers
+}
+
+const turn = () => new Promise(setImmediate)
+
+describe('the redis broker, of what becomes of a publication', () => {
+  let redis: RedisServer
+  let admin: Redis
+  let proxy: TcpProxy
+  const brokers: RedisBroker[] = []
+  const servers: Server[] = []
+  let channelNumber = 0
+  let channel: string
+
+  before(async () => {
+    redis = await RedisServer.start()
+    admin = new Redis(redis.url)
+    admin.on('error', () => undefined)
+  })
+  after(async () => {
+    admin.disconnect()
+    await redis.stop()
+  })
+  beforeEach(async () => {
+    proxy = await TcpProxy.start(redis.port)
+    channel = `outcome:${++channelNumber}`
+  })
+  afterEach(async () => {
+    redis.resume()
+    await admin.acl('SETUSER', 'default', 'allchannels', '+@all')
+    for (const broker of brokers.splice(0)) await broker.close()
+    await proxy.stop()
+    for (const server of servers.splice(0)) server.close()
+  })
+
+  function start(options: Partial<RedisBrokerOptions> = {}): RedisBroker {
+    const defaults = { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 }
+    const broker = new RedisBroker({ ...defaults, ...options }, systemClock)
+    brokers.push(broker)
+    return broker
+  }
+
+  /** Where somebody speaks TLS with a certificate of their own. */
+  async function tlsPort(): Promise<number> {
+    const server = createServer(await makeCertificate()).listen(0, '127.0.0.1')
+    servers.push(server)
+    await once(server, 'listening')
+    return (server.address() as AddressInfo).port
+  }
+
+  async function logged(): Promise<(string | undefined)[]> {
+    const reader = start({ redis: redis.url })
+    return (await reader.read(channel, 0, 10_000)).entries.map(dataOf)
+  }
+
+  /** How often Redis has run a command, in all or within scripts. */
+  async function calls(command: string): Promise<number> {
+    return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await admin.info('commandstats'))?.[1] ?? 0)
+  }
+
+  async function settle(publications: readonly Promise<unknown>[]): Promise<readonly (string | undefined)[]> {
+    const settled = await Promise.allSettled(publications)
+    return settled.map((it) => (it.status === 'fulfilled' ? undefined : (it.reason as { code: string }).code))
+  }
+
+  describe('keeps the order', () => {
+    it('of what is published while the script is sent in full again, ephemeral events among it', async () => {
+      const broker = start()
+      const listener = new Recorder()
+      await broker.subscribe(channel, listener)
+      await broker.publish(channel, event(0))
+      const published: Promise<unknown>[] = []
+      for (const round of range(1, 5)) {
+        await admin.script('FLUSH')
+        for (const n of range(1, 10)) {
+          published.push(broker.publish(channel, event(`${round}.${n}`, n % 3 === 0)))
+          await turn()
+        }
+        await Promise.all(published)
+      }
+      const expected = ['0', ...range(1, 5).flatMap((round) => range(1, 10).map((n) => `${round}.${n}`))]
+      await listener.until(expected.length)
+      expect(listener.entries.map(dataOf).map((data) => data?.replaceAll('"', ''))).to.deep.equal(expected)
+    })
+
+    it('of what is published in many turns while connections break, each once', async () => {
+      const broker = start({ historySize: 10_000 })
+      await broker.publish(channel, event(0))
+      const published: Promise<unknown>[] = []
+      for (const n of range(1, 400)) {
+        published.push(broker.publish(channel, event(n)))
+        if (n % 40 === 0) proxy.breakConnections()
+        await turn()
+      }
+      expect(new Set(await settle(published))).to.deep.equal(new Set([undefined]))
+      expect((await logged()).map(Number)).to.deep.equal(range(0, 400))
+    })
+
+    it('where the first call lost its answer and later ones were published meanwhile', async () => {
+      const broker = start()
+      await broker.publish(channel, event(0))
+      proxy.dropAnswers()
+      const first = broker.publish(channel, event(1))
+      await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
+      const later = range(2, 20).map((n) => broker.publish(channel, event(n)))
+      proxy.breakConnections()
+      await Promise.all([first, ...later])
+      expect((await logged()).map(Number)).to.deep.equal(range(0, 20))
+    })
+  })
+
+  describe('publishes once', () => {
+    for (const historySize of [0, 2000]) {
+      it(`what is sent again after its answer was lost, with a history of ${historySize}`, async () => {
+        const broker = start({ historySize })
+        const other = start({ redis: redis.url, historySize })
+        const listener = new Recorder()
+        await other.subscribe(channel, listener)
+        await broker.publish(channel, event('first'))
+        proxy.dropAnswers()
+        const publishing = broker.publish(channel, event('second'))
+        await listener.until(2)
+        proxy.breakConnections()
+        expect((await publishing).offset).to.equal(2)
+        expect((await broker.publish(channel, event('third'))).offset).to.equal(3)
+        await listener.until(3)
+        expect(listener.entries.map(dataOf)).to.deep.equal(['first', 'second', 'third'])
+      })
+
+      it(`what arrives again after a second try was successful, with a history of ${historySize}`, async () => {
+        const broker = start({ historySize })
+        const other = start({ redis: redis.url, historySize })
+        const listener = new Recorder()
+        await other.subscribe(channel, listener)
+        await broker.publish(channel, event('first'))
+        const held = proxy.holdRequests()
+        const publishing = broker.publish(channel, event('second'))
+        await eventually(() => held.bytes() > 0)
+        proxy.breakConnections()
+        expect((await publishing).offset).to.equal(2)
+        const before = (await calls('evalsha')) + (await calls('eval'))
+        held.release()
+        await eventually(async () => (await calls('evalsha')) + (await calls('eval')) > before)
+        await other.publish(channel, event('third'))
+        await eventually(() => listener.entries.some((entry) => dataOf(entry) === 'third'))
+        expect(listener.entries.map(dataOf)).to.deep.equal(['first', 'second', 'third'])
+      })
+    }
+
+    it('what arrives after its caller has heard that it is unknown, and has gone on', async () => {
+      const broker = start({ commandTimeoutMs: 300 })
+      await broker.publish(channel, event('first'))
+      const held = proxy.holdRequests()
+      expect(await codeOf(broker.publish(channel, event('second')))).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      proxy.breakConnections()
+      await eventually(() => broker.state === 'ready')
+      await broker.publish(channel, event('third'))
+      const before = (await calls('evalsha')) + (await calls('eval'))
+      held.release()
+      // The late try is answered before this.
+      await eventually(async () => (await calls('evalsha')) + (await calls('eval')) >= before + 1)
+      expect(await logged()).to.deep.equal(['first', 'third'])
+    })
+
+    it('at a cost that does not grow with the history', async () => {
+      const broker = start()
+      const padding = 'x'.repeat(2000)
+      for (const n of range(1, 20)) {
+        await Promise.all(
+          range(1, 50).map((i) =>
+            broker.publish(channel, event(`${n} ${i} ${padding}`), { idempotencyKey: `${n} ${i}` }),
+          ),
+        )
+      }
+      proxy.dropAnswers()
+      const before = await admin.xlen(`sse:{${channel}}:s`)
+      const publishing = broker.publish(channel, event('again'))
+      await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) > before)
+      const scans = await calls('xrevrange')
+      proxy.breakConnections()
+      await publishing
+      expect(await calls('xrevrange')).to.equal(scans)
+    })
+  })
+
+  describe('says truthfully', () => {
+    it('that it is unknown where Redis had it and the connection did not come back', async () => {
+      const broker = start({ commandTimeoutMs: 500 })
+      await broker.publish(channel, event(1))
+      proxy.dropAnswers()
+      const code = codeOf(broker.publish(channel, event(2)))
+      await eventually(async () => (await admin.xlen(`sse:{${channel}}:s`)) === 2)
+      await proxy.stop()
+      expect(await code).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      proxy = await TcpProxy.start(redis.port)
+    })
+
+    it('that it was not done where it was never written, and that it may be where it was', async () => {
+      const broker = start({ commandTimeoutMs: 300 })
+      await broker.publish(channel, event(0))
+      redis.pause()
+      const first = codeOf(broker.publish(channel, event(1)))
+      await turn()
+      await turn()
+      const later = range(2, 10).map((n) => codeOf(broker.publish(channel, event(n))))
+      expect(await first).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      expect(new Set(await Promise.all(later))).to.deep.equal(new Set(['ERR_SSE_BROKER_UNAVAILABLE']))
+      redis.resume()
+      await broker.publish(channel, event(11))
+      expect((await logged()).map(Number).filter((n) => n > 1)).to.deep.equal([11])
+    })
+
+    for (const historySize of [0, 2000]) {
+      it(`that it was refused, and then it is neither logged nor delivered: history of ${historySize}`, async () => {
+        const broker = start({ historySize })
+        const listener = new Recorder()
+        await broker.subscribe(channel, listener)
+        for (const n of [1, 2]) await broker.publish(channel, event(n))
+        await admin.acl('SETUSER', 'default', 'resetchannels')
+        expect(await codeOf(broker.publish(channel, event('refused')))).to.equal('ERR_SSE_BROKER_REFUSED')
+        expect(await codeOf(broker.publish(channel, event('refused'), { idempotencyKey: 'key' }))).to.equal(
+          'ERR_SSE_BROKER_REFUSED',
+        )
+        expect((await broker.heads([channel]))[0]?.offset).to.equal(2)
+        await admin.acl('SETUSER', 'default', 'allchannels')
+        // Redis has ended the connection whose subscription was not permitted any more.
+        await listener.when(() => listener.resubscribed.length > 0)
+        expect((await broker.publish(channel, event(3), { idempotencyKey: 'key' })).offset).to.equal(3)
+        await eventually(() => listener.entries.some((entry) => dataOf(entry) === '3'))
+        expect(listener.entries.map(dataOf)).to.deep.equal(['1', '2', '3'])
+        expect(await logged()).to.deep.equal(historySize === 0 ? [] : ['1', '2', '3'])
+      })
+    }
+
+    it('that it is unknown where what was done could not be undone, and never gives its offset again', async () => {
+      const broker = start()
+      const first = await broker.publish(channel, event(1))
+      await admin.acl('SETUSER', 'default', 'resetchannels', '-xdel')
+      expect(await codeOf(broker.publish(channel, event(2)))).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      await admin.acl('SETUSER', 'default', 'allchannels', '+xdel')
+      expect(await broker.publish(channel, event(3))).to.deep.equal({ ...first, offset: 3 })
+    })
+
+    it('by a ping that publishing is not permitted', async () => {
+      const broker = start()
+      await broker.ping()
+      await admin.acl('SETUSER', 'default', 'resetchannels')
+      expect(await codeOf(broker.ping())).to.equal('ERR_SSE_BROKER_REFUSED')
+    })
+
+    it('that a value of a store may have been set where the connection was lost after it was written', async () => {
+      const store = new RedisStore({
+        redis: `redis://127.0.0.1:${proxy.port}`,
+        prefix: `${channel}:`,
+        commandTimeoutMs: 500,
+      })
+      await store.set('key', 'value', 60_000)
+      proxy.dropAnswers()
+      const claimed = codeOf(store.claim('claimed', 'value', 60_000))
+      await eventually(async () => (await admin.exists(`${channel}:claimed`)) === 1)
+      proxy.breakConnections()
+      expect(await claimed).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      await store.close()
+    })
+  })
+
+  it('holds no more than its bound while Redis hangs, however often callers try again', async () => {
+    const broker = start({ commandTimeoutMs: 300 })
+    await broker.publish(channel, event(0))
+    redis.pause()
+    const body = 'x'.repeat(1_000_000)
+    let failed = 0
+    const count = (message: unknown) => {
+      failed += (message as { events: number }).events
+    }
+    diagnostics.publishError.subscribe(count)
+    const before = bytesHeld()
+    let taken = 0
+    for (let round = 0; round < 8; round++) {
+      // Each channel has a call of its own.
+      for (const n of range(1, 60)) if (broker.offer(`${channel}:${n}`, event(body))) taken++
+      await eventually(() => failed === taken)
+    }
+    diagnostics.publishError.unsubscribe(count)
+    // At first 67 MB wait, later what was written and not answered; there are copies of it on the way to the socket.
+    expect(bytesHeld() - before).to.be.below(100_000_000)
+    redis.resume()
+  })
+
+  describe('and the cause where there is no connection:', () => {
+    const cases = [
+      ['a wrong password', async () => `redis://:wrong@127.0.0.1:${redis.port}`, /WRONGPASS|AUTH|password/],
+      ['a host that does not exist', async () => 'redis://no-such-host.invalid:6379', /ENOTFOUND|EAI_AGAIN/],
+      ['nobody listens', async () => `redis://127.0.0.1:${await freePort()}`, /ECONNREFUSED/],
+      [
+        'a certificate that nobody knows',
+        async () => `rediss://127.0.0.1:${await tlsPort()}`,
+        /self-signed certificate/,
+      ],
+    ] as const
+    for (const [title, url, expected] of cases) {
+      it(title, async () => {
+        const events: { operation: string; error: Error }[] = []
+        const warnings: Error[] = []
+        const hear = (message: unknown) => events.push(message as { operation: string; error: Error })
+        const warn = (warning: Error) => warnings.push(warning)
+        diagnostics.brokerError.subscribe(hear)
+        process.on('warning', warn)
+        if (title === 'a wrong password') await admin.config('SET', 'requirepass', 'right')
+        try {
+          const broker = start({ redis: await url(), commandTimeoutMs: 700 })
+          const error = (await broker.publish(channel, event(1)).catch((error: unknown) => error)) as Error & {
+            code: string
+          }
+          expect(error.code).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+          expect(error.message)
+            .to.match(/within \d+ ms: /)
+            .and.match(expected)
+          expect((error.cause as Error).message).to.match(expected)
+          const connects = events.filter(({ operation }) => operation === 'connect')
+          expect(connects[0]?.error.message).to.match(expected)
+          await eventually(() => warnings.length > 0)
+          expect(warnings).to.have.length(1)
+          expect(warnings[0]).to.include({ code: 'SSE_REDIS_UNREACHABLE' })
+          expect(warnings[0]?.message).to.match(expected)
+        } finally {
+          diagnostics.brokerError.unsubscribe(hear)
+          process.off('warning', warn)
+          await admin.config('SET', 'requirepass', '')
+        }
+      })
+    }
+
+    it('a foreign message is called one', async () => {
+      const broker = start()
+      const codes: string[] = []
+      const hear = (message: unknown) => codes.push((message as { error: { code: string } }).error.code)
+      await broker.subscribe(channel, new Recorder())
+      diagnostics.brokerError.subscribe(hear)
+      await admin.publish(`sse:{${channel}}`, 'junk')
+      await eventually(() => codes.length > 0)
+      diagnostics.brokerError.unsubscribe(hear)
+      expect(codes).to.deep.equal(['ERR_SSE_MESSAGE_FOREIGN'])
+    })
+  })
+
+  describe('when it is closed', () => {
+    it('publishes what was taken in the same tick', async () => {
+      const broker = start()
+      await broker.ping()
+      const publishing = broker.publish(channel, event(1))
+      expect(broker.offer(channel, event(2))).to.equal(true)
+      const closing = broker.close()
+      expect(broker.offer(channel, event(3))).to.equal(false)
+      expect((await publishing).offset).to.equal(1)
+      await closing
+      expect(await logged()).to.deep.equal(['1', '2'])
+    })
+
+    it('publishes what was taken before there was a connection', async () => {
+      const broker = start()
+      const publishing = settle([broker.publish(channel, event(1))])
+      await broker.close()
+      expect(await publishing).to.deep.equal([undefined])
+    })
+
+    it('reports what it could not publish: unknown if it was written, closed if not', async () => {
+      const broker = start({ commandTimeoutMs: 1000 })
+      await broker.publish(channel, event(0))
+      const reports: { events: number; error: { code: string } }[] = []
+      const hear = (message: unknown) => reports.push(message as (typeof reports)[number])
+      diagnostics.publishError.subscribe(hear)
+      redis.pause()
+      const written = codeOf(broker.publish(channel, event(1)))
+      await turn()
+      await turn()
+      const waiting = new Promise((resolve) => setTimeout(resolve, 500)).then(() => undefined)
+      await waiting
+      const late = codeOf(broker.publish(channel, event(2)))
+      broker.offer(channel, event(3))
+      await broker.close()
+      expect([await written, await late]).to.deep.equal(['ERR_SSE_BROKER_TIMEOUT', 'ERR_SSE_CLOSED'])
+      expect(reports.map(({ events, error }) => [events, error.code])).to.deep.equal([[1, 'ERR_SSE_CLOSED']])
+      diagnostics.publishError.unsubscribe(hear)
+    })
+  })
+
+  it('opens no connection for subscriptions before there is one', async () => {
+    const broker = start()
+    await broker.publish(channel, event(1))
+    const subscribers = async () => String(await admin.client('LIST')).split('express-sse-kit:subscriber').length - 1
+    expect(await subscribers()).to.equal(0)
+    expect(broker.state).to.equal('ready')
+    await broker.subscribe(channel, new Recorder())
+    expect(await subscribers()).to.equal(1)
+  })
+})
