@@ -34,8 +34,8 @@ export interface DashboardOptions {
   /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
   readonly ttlMs?: number
   /**
-   * Comes before every key in the store. Routers with the same prefix and store share their entries, so those with
-   * different `load` need different ones. @defaultValue 'dashboard'
+   * Names the cache in the store: its keys begin with `dashboard:<prefix>:`. Routers with the same prefix and store share their
+   * entries, so those with different `load` need different ones. @defaultValue 'dashboard'
    */
   readonly prefix?: string
   /** The clock of a store in this process. @defaultValue the process's clock */

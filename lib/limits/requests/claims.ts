@@ -1,6 +1,7 @@
 /** request ─► **claims** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
+import { compositeKey } from '../../core/composite-key.js'
 import { ipKey } from '../ip-key.js'
 import type { Claim } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
@@ -24,17 +25,22 @@ export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[
 }
 
 function keyOf(req: Request, by: ResolvedLimit['by']): string | undefined {
-  const key = rawKey(req, by)
-  if (key === undefined || key.length <= MAX_KEY_LENGTH) return key
-  return createHash('sha256').update(key).digest('base64url')
+  const parts = partsOf(req, by)
+  if (parts === undefined) return undefined
+  const key = compositeKey(...parts)
+  if (key.length <= MAX_KEY_LENGTH) return key
+  // Three parts, as no other key has: nobody can choose a short key that is the digest of another's.
+  return compositeKey('sha256', createHash('sha256').update(key).digest('base64url'), '')
 }
 
-function rawKey(req: Request, by: ResolvedLimit['by']): string | undefined {
-  if (typeof by === 'function') return by(req)
+function partsOf(req: Request, by: ResolvedLimit['by']): readonly [string, ...string[]] | undefined {
+  if (typeof by === 'function') {
+    const key = by(req)
+    return key === undefined ? undefined : [key]
+  }
   // A connection that is gone has no address any more; its requests count together.
-  if (by === 'ip') return ipKey(req.ip ?? '')
+  if (by === 'ip') return [ipKey(req.ip ?? '')]
   const { auth } = req
-  if (auth === undefined || by === 'tenant') return auth?.tenant
-  // With its length, so that no other tenant and user make the same key.
-  return `${auth.tenant.length}:${auth.tenant}:${auth.user}`
+  if (auth === undefined) return undefined
+  return by === 'tenant' ? [auth.tenant] : [auth.tenant, auth.user]
 }

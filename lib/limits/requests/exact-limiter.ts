@@ -3,6 +3,7 @@
  * plan, and whatever rejects is a failure of Redis, never a refusal. What was counted in vain is given back.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
+import { compositeKey } from '../../core/composite-key.js'
 import type { Clock } from '../../core/ports.js'
 import { observed } from '../../redis/observed.js'
 import { LeaseLimiter } from './lease-limiter.js'
@@ -136,7 +137,7 @@ export class ExactLimiter implements Limiter {
   }
 
   #owe({ limit, key, cost }: Claim): void {
-    const id = `${limit.name}:${key}`
+    const id = compositeKey(limit.name, key)
     const owed = this.#owed.get(id)
     const now = this.#clock.now()
     if (owed !== undefined && now - owed.since < limit.durationMs) owed.points += cost

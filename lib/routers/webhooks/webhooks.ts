@@ -3,6 +3,7 @@
  * of the webhooks; must not know what a payload looks like inside.
  */
 import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express'
+import { compositeKey } from '../../core/composite-key.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { sendProblem } from '../../wire/problem.js'
 import { queryOf } from '../../wire/query.js'
@@ -121,7 +122,7 @@ async function receive(
         })
       }
     }
-    if (await deliverOnce.deliver(`webhook:${provider}:${message.messageId}`, handle)) received++
+    if (await deliverOnce.deliver(compositeKey('webhook', provider, message.messageId), handle)) received++
   }
   res.json({ received })
 }
