@@ -45,10 +45,12 @@ export interface RequestLimit {
   /** `true`: the limit does not apply to this request. */
   readonly skip?: (req: Request) => boolean
   /**
-   * Only answers for which this holds count, such as failures; it is called when the answer has gone out. Until as many as
-   * `points` have, all requests pass, so of those under way at the same time more may. Left out: every request counts.
+   * Only answers for which this holds count, such as failures. A request takes its points when it comes, and gets them back
+   * after its answer if it does not count; so of requests under way at the same time at most `points` pass. It is called when
+   * the exchange is over, with an answer of which at least status and headers have been sent: decide by those. A request
+   * whose client left before that counts, as does one for which it throws. Left out: every request counts.
    */
-  readonly countWhen?: (res: Response) => boolean
+  readonly countWhen?: (res: Response) => boolean | Promise<boolean>
   /**
    * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`. Whole, from 1.
    * @defaultValue points

@@ -4,13 +4,14 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import { Exchange } from '../../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
 import { RateLimitHeaders } from './headers.js'
 import { LeaseLimiter } from './lease-limiter.js'
 import { Ledger } from './ledger.js'
-import type { Claim, Limiter, Verdict } from './limiter.js'
+import type { Claim, Limiter, Reservation, Verdict } from './limiter.js'
 import { type RateLimitOptions, type ResolvedLimit, type ResolvedRateLimit, resolveRateLimit } from './options.js'
 
 export type RateLimitHandler = RequestHandler & {
@@ -35,17 +36,16 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const limiter = createLimiter(resolved)
   const refusals = new Refusals()
   const headers = new RateLimitHeaders()
-  const conditional = limits.some(({ countWhen }) => countWhen !== undefined)
   let checkTrust = limits.some(({ by }) => by === 'ip')
 
-  function conclude(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
+  function conclude(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
     if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
     if (verdict !== undefined) headers.set(res, verdict.standings, verdict.at)
     if (verdict?.admitted !== true) {
       answerProblem(res, refusals.for(verdict))
       return
     }
-    if (conditional) countLater(limiter, claims, res)
+    if (verdict.reservations.length > 0) settleLater(verdict.reservations, req, res)
     next()
   }
 
@@ -68,8 +68,8 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) verdict.then((decided) => conclude(decided, claims, res, next), next)
-    else conclude(verdict, claims, res, next)
+    if (verdict instanceof Promise) verdict.then((decided) => conclude(decided, req, res, next), next)
+    else conclude(verdict, req, res, next)
   }
 
   return Object.assign(limited, { close: () => limiter.close() })
@@ -116,12 +116,28 @@ class Refusals {
   }
 }
 
-/** On `close`, which comes whatever becomes of the answer. */
-function countLater(limiter: Limiter, claims: readonly Claim[], res: Response): void {
-  res.once('close', () => {
-    if (!res.headersSent) return
-    for (const claim of claims) if (claim.limit.countWhen?.(res)) limiter.count(claim)
+/**
+ * The points are taken already, so a client gains nothing by leaving: what has no answer by then, counts. The exchange is over
+ * whatever becomes of it.
+ */
+function settleLater(reservations: readonly Reservation[], req: Request, res: Response): void {
+  new Exchange(req, res).onOver(() => {
+    for (const reservation of reservations) {
+      if (res.headersSent) void settle(reservation, res)
+      else reservation.settle(true)
+    }
   })
+}
+
+/** Does not reject: an error of `countWhen` has no request to fail any more, so the request counts. */
+async function settle(reservation: Reservation, res: Response): Promise<void> {
+  let counts = true
+  try {
+    counts = (await reservation.limit.countWhen?.(res)) ?? false
+  } catch (error) {
+    if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'countWhen', error })
+  }
+  reservation.settle(counts)
 }
 
 function warnIfAllAreTrusted(req: Request): void {

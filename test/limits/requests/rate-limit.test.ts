@@ -225,8 +225,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
             ...(kind === 'exact' && { mode: 'exact' as const }),
           }
           const { url } = await receiver(options)
-          const burst = await Promise.all(Array.from({ length: 50 }, () => post(url, signed)))
-          expect(new Set(burst.map(({ status }) => status))).to.deep.equal(new Set([200]))
+          // No more at a time than there are points: each may be a failure until it is answered.
+          for (let i = 0; i < 10; i++) {
+            const burst = await Promise.all(Array.from({ length: 3 }, () => post(url, signed)))
+            expect(new Set(burst.map(({ status }) => status))).to.deep.equal(new Set([200]))
+            // Given back when the answer is out.
+            await new Promise((resolve) => setTimeout(resolve, 20))
+          }
           const statuses: number[] = []
           for (let i = 0; i < 8; i++) {
             statuses.push((await post(url, 'sha256=00')).status)
