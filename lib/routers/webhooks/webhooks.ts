@@ -101,6 +101,8 @@ async function receive(
   req: Request,
   res: Response,
 ): Promise<void> {
+  // Node keeps the address once it was looked up. A client that leaves after its body must not count as another one.
+  void req.socket.remoteAddress
   const body = await readBody(req, res)
   if (!isSigned(body, req.headers['x-hub-signature-256'], secrets)) {
     if (failureLimit !== undefined) await passed(failureLimit, req, res)

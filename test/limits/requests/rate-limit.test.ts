@@ -243,6 +243,32 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
+      it('counts a failed signature for the address of a client that has left', async () => {
+        const limit = closing(rateLimit({ by: 'ip', points: 5, duration: 2_073_600 }))
+        const router = webhooks({
+          secrets: secret,
+          verifyToken: 'token',
+          onMessage: () => undefined,
+          failureLimit: limit,
+        })
+        undo.push(() => router.close())
+        const leaving: RequestHandler = (req, _res, next) => {
+          if (req.get('X-Leaves')) req.once('end', () => req.socket.destroy())
+          next()
+        }
+        const { url } = await start([leaving, router])
+        for (let i = 0; i < 5; i++) {
+          const left = await post(url, 'sha256=00')
+            .set('X-Leaves', 'yes')
+            .then(
+              () => false,
+              () => true,
+            )
+          expect(left).to.equal(true)
+        }
+        expect((await post(url, 'sha256=00')).status).to.equal(429)
+      })
+
       it('limits failed signatures alone where webhooks ask it', async () => {
         const limit = rateLimit({ by: 'ip', points: 5, duration: 2_073_600 })
         const router = webhooks({
