@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { RequestError, SseError } from '../core/errors.js'
-import { setStreamOf } from '../core/stream-of.js'
+import { endingOf, setStreamOf } from '../core/stream-of.js'
 import { setHead } from '../wire/headers.js'
 import { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
@@ -60,8 +60,10 @@ export function beginStream(
   if (!destroyed) response.flushHeaders()
   const stream = new EventStream(req, response, options, { id, pollUrl, corked })
   setStreamOf(res, stream)
+  const ending = endingOf(res)
   if (destroyed) void stream.close('client_gone')
   else if (method === 'HEAD') void stream.close('head')
+  else if (ending !== undefined) void stream.close(ending)
   else if (options.pressure && options.pressure.level !== 'none') void stream.close('overloaded')
   return stream
 }
