@@ -16,6 +16,7 @@ import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
+import { givenRedis } from '../redis/source.js'
 import { beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
@@ -321,7 +322,8 @@ function reportSignal(error: unknown): void {
  * @throws InvalidOptionError
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
-  const { redis, clock = systemClock } = options
-  const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
+  const { clock = systemClock } = options
+  const redis = givenRedis(options.redis)
+  const broker = redis !== undefined ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
   return new Multiplexer(broker, options, clock)
 }

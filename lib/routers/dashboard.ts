@@ -9,6 +9,7 @@ import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import type { RedisSource } from '../redis/connect.js'
+import { givenRedis } from '../redis/source.js'
 import { createStore } from '../store/create.js'
 import { sendProblem } from '../wire/problem.js'
 import { DashboardCache, type Owner } from './dashboard-cache.js'
@@ -27,8 +28,8 @@ export interface DashboardOptions {
    * in that tenant within `ttlMs`. If it throws or rejects, the error goes to Express and nothing is kept.
    */
   readonly load: (auth: Auth, req: Request) => DashboardData | Promise<DashboardData>
-  /** Where the processes of a fleet share the cache and its invalidations. Left out: each process has its own. */
-  readonly redis?: RedisSource
+  /** Where the processes of a fleet share the cache and its invalidations. Left out or empty: each process has its own. */
+  readonly redis?: RedisSource | undefined
   /** A store to use instead of one of the router's own; it is not closed by the router. */
   readonly store?: KeyValueStore
   /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
@@ -63,7 +64,8 @@ interface Answer {
  * @throws InvalidOptionError
  */
 export function dashboardInit(options: DashboardOptions): DashboardRouter {
-  const { load, redis, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
+  const { load, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (typeof load !== 'function') throw new InvalidOptionError('load must be a function')
   if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
   wholeNumber('ttlMs', ttlMs, 0, 86_400_000)

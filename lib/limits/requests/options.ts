@@ -4,6 +4,7 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 
 /** Above it numbers lose digits on their way through Lua. */
 const MAX_POINTS = 1_000_000_000
@@ -61,7 +62,7 @@ export interface RequestLimit {
 export interface SharedLimitOptions {
   /**
    * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
-   * very client, left open. Left out: each process counts by itself.
+   * very client, left open. Left out or empty: each process counts by itself.
    */
   readonly redis?: RedisSource | undefined
   /**
@@ -121,7 +122,8 @@ export interface ResolvedRateLimit {
 
 /** @throws InvalidOptionError */
 export function resolveRateLimit(options: RateLimitOptions): ResolvedRateLimit {
-  const { redis, mode = 'hybrid', onError = 'open', prefix = 'sse:limit:', clock = systemClock } = options
+  const { mode = 'hybrid', onError = 'open', prefix = 'sse:limit:', clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (mode !== 'hybrid' && mode !== 'exact') throw new InvalidOptionError('mode must be hybrid or exact')
   if (options.mode !== undefined && redis === undefined) throw new InvalidOptionError('mode needs redis')
   if (onError !== 'open' && onError !== 'closed') throw new InvalidOptionError('onError must be open or closed')

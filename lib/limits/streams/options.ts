@@ -3,12 +3,13 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 
 /** How many streams may be open. Numbers of streams unless said otherwise; 0: no limit. */
 export interface StreamLimitsOptions {
   /**
    * Where the processes of a fleet count together: a URL, ioredis options, or an ioredis client, whose options are taken
-   * over; in each case a connection of its own. Left out: the limits hold in this process alone.
+   * over; in each case a connection of its own. Left out or empty: the limits hold in this process alone.
    */
   readonly redis?: RedisSource | undefined
   /** Of one user within its tenant. Without `req.auth` a stream has neither user nor tenant. @defaultValue 20 */
@@ -67,7 +68,7 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
   const perUser = wholeNumber('perUser', options.perUser ?? 20, 0)
   if (evictOldest && perUser === 0) throw new InvalidOptionError('evictOldest needs a limit perUser')
   return {
-    redis: options.redis,
+    redis: givenRedis(options.redis),
     perUser,
     perTenant: wholeNumber('perTenant', options.perTenant ?? 2000, 0),
     perIp: wholeNumber('perIp', options.perIp ?? 0, 0),

@@ -4,6 +4,7 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock, KeyValueStore } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 import { createStore } from '../../store/create.js'
 import { type InboundMessage, PROVIDERS, type Provider } from './message.js'
 
@@ -26,8 +27,8 @@ export interface WebhooksOptions {
    * failed too often. Whatever is signed well passes unasked: a provider's bursts come from few addresses. @defaultValue none
    */
   readonly failureLimit?: RequestHandler
-  /** Where the processes of a fleet meet, to handle a message once. Left out: each process remembers by itself. */
-  readonly redis?: RedisSource
+  /** Where the processes of a fleet meet, to handle a message once. Left out or empty: each process remembers by itself. */
+  readonly redis?: RedisSource | undefined
   /** A store to use instead of one of the router's own; it is not closed by the router. */
   readonly store?: KeyValueStore
   /** The largest body taken, in bytes; over it 413. @defaultValue 1_048_576 */
@@ -63,7 +64,8 @@ export interface ResolvedWebhooksOptions {
 
 /** @throws InvalidOptionError */
 export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
-  const { onMessage, failureLimit, redis, clock = systemClock } = options
+  const { onMessage, failureLimit, clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (typeof onMessage !== 'function') throw new InvalidOptionError('onMessage must be a function')
   if (failureLimit !== undefined && typeof failureLimit !== 'function') {
     throw new InvalidOptionError('failureLimit must be a request handler, such as rateLimit() makes')
