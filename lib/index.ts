@@ -22,19 +22,23 @@ export { redactUrl } from './auth/url-secrets.js'
 export type { LogOptions } from './broker/options.js'
 export { channel } from './core/channel-name.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
-export { diagnostics } from './core/diagnostics.js'
+export { diagnostics as diagnosticsChannels, diagnosticsNames as diagnostics } from './core/diagnostics.js'
 export {
   BrokerError,
   ERROR_CODES,
   type ErrorCode,
+  forbidden,
   InvalidEventError,
   InvalidOptionError,
+  notFound,
   RequestError,
   SseError,
+  unauthorized,
 } from './core/errors.js'
 export type { Priority, SseEvent, Verdict } from './core/message.js'
 export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer, Tracing } from './core/ports.js'
 export type { Position } from './core/position.js'
+export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,
   PACING_PRESETS,
@@ -64,6 +68,7 @@ export type {
 } from './multiplexer/options.js'
 export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
+export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
 export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
@@ -80,10 +85,10 @@ export {
   type DashboardRouter,
   dashboardInit,
 } from './routers/dashboard.js'
-export { sseErrors } from './routers/errors.js'
+export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
-export type { InboundMessage } from './routers/webhooks/message.js'
+export type { InboundMessage, InboundStatus, InboundUnknown } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'

@@ -111,7 +111,7 @@ export function createApp(options: AppOptions): Express {
   app.use(() => {
     throw new Problem('ERR_INBOX_NOT_FOUND', 'There is nothing here')
   })
-  app.use(sseErrors())
+  app.use(sseErrors({ onError: (error, { method, path }) => log('error', 'request', { method, path, error }) }))
   app.use(problems(log))
   return app
 }

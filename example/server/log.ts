@@ -35,8 +35,8 @@ export function logDiagnostics(log: LogLine): () => void {
   const stops = LOGGED.map(({ channel, event, level }) => {
     const limited = limit((fields) => log(level, event, fields))
     const listener = (message: unknown): void => limited(message as Readonly<Record<string, unknown>>)
-    subscribe(channel.name, listener)
-    return () => unsubscribe(channel.name, listener)
+    subscribe(channel, listener)
+    return () => unsubscribe(channel, listener)
   })
   return () => {
     for (const stop of stops) stop()

@@ -5,7 +5,16 @@
 import { compositeKey } from '../core/composite-key.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
-import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions, Timer } from '../core/ports.js'
+import {
+  type Broker,
+  type BrokerState,
+  type ChannelListener,
+  type Clock,
+  type HistoryPage,
+  type PublishOptions,
+  READ_BYTES,
+  type Timer,
+} from '../core/ports.js'
 import { createEpoch, type Position } from '../core/position.js'
 import { createProcessId } from '../core/process-id.js'
 import { Ring } from '../core/ring.js'
@@ -90,17 +99,24 @@ export class MemoryBroker implements Broker {
     this.#listeners.delete(channel)
   }
 
-  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+  async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
     this.#assertOpen()
     const log = this.#open(channel)
     const first = log.offset - log.entries.length + 1
     const entries: LogEntry[] = []
-    for (let index = Math.max(after + 1, first) - first; entries.length < limit; index++) {
+    let bytes = 0
+    let end = log.offset
+    for (let index = Math.max(after + 1, first) - first; ; index++) {
       const entry = log.entries.at(index)
       if (entry === undefined) break
+      bytes += entry.body.length
+      if (entries.length === limit || (entries.length > 0 && bytes > maxBytes)) {
+        end = entry.offset - 1
+        break
+      }
       entries.push(entry)
     }
-    return { head: headOf(log), entries }
+    return { head: headOf(log), entries, end }
   }
 
   async heads(channels: readonly string[]): Promise<readonly Position[]> {

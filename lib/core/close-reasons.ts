@@ -25,6 +25,8 @@ export const CLOSE_REASONS = Object.freeze({
   evicted: { code: 13, reconnect: false },
   /** There are as many streams as there may be (`createStreamLimits`). */
   limited: { code: 14, reconnect: true },
+  /** Redis, or what limits streams, cannot be reached, so that the stream could not be opened. */
+  unavailable: { code: 16, reconnect: true },
   /** The process is going down. */
   shutdown: { code: 6, reconnect: true },
   /** The route failed after the headers were sent. */

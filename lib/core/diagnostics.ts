@@ -1,9 +1,9 @@
 import { channel } from 'node:diagnostics_channel'
 
 /**
- * What the kit says about itself, on Node's `diagnostics_channel`: one table of names. Nothing is printed and nothing
- * is built for a channel that no one listens to; an `ip` is looked up when it is read. Subscribe with
- * `diagnosticsChannel.subscribe('express-sse-kit:broker:state', (message) => …)`.
+ * What the kit reports about itself, on Node's `diagnostics_channel`: one table of channels. Nothing is printed and no message
+ * is built for a channel without subscribers; an `ip` is looked up when it is read. Users have this table as
+ * `diagnosticsChannels`, and its names as `diagnostics`.
  */
 export const diagnostics = Object.freeze({
   /**
@@ -66,8 +66,28 @@ export const diagnostics = Object.freeze({
   channelLoss: channel('express-sse-kit:channel:loss'),
   /** `{ operation, error }`: a cache or de-duplication store failed and the kit went on without it or refused. */
   storeError: channel('express-sse-kit:store:error'),
-  /** `{ operation, error }`: Redis did not answer a request limiter, which goes on as its `onError` says. */
+  /**
+   * `{ operation, error }`: Redis did not answer a request limiter, which goes on as its `onError` says; or a function of the
+   * application that has no request to answer any more failed (`countWhen`, `evict`).
+   */
   limiterError: channel('express-sse-kit:limiter:error'),
   /** `{ admitted, source, limit? }`: a request limiter decided; `source` is `local`, `redis`, `fail-open` or `fail-closed`. */
   limiterDecision: channel('express-sse-kit:limiter:decision'),
+  /**
+   * `{ operation, error }`: a function that the application gave (`load`, `authorize`, `store.get` …) did not settle in time, or returned
+   * something else than its type says.
+   */
+  callbackError: channel('express-sse-kit:callback:error'),
+  /** `{ provider, accountId, messageId?, operation, error }`: `onMessage`, `onStatus` or `onUnknown` (`operation`) failed. */
+  webhookError: channel('express-sse-kit:webhook:error'),
+  /** An `InboundUnknown`: a part of a delivery that is neither a message nor a status. */
+  webhookUnknown: channel('express-sse-kit:webhook:unknown'),
 })
+
+/** The names of the channels above: `diagnosticsChannel.subscribe(diagnostics.brokerState, (message) => …)`. */
+export const diagnosticsNames: { readonly [Key in keyof typeof diagnostics]: string } = Object.freeze(
+  Object.fromEntries(Object.entries(diagnostics).map(([key, { name }]) => [key, String(name)])) as Record<
+    keyof typeof diagnostics,
+    string
+  >,
+)

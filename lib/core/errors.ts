@@ -53,6 +53,10 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_TICKET_INVALID: { status: 401, title: 'Invalid ticket' },
   /** The caller may not have this channel or conversation. */
   ERR_SSE_FORBIDDEN: { status: 403, title: 'Forbidden' },
+  /** The application refused the caller; see `unauthorized()`. */
+  ERR_SSE_UNAUTHORIZED: { status: 401, title: 'Authentication required' },
+  /** The application has nothing by this name; see `notFound()`. */
+  ERR_SSE_NOT_FOUND: { status: 404, title: 'Not found' },
   /** A cookie came with a request that another site caused. */
   ERR_SSE_CROSS_SITE: { status: 403, title: 'Cross-site request refused' },
   /** A webhook's signature is missing, malformed or wrong. */
@@ -69,6 +73,10 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_RAW_BODY_CONSUMED: { status: 500, title: 'Raw body already consumed' },
   /** The same message is being handled by another process right now; the provider should deliver it again later. */
   ERR_SSE_DELIVERY_IN_PROGRESS: { status: 503, title: 'Delivery in progress' },
+  /** A function that the application gave (`load`, `authorize`, `onMessage` …) did not settle in time. */
+  ERR_SSE_CALLBACK_TIMEOUT: { status: 503, title: 'Application callback timed out' },
+  /** A function that the application gave returned something else than its type says. */
+  ERR_SSE_CALLBACK_INVALID: { status: 500, title: 'Application callback returned an invalid value' },
 } as const)
 
 export type ErrorCode = keyof typeof ERROR_CODES
@@ -121,3 +129,28 @@ export class BrokerError extends SseError {
 
 /** A request the kit answers with a client error: 4xx. */
 export class RequestError extends SseError {}
+
+/**
+ * Refuses a request from `channelsOf`, `authorize`, `load` or a route: `throw forbidden('Not your order')`. The answer is 403 with a
+ * problem document, on streams and polls alike.
+ * @param message reaches the client
+ */
+export function forbidden(message = 'You may not have this'): RequestError {
+  return new RequestError('ERR_SSE_FORBIDDEN', message)
+}
+
+/**
+ * As `forbidden`, with 401: the caller must sign in, or sign in again.
+ * @param message reaches the client
+ */
+export function unauthorized(message = 'Sign in first'): RequestError {
+  return new RequestError('ERR_SSE_UNAUTHORIZED', message, { headers: { 'WWW-Authenticate': 'Bearer' } })
+}
+
+/**
+ * As `forbidden`, with 404: also for what the caller must not know to exist.
+ * @param message reaches the client
+ */
+export function notFound(message = 'There is nothing by this name'): RequestError {
+  return new RequestError('ERR_SSE_NOT_FOUND', message)
+}

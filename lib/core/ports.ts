@@ -35,9 +35,14 @@ export interface Clock {
 export interface HistoryPage {
   /** Where the log stood. An epoch other than the one known means: ask for its head again. */
   readonly head: Position
-  /** Dense and in order. The first may lie beyond `after + 1`: what is between has been trimmed. */
+  /** In order. Where an offset after `after` and up to `end` is missing, its entry is gone. */
   readonly entries: readonly LogEntry[]
+  /** The last offset that the page says something about: the head's, or less where the page stopped at a bound. */
+  readonly end: number
 }
+
+/** The most bytes of entries in one answer of `Broker.read`, unless a single entry is larger. */
+export const READ_BYTES = 1_048_576
 
 /** What a broker tells the one subscriber of a channel. Never called re-entrantly from `subscribe`. */
 export interface ChannelListener {
@@ -49,7 +54,7 @@ export interface ChannelListener {
 
 export interface PublishOptions {
   /**
-   * Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event (or all of `publishMany`)
+   * 1 to 256 characters. Publishing twice with the same key within the broker's `idempotencyTtlMs` adds the event (or all of `publishMany`)
    * once; the second call gets the first one's position. Without effect on ephemeral events alone: they are in no log,
    * and one whose connection broke may reach streams twice.
    */
@@ -96,8 +101,11 @@ export interface Broker {
   subscribe(channel: string, listener: ChannelListener): Promise<Head>
   /** Idempotent. No call reaches the listener afterwards. */
   unsubscribe(channel: string): Promise<void>
-  /** At most `limit` entries after offset `after`, oldest first. */
-  read(channel: string, after: number, limit: number): Promise<HistoryPage>
+  /**
+   * The entries after offset `after`, oldest first: at most `limit`, and as many as `maxBytes` hold, but at least one if there is any.
+   * @param maxBytes @defaultValue `READ_BYTES`
+   */
+  read(channel: string, after: number, limit: number, maxBytes?: number): Promise<HistoryPage>
   /** Where the logs stand now. A log that does not exist yet is born, so that its epoch is known before its first event. */
   heads(channels: readonly string[]): Promise<readonly Head[]>
   /**

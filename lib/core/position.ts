@@ -25,6 +25,23 @@ export function isIn({ epoch, earlier }: Life, position: Position): boolean {
   return earlier?.some((life) => life.epoch === position.epoch && position.offset <= life.offset) === true
 }
 
+/**
+ * How far two views of one log are the same: the offset of the last position that both have been at. Epochs change, offsets go on.
+ * @returns `undefined` if they share no life: these are two logs
+ */
+export function sharedOffset(one: Head, other: Head): number | undefined {
+  for (const life of livesOf(one)) {
+    const same = livesOf(other).find(({ epoch }) => epoch === life.epoch)
+    if (same !== undefined) return Math.min(life.offset, same.offset)
+  }
+  return undefined
+}
+
+/** The latest first. */
+function livesOf({ epoch, offset, earlier = [] }: Head): readonly Position[] {
+  return [{ epoch, offset }, ...earlier]
+}
+
 /** The most channels one stream may have: what a cursor carries. */
 export const MAX_CHANNELS = 8
 

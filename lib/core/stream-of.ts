@@ -3,6 +3,8 @@ import type { CloseReason } from './close-reasons.js'
 /** As much of a stream as whoever has only its response may need. */
 export interface StreamOnResponse {
   readonly id: string
+  /** `undefined` while it is open. */
+  readonly closeReason: CloseReason | undefined
   close(reason?: CloseReason): Promise<void>
 }
 

@@ -52,7 +52,10 @@ export class AckWindow {
   /** @param to the last offset that was passed over */
   onSkipped(channel: CursorPart, to: number): void {
     this.#move(channel, (log) => {
-      log.gaps.push({ from: log.sent + 1, to })
+      // One after the other is one: there are no more gaps than events between them, which the window bounds.
+      const last = log.gaps.at(-1)
+      const continued = last?.to === log.sent ? log.gaps.pop() : undefined
+      log.gaps.push({ from: continued?.from ?? log.sent + 1, to })
       log.sent = to
     })
   }

@@ -13,10 +13,12 @@ import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
 import type { Broker, ChannelListener, Clock, Tracing } from '../core/ports.js'
-import { type Head, isIn, type Life, type Position } from '../core/position.js'
+import { type Head, isIn, type Life, type Position, sharedOffset } from '../core/position.js'
 import type { ResetReason } from '../wire/control.js'
 import { Batch, type CursorPart } from './batch.js'
-import { History, PAGE_SIZE, readHistory } from './history.js'
+import { History, readPage } from './history.js'
+import type { Page } from './page.js'
+import { PageStore } from './page-store.js'
 import { retry } from './retry.js'
 import { Tail } from './tail.js'
 
@@ -35,7 +37,7 @@ export interface ChannelReader {
   onEphemeral(blocks: Blocks, hints: QueueHints): boolean
   /** The log starts anew after `offset`; `channel.epoch` is the new one. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
-  /** The log has lost what was after `offset`: a reset for a reader that was beyond it. `channel.epoch` is the new one. */
+  /** The log has lost what was after `offset`, and this process knows that there was something. `channel.epoch` is the new one. */
   onLost(channel: Channel, offset: number): void
   /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
   pause(): void
@@ -47,6 +49,8 @@ export interface ChannelOptions {
   readonly tailBytes: number
   readonly tailEntries: number
   readonly tracing?: Tracing | undefined
+  /** Of the process. @defaultValue one of its own */
+  readonly pages?: PageStore | undefined
 }
 
 export class Channel implements ChannelListener, CursorPart {
@@ -59,9 +63,16 @@ export class Channel implements ChannelListener, CursorPart {
   readonly #broker: Broker
   readonly #clock: Clock
   readonly #tracing: Tracing | undefined
+  readonly #pages: PageStore
   readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
+  /** Readers that are not live and wait for entries that are under way. */
+  readonly #waiting = new Set<ChannelReader>()
   #life: Life = { epoch: '' }
+  /** Former epochs after which this log has lost entries that this process knows of. */
+  #lossy: readonly string[] = []
   #head = 0
+  /** How far the broker says that the log goes, delivered here or not. */
+  #confirmed = 0
   #flushed = 0
   #pending: LogEntry[] = []
   #flushScheduled = false
@@ -72,13 +83,15 @@ export class Channel implements ChannelListener, CursorPart {
   #recovery: Promise<void> | undefined
   #catchingUp: Promise<void> | undefined
 
-  constructor(name: string, broker: Broker, clock: Clock, { tailBytes, tailEntries, tracing }: ChannelOptions) {
+  constructor(name: string, broker: Broker, clock: Clock, options: ChannelOptions) {
+    const { tailBytes, tailEntries, tracing, pages = new PageStore(clock) } = options
     this.name = name
     this.#broker = broker
     this.#clock = clock
     this.#tracing = tracing
     this.tail = new Tail(tailBytes, tailEntries)
-    this.history = new History(broker, name, clock)
+    this.#pages = pages
+    this.history = new History(broker, name, clock, pages)
   }
 
   get epoch(): string {
@@ -88,6 +101,11 @@ export class Channel implements ChannelListener, CursorPart {
   find(cursor: readonly Position[]): Position | undefined {
     for (const part of cursor) if (isIn(this.#life, part)) return part
     return undefined
+  }
+
+  /** Whether entries that came after this position are known to have been in the log, and are lost. */
+  hasLostAfter({ epoch }: Position): boolean {
+    return epoch !== this.epoch && this.#lossy.includes(epoch)
   }
 
   /** Subscribed, and the log's head is known. */
@@ -101,6 +119,11 @@ export class Channel implements ChannelListener, CursorPart {
 
   get flushed(): number {
     return this.#flushed
+  }
+
+  /** The last offset that is known to be in the log. What is beyond `flushed` is under way. */
+  get known(): number {
+    return Math.max(this.#flushed, this.#confirmed)
   }
 
   /** Ms since 1970. */
@@ -124,9 +147,20 @@ export class Channel implements ChannelListener, CursorPart {
     this.history.close()
   }
 
+  /** Calls `reader.resume` once when the channel has moved on. */
+  wait(reader: ChannelReader): void {
+    this.#waiting.add(reader)
+  }
+
+  /** The reader waits no more. */
+  stopWaiting(reader: ChannelReader): void {
+    this.#waiting.delete(reader)
+  }
+
   /**
-   * Makes sure that what the log holds now is known here, even if its delivery is still under way: a cursor from
-   * `heads` may be ahead of it. Concurrent callers share one look; one that needs to be sure looks again after it.
+   * Asks the broker how far the log goes (`known`), even if delivery is still under way: a cursor from `heads` may be ahead of
+   * what was delivered. What the history has of it is delivered at once, what it has not is waited for. Concurrent callers
+   * share one look; one that needs to be sure looks again after it.
    * @throws BrokerError
    */
   catchUp(): Promise<void> {
@@ -206,6 +240,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#flushed = this.#head
     this.#report(batch.entries, taken - batch.queuedBy, beganAt)
     if (left !== undefined) for (const reader of left) reader.resume()
+    this.#wake()
   }
 
   /** Says that entries were written to live streams, once for all of these. */
@@ -250,35 +285,46 @@ export class Channel implements ChannelListener, CursorPart {
     })
   }
 
-  /** Reads on from here to where the log stands. */
+  /** Reads on from here to where the log stands. @throws BrokerError */
   async #fill(): Promise<void> {
-    let head = await this.#askHead()
-    for (;;) {
-      if (head === undefined || this.#state === 'closed') return
-      if (head.epoch !== this.epoch) {
-        this.#goOnWith(head)
-      } else if (head.offset < this.#head && this.#state === 'recovering') {
-        this.#reset(head)
-      }
-      if (head.offset <= this.#head) return
-      const page = await readHistory(this.#broker, this.name, this.#head, PAGE_SIZE)
-      if (page.head.epoch === this.epoch) this.#takePage(page.entries, page.head.offset)
-      // Only the head itself tells of former lives.
-      head = page.head.epoch === this.epoch ? page.head : await this.#askHead()
+    for (let done = false; !done && this.#state !== 'closed'; ) {
+      // Entries that come while the broker is asked are newer than its answer, and so is a reset.
+      const { epoch } = this
+      const known = this.#head
+      // With a subscription that was never interrupted, what is not here yet is under way, so it must not be passed over.
+      const passOver = this.#state === 'recovering'
+      const [head] = await this.#broker.heads([this.name])
+      if (head === undefined || this.closed) return
+      if (this.epoch !== epoch) continue
+      if (head.epoch !== epoch) this.#goOnWith(head)
+      else if (head.offset < known) this.#reset(head)
+      this.#confirmed = Math.max(this.#confirmed, head.offset)
+      done = await this.#readUpTo(head, passOver)
     }
   }
 
-  async #askHead(): Promise<Head | undefined> {
-    const [head] = await this.#broker.heads([this.name])
-    return head
+  /** @returns `false` if the log was replaced meanwhile */
+  async #readUpTo(head: Head, passOver: boolean): Promise<boolean> {
+    while (this.epoch === head.epoch && this.#head < head.offset && !this.closed) {
+      const from = this.#head
+      const page = await this.#pages.reading(() => readPage(this.#broker, this.name, from))
+      // Only the head itself tells of former lives.
+      if (page.head.epoch !== this.epoch || page.end <= from) return false
+      if (!this.#takePage(page, passOver)) return true
+    }
+    return this.epoch === head.epoch
   }
 
-  #takePage(entries: readonly LogEntry[], headOffset: number): void {
-    if (entries.length === 0 && headOffset > this.#head) this.#skipTo(headOffset)
-    for (const entry of entries) {
-      // Delivered while the page was under way.
-      if (entry.offset <= this.#head) continue
-      if (entry.offset > this.#head + 1) this.#skipTo(entry.offset - 1)
+  /** @returns whether all of it is here now, or is known to be gone */
+  #takePage(page: Page, passOver: boolean): boolean {
+    for (;;) {
+      const missing = page.missingAfter(this.#head)
+      if (missing > this.#head) {
+        if (!passOver) return false
+        this.#skipTo(missing)
+      }
+      const entry = page.at(this.#head + 1)
+      if (entry === undefined) return true
       this.#accept(entry)
     }
   }
@@ -292,11 +338,19 @@ export class Channel implements ChannelListener, CursorPart {
     this.#flushed = offset
     this.tail.clear()
     for (const reader of readers) reader.resume()
+    this.#wake()
+  }
+
+  #wake(): void {
+    if (this.#waiting.size === 0) return
+    const waiting = [...this.#waiting]
+    this.#waiting.clear()
+    for (const reader of waiting) reader.resume()
   }
 
   /** The log has another epoch: it is another one, or this one without what was after the last position they share. */
   #goOnWith(head: Head): void {
-    const kept = head.earlier?.find(({ epoch }) => epoch === this.epoch)?.offset
+    const kept = sharedOffset({ ...this.#life, offset: this.#head }, head)
     // All of another log is new to every stream here.
     if (kept === undefined) this.#reset({ ...head, offset: 0 })
     else if (this.#head > kept) this.#lose({ ...head, offset: kept })
@@ -307,13 +361,16 @@ export class Channel implements ChannelListener, CursorPart {
   #rename(head: Head): void {
     this.#flush()
     this.#follow(head)
+    this.#confirmed = head.offset
     // What is held beyond is of the former life.
     this.#lastLive = Math.min(this.#lastLive, this.#head)
     this.history.forget()
   }
 
   #lose(head: Head): void {
+    const { epoch, earlier = [] } = this.#life
     this.#restart(head)
+    this.#lossy = [epoch, ...earlier.map((life) => life.epoch)]
     for (const reader of [...this.readers]) reader.onLost(this, head.offset)
   }
 
@@ -329,6 +386,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#follow(head)
     this.#head = head.offset
     this.#flushed = head.offset
+    this.#confirmed = head.offset
     this.#lastLive = 0
     this.tail.clear()
     this.history.forget()

@@ -20,16 +20,27 @@ export interface Cursor {
   /** The last entry sent; while live it is the channel's `flushed`, and this is out of date. */
   offset: number
   reset: ResetReason | undefined
+  /** It begins with whatever is there. Until the first page, or until it is live. */
   earliest: boolean
+  /** A page is being read for it. */
+  reading: boolean
 }
 
 export class Cursors {
   readonly #cursors: readonly Cursor[]
   /** The stream has been sent all that its channels have flushed. */
   #live = false
+  /** The index of the one that had its turn last. */
+  #turn = -1
 
   constructor(starts: readonly Start[]) {
-    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({ channel, offset, reset, earliest }))
+    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({
+      channel,
+      offset,
+      reset,
+      earliest,
+      reading: false,
+    }))
   }
 
   get live(): boolean {
@@ -38,6 +49,7 @@ export class Cursors {
 
   goLive(): void {
     this.#live = true
+    for (const cursor of this.#cursors) cursor.earliest = false
   }
 
   leaveLive(): void {
@@ -49,16 +61,30 @@ export class Cursors {
     return this.#cursors.find((candidate) => candidate.channel === channel)
   }
 
-  /** One of which the client must be told that its channel starts anew. */
+  /** One whose reset is still to be announced. Until then no id may go out: it would stand for what the client does not know. */
   get anew(): Cursor | undefined {
     for (const cursor of this.#cursors) if (cursor.reset !== undefined) return cursor
     return undefined
   }
 
-  /** One that is owed something. */
+  /** Each stands where its channel does. */
+  get caughtUp(): boolean {
+    return this.#cursors.every(({ offset, channel }) => offset === channel.flushed)
+  }
+
+  /** The next one that is owed something and does not wait for a page. They take turns, so that none waits for a busy one. */
   get behind(): Cursor | undefined {
-    for (const cursor of this.#cursors) if (cursor.offset < cursor.channel.flushed) return cursor
+    const count = this.#cursors.length
+    for (let i = 1; i <= count; i++) {
+      const cursor = this.#cursors[(this.#turn + i) % count] as Cursor
+      if (!cursor.reading && cursor.offset < cursor.channel.flushed) return cursor
+    }
     return undefined
+  }
+
+  /** It has had its turn. */
+  served(cursor: Cursor): void {
+    this.#turn = this.#cursors.indexOf(cursor)
   }
 
   /** Events owed. */

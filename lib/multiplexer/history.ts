@@ -1,62 +1,69 @@
 import { diagnostics } from '../core/diagnostics.js'
-import type { Broker, Clock, HistoryPage } from '../core/ports.js'
+import { type Broker, type Clock, READ_BYTES } from '../core/ports.js'
 import { Page } from './page.js'
+import { PageStore } from './page-store.js'
 import { retry } from './retry.js'
 
-/** Entries in one read. */
+/** Entries in one read, at most. */
 export const PAGE_SIZE = 256
-/** How long pages are kept: about as long as a reconnect storm lasts. */
-const KEEP_MS = 5000
-/** Bytes of one channel's pages kept. */
-const KEEP_BYTES = 1_048_576
 
 /**
- * A channel's reads from the broker. Offsets are read in fixed pages, streams that need the same page at the same time
- * share one read, and what was read is kept for some seconds: after a reconnect storm a thousand streams cost about as
- * many reads as there are pages (`npm run bench -- join`). A read that fails is tried again until it succeeds or the
- * channel closes; the streams stay where they are meanwhile.
+ * A channel's reads from the broker. Reads begin at multiples of a span, so that streams that are near each other share one read,
+ * and what was read is kept for some seconds: after a reconnect storm a thousand streams cost about as many reads as there
+ * are pages (`npm run bench -- join`). Where events are so large that a page ends before a span does, the span is halved, down to
+ * one event. A read that fails is tried again until it succeeds or the channel closes; the streams stay where they are meanwhile.
  */
 export class History {
   readonly #broker: Broker
   readonly #channel: string
   readonly #clock: Clock
+  readonly #store: PageStore
+  /** By the offset that they begin after. */
   readonly #inFlight = new Map<number, Promise<Page | undefined>>()
-  /** By page number, oldest read first. */
-  readonly #kept = new Map<number, Page>()
-  #keptBytes = 0
+  /** A power of two, at most `PAGE_SIZE`. */
+  #span = PAGE_SIZE
   /** Counts `forget`, so that what was read before it is not kept after it. */
   #generation = 0
   #closed = false
 
-  constructor(broker: Broker, channel: string, clock: Clock) {
+  /** @param store shared by all channels of a process */
+  constructor(broker: Broker, channel: string, clock: Clock, store = new PageStore(clock)) {
     this.#broker = broker
     this.#channel = channel
     this.#clock = clock
+    this.#store = store
   }
 
-  /** The page of this life of the log that holds what comes after offset `after`, if it is kept. It may begin before that. */
+  /** The page of this life of the log that says what comes after offset `after`, if it is kept. It may begin before that. */
   kept(after: number, epoch: string): Page | undefined {
-    const page = this.#kept.get(Math.floor(after / PAGE_SIZE))
-    // The log's last page grows: what was read of it may not reach as far as this stream has come.
-    return page !== undefined && page.head.epoch === epoch && page.last > after ? page : undefined
+    for (let span = PAGE_SIZE; span >= this.#span; span /= 2) {
+      const page = this.#store.get(this, startOf(after, span))
+      if (page?.head.epoch === epoch && page.covers(after)) return page
+    }
+    return undefined
   }
 
-  /** Reads that page. `undefined` once closed. */
-  read(after: number): Promise<Page | undefined> {
-    const number = Math.floor(after / PAGE_SIZE)
-    let reading = this.#inFlight.get(number)
-    if (reading === undefined) {
-      reading = this.#read(number).finally(() => this.#inFlight.delete(number))
-      this.#inFlight.set(number, reading)
+  /** Reads that page. It covers `after`, unless there is nothing after that. `undefined` once closed. */
+  async read(after: number): Promise<Page | undefined> {
+    for (;;) {
+      const start = startOf(after, this.#span)
+      let reading = this.#inFlight.get(start)
+      if (reading === undefined) {
+        reading = this.#read(start).finally(() => this.#inFlight.delete(start))
+        this.#inFlight.set(start, reading)
+      }
+      const page = await reading
+      if (page === undefined || page.end > after || page.end >= page.head.offset || start === after) return page
+      // The page stopped short of the offset that was asked for.
+      this.#span = Math.max(1, Math.min(this.#span, spanWithin(page.end - page.after)))
     }
-    return reading
   }
 
   /** What was read no longer counts: the log is another one. */
   forget(): void {
     this.#generation++
-    this.#kept.clear()
-    this.#keptBytes = 0
+    this.#span = PAGE_SIZE
+    this.#store.forget(this)
   }
 
   close(): void {
@@ -64,44 +71,37 @@ export class History {
     this.forget()
   }
 
-  async #read(number: number): Promise<Page | undefined> {
+  async #read(start: number): Promise<Page | undefined> {
     const generation = this.#generation
     const page = await retry(
       this.#clock,
       'read',
       () => !this.#closed,
-      async () => new Page(await readHistory(this.#broker, this.#channel, number * PAGE_SIZE, PAGE_SIZE)),
+      () => this.#store.reading(() => readPage(this.#broker, this.#channel, start)),
     )
-    if (page !== undefined && generation === this.#generation) this.#keep(number, page)
+    if (page === undefined || generation !== this.#generation) return page
+    this.#store.keep(this, page)
+    // Events have become small again.
+    if (this.#span < PAGE_SIZE && page.bytes < READ_BYTES / 4 && page.end - start >= this.#span) this.#span *= 2
     return page
-  }
-
-  #keep(number: number, page: Page): void {
-    this.#drop(number)
-    const { bytes } = page
-    if (bytes > KEEP_BYTES) return
-    for (const oldest of this.#kept.keys()) {
-      if (this.#keptBytes + bytes <= KEEP_BYTES) break
-      this.#drop(oldest)
-    }
-    this.#kept.set(number, page)
-    this.#keptBytes += bytes
-    this.#clock.after(KEEP_MS, () => {
-      if (this.#kept.get(number) === page) this.#drop(number)
-    })
-  }
-
-  #drop(number: number): void {
-    const page = this.#kept.get(number)
-    if (page === undefined) return
-    this.#kept.delete(number)
-    this.#keptBytes -= page.bytes
   }
 }
 
-/** `Broker.read`, and says so. */
-export async function readHistory(broker: Broker, channel: string, after: number, limit: number): Promise<HistoryPage> {
-  const page = await broker.read(channel, after, limit)
-  if (diagnostics.channelRead.hasSubscribers) diagnostics.channelRead.publish({ channel, entries: page.entries.length })
+/** The multiple of the span at or before an offset. */
+function startOf(offset: number, span: number): number {
+  return offset - (offset % span)
+}
+
+/** The largest power of two that is no larger. */
+function spanWithin(events: number): number {
+  let span = 1
+  while (span * 2 <= events) span *= 2
+  return span
+}
+
+/** `Broker.read`, for one page, and says so. */
+export async function readPage(broker: Broker, channel: string, after: number): Promise<Page> {
+  const page = new Page(after, await broker.read(channel, after, PAGE_SIZE))
+  if (diagnostics.channelRead.hasSubscribers) diagnostics.channelRead.publish({ channel, entries: page.length })
   return page
 }

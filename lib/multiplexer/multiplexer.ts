@@ -3,18 +3,18 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import type { ServerResponse } from 'node:http'
 import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { BrokerError, SseError } from '../core/errors.js'
+import { BrokerError, InvalidEventError, SseError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { givenRedis } from '../redis/source.js'
 import { beginStream } from '../stream/open-stream.js'
@@ -87,7 +87,7 @@ export class Multiplexer {
    */
   stream(channelsOf: ChannelsOf, options: StreamOptions = {}): StreamHandler {
     const resolved = resolveStreamOptions({ ...this.#streamDefaults, ...options })
-    return answering((req, res) => this.#open(req, res, channelsOf, resolved))
+    return answering((exchange, req, res) => this.#open(exchange, req, res, channelsOf, resolved))
   }
 
   /**
@@ -98,7 +98,7 @@ export class Multiplexer {
    */
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
-    return answering(async (req, res) => {
+    return answering(async (exchange, req, res) => {
       const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
@@ -110,12 +110,14 @@ export class Multiplexer {
           Math.max(this.pressure.pauseLeftMs, pauseOf(query, this.#clock.wallTime(), this.pressure.pauseMs)),
       }
       const channels = await this.#registry.acquire(names, cursor)
+      const release = (): void => this.#registry.release(channels)
+      if (exchange.over) return release()
       const starts = startsOf(channels, cursor, beginsEarliest(query))
-      const poll = beginPoll(res as ServerResponse, starts, parameters, this.#clock, () => {
-        this.#polls.delete(poll)
-        this.#registry.release(channels)
-      })
+      const poll = beginPoll(exchange, res, starts, parameters, this.#clock, release)
       this.#polls.add(poll)
+      // `close` may have been called while the channels were opened.
+      if (this.#closing) poll.end()
+      await poll.done.finally(() => this.#polls.delete(poll))
     })
   }
 
@@ -125,7 +127,7 @@ export class Multiplexer {
    * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
    */
   ack(): StreamHandler {
-    return answering((req, res) =>
+    return answering((_, req, res) =>
       acknowledge(req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
@@ -143,6 +145,7 @@ export class Multiplexer {
    */
   async publish(channel: string, event: SseEvent, options: PublishOptions = {}): Promise<Position> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const [position] = await this.#publisher.publish(channel, [encodePublished(event, this.#maxEventBytes)], options)
     return position as Position
   }
@@ -159,6 +162,7 @@ export class Multiplexer {
     options: PublishOptions = {},
   ): Promise<readonly Position[]> {
     assertChannel(channel)
+    assertPublishOptions(options)
     const encoded = encodeBatch(events, this.#maxEventBytes)
     return encoded.length === 0 ? [] : this.#publisher.publish(channel, encoded, options)
   }
@@ -214,6 +218,7 @@ export class Multiplexer {
   }
 
   async #open(
+    exchange: Exchange,
     req: StreamRequest,
     res: AnyResponse,
     channelsOf: ChannelsOf,
@@ -228,13 +233,17 @@ export class Multiplexer {
     const asked = askedBy(req, this.#maxWindow, options.replays)
     const holdings = new Holdings(streamId(this.#broker.processId, req.auth), this.#registry)
     try {
+      this.#assertOpen()
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
+      if (exchange.over) return holdings.release()
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
       this.#begin(req, res, options, holdings, asked)
     } catch (error) {
-      await this.#refuse(req, res, options, holdings, error)
+      holdings.release()
+      if (exchange.over) return
+      await this.#refuse(req, res, options, holdings.id, error)
     }
   }
 
@@ -254,7 +263,7 @@ export class Multiplexer {
     }
     const reader = new Reader(stream, starts, onClosed, window)
     this.#streams.add(stream, reader)
-    stream.start(reader.cursor(), window)
+    stream.start(reader.announcedCursor, window)
     reader.begin()
     stream.uncork()
     holdings.attach(stream)
@@ -265,14 +274,13 @@ export class Multiplexer {
     req: StreamRequest,
     res: AnyResponse,
     options: ResolvedStreamOptions,
-    holdings: Holdings,
+    id: string,
     error: unknown,
   ): Promise<void> {
-    holdings.release()
     reportRefusal(error)
     const reason = options.refuseWith === 'stream' ? closeReasonOf(error) : undefined
-    if (reason === undefined) throw error
-    await beginStream(req, res, options, holdings.id).close(reason)
+    if (reason === undefined || res.headersSent) throw error
+    await beginStream(req, res, options, id).close(reason)
   }
 
   #assertOpen(): void {
@@ -301,6 +309,17 @@ export class Multiplexer {
     this.#registry.close()
     await this.#broker.close()
   }
+}
+
+const MAX_IDEMPOTENCY_KEY = 256
+
+/** @throws InvalidEventError */
+function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
+  if (key === undefined || (typeof key === 'string' && key !== '' && key.length <= MAX_IDEMPOTENCY_KEY)) return
+  throw new InvalidEventError(
+    'ERR_SSE_EVENT_INVALID',
+    `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
+  )
 }
 
 function isPromise(given: ReturnType<ChannelsOf>): given is Promise<string | readonly string[]> {

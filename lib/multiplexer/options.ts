@@ -39,7 +39,10 @@ export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions,
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
 export type ChannelRequest = Request & { readonly auth: Auth }
 
-/** Which channels a request's stream has: one name or up to eight. What it throws refuses the stream. */
+/**
+ * Which channels a request's stream has: one name or up to eight. What it throws refuses the stream: `forbidden()`, `unauthorized()` and
+ * `notFound()` are answers, any other error is a 500 that goes to `next`.
+ */
 export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
 
 /**

@@ -6,32 +6,50 @@ import { type Chunk, chunkAfter } from './chunk.js'
 /** Joined chunks kept of a page; clients that come back together were mostly cut off at the same few offsets. */
 const MAX_CHUNKS = 8
 
-/** One read of a log's history, for all streams that need it: those at the same offset are sent the same bytes. */
+/**
+ * One read of a log's history, and the one place that knows which of its offsets are gone: `missingAfter`. Shared by all streams that
+ * need it (those at the same offset are sent the same bytes) and by the channel itself when it recovers.
+ */
 export class Page {
   readonly head: Position
-  readonly entries: readonly LogEntry[]
-  /** The offset of the last entry; 0: there is none. */
-  readonly last: number
+  /** The offset that the page begins after. */
+  readonly after: number
+  /** The last offset that the page says something about. */
+  readonly end: number
   /** Bytes of the entries. */
   readonly bytes: number
+  readonly #entries: readonly LogEntry[]
   /** By the offset they begin after. */
   readonly #chunks = new Map<number, Chunk>()
 
-  constructor({ head, entries }: HistoryPage) {
+  /** @param after what was asked for */
+  constructor(after: number, { head, entries, end }: HistoryPage) {
     this.head = head
-    this.entries = entries
-    this.last = entries.at(-1)?.offset ?? 0
+    this.after = after
+    this.end = end
+    this.#entries = entries
     this.bytes = entries.reduce((sum, { body }) => sum + body.length, 0)
   }
 
-  /** The offset of the first entry after `after`. */
-  firstAfter(after: number): number | undefined {
-    const first = Math.max(after + 1, this.entries[0]?.offset ?? 0)
-    return this.at(first)?.offset
+  /** Entries that are there. */
+  get length(): number {
+    return this.#entries.length
+  }
+
+  /** The page says what comes after this offset. */
+  covers(offset: number): boolean {
+    return this.after <= offset && offset < this.end
   }
 
   at(offset: number): LogEntry | undefined {
-    return this.entries[offset - (this.entries[0]?.offset ?? 0)]
+    const entry = this.#entries[this.#indexAfter(offset - 1)]
+    return entry?.offset === offset ? entry : undefined
+  }
+
+  /** The last offset of those next to each other after `offset` whose entries are gone; `offset` itself if the next is there. */
+  missingAfter(offset: number): number {
+    const next = this.#entries[this.#indexAfter(offset)]
+    return Math.max(offset, next === undefined ? this.end : next.offset - 1)
   }
 
   /** What comes after offset `after` and is not beyond `last`, for streams on this channel alone. */
@@ -46,5 +64,23 @@ export class Page {
     }
     this.#chunks.set(after, chunk)
     return chunk
+  }
+
+  /** The index of the first entry after an offset. */
+  #indexAfter(offset: number): number {
+    const entries = this.#entries
+    const [first] = entries
+    if (first === undefined || first.offset > offset) return 0
+    // Nearly always no entry is missing.
+    const dense = offset - first.offset + 1
+    if (entries[dense - 1]?.offset === offset) return dense
+    let low = 0
+    let high = entries.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((entries[middle] as LogEntry).offset <= offset) low = middle + 1
+      else high = middle
+    }
+    return low
   }
 }

@@ -5,13 +5,14 @@
  *   short   as soon as nothing more is owed, or the answer is full
  *   long    not before there is something, or the wait is over
  */
-import type { ServerResponse } from 'node:http'
 import type { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Clock, StreamSource } from '../core/ports.js'
+import type { Exchange } from '../http/exchange.js'
+import type { AnyResponse } from '../stream/response.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
 import type { Query } from '../wire/query.js'
 import type { Start } from './cursors.js'
@@ -41,16 +42,20 @@ class PollSink implements ReaderStream {
   readonly paced = true
   readonly replays = true
   readonly keepsUp = false
-  readonly #max: number
+  readonly #maxEvents: number
+  readonly #maxBytes: number
   readonly #onProgress: () => void
   readonly #blocks: Buffer[] = []
   #source: StreamSource | undefined
   #count = 0
+  #bytes = 0
+  #full = false
   #caughtUp = false
   #ended = false
 
-  constructor(max: number, onProgress: () => void) {
-    this.#max = max
+  constructor({ maxEvents, maxBytes }: ResolvedPollOptions, onProgress: () => void) {
+    this.#maxEvents = maxEvents
+    this.#maxBytes = maxBytes
     this.#onProgress = onProgress
   }
 
@@ -58,8 +63,9 @@ class PollSink implements ReaderStream {
     return !this.#ended && !this.full
   }
 
+  /** It has as many events or bytes as an answer may have. */
   get full(): boolean {
-    return this.#count >= this.#max
+    return this.#full
   }
 
   /** Events collected. */
@@ -80,19 +86,26 @@ class PollSink implements ReaderStream {
     this.#source = source
   }
 
-  spend(events: number): boolean {
-    return this.#count + events <= this.#max
+  spend(events: number, bytes: number): boolean {
+    const fits = this.#count + events <= this.#maxEvents && (this.#count === 0 || this.#bytes + bytes <= this.#maxBytes)
+    if (!fits) {
+      this.#full = true
+      this.#onProgress()
+    }
+    return fits
   }
 
   write({ bytes }: Blocks, events: number): boolean {
     this.#blocks.push(bytes)
+    this.#bytes += bytes.length
     this.#count += events
+    this.#full = this.#count >= this.#maxEvents || this.#bytes >= this.#maxBytes
     this.#onProgress()
     return this.writable
   }
 
   offer(block: Blocks): Verdict {
-    if (!this.writable) return 'closed'
+    if (!this.writable || !this.spend(1, block.length)) return 'closed'
     this.write(block, 1)
     return 'sent'
   }
@@ -123,12 +136,14 @@ class PollSink implements ReaderStream {
 }
 
 function ignore(): void {
-  // The kit's own blocks: no retry:, and none too large.
+  // The kit's own blocks: no retry:, and none too large. Nothing is to be settled before there is a promise.
 }
 
 export interface PollOptions {
   /** Events in one answer, at most. @defaultValue 256 */
   readonly maxEvents?: number
+  /** Bytes of events in one answer, at most, unless a single event is larger. @defaultValue 1_048_576 */
+  readonly maxBytes?: number
   /** How long an answer may wait for an event, whatever `?wait=` asks for, in ms; below proxies' time-outs. @defaultValue 25_000 */
   readonly maxWaitMs?: number
   /** What a client that has all is told to wait before it polls again, in ms. @defaultValue 5000 */
@@ -141,6 +156,7 @@ type ResolvedPollOptions = Required<PollOptions>
 export function resolvePollOptions(options: PollOptions): ResolvedPollOptions {
   return {
     maxEvents: wholeNumber('maxEvents', options.maxEvents ?? 256, 1),
+    maxBytes: wholeNumber('maxBytes', options.maxBytes ?? 1_048_576, 1),
     maxWaitMs: wholeNumber('maxWaitMs', options.maxWaitMs ?? 25_000, 0),
     pollMs: wholeNumber('pollMs', options.pollMs ?? 5000, 0),
   }
@@ -164,8 +180,11 @@ export function pauseOf(query: Query, now: number, maxMs: number): number {
   return Math.min(maxMs, Math.max(0, Number(query.get('until') ?? 0) - now || 0))
 }
 
-/** A poll under way. `end` answers it at once with what there is. */
+/** A poll under way. */
 export interface Poll {
+  /** Resolves when it is answered, or its client is gone. Rejects if the answer cannot be sent. */
+  readonly done: Promise<void>
+  /** Answers it soon with what there is. Idempotent. */
   end(): void
 }
 
@@ -180,47 +199,61 @@ export interface PollParameters extends ResolvedPollOptions {
  * @param onClosed called once, when the channels are no longer needed
  */
 export function beginPoll(
-  res: ServerResponse,
+  exchange: Exchange,
+  res: AnyResponse,
   starts: readonly Start[],
-  { waitMs, maxEvents, pollMs, pausedMs }: PollParameters,
+  parameters: PollParameters,
   clock: Clock,
   onClosed: () => void,
 ): Poll {
+  const { waitMs, pollMs, pausedMs } = parameters
   let ended = false
+  let settle: (answer: () => void) => void = ignore
+  const done = new Promise<void>((resolve, reject) => {
+    settle = (answer) => {
+      try {
+        answer()
+        resolve()
+      } catch (error) {
+        reject(error)
+      }
+    }
+  })
   const end = (): void => {
     if (ended) return
     ended = true
     sink.end()
     waiting?.cancel()
+    stopWatching()
     // Not at once: in the middle of a batch the channel has not moved on yet, and the position would be the one before it.
-    setImmediate(() => {
-      const cursor = reader.conclude()
-      sink.close()
-      if (res.destroyed) return
-      const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
-      const paused = pausedMs()
-      if (paused > 0) {
-        res.setHeader('X-Stream-Pause', 'true')
-        res.setHeader('X-Stream-Pause-Ms', Math.ceil(paused))
-      }
-      if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: sink.count })
-      send(res, { events: sink.events(), cursor, stream: paused === 0, afterMs })
-    })
+    setImmediate(() => settle(answer))
+  }
+  const answer = (): void => {
+    const cursor = reader.conclude()
+    sink.close()
+    // A time-out middleware may have answered already. The client still has its cursor, so nothing is lost.
+    if (exchange.over || res.headersSent) return
+    const paused = pausedMs()
+    if (paused > 0) {
+      res.setHeader('X-Stream-Pause', 'true')
+      res.setHeader('X-Stream-Pause-Ms', Math.ceil(paused))
+    }
+    if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: sink.count })
+    const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
+    send(res, { events: sink.events(), cursor, stream: paused === 0, afterMs })
   }
   const onProgress = (): void => {
     if (sink.full || (sink.caughtUp && (waitMs === 0 || !sink.isEmpty))) end()
   }
-  const sink = new PollSink(maxEvents, onProgress)
+  const sink = new PollSink(parameters, onProgress)
   const reader = new Reader(sink, starts, onClosed)
   const waiting = waitMs > 0 ? clock.after(waitMs, end) : undefined
-  res.on('close', end)
+  const stopWatching = exchange.onOver(end)
   reader.begin()
-  // Gone while its channels were looked up: nobody will tell any more.
-  if (res.destroyed) end()
-  return { end }
+  return { end, done }
 }
 
-function send(res: ServerResponse, answer: PollAnswer): void {
+function send(res: AnyResponse, answer: PollAnswer): void {
   const body = Buffer.from(JSON.stringify(answer))
   res.statusCode = 200
   res.setHeader('Content-Type', 'application/json; charset=utf-8')

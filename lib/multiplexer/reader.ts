@@ -40,7 +40,8 @@ export class Reader implements ChannelReader, StreamSource {
   readonly #setKey: string
   readonly #onClosed: () => void
   readonly #window: AckWindow | undefined
-  #reading = false
+  /** Has just been read; not held on to, because a stream that may not go on holds nothing but its position. */
+  #fresh: { readonly cursor: Cursor; readonly page: Page } | undefined
   #closed = false
 
   /**
@@ -111,8 +112,14 @@ export class Reader implements ChannelReader, StreamSource {
 
   onLost(channel: Channel, offset: number): void {
     const cursor = this.#cursors.of(channel)
-    if (cursor !== undefined && cursor.offset > offset) this.onReset(channel, offset, 'log_replaced')
-    else this.#readOn()
+    if (cursor === undefined) return
+    // One that has not come so far reads on; that there was more must be announced to it all the same.
+    if (cursor.offset > offset) {
+      this.onReset(channel, offset, 'log_replaced')
+    } else {
+      cursor.reset = 'log_replaced'
+      this.#readOn()
+    }
   }
 
   /** The client has handled all up to these positions. */
@@ -160,13 +167,16 @@ export class Reader implements ChannelReader, StreamSource {
     if (this.#closed) return
     this.#closed = true
     this.#leaveLive()
-    for (const channel of this.#channels) channel.readers.delete(this)
+    for (const channel of this.#channels) {
+      channel.readers.delete(this)
+      channel.stopWaiting(this)
+    }
     this.#onClosed()
   }
 
-  /** Says what the client must know of its position, and what that is. */
+  /** Announces pending resets, and returns the cursor. */
   conclude(): string {
-    for (let { anew } = this.#cursors; anew !== undefined; anew = this.#cursors.anew) this.#sayReset(anew)
+    for (let { anew } = this.#cursors; anew !== undefined; anew = this.#cursors.anew) this.#announce(anew)
     return this.cursor()
   }
 
@@ -189,78 +199,79 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Sends what is owed for as long as the socket takes it, and goes live when nothing is owed. */
   #readOn(): void {
-    if (this.#reading || this.#cursors.live || this.#closed) return
+    if (this.#cursors.live || this.#closed) return
     while (this.#goesOn) {
       const { anew, behind } = this.#cursors
       if (anew !== undefined) {
-        this.#sayReset(anew)
+        this.#announce(anew)
       } else if (behind === undefined) {
-        this.#goLive()
+        if (this.#cursors.caughtUp) this.#goLive()
+        else for (const channel of this.#channels) channel.wait(this)
         return
       } else if (this.#window?.room === 0) {
         return
-      } else if (!this.#sendFromTail(behind)) {
-        const { channel, offset } = behind
-        const page = channel.history.kept(offset, channel.epoch)
-        if (page === undefined) {
-          void this.#sendFromHistory(behind)
-          return
-        }
-        this.#sendPage(behind, page)
+      } else {
+        this.#sendSome(behind)
       }
     }
   }
 
-  #sayReset(cursor: Cursor): void {
-    if (cursor.reset) this.#stream.write(resetBlock({ channel: cursor.channel.name, reason: cursor.reset }), 0)
+  /** Announces a reset. The last one gives the client its position, so that none is announced again. */
+  #announce(cursor: Cursor): void {
+    if (cursor.reset === undefined) return
+    const reset = { channel: cursor.channel.name, reason: cursor.reset }
     cursor.reset = undefined
+    this.#stream.write(resetBlock(reset, this.announcedCursor), 0)
   }
 
-  /** @returns whether the tail had what comes next */
-  #sendFromTail(cursor: Cursor): boolean {
-    const { tail, flushed } = cursor.channel
-    return this.#send(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))
+  /** Sends one chunk, or passes over one gap, or has the next page read. */
+  #sendSome(cursor: Cursor): void {
+    const { channel, offset } = cursor
+    const { tail, flushed } = channel
+    if (this.#send(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))) return
+    const fresh = this.#fresh?.cursor === cursor && this.#fresh.page.covers(offset) ? this.#fresh.page : undefined
+    const page = fresh ?? channel.history.kept(offset, channel.epoch)
+    if (page === undefined) void this.#read(cursor)
+    else this.#sendFrom(page, cursor)
   }
 
-  async #sendFromHistory(cursor: Cursor): Promise<void> {
+  async #read(cursor: Cursor): Promise<void> {
     const { channel } = cursor
     const { epoch } = channel
-    this.#reading = true
+    cursor.reading = true
     const page = await channel.history.read(cursor.offset)
-    this.#reading = false
+    cursor.reading = false
     if (page === undefined || this.#closed) return
-    if (channel.epoch !== epoch) {
-      // Reset meanwhile: the page is of a log that is gone.
-      this.#readOn()
-    } else if (page.head.epoch !== epoch) {
-      await channel.verify()
-      this.#readOn()
-    } else if (this.#goesOn) {
-      this.#sendPage(cursor, page)
-      this.#readOn()
+    // Reset meanwhile, the page is of a log that is gone.
+    if (channel.epoch === epoch) {
+      const unexpected = cursor.offset < channel.flushed && !page.covers(cursor.offset)
+      if (page.head.epoch !== epoch || unexpected) await channel.verify()
+      else this.#fresh = { cursor, page }
     }
+    this.#readOn()
+    this.#fresh = undefined
   }
 
-  #sendPage(cursor: Cursor, page: Page): void {
+  #sendFrom(page: Page, cursor: Cursor): void {
     const { flushed } = cursor.channel
-    this.#passGap(cursor, (page.firstAfter(cursor.offset) ?? page.head.offset + 1) - 1)
+    const missing = Math.min(page.missingAfter(cursor.offset), flushed)
+    if (missing > cursor.offset) {
+      this.#passGap(cursor, missing)
+      return
+    }
     const entryAt = (offset: number) => (offset <= flushed ? page.at(offset) : undefined)
     const shared = this.#alone && !this.#stream.paced && this.#window === undefined
-    // One chunk after the other, until the page is out or the credit is.
-    while (this.#goesOn && this.#window?.room !== 0) {
-      if (!this.#send(cursor, entryAt, shared ? page.chunk(cursor.offset, flushed) : undefined)) return
-    }
+    this.#send(cursor, entryAt, shared ? page.chunk(cursor.offset, flushed) : undefined)
   }
 
-  /** Tells of what is gone between the cursor and `last`, and passes over it. */
-  #passGap(cursor: Cursor, last: number): void {
-    const { channel } = cursor
+  /** Announces that what is between the cursor and `to` is gone, and passes over it. */
+  #passGap(cursor: Cursor, to: number): void {
+    const { channel, earliest } = cursor
     const from = cursor.offset + 1
-    const to = Math.min(last, channel.flushed)
-    if (to < from) return
     cursor.offset = to
+    cursor.earliest = false
     this.#window?.onSkipped(channel, to)
-    if (cursor.earliest) return
+    if (earliest) return
     const gap = { channel: channel.name, from, to, reason: 'trimmed' } as const
     if (diagnostics.channelLoss.hasSubscribers) diagnostics.channelLoss.publish(gap)
     this.#stream.write(gapBlock(gap), 0)
@@ -275,6 +286,7 @@ export class Reader implements ChannelReader, StreamSource {
     const chunk = ready ?? chunkAfter(cursor.offset, entryAt, this.#chunkOptions(cursor))
     if (chunk === undefined) return false
     if (!this.#stream.spend(chunk.count, chunk.blocks.length)) return true
+    this.#cursors.served(cursor)
     cursor.offset = chunk.last
     cursor.earliest = false
     this.#window?.onSent(cursor.channel, chunk.last)
@@ -286,6 +298,7 @@ export class Reader implements ChannelReader, StreamSource {
   /** Hands one entry over to the stream, which sends or queues it, or gives it up. */
   #offer(cursor: Cursor, entry: LogEntry | undefined): boolean {
     if (entry === undefined) return false
+    this.#cursors.served(cursor)
     cursor.offset = entry.offset
     cursor.earliest = false
     const verdict = this.#stream.offer(Blocks.join([idLine(this.cursor()), entry.body]), entry, Blocks.of(entry.body))
@@ -302,6 +315,11 @@ export class Reader implements ChannelReader, StreamSource {
   /** The position as an `id:`. */
   cursor(): string {
     return this.#cursors.print()
+  }
+
+  /** The position that a client may be given at once: none while a reset is to be announced. */
+  get announcedCursor(): string | undefined {
+    return this.#cursors.anew === undefined ? this.cursor() : undefined
   }
 }
 

@@ -4,11 +4,14 @@ import { BrokerError } from '../core/errors.js'
 import type { Broker, Clock, Timer } from '../core/ports.js'
 import type { Position } from '../core/position.js'
 import { Channel, type ChannelOptions } from './channel.js'
+import { PageStore } from './page-store.js'
 import { catchUpWith } from './starts.js'
 
 interface Registration {
   readonly channel: Channel
   readonly opened: Promise<void>
+  /** Ends the wait for `opened`. */
+  readonly abort: (reason: BrokerError) => void
   references: number
   /** Set while nobody needs it and it waits for somebody. */
   linger: Timer | undefined
@@ -27,7 +30,7 @@ export class ChannelRegistry {
   constructor(broker: Broker, clock: Clock, options: RegistryOptions) {
     this.#broker = broker
     this.#clock = clock
-    this.#options = options
+    this.#options = { ...options, pages: new PageStore(clock) }
   }
 
   /** Channels followed now. */
@@ -79,9 +82,10 @@ export class ChannelRegistry {
   }
 
   close(): void {
-    for (const { channel, linger } of this.#registrations.values()) {
+    for (const { channel, linger, abort } of this.#registrations.values()) {
       linger?.cancel()
       channel.close()
+      abort(closedMeanwhile())
     }
     this.#registrations.clear()
   }
@@ -103,7 +107,7 @@ export class ChannelRegistry {
     let registration = this.#registrations.get(name)
     if (registration === undefined) {
       const channel = new Channel(name, this.#broker, this.#clock, this.#options)
-      registration = { channel, opened: open(channel), references: 0, linger: undefined }
+      registration = { channel, ...open(channel), references: 0, linger: undefined }
       this.#registrations.set(name, registration)
     }
     registration.references++
@@ -113,7 +117,17 @@ export class ChannelRegistry {
   }
 }
 
-async function open(channel: Channel): Promise<void> {
-  await channel.open()
-  if (channel.closed) throw new BrokerError('ERR_SSE_CLOSED', 'The channel was closed while it was opened')
+function open(channel: Channel): Pick<Registration, 'opened' | 'abort'> {
+  let abort: (reason: BrokerError) => void = () => undefined
+  const opened = new Promise<void>((resolve, reject) => {
+    abort = reject
+    channel.open().then(() => (channel.closed ? reject(closedMeanwhile()) : resolve()), reject)
+  })
+  // Whoever needs the channel awaits it and gets the error; when the last of these has gone, nobody does.
+  opened.catch(() => undefined)
+  return { opened, abort }
+}
+
+function closedMeanwhile(): BrokerError {
+  return new BrokerError('ERR_SSE_CLOSED', 'The channel was closed while it was opened')
 }

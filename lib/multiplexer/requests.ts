@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http'
 import type { CloseReason } from '../core/close-reasons.js'
-import { RequestError, SseError } from '../core/errors.js'
+import { type ErrorCode, RequestError, SseError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
+import { Exchange } from '../http/exchange.js'
 import type { AnyResponse, StreamRequest } from '../stream/response.js'
 import { parseCursor } from '../wire/cursor.js'
 import { requestedCursor } from '../wire/headers.js'
@@ -9,13 +10,18 @@ import { sendProblem } from '../wire/problem.js'
 import { type Query, queryOf } from '../wire/query.js'
 import type { StreamHandler } from './options.js'
 
-/** Answers the kit's errors, and leaves others to `next`. */
-export function answering(answer: (req: StreamRequest, res: AnyResponse) => Promise<void>): StreamHandler {
-  return (req, res, next) =>
-    answer(req, res).catch((error: unknown) => {
+/** Answers the kit's errors, and leaves others to `next`. A client that is gone is answered nothing. */
+export function answering(
+  answer: (exchange: Exchange, req: StreamRequest, res: AnyResponse) => Promise<void>,
+): StreamHandler {
+  return (req, res, next) => {
+    const exchange = new Exchange(req, res)
+    return answer(exchange, req, res).catch((error: unknown) => {
+      if (error instanceof SseError && exchange.over) return
       if (error instanceof SseError && !res.headersSent) sendProblem(res as ServerResponse, error)
       else next(error)
     })
+  }
 }
 
 /** What a request for a stream asks for beside its channels. */
@@ -52,9 +58,17 @@ function windowOf(query: Query, max: number, replays: boolean): number | undefin
   return Math.min(Number(window), max)
 }
 
-/** With which reason a stream is ended at once that may not be open; `undefined`: it is something else that failed. */
+const CLOSE_REASON_OF: { readonly [code in ErrorCode]?: CloseReason } = {
+  ERR_SSE_STREAM_LIMIT: 'limited',
+  ERR_SSE_CLOSED: 'shutdown',
+  ERR_SSE_OVERLOADED: 'overloaded',
+  ERR_SSE_LIMITER_UNAVAILABLE: 'unavailable',
+  ERR_SSE_BROKER_UNAVAILABLE: 'unavailable',
+  ERR_SSE_BROKER_TIMEOUT: 'unavailable',
+  ERR_SSE_BROKER_REFUSED: 'unavailable',
+}
+
+/** The reason with which a stream is ended at once that cannot be opened now; `undefined`: coming back will not help. */
 export function closeReasonOf(error: unknown): CloseReason | undefined {
-  const code = error instanceof SseError ? error.code : undefined
-  if (code === 'ERR_SSE_STREAM_LIMIT') return 'limited'
-  return code === 'ERR_SSE_CLOSED' ? 'shutdown' : undefined
+  return error instanceof SseError ? CLOSE_REASON_OF[error.code] : undefined
 }

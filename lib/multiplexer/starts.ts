@@ -6,7 +6,8 @@ import type { Start } from './cursors.js'
 /**
  * Matches the cursor's parts to channels by their epochs, those of former lives included.
  * - No cursor: every channel from its head, or from the earliest entry kept.
- * - A channel's part is found: from there; if the log has never been there, from its head, with a reset.
+ * - A channel's part is found: from there, even if what leads there is still under way; if the log has never been there, from its
+ *   head, with a reset.
  * - No part is found for a channel: from its head; with a reset if the cursor has a part of no channel here, because
  *   that may have been this one's former life.
  * @param channels that are caught up with the cursor (`catchUpWith`)
@@ -24,7 +25,10 @@ export function startsOf(
   return channels.map((channel) => {
     const part = channel.find(cursor)
     const { flushed } = channel
-    if (part !== undefined && part.offset <= flushed) return { channel, offset: part.offset }
+    if (part !== undefined && part.offset <= channel.known) {
+      // It reads on, but what was lost after it must be announced.
+      return { channel, offset: part.offset, ...(channel.hasLostAfter(part) && { reset: 'log_replaced' as const }) }
+    }
     if (part !== undefined) return { channel, offset: flushed, reset: 'cursor_ahead' }
     return hasLostPart(cursor, channels)
       ? { channel, offset: flushed, reset: 'log_replaced' }
@@ -53,8 +57,8 @@ async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise
   for (let look = 0; look < 2 && !reaches(channel, cursor); look++) await channel.catchUp()
 }
 
-/** Whether the cursor's place in the channel is known here. */
+/** Whether the cursor's place in the channel is known to be in the log. It may be under way to here. */
 function reaches(channel: Channel, cursor: readonly Position[]): boolean {
   const part = channel.find(cursor)
-  return part !== undefined && part.offset <= channel.flushed
+  return part !== undefined && part.offset <= channel.known
 }

@@ -7,6 +7,7 @@ import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock } from '../core/ports.js'
+import { lineWriter, toStderr } from './log-writer.js'
 
 /** One line. JSON leaves out what is unknown. */
 export interface DropLine {
@@ -53,12 +54,12 @@ interface Drop {
  * @throws InvalidOptionError
  */
 export function logDrops(options: DropLogOptions = {}): () => void {
-  const { write = toStderr, clock = systemClock } = options
+  const { clock = systemClock } = options
+  const write = lineWriter(options.write ?? toStderr, 'drop log', 'SSE_DROP_LOG')
   const linesPerSecond = wholeNumber('linesPerSecond', options.linesPerSecond ?? 5, 1)
   let second = Number.NEGATIVE_INFINITY
   let lines = 0
   let suppressed = 0
-  let warned = false
 
   const onDrop = (message: unknown): void => {
     const { stream, reason, dropped, tokens, auth, ip } = message as Drop
@@ -72,29 +73,20 @@ export function logDrops(options: DropLogOptions = {}): () => void {
       return
     }
     lines++
-    try {
-      write({
-        event: 'sse.drop',
-        reason,
-        client_ip: ip,
-        connection_id: stream,
-        user: auth?.user,
-        tenant: auth?.tenant,
-        drops_total: dropped,
-        bucket_tokens: tokens,
-        timestamp: new Date(clock.wallTime()).toISOString(),
-        suppressed,
-      })
-      suppressed = 0
-    } catch (error) {
-      if (!warned) process.emitWarning(`The drop log cannot be written: ${error}`, { code: 'SSE_DROP_LOG' })
-      warned = true
-    }
+    write({
+      event: 'sse.drop',
+      reason,
+      client_ip: ip,
+      connection_id: stream,
+      user: auth?.user,
+      tenant: auth?.tenant,
+      drops_total: dropped,
+      bucket_tokens: tokens,
+      timestamp: new Date(clock.wallTime()).toISOString(),
+      suppressed,
+    })
+    suppressed = 0
   }
   subscribe(diagnostics.streamDrop.name, onDrop)
   return () => unsubscribe(diagnostics.streamDrop.name, onDrop)
-}
-
-function toStderr(line: DropLine): void {
-  process.stderr.write(`${JSON.stringify(line)}\n`)
 }

@@ -75,7 +75,7 @@ export class Tally {
   readonly commands = new Counts({ command: COMMANDS, outcome: ['ok', ...FAILURES] })
   readonly commandTimes = new Histogram(DELAYS_S)
   readonly reads = new Counts({})
-  readonly errors = new Counts({ source: ['stream', 'broker', 'store', 'limiter'] })
+  readonly errors = new Counts({ source: ['stream', 'broker', 'store', 'limiter', 'webhook', 'callback'] })
   /** Events that polls brought. */
   polled = 0
   readonly #open = new Map<string, Counted>()
@@ -177,6 +177,8 @@ export class Tally {
     this.#on('brokerError', () => this.errors.add(['broker']))
     this.#on('storeError', () => this.errors.add(['store']))
     this.#on('limiterError', () => this.errors.add(['limiter']))
+    this.#on('callbackError', () => this.errors.add(['callback']))
+    this.#on('webhookError', () => this.errors.add(['webhook']))
   }
 
   #on<Message>(name: keyof typeof diagnostics, listener: (message: Message) => void): void {

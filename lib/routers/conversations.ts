@@ -4,9 +4,12 @@
  */
 import { Router } from 'express'
 import { tokenMissing } from '../auth/token-missing.js'
+import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
 import { channel } from '../core/channel-name.js'
-import { InvalidOptionError, RequestError } from '../core/errors.js'
-import type { Auth } from '../core/ports.js'
+import { systemClock } from '../core/clock.js'
+import { forbidden, InvalidOptionError } from '../core/errors.js'
+import { wholeNumber } from '../core/options.js'
+import type { Auth, Clock } from '../core/ports.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
 import type { ChannelRequest } from '../multiplexer/options.js'
 import type { PollOptions } from '../multiplexer/poll.js'
@@ -27,12 +30,21 @@ export interface ConversationStreamsOptions {
   readonly multiplexer: Multiplexer
   /**
    * Whether the caller may read this conversation. Asked on every opening of `/messages/:conversationId`; the answer no
-   * gives 403. The channel is always one of the caller's own tenant, whatever this says.
+   * gives 403. To answer otherwise, throw `forbidden('…')`, `notFound()` or another error. The channel is always one of the
+   * caller's own tenant, whatever this says. A value that is neither `true` nor falsy is an error
+   * (`ERR_SSE_CALLBACK_INVALID`): nobody gets in by a mistake.
    */
   readonly authorize: (auth: Auth, conversationId: string, req: ChannelRequest) => boolean | Promise<boolean>
+  /**
+   * How long `authorize` may take, in ms, at most ten minutes; then 503 `ERR_SSE_CALLBACK_TIMEOUT`. 0: no bound.
+   * @defaultValue 10_000
+   */
+  readonly authorizeTimeoutMs?: number
   /** Override the multiplexer's stream options. */
   readonly stream?: StreamOptions
   readonly poll?: PollOptions
+  /** For tests. @defaultValue the process's clock */
+  readonly clock?: Clock
 }
 
 /**
@@ -41,20 +53,22 @@ export interface ConversationStreamsOptions {
  * `?window=` (see `Multiplexer.ack`). Needs `authenticate()` before it.
  * @throws InvalidOptionError
  */
-export function conversationStreams({ multiplexer, authorize, stream, poll }: ConversationStreamsOptions): Router {
+export function conversationStreams(options: ConversationStreamsOptions): Router {
+  const { multiplexer, authorize, stream, poll, clock = systemClock } = options
   if (typeof multiplexer?.stream !== 'function') {
     throw new InvalidOptionError('conversationStreams needs a multiplexer; see createMultiplexer()')
   }
   if (typeof authorize !== 'function') {
     throw new InvalidOptionError('conversationStreams needs authorize: (auth, conversationId) => boolean')
   }
+  const timeoutMs = wholeNumber('authorizeTimeoutMs', options.authorizeTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
   const conversations = (req: ChannelRequest): string => conversationsChannel(authOf(req).tenant)
   const messages = async (req: ChannelRequest): Promise<string> => {
     const auth = authOf(req)
     const conversationId = String(req.params.conversationId)
-    if (!(await authorize(auth, conversationId, req))) {
-      throw new RequestError('ERR_SSE_FORBIDDEN', 'You may not read this conversation')
-    }
+    const allowed: unknown = await settle('authorize', () => authorize(auth, conversationId, req), { clock, timeoutMs })
+    if (!allowed) throw forbidden('You may not read this conversation')
+    if (allowed !== true) throw invalidResult('authorize', 'must return true or false, or a promise of one')
     return messagesChannel(auth.tenant, conversationId)
   }
   const router = Router()

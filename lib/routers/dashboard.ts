@@ -2,16 +2,18 @@
  * request ─► `req.auth` ─► **dashboard** ─► cached body, else `load`: what a dashboard needs to start, in one request
  * instead of a poll. Owns the HTTP side and the loads under way; the cache is in dashboard-cache.ts.
  */
-import express, { type NextFunction, type Request, type Response, type Router } from 'express'
+import express, { type Request, type Router } from 'express'
 import { tokenMissing } from '../auth/token-missing.js'
+import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import type { RedisSource } from '../redis/connect.js'
 import { givenRedis } from '../redis/source.js'
+import { boundedStore } from '../store/bounded.js'
 import { createStore } from '../store/create.js'
-import { sendProblem } from '../wire/problem.js'
+import { AppFailure, answering } from './answering.js'
 import { DashboardCache, type Owner } from './dashboard-cache.js'
 
 /** What a dashboard needs to start. Goes out as JSON. */
@@ -25,12 +27,19 @@ export interface DashboardData {
 export interface DashboardOptions {
   /**
    * Loads the data of one user. Must depend on user and tenant alone, for its result answers all requests of that user
-   * in that tenant within `ttlMs`. If it throws or rejects, the error goes to Express and nothing is kept.
+   * in that tenant within `ttlMs`. If it throws or rejects, the error goes to Express and nothing is kept; it may throw
+   * `forbidden()`.
    */
   readonly load: (auth: Auth, req: Request) => DashboardData | Promise<DashboardData>
+  /**
+   * How long a `load` may take, in ms, at most ten minutes. After that all requests that wait for it fail with 503
+   * `ERR_SSE_CALLBACK_TIMEOUT`, which goes to Express, its outcome is ignored, and the next request loads again. 0: no bound.
+   * @defaultValue 10_000
+   */
+  readonly loadTimeoutMs?: number
   /** Where the processes of a fleet share the cache and its invalidations. Left out or empty: each process has its own. */
   readonly redis?: RedisSource | undefined
-  /** A store to use instead of one of the router's own; it is not closed by the router. */
+  /** A store to use instead of one of the router's own; it is not closed by the router. Its operations have 10 s. */
   readonly store?: KeyValueStore
   /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
   readonly ttlMs?: number
@@ -39,7 +48,7 @@ export interface DashboardOptions {
    * entries, so those with different `load` need different ones. @defaultValue 'dashboard'
    */
   readonly prefix?: string
-  /** The clock of a store in this process. @defaultValue the process's clock */
+  /** The clock of a store in this process, and of time-outs. @defaultValue the process's clock */
   readonly clock?: Clock
 }
 
@@ -69,16 +78,18 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   if (typeof load !== 'function') throw new InvalidOptionError('load must be a function')
   if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
   wholeNumber('ttlMs', ttlMs, 0, 86_400_000)
+  const timeoutMs = wholeNumber('loadTimeoutMs', options.loadTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
   if (redis !== undefined && options.store !== undefined) {
     throw new InvalidOptionError('dashboardInit() takes either redis or store')
   }
-  const store = options.store ?? createStore({ redis, clock })
+  const store = options.store === undefined ? createStore({ redis, clock }) : boundedStore(options.store, clock)
   const cache = new DashboardCache(store, prefix, ttlMs)
   const answers = new Coalescer<Answer>()
 
   /** One load at a time for one owner and one state of its stamps: a load begun before an invalidation has others. */
   const answer = async (auth: Auth, req: Request): Promise<Answer> => {
-    const loadBody = async (): Promise<string> => toBody(await load(auth, req))
+    const loadBody = async (): Promise<string> =>
+      toBody(await settle('load', () => load(auth, req), { clock, timeoutMs }))
     if (ttlMs === 0) return { body: await loadBody(), cached: false }
     const found = await cache.find(auth)
     if (found.body !== undefined) return { body: found.body, cached: true }
@@ -90,22 +101,21 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   }
 
   const router = express.Router()
-  router.get('/init', (req: Request, res: Response, next: NextFunction): void => {
-    const { auth } = req
-    if (auth === undefined) {
-      sendProblem(res, tokenMissing())
-      return
-    }
-    // Not `async`, for Express 4.
-    answer(auth, req)
-      .then(({ body, cached }) => {
+  router.get(
+    '/init',
+    answering(async (req) => {
+      const { auth } = req
+      if (auth === undefined) throw tokenMissing()
+      const { body, cached } = await answer(auth, req).catch((error: unknown) => {
+        throw new AppFailure('load', error)
+      })
+      return (res) => {
         // For this user's browser alone, which has to ask each time, and is told 304 where nothing is new.
         res.set({ 'Cache-Control': 'private, no-cache', 'X-Cache': cached ? 'hit' : 'miss' })
         res.type('json').send(body)
-      })
-      // Without an Error at hand Express would go on to the next route.
-      .catch((error: unknown) => next(error instanceof Error ? error : new Error('load failed', { cause: error })))
-  })
+      }
+    }),
+  )
 
   const invalidate = async (owner: Owner): Promise<void> => {
     // Requests that come from now on must not join loads under way, not even where the stamps cannot be read.

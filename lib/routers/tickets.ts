@@ -2,14 +2,15 @@
  * token ─► **tickets** ─► one-use ticket ─► `?ticket=` ─► `authenticate({ tickets })`: the route where a page that has a token gets
  * what it may put into a URL. Owns the HTTP side; what a ticket is, is in auth/tickets.ts.
  */
-import express, { type NextFunction, type Request, type Response, type Router } from 'express'
+import express, { type Request, type Response, type Router } from 'express'
 import { issueTicket, pathOf } from '../auth/tickets.js'
 import { tokenMissing } from '../auth/token-missing.js'
 import { systemClock } from '../core/clock.js'
-import { InvalidOptionError, RequestError, SseError } from '../core/errors.js'
+import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
-import { sendProblem } from '../wire/problem.js'
+import { boundedStore } from '../store/bounded.js'
+import { answering } from './answering.js'
 import { bodyError } from './body-error.js'
 
 export interface TicketsOptions {
@@ -31,29 +32,32 @@ const MAX_BODY_BYTES = 1024
 export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsOptions): Router {
   if (typeof store?.take !== 'function') throw new InvalidOptionError('tickets() needs a store')
   wholeNumber('ttlMs', ttlMs, 1000, 600_000)
+  const bounded = boundedStore(store, clock)
 
   const issue = async (auth: Auth | undefined, body: unknown): Promise<{ ticket: string; expiresInMs: number }> => {
     if (auth === undefined) throw tokenMissing()
     const path = requestedPath(body)
     const expiresInMs = Math.max(1, Math.min(ttlMs, Math.floor(auth.expiresAt - clock.wallTime())))
-    return { ticket: await issueTicket(store, auth, path, expiresInMs), expiresInMs }
+    return { ticket: await issueTicket(bounded, auth, path, expiresInMs), expiresInMs }
   }
 
   // Reads nothing where the application's own parser has run.
   const parseBody = express.json({ type: () => true, limit: MAX_BODY_BYTES, inflate: false })
   const router = express.Router()
-  router.post('/', (req: Request, res: Response, next: NextFunction): void => {
-    parseBody(req, res, (failure?: unknown) => {
-      if (failure !== undefined) {
-        sendProblem(res, bodyError(failure, MAX_BODY_BYTES))
-        return
-      }
-      issue(req.auth, req.body).then(
-        (answer) => void res.set('Cache-Control', 'no-store').json(answer),
-        (error: unknown) => (error instanceof SseError ? sendProblem(res, error) : next(error)),
+  const parsed = (req: Request, res: Response): Promise<void> =>
+    new Promise((resolve, reject) => {
+      parseBody(req, res, (failure?: unknown) =>
+        failure === undefined ? resolve() : reject(bodyError(failure, MAX_BODY_BYTES)),
       )
     })
-  })
+  router.post(
+    '/',
+    answering(async (req, res) => {
+      await parsed(req, res)
+      const answer = await issue(req.auth, req.body)
+      return () => void res.set('Cache-Control', 'no-store').json(answer)
+    }),
+  )
   return router
 }
 

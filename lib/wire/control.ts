@@ -1,6 +1,6 @@
 /**
- * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, but for
- * `sse.open`, which states it. The names and fields are the contract with clients.
+ * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, except `sse.open` and the
+ * last `sse.reset` of a group, which state it: an id never stands for a reset that has not been announced. The names and fields are the contract with clients.
  */
 
 import { Blocks } from '../core/blocks.js'
@@ -34,9 +34,13 @@ export function gapBlock(data: { channel: string; from: number; to: number; reas
   return controlBlock('sse.gap', data)
 }
 
-/** The channel starts anew: what the client knows of it may be incomplete and should be loaded again. */
-export function resetBlock(data: { channel: string; reason: ResetReason }): Blocks {
-  return controlBlock('sse.reset', data)
+/**
+ * The channel starts anew: what the client knows of it may be incomplete and should be loaded again.
+ * @param cursor the position from here; `undefined`: further resets must be announced before it is true
+ */
+export function resetBlock(data: { channel: string; reason: ResetReason }, cursor?: string): Blocks {
+  const id = cursor === undefined ? '' : `id: ${cursor}\n`
+  return Blocks.of(Buffer.from(`${id}event: sse.reset\ndata: ${JSON.stringify(data)}\n\n`))
 }
 
 /** `count` events were dropped between the times `from` and `to` (ms since 1970). */

@@ -65,10 +65,9 @@ describe("the example's nginx.conf before two processes", () => {
   it('says who asks, whatever they say of themselves', async () => {
     const seen: unknown[] = []
     const hear = (message: unknown): void => void seen.push((message as { ip?: string }).ip)
-    const { name } = diagnostics.streamOpen
-    subscribe(name, hear)
+    subscribe(diagnostics.streamOpen, hear)
     await open({ 'x-forwarded-for': '203.0.113.7' })
-    unsubscribe(name, hear)
+    unsubscribe(diagnostics.streamOpen, hear)
     expect(seen).to.deep.equal(['127.0.0.1'])
   })
 

@@ -13,8 +13,10 @@ export class UnrulyBroker implements Broker {
   readonly kind = 'memory'
   #logs: MemoryBroker
   readonly #options: LogOptions
-  #listener: ChannelListener | undefined
-  #undelivered: LogEntry[] = []
+  readonly #listeners = new Map<string, ChannelListener>()
+  #undelivered: { readonly channel: string; readonly entry: LogEntry }[] = []
+  /** `<channel> <offset>` of entries that the history has lost. */
+  readonly #removed = new Set<string>()
   #answers: (() => void)[] = []
   #heads = 0
   #reads = 0
@@ -50,7 +52,7 @@ export class UnrulyBroker implements Broker {
     const entries: LogEntry[] = []
     await this.#logs.subscribe(channel, { onEntry: (entry) => entries.push(entry), onResubscribed: () => undefined })
     const positions = await this.#logs.publishMany(channel, events)
-    if (this.#listener) this.#undelivered.push(...entries)
+    if (this.#listeners.has(channel)) this.#undelivered.push(...entries.map((entry) => ({ channel, entry })))
     return positions
   }
 
@@ -60,21 +62,21 @@ export class UnrulyBroker implements Broker {
   }
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
-    this.#listener = listener
+    this.#listeners.set(channel, listener)
     const [head] = await this.#logs.heads([channel])
     return head as Position
   }
 
-  async unsubscribe(): Promise<void> {
-    this.#listener = undefined
-    this.#undelivered = []
+  async unsubscribe(channel: string): Promise<void> {
+    this.#listeners.delete(channel)
+    this.#undelivered = this.#undelivered.filter((each) => each.channel !== channel)
   }
 
   async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
     this.#reads++
     const page = await this.#logs.read(channel, after, limit)
     await this.#answer()
-    return page
+    return { ...page, entries: page.entries.filter(({ offset }) => !this.#removed.has(`${channel} ${offset}`)) }
   }
 
   async heads(channels: readonly string[]): Promise<readonly Position[]> {
@@ -102,7 +104,7 @@ export class UnrulyBroker implements Broker {
 
   /** Delivers the next entries that are under way. */
   deliver(count: number): void {
-    for (const entry of this.#undelivered.splice(0, count)) this.#listener?.onEntry(entry)
+    for (const { channel, entry } of this.#undelivered.splice(0, count)) this.#listeners.get(channel)?.onEntry(entry)
   }
 
   /** Lets one answer through, the oldest first or any other: reads and heads may overtake each other. */
@@ -120,7 +122,12 @@ export class UnrulyBroker implements Broker {
   async interrupt(channel: string): Promise<void> {
     this.#undelivered = []
     const [head] = await this.#logs.heads([channel])
-    if (head) this.#listener?.onResubscribed(head)
+    if (head) this.#listeners.get(channel)?.onResubscribed(head)
+  }
+
+  /** The history has lost these entries, as after XDEL. */
+  remove(channel: string, offsets: readonly number[]): void {
+    for (const offset of offsets) this.#removed.add(`${channel} ${offset}`)
   }
 
   /** All logs are lost. Answers under way are still those of the lost ones. */

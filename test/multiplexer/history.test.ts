@@ -31,7 +31,7 @@ describe("a channel's history", () => {
   afterEach(() => history.close())
 
   async function publish(count: number, bytes = 10): Promise<void> {
-    const event = encodePublished({ data: 'x'.repeat(bytes) })
+    const event = encodePublished({ data: 'x'.repeat(bytes) }, 10_000_000)
     for (let left = count; left > 0; left -= 100) {
       await broker.publishMany('log', Array(Math.min(left, 100)).fill(event))
     }
@@ -43,7 +43,7 @@ describe("a channel's history", () => {
   }
 
   async function lastOf(after: number): Promise<number | undefined> {
-    return (await pageOf(after))?.last
+    return (await pageOf(after))?.end
   }
 
   it('reads a page once for all who need it at the same time and in the next seconds', async () => {
@@ -79,19 +79,39 @@ describe("a channel's history", () => {
     expect(broker.reads).to.equal(3)
   })
 
-  it('keeps a megabyte at most, the latest read', async () => {
-    await publish(1024, 2000)
-    for (const page of [0, 1, 2, 3]) await pageOf(page * 256)
-    for (const page of [3, 2]) await pageOf(page * 256)
-    expect(broker.reads).to.equal(4)
-    await pageOf(0)
-    expect(broker.reads).to.equal(5)
+  it('reads a megabyte at once at most, and less at a time where events are large', async () => {
+    await publish(20, 400_000)
+    for (let after = 0; after < 20; ) {
+      const page = await pageOf(after)
+      expect(page?.bytes).to.be.within(400_000, 1_048_576)
+      expect(page?.at(after + 1)?.offset).to.equal(after + 1)
+      after = page?.end ?? 20
+    }
+    // One or two events a page, and a few to learn that.
+    expect(broker.reads).to.be.within(10, 25)
+    const before = broker.reads
+    for (let after = 0; after < 20; after++) expect((await pageOf(after))?.at(after + 1)?.offset).to.equal(after + 1)
+    expect(broker.reads, 'kept').to.equal(before)
+  })
+
+  it('reads an event larger than a page, alone', async () => {
+    await publish(3, 3_000_000)
+    for (let after = 0; after < 3; after++) expect((await pageOf(after))?.end).to.equal(after + 1)
+  })
+
+  it('reads in large steps again once events are small again', async () => {
+    await publish(10, 400_000)
+    for (let after = 0; after < 10; ) after = (await pageOf(after))?.end ?? 10
+    await publish(3000)
+    const before = broker.reads
+    for (let after = 10; after < 3010; ) after = (await pageOf(after))?.end ?? 3010
+    expect(broker.reads - before).to.be.below(30)
   })
 
   it('does not take for the log what it read of another life of it', async () => {
     await publish(10)
     await pageOf(0)
-    expect(history.kept(0, epoch)?.last).to.equal(10)
+    expect(history.kept(0, epoch)?.end).to.equal(10)
     expect(history.kept(0, 'another')).to.equal(undefined)
   })
 

@@ -93,7 +93,7 @@ export class SmallStream implements ReaderStream {
   }
 }
 
-const OPTIONS = { tailBytes: 2000, tailEntries: 2 }
+export const OPTIONS = { tailBytes: 2000, tailEntries: 2 }
 export const soon = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 export class Setup {
@@ -104,9 +104,9 @@ export class Setup {
   published = 0
   acknowledged = 0
 
-  constructor(historySize = 10_000) {
+  constructor(historySize = 10_000, options = OPTIONS) {
     this.broker = new UnrulyBroker({ historySize })
-    this.channel = new Channel('log', this.broker, systemClock, OPTIONS)
+    this.channel = new Channel('log', this.broker, systemClock, options)
   }
 
   async open(cursor?: string, window?: number): Promise<void> {
@@ -117,10 +117,10 @@ export class Setup {
   }
 
   /** Where a request with this cursor begins. */
-  async startsFrom(text?: string): Promise<readonly Start[]> {
+  async startsFrom(text?: string, earliest = false): Promise<readonly Start[]> {
     const cursor = parseCursor(text)
     await this.whileReleasing(Promise.resolve(cursor && catchUpWith(cursor, [this.channel])))
-    return startsOf([this.channel], cursor, false)
+    return startsOf([this.channel], cursor, earliest)
   }
 
   /** The client has handled so many events more. */

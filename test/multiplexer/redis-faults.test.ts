@@ -163,7 +163,7 @@ describe('streams, when Redis fails under them', () => {
     expect(numbersOf(returned)).to.deep.equal(range(had + 1, last))
   })
 
-  it('has those load anew that were beyond what a lost log still has, and no others', async () => {
+  it('announces what a log has lost, once, to those that had it and to those that had not', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const client = await open(two)
@@ -180,15 +180,39 @@ describe('streams, when Redis fails under them', () => {
     const names = ({ events }: SseClient) => events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
     await client.until((it) => names(it).at(-1) === 'new')
     expect(names(client).slice(10)).to.deep.equal(['sse.reset', 'new'])
-    for (const process of [one, two]) {
+    for (const process of [two]) {
       const behind = await open(process, ids[5])
       const beyond = await open(process, ids[9])
       await one.multiplexer.publish('log', { event: 'n', data: 'newer' })
       await behind.messagesUntil(4)
       await beyond.messagesUntil(1)
-      expect(names(behind).slice(0, 4)).to.deep.equal(['6', '7', 'new', 'newer'])
+      expect(names(behind).slice(0, 5)).to.deep.equal(['sse.reset', '6', '7', 'new', 'newer'])
       expect(names(beyond)).to.deep.equal(['sse.reset', 'newer'])
+      for (const { lastEventId } of [behind, beyond]) {
+        const again = await open(process, lastEventId)
+        await one.multiplexer.publish('log', { event: 'n', data: 'newest' })
+        await again.messagesUntil(1)
+        expect(names(again)).to.deep.equal(['newest'])
+      }
     }
+  })
+
+  it('replays nothing of a log that comes back twice from one backup', async () => {
+    await start()
+    const one = await startProcess()
+    const client = await open(one)
+    for (const n of range(1, 30)) await one.multiplexer.publish('log', { event: 'n', data: n })
+    await client.messagesUntil(30)
+    const restore = await snapshot(admin, 'log')
+    for (const n of range(31, 35)) await one.multiplexer.publish('log', { event: 'n', data: n })
+    await client.messagesUntil(35)
+    for (const turn of ['first', 'second']) {
+      await restore()
+      await one.multiplexer.publish('log', { event: 'n', data: turn })
+      await client.until(({ messages }) => messages.at(-1)?.data === turn)
+    }
+    const names = client.events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
+    expect(names).to.deep.equal([...range(1, 35).map(String), 'sse.reset', 'first', 'sse.reset', 'second'])
   })
 
   it('takes acknowledgements of what was sent before the log went on under another epoch', async () => {

@@ -9,7 +9,7 @@ import {
   createMultiplexer,
   createPacing,
   createPressure,
-  diagnostics,
+  diagnosticsChannels,
   type Multiplexer,
   type Pacing,
   type Pressure,
@@ -71,7 +71,7 @@ export class Bench {
     this.poll = this.#multiplexer.poll(() => CHANNEL, { pollMs })
     this.ack = this.#multiplexer.ack()
     this.producer = new Producer(this.#multiplexer, CHANNEL)
-    diagnostics.streamDrop.subscribe(this.#onDrop)
+    diagnosticsChannels.streamDrop.subscribe(this.#onDrop)
   }
 
   get clients(): readonly SimulatedClient[] {
@@ -162,7 +162,7 @@ export class Bench {
   }
 
   async close(): Promise<void> {
-    diagnostics.streamDrop.unsubscribe(this.#onDrop)
+    diagnosticsChannels.streamDrop.unsubscribe(this.#onDrop)
     this.producer.stop()
     const clients = this.clients.map((client) => client.close())
     this.#places.clear()

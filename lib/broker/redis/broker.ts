@@ -6,7 +6,15 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { wholeNumber } from '../../core/options.js'
-import type { Broker, BrokerState, ChannelListener, Clock, HistoryPage, PublishOptions } from '../../core/ports.js'
+import {
+  type Broker,
+  type BrokerState,
+  type ChannelListener,
+  type Clock,
+  type HistoryPage,
+  type PublishOptions,
+  READ_BYTES,
+} from '../../core/ports.js'
 import type { Head, Position } from '../../core/position.js'
 import { createProcessId } from '../../core/process-id.js'
 import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
@@ -106,9 +114,9 @@ export class RedisBroker implements Broker {
     await this.#subscriber.unsubscribe(this.#keys.name(channel))
   }
 
-  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
+  async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
     this.#assertOpen()
-    return this.#commands.read(channel, after, limit)
+    return this.#commands.read(channel, after, limit, maxBytes)
   }
 
   async heads(channels: readonly string[]): Promise<readonly Head[]> {

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { Cluster, type Redis } from 'ioredis'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
-import type { EncodedEvent } from '../../core/message.js'
+import type { EncodedEvent, LogEntry } from '../../core/message.js'
 import type { Clock, HistoryPage } from '../../core/ports.js'
 import { createEpoch, type Head, type Position } from '../../core/position.js'
 import { connectRedis, type RedisSource, toBrokerError, whenReady } from '../../redis/connect.js'
@@ -118,19 +118,17 @@ export class RedisCommands {
     return this.#headOf(channel, head)
   }
 
-  async read(channel: string, after: number, limit: number): Promise<HistoryPage> {
-    const [epochBytes, offset, rows] = await this.#run('read', () =>
-      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after, limit),
+  async read(channel: string, after: number, limit: number, maxBytes: number): Promise<HistoryPage> {
+    const [epochBytes, offset, endOffset, rows] = await this.#run('read', () =>
+      this.client.sseReadBuffer(this.#keys.meta(channel), this.#keys.stream(channel), after, limit, maxBytes),
     )
     const epoch = epochBytes?.toString() ?? ''
-    const entries = rows.flatMap(([id, [, payload = EMPTY]]) =>
-      parseLogged(epoch, Number.parseInt(id.toString('latin1'), 10), payload),
-    )
-    const first = entries.findIndex((entry) => entry.offset > after)
-    return {
-      head: { epoch, offset: Number(offset ?? 0) },
-      entries: first === -1 ? [] : entries.slice(first, first + limit),
-    }
+    const found = rows
+      .flatMap(([id, [, payload = EMPTY]]) => parseLogged(epoch, Number.parseInt(id.toString('latin1'), 10), payload))
+      .filter((entry) => entry.offset > after)
+    const entries = withinBounds(found, limit, maxBytes)
+    const end = entries.length < found.length ? (entries.at(-1)?.offset ?? after) : Number(endOffset)
+    return { head: { epoch, offset: Number(offset ?? 0) }, entries, end }
   }
 
   async ping(): Promise<void> {
@@ -189,6 +187,16 @@ export class RedisCommands {
     this.#seen.note(channel, position)
     return earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
   }
+}
+
+/** A call that published many events is one entry in Redis: of the last one, only what still fits is of use. */
+function withinBounds(entries: readonly LogEntry[], limit: number, maxBytes: number): readonly LogEntry[] {
+  let bytes = 0
+  for (const [i, { body }] of entries.entries()) {
+    bytes += body.length
+    if (i === limit || (i > 0 && bytes > maxBytes)) return entries.slice(0, i)
+  }
+  return entries
 }
 
 function parseLife(text: string): Position {

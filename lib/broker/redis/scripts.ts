@@ -17,6 +17,8 @@ import type { RedisClient } from '../../redis/connect.js'
 
 /** Former lives kept of a log. A cursor from before them is one of a log that is gone. */
 const MAX_LIVES = 8
+/** Entries that READ reads at a time: at most so many are read in vain because they turn out to be large. */
+const READ_STEP = 16
 
 /** Sets e, o, earlier: the log as it may be used, made or continued where necessary. ARGV 1–3 are the same in all scripts. */
 const OPEN_LOG = `
@@ -95,24 +97,32 @@ return {e, last, earlier}
 `
 
 /**
- * KEYS meta, stream · ARGV offset to read after, how many events at most. Entries hold one event or many, so more and more
- * are read until there are enough. Returns epoch or nil, offset, entries: one moment's view.
+ * KEYS meta, stream · ARGV 1 offset to read after, 2 how many events at most, 3 how many bytes at most. An entry holds one event
+ * or many. How large an entry is shows only when it was read, so a few are read at a time, and what exceeds a bound is not
+ * returned: the first entry always is. Returns epoch or nil, offset, the last offset that was looked at, entries: one
+ * moment's view.
  */
 const READ = `
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
-local entries, count, last = {}, 1, tonumber(ARGV[1])
-local wanted = last + tonumber(ARGV[2])
-local page
+local entries, bytes, last = {}, 0, tonumber(ARGV[1])
+local wanted, budget = last + tonumber(ARGV[2]), tonumber(ARGV[3])
+local count, complete, full = 1, false, false
 repeat
-  page = redis.call('XRANGE', KEYS[2], string.format('%d', last + 1), '+', 'COUNT', count)
+  local page = redis.call('XRANGE', KEYS[2], string.format('%d', last + 1), '+', 'COUNT', count)
+  complete = #page < count
   for _, entry in ipairs(page) do
+    local size = #entry[2][2]
+    full = #entries > 0 and (last >= wanted or bytes + size > budget)
+    if full then break end
     entries[#entries + 1] = entry
+    bytes = bytes + size
     last = tonumber(string.match(entry[1], '^%d+'))
   end
-  local enough = last >= wanted or #page < count
-  count = count * 2
-until enough
-return {meta[1], meta[2], entries}
+  count = math.min(count * 2, ${READ_STEP})
+until full or complete or last >= wanted or bytes >= budget
+local head = tonumber(meta[2]) or 0
+if complete and not full then last = math.max(last, head) end
+return {meta[1], meta[2], string.format('%d', last), entries}
 `
 
 type Arg = string | number | Buffer
@@ -123,6 +133,7 @@ export type ScriptHead = readonly [epoch: string, offset: string, earlier: strin
 type ScriptPage = readonly [
   epoch: Buffer | null,
   offset: Buffer | null,
+  end: Buffer,
   entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[],
 ]
 

@@ -1,8 +1,11 @@
 /** request ─► **claims** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
+import { answeredAtOnce } from '../../core/callbacks.js'
 import { compositeKey } from '../../core/composite-key.js'
+import { InvalidOptionError } from '../../core/errors.js'
 import { ipKey } from '../ip-key.js'
+import { reportFailure } from './callback-failure.js'
 import type { Claim } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 
@@ -13,12 +16,12 @@ const MAX_KEY_LENGTH = 256
 export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[] {
   const claims: Claim[] = []
   for (const limit of limits) {
-    if (limit.skip?.(req)) continue
+    if (limit.skip && atOnce('skip', limit.skip(req))) continue
     const key = keyOf(req, limit.by)
     if (key === undefined) continue
-    const cost = limit.cost === undefined ? 1 : checkedCost(limit.cost(req))
+    const cost = limit.cost === undefined ? 1 : checkedCost(atOnce('cost', limit.cost(req)))
     if (cost === 0) continue
-    const points = typeof limit.points === 'number' ? limit.points : checkedPoints(limit.points(req))
+    const points = typeof limit.points === 'number' ? limit.points : checkedPoints(atOnce('points', limit.points(req)))
     claims.push({ limit, key, points, cost })
   }
   return claims
@@ -35,7 +38,7 @@ function keyOf(req: Request, by: ResolvedLimit['by']): string | undefined {
 
 function partsOf(req: Request, by: ResolvedLimit['by']): readonly [string, ...string[]] | undefined {
   if (typeof by === 'function') {
-    const key = by(req)
+    const key = checkedKey(atOnce('by', by(req)))
     return key === undefined ? undefined : [key]
   }
   // A connection that is gone has no address any more; its requests count together.
@@ -43,4 +46,17 @@ function partsOf(req: Request, by: ResolvedLimit['by']): readonly [string, ...st
   const { auth } = req
   if (auth === undefined) return undefined
   return by === 'tenant' ? [auth.tenant] : [auth.tenant, auth.user]
+}
+
+/** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */
+function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
+  return answeredAtOnce(name, value, (error) => reportFailure(name, error))
+}
+
+/** @throws InvalidOptionError */
+function checkedKey(key: unknown): string | undefined {
+  if (key === undefined || typeof key === 'string') return key
+  throw new InvalidOptionError(
+    `by must return a string, or undefined where the limit does not apply; got ${typeof key}`,
+  )
 }

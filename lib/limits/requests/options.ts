@@ -18,7 +18,8 @@ export interface RequestLimit {
   /**
    * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; a request without
    * is not counted), of an address (`ip`: `req.ip`, IPv6 by /56), or of what a function answers (`undefined`: the limit does not
-   * apply to this request). Addresses are only as good as Express's `trust proxy`.
+   * apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a limit answer at once: a promise
+   * is an error.
    */
   readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
   /**
@@ -49,9 +50,10 @@ export interface RequestLimit {
    * Only answers for which this holds count, such as failures. A request takes its points when it comes, and gets them back
    * after its answer if it does not count; so of requests under way at the same time at most `points` pass. It is called when
    * the exchange is over, with an answer of which at least status and headers have been sent: decide by those. A request
-   * whose client left before that counts, as does one for which it throws. Left out: every request counts.
+   * whose client left before that counts. If it fails, the answer counts, and the error is on diagnostics (`limiterError`). Left
+   * out: every request counts.
    */
-  readonly countWhen?: (res: Response) => boolean | Promise<boolean>
+  readonly countWhen?: (res: Response) => boolean
   /**
    * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`. Whole, from 1.
    * @defaultValue points

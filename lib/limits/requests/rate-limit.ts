@@ -2,10 +2,12 @@
  * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { answeredAtOnce } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { Exchange } from '../../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
+import { reportFailure } from './callback-failure.js'
 import { claimsOf } from './claims.js'
 import { ExactLimiter } from './exact-limiter.js'
 import { RateLimitHeaders } from './headers.js'
@@ -45,8 +47,14 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       answerProblem(res, refusals.for(verdict))
       return
     }
-    if (verdict.reservations.length > 0) settleLater(verdict.reservations, req, res)
+    settleLater(verdict.reservations, req, res)
     next()
+  }
+
+  /** Another handler, such as a time-out middleware, may have answered meanwhile. */
+  function concludeLater(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
+    if (!res.headersSent) conclude(verdict, req, res, next)
+    else if (verdict?.admitted) settleLater(verdict.reservations, req, res)
   }
 
   function limited(req: Request, res: Response, next: NextFunction): void {
@@ -68,7 +76,7 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) verdict.then((decided) => conclude(decided, req, res, next), next)
+    if (verdict instanceof Promise) verdict.then((decided) => concludeLater(decided, req, res, next)).catch(next)
     else conclude(verdict, req, res, next)
   }
 
@@ -121,23 +129,21 @@ class Refusals {
  * whatever becomes of it.
  */
 function settleLater(reservations: readonly Reservation[], req: Request, res: Response): void {
+  if (reservations.length === 0) return
   new Exchange(req, res).onOver(() => {
-    for (const reservation of reservations) {
-      if (res.headersSent) void settle(reservation, res)
-      else reservation.settle(true)
-    }
+    for (const reservation of reservations) reservation.settle(!res.headersSent || counts(reservation, res))
   })
 }
 
-/** Does not reject: an error of `countWhen` has no request to fail any more, so the request counts. */
-async function settle(reservation: Reservation, res: Response): Promise<void> {
-  let counts = true
+/** Nothing waits for `countWhen` any more. An answer of which it cannot be known counts. */
+function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
+  const failed = (error: unknown): void => reportFailure('countWhen', error)
   try {
-    counts = (await reservation.limit.countWhen?.(res)) ?? false
+    return countWhen !== undefined && Boolean(answeredAtOnce('countWhen', countWhen(res), failed))
   } catch (error) {
-    if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'countWhen', error })
+    failed(error)
+    return true
   }
-  reservation.settle(counts)
 }
 
 function warnIfAllAreTrusted(req: Request): void {

@@ -10,7 +10,10 @@ export type LossReason = 'evicted' | 'limited'
 export interface LeaseHolder {
   /** Names the stream, in all processes. */
   readonly id: string
-  /** Must end the stream, or keep it from being opened. Called at most once, when the stream has lost its place. */
+  /**
+   * Must end the stream, or keep it from being opened. Called at most once, when the stream has lost its place. If it throws or
+   * rejects, the error is on diagnostics (`limiterError`).
+   */
   close(reason: LossReason): unknown
 }
 

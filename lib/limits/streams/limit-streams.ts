@@ -19,9 +19,11 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
     if (!exchange.over) next()
   }
   return (req, res, next) => {
-    handle(req, res, next).catch((error: unknown) => {
-      if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
-      else next(error)
-    })
+    handle(req, res, next)
+      .catch((error: unknown) => {
+        if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
+        else next(error)
+      })
+      .catch(next)
   }
 }

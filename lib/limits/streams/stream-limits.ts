@@ -2,6 +2,8 @@
  * request ─► **stream limits** ─► stream: how many streams may be open, by user, tenant, address and process. Owns the leases of
  * this process and what they add up to here; what they add up to everywhere is Redis's (redis-leases.ts).
  */
+import { runDetached } from '../../core/callbacks.js'
+import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { BucketRegistry } from '../bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
@@ -101,7 +103,7 @@ export class StreamLimits {
     const lease = this.#leases.get(streamId)
     if (lease === undefined) return false
     this.#release(lease)
-    lease.holder.close(reason)
+    runDetached(() => lease.holder.close(reason), reportEviction)
     return true
   }
 
@@ -183,6 +185,11 @@ export class StreamLimits {
   #assertOpen(): void {
     if (this.#closing !== undefined) throw new SseError('ERR_SSE_CLOSED', 'The stream limits were closed')
   }
+}
+
+/** Who asked for the place must not be refused for it, and where Redis chose the stream nobody waits at all. */
+function reportEviction(error: unknown): void {
+  if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'evict', error })
 }
 
 /**

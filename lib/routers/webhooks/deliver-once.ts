@@ -10,6 +10,7 @@
  *
  * Fails closed: where the store cannot say, the message is not handled, and the provider delivers it again.
  */
+import { settle } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
 import type { Clock, KeyValueStore } from '../../core/ports.js'
@@ -40,12 +41,13 @@ export class DeliverOnce {
   }
 
   /**
-   * Runs `handle` unless the message was handled before, and tells whether it ran.
+   * Runs `handle`, which errors call `name`, unless the message was handled before, and tells whether it ran.
    * @throws SseError `ERR_SSE_DELIVERY_IN_PROGRESS` while another delivery is being handled
    * @throws BrokerError where the store does not answer
    * @throws whatever `handle` throws; the message can then be delivered again at once
+   * @throws SseError `ERR_SSE_CALLBACK_TIMEOUT` if `handle` outlives its claim; it is remembered still if it succeeds later
    */
-  async deliver(key: string, handle: () => Promise<void>): Promise<boolean> {
+  async deliver(key: string, handle: () => Promise<void>, name = 'The handler'): Promise<boolean> {
     const { store, claimTtlMs, clock } = this.#options
     if ((await this.#unmarked.get([key]))[0] !== undefined) {
       await this.#mark(key)
@@ -61,11 +63,13 @@ export class DeliverOnce {
         headers: { 'Retry-After': RETRY_AFTER_S },
       })
     }
+    const handled = handle()
     try {
-      await handle()
+      await settle(name, () => handled, { clock, timeoutMs: claimTtlMs })
     } catch (error) {
       // A claim that has run out meanwhile may be another's by now.
       if (clock.now() - claimedAt < claimTtlMs) await this.#release(key)
+      else this.#markWhenHandled(key, handled)
       throw error
     }
     await this.#mark(key)
@@ -74,6 +78,17 @@ export class DeliverOnce {
 
   close(): Promise<void> {
     return this.#unmarked.close()
+  }
+
+  /** Not waited for: whoever delivered it has been told to come again. */
+  #markWhenHandled(key: string, handled: Promise<void>): void {
+    handled
+      .then(
+        () => this.#mark(key),
+        () => undefined, // The time-out was reported in its place.
+      )
+      // The router was closed meanwhile.
+      .catch((error: unknown) => report('mark a late delivery as done', error))
   }
 
   /** Does not fail: the message was handled, and an error would only bring it again. */

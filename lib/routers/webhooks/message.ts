@@ -1,6 +1,7 @@
 /**
- * payload ─► **message** ─► onMessage: what the three providers' messages have in common, and how their payloads are
- * read without trust in their form. Pure; knows neither HTTP nor stores.
+ * payload ─► **parts** ─► onMessage, onStatus, onUnknown: what the three providers' payloads have in common, and how they are
+ * read without trust in their form. Every part of a payload becomes one of the three, so nothing is left out without a trace.
+ * Pure; knows neither HTTP nor stores.
  */
 
 export const PROVIDERS = ['whatsapp', 'messenger', 'instagram'] as const
@@ -13,8 +14,13 @@ export interface InboundMessage {
   readonly accountId: string
   /** The provider's id, unique within the provider. */
   readonly messageId: string
-  /** The sender: a WhatsApp number (`wa_id`), or an id that is valid for your account alone. */
+  /**
+   * The sender: a WhatsApp number (`wa_id`), or an id that is valid for your account alone, as WhatsApp gives it for users
+   * without a visible number (`from_user_id`).
+   */
   readonly from: string
+  /** WhatsApp's user id of the sender, where the provider gives it: it stays when the number appears, changes or is hidden. */
+  readonly fromUserId?: string
   /** The name the sender goes by, where the provider tells. */
   readonly fromName?: string
   /** What was written; for other kinds the caption or a placeholder such as `[image]`. Well-formed, never empty. */
@@ -27,8 +33,48 @@ export interface InboundMessage {
   readonly raw: unknown
 }
 
-/** `undefined`: not the documented form. An empty list: nothing in it is a message. */
-export type PayloadParser = (payload: unknown, receivedAt: number) => readonly InboundMessage[] | undefined
+/** What became of a message that you sent. */
+export interface InboundStatus {
+  readonly provider: Provider
+  readonly accountId: string
+  /** The provider's id of your message. Absent where the provider names a time only: `upTo`. */
+  readonly messageId?: string
+  /** All messages to this customer up to this time have the status. In ms since 1970. */
+  readonly upTo?: number
+  /** The customer: as `from` of a message. */
+  readonly to?: string
+  /** The provider's word: `sent`, `delivered`, `read`, `failed` … */
+  readonly status: string
+  /** When, in ms since 1970; when the report came in, where the provider does not tell. */
+  readonly at: number
+  /** The provider's object, as it came; it has the errors of a message that failed. */
+  readonly raw: unknown
+}
+
+/** A part of a delivery that is neither a message nor a status. */
+export interface InboundUnknown {
+  readonly provider: Provider
+  /** Where it is known. */
+  readonly accountId?: string
+  /**
+   * `unsupported`: a field or an event that the kit does not read (a postback, a template's status). `malformed`: not of the documented
+   * form. `left_out`: read, and no message to you (an `echo` of your own, one for another app in `standby`, one that was
+   * `deleted`).
+   */
+  readonly reason: 'unsupported' | 'malformed' | 'left_out'
+  /** The provider's name for it, or which part is malformed: `postback`, `echo`, `message_template_status_update`, `entry` … */
+  readonly what: string
+  /** As it came. */
+  readonly raw: unknown
+}
+
+export type InboundPart =
+  | { readonly message: InboundMessage; readonly status?: never; readonly unknown?: never }
+  | { readonly status: InboundStatus; readonly message?: never; readonly unknown?: never }
+  | { readonly unknown: InboundUnknown; readonly message?: never; readonly status?: never }
+
+/** `undefined`: not the documented form. An empty list: nothing is in it. */
+export type PayloadParser = (payload: unknown, receivedAt: number) => readonly InboundPart[] | undefined
 
 const MAX_ID_LENGTH = 512
 /** The furthest time a Date can hold. */
@@ -60,12 +106,46 @@ export function kindOf(value: unknown): string {
   return typeof value === 'string' && /^[a-z_]{1,32}$/.test(value) ? value : 'unknown'
 }
 
+/** A provider's name for a field or an event, if it looks like one. */
+export function nameOf(value: unknown): string {
+  return typeof value === 'string' && /^[a-z0-9_]{1,64}$/.test(value) ? value : 'unknown'
+}
+
 /** Ms since 1970 from a number or its digits, in units of `unitMs`. */
 export function time(value: unknown, unitMs: number, fallback: number): number {
   const number = typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value
   if (typeof number !== 'number') return fallback
   const ms = number * unitMs
   return ms > 0 && ms <= MAX_TIME ? Math.round(ms) : fallback
+}
+
+/** Seconds before this, ms from it on: it is the year 5138 in seconds, and 1973 in ms. */
+const SECONDS_BELOW = 1e11
+
+/** As `time`, for where a provider writes now seconds, now ms. */
+export function timeOfAnyUnit(value: unknown, fallback: number): number {
+  const ms = time(value, 1, fallback)
+  return ms < SECONDS_BELOW ? ms * 1000 : ms
+}
+
+export function unknownPart(
+  provider: Provider,
+  accountId: string | undefined,
+  reason: InboundUnknown['reason'],
+  what: string,
+  raw: unknown,
+): InboundPart {
+  return { unknown: { provider, ...(accountId !== undefined && { accountId }), reason, what, raw } }
+}
+
+/** The parts of each element of a list; the owner of anything but a list is malformed. `undefined` is an empty list. */
+export function partsOf(
+  value: unknown,
+  malformed: () => InboundPart,
+  partsOfEach: (each: unknown) => readonly InboundPart[],
+): readonly InboundPart[] {
+  if (value === undefined) return []
+  return Array.isArray(value) ? value.flatMap(partsOfEach) : [malformed()]
 }
 
 /** The entries of a payload about `object`; `undefined` if it is another or no payload. */

@@ -2,13 +2,17 @@
  * provider ─► **router** (handshake, raw bytes, signature) ─► payload ─► deliver once ─► onMessage. Owns the HTTP side
  * of the webhooks; must not know what a payload looks like inside.
  */
-import express, { type NextFunction, type Request, type RequestHandler, type Response, type Router } from 'express'
-import { compositeKey } from '../../core/composite-key.js'
+import { createHash } from 'node:crypto'
+import express, { type Request, type RequestHandler, type Response, type Router } from 'express'
+import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import { Exchange } from '../../http/exchange.js'
 import { sendProblem } from '../../wire/problem.js'
 import { queryOf } from '../../wire/query.js'
+import { type Answer, AppFailure, answering } from '../answering.js'
 import { bodyError } from '../body-error.js'
 import { DeliverOnce } from './deliver-once.js'
+import { deliverParts } from './delivery.js'
 import type { PayloadParser, Provider } from './message.js'
 import { parseInstagram, parseMessenger } from './messenger.js'
 import {
@@ -35,7 +39,7 @@ const MAX_CHALLENGE_LENGTH = 1024
 
 /**
  * `GET` and `POST` of `/whatsapp`, `/messenger` and `/instagram`, as Meta calls them. Mount it before body parsers: the
- * signature is over the raw bytes.
+ * signature is over the raw bytes. Where a platform has parsed the body already, they are taken from `req.rawBody` (Buffer or string).
  * @throws InvalidOptionError
  */
 export function webhooks(options: WebhooksOptions): WebhooksRouter {
@@ -47,7 +51,7 @@ export function webhooks(options: WebhooksOptions): WebhooksRouter {
     router
       .route(`/${provider}`)
       .get(handshake(config))
-      .post(answering((req, res) => receive(provider, config, resolved, deliverOnce, readBody, req, res)))
+      .post(answering((req, res) => receive({ provider, config, options: resolved, deliverOnce, readBody }, req, res)))
       .all(answering(refuseMethod))
   }
   const close = async (): Promise<void> => {
@@ -56,20 +60,6 @@ export function webhooks(options: WebhooksOptions): WebhooksRouter {
   }
   return Object.assign(router, { close })
 }
-
-/** Errors of the kit are answered here, the application's go to Express. Not `async`, for Express 4. */
-function answering(handler: (req: Request, res: Response) => Promise<void>): RequestHandler {
-  return (req: Request, res: Response, next: NextFunction): void => {
-    handler(req, res).catch((error: unknown) => {
-      if (error instanceof AppFailure) next(error.cause)
-      else if (error instanceof SseError) sendProblem(res, error)
-      else next(error)
-    })
-  }
-}
-
-/** Marks what `onMessage` threw, which may well be an error of the kit, such as one of `publish`. */
-class AppFailure extends Error {}
 
 /** https://developers.facebook.com/docs/graph-api/webhooks/getting-started#verification-requests */
 function handshake({ verifyToken }: ResolvedProvider): RequestHandler {
@@ -92,48 +82,56 @@ function handshake({ verifyToken }: ResolvedProvider): RequestHandler {
   }
 }
 
+interface Route {
+  readonly provider: Provider
+  readonly config: ResolvedProvider
+  readonly options: ResolvedWebhooksOptions
+  readonly deliverOnce: DeliverOnce
+  readonly readBody: BodyReader
+}
+
 async function receive(
-  provider: Provider,
-  { secrets }: ResolvedProvider,
-  { onMessage, failureLimit, clock }: ResolvedWebhooksOptions,
-  deliverOnce: DeliverOnce,
-  readBody: BodyReader,
+  { provider, config, options, deliverOnce, readBody }: Route,
   req: Request,
   res: Response,
-): Promise<void> {
+): Promise<Answer> {
   // Node keeps the address once it was looked up. A client that leaves after its body must not count as another one.
   void req.socket.remoteAddress
   const body = await readBody(req, res)
-  if (!isSigned(body, req.headers['x-hub-signature-256'], secrets)) {
-    if (failureLimit !== undefined) await passed(failureLimit, req, res)
+  if (!isSigned(body, req.headers['x-hub-signature-256'], config.secrets)) {
+    const { failureLimit } = options
+    if (failureLimit !== undefined) await passed(failureLimit, options, req, res)
     throw new RequestError('ERR_SSE_SIGNATURE_INVALID', 'X-Hub-Signature-256 does not sign this body')
   }
-  const messages = PARSERS[provider](parseJson(body), clock.wallTime())
-  if (messages === undefined) {
-    throw new RequestError('ERR_SSE_PAYLOAD_INVALID', `The body is no payload for ${provider}`)
+  const parts = PARSERS[provider](parseJson(body), options.clock.wallTime())
+  if (parts === undefined) {
+    throw new RequestError('ERR_SSE_PAYLOAD_INVALID', `The body is not a payload for ${provider}`)
   }
-  let received = 0
-  for (const message of messages) {
-    const handle = async (): Promise<void> => {
-      try {
-        await onMessage(message)
-      } catch (error) {
-        // Without an Error at hand Express would go on to the next route.
-        throw new AppFailure('', {
-          cause: error instanceof Error ? error : new Error('onMessage failed', { cause: error }),
-        })
-      }
-    }
-    if (await deliverOnce.deliver(compositeKey('webhook', provider, message.messageId), handle)) received++
-  }
-  res.json({ received })
+  const digest = createHash('sha256').update(body).digest('base64url')
+  const received = await deliverParts(parts, digest, options, deliverOnce)
+  return (answer) => void answer.json({ received })
 }
 
-/** Resolves when a handler has passed the request on or answered it. */
-function passed(handler: RequestHandler, req: Request, res: Response): Promise<void> {
-  return new Promise((resolve, reject) => {
-    res.once('close', resolve)
-    void handler(req, res, (error?: unknown) => (error === undefined ? resolve() : reject(error)))
+/** Resolves when a handler has passed the request on or answered it. @throws AppFailure if it fails or does neither in time */
+function passed(
+  handler: RequestHandler,
+  { clock }: ResolvedWebhooksOptions,
+  req: Request,
+  res: Response,
+): Promise<void> {
+  const decided = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const stop = new Exchange(req, res).onOver(resolve)
+      // It may be an async function, whose promise Express 4 would ignore; what it resolves to says nothing.
+      const returned: unknown = handler(req, res, (error?: unknown) => {
+        stop()
+        if (error) reject(error)
+        else resolve()
+      })
+      Promise.resolve(returned).catch(reject)
+    })
+  return settle('failureLimit', decided, { clock, timeoutMs: CALLBACK_TIMEOUT_MS }).catch((error: unknown) => {
+    throw new AppFailure('failureLimit', error)
   })
 }
 
@@ -144,6 +142,12 @@ function bodyReader(maxBodyBytes: number): BodyReader {
   const raw = express.raw({ type: () => true, limit: maxBodyBytes, inflate: false })
   return (req, res) =>
     new Promise((resolve, reject) => {
+      const kept = keptBody(req)
+      if (kept !== undefined) {
+        if (kept.length <= maxBodyBytes) resolve(kept)
+        else reject(bodyError({ type: 'entity.too.large' }, maxBodyBytes))
+        return
+      }
       raw(req, res, (error?: unknown) => {
         if (error !== undefined) reject(rawBodyError(error, maxBodyBytes))
         else if (Buffer.isBuffer(req.body)) resolve(req.body)
@@ -151,6 +155,13 @@ function bodyReader(maxBodyBytes: number): BodyReader {
         else resolve(Buffer.alloc(0))
       })
     })
+}
+
+/** What platforms that parse bodies themselves keep of one. */
+function keptBody(req: Request): Buffer | undefined {
+  const { rawBody } = req as { readonly rawBody?: unknown }
+  if (typeof rawBody === 'string') return Buffer.from(rawBody)
+  return rawBody instanceof Uint8Array ? Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength) : undefined
 }
 
 function hasBody(req: Request): boolean {
@@ -167,7 +178,7 @@ function rawBodyError(cause: unknown, maxBodyBytes: number): SseError {
 function rawBodyConsumed(cause?: unknown): SseError {
   return new SseError(
     'ERR_SSE_RAW_BODY_CONSUMED',
-    'A body parser has read the request, so the signed bytes are gone: mount webhooks() before express.json()',
+    'A body parser has read the request, so the signed bytes are gone: mount webhooks() before express.json(), or keep them in req.rawBody',
     { cause },
   )
 }
@@ -180,7 +191,7 @@ function parseJson(body: Buffer): unknown {
   }
 }
 
-async function refuseMethod(req: Request): Promise<void> {
+async function refuseMethod(req: Request): Promise<never> {
   throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `${req.method} is not for webhooks`, {
     headers: { Allow: 'GET, HEAD, POST' },
   })

@@ -1,57 +1,135 @@
-import { entriesOf, fields, type InboundMessage, id, kindOf, list, text, time } from './message.js'
+import {
+  entriesOf,
+  fields,
+  type InboundPart,
+  id,
+  kindOf,
+  list,
+  nameOf,
+  partsOf,
+  text,
+  time,
+  unknownPart,
+} from './message.js'
 
 type Fields = Readonly<Record<string, unknown>>
 
 /**
- * WhatsApp Cloud API, webhook field `messages`: `entry[].changes[].value.messages[]`. Everything else in a payload, such
- * as `statuses` or other fields, is none of our messages and left out.
+ * WhatsApp Cloud API, webhook field `messages`: `entry[].changes[].value`, with `messages[]`, `statuses[]` and `errors[]`. All other
+ * fields are unsupported.
  * https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/payload-examples
  */
-export function parseWhatsApp(payload: unknown, receivedAt: number): readonly InboundMessage[] | undefined {
-  return entriesOf(payload, 'whatsapp_business_account')?.flatMap((entry) =>
-    list(fields(entry).changes).flatMap((change) => {
-      const { field, value } = fields(change)
-      return field === 'messages' ? changeMessages(fields(value), receivedAt) : []
-    }),
-  )
+export function parseWhatsApp(payload: unknown, receivedAt: number): readonly InboundPart[] | undefined {
+  return entriesOf(payload, 'whatsapp_business_account')?.flatMap((entry) => {
+    const { changes } = fields(entry)
+    if (!Array.isArray(changes)) return [unknown('malformed', 'entry', entry)]
+    return changes.flatMap((change) => changeParts(change, receivedAt))
+  })
 }
 
-function changeMessages(value: Fields, receivedAt: number): readonly InboundMessage[] {
+function changeParts(change: unknown, receivedAt: number): readonly InboundPart[] {
+  const { field, value: given } = fields(change)
+  if (typeof field !== 'string') return [unknown('malformed', 'change', change)]
+  if (field !== 'messages') return [unknown('unsupported', nameOf(field), change)]
+  const value = fields(given)
   const accountId = id(fields(value.metadata).phone_number_id)
-  if (accountId === undefined) return []
-  const names = contactNames(value.contacts)
-  const messages: InboundMessage[] = []
-  for (const raw of list(value.messages)) {
-    const message = fields(raw)
-    const messageId = id(message.id)
-    const from = id(message.from)
-    if (messageId === undefined || from === undefined) continue
-    const kind = kindOf(message.type)
-    const fromName = names.get(from)
-    messages.push({
+  const { messages, statuses, errors } = value
+  if (accountId === undefined || (messages ?? statuses ?? errors) === undefined) {
+    return [unknown('malformed', 'change', change)]
+  }
+  const malformed = (): InboundPart => unknown('malformed', 'change', change, accountId)
+  const contacts = new Contacts(value.contacts)
+  return [
+    ...partsOf(messages, malformed, (raw) => [messagePart(accountId, contacts, raw, receivedAt)]),
+    ...partsOf(statuses, malformed, (raw) => [statusPart(accountId, contacts, raw, receivedAt)]),
+    ...partsOf(errors, malformed, (raw) => [unknown('unsupported', 'errors', raw, accountId)]),
+  ]
+}
+
+/** A user has a number, an id, or both. */
+interface Contact {
+  readonly waId: string | undefined
+  readonly userId: string | undefined
+  readonly name: string | undefined
+}
+
+/** The contacts of one change, by number and by id. */
+class Contacts {
+  readonly #byWaId = new Map<string, Contact>()
+  readonly #byUserId = new Map<string, Contact>()
+  readonly #only: Contact | undefined
+
+  constructor(contacts: unknown) {
+    const all = list(contacts).map((contact): Contact => {
+      const { wa_id, user_id, profile } = fields(contact)
+      return { waId: id(wa_id), userId: id(user_id), name: text(fields(profile).name) }
+    })
+    for (const contact of all) {
+      if (contact.waId !== undefined) this.#byWaId.set(contact.waId, contact)
+      if (contact.userId !== undefined) this.#byUserId.set(contact.userId, contact)
+    }
+    this.#only = all.length === 1 ? all[0] : undefined
+  }
+
+  /** Completes a number and an id of which either may be missing. If both are, only a contact without others can be meant. */
+  find(number: unknown, user: unknown): Contact {
+    const waId = id(number)
+    const userId = id(user)
+    const neither = isAbsent(number) && isAbsent(user)
+    const known = neither ? this.#only : (this.#byWaId.get(waId ?? '') ?? this.#byUserId.get(userId ?? ''))
+    return { waId: waId ?? known?.waId, userId: userId ?? known?.userId, name: known?.name }
+  }
+}
+
+/** WhatsApp also writes an empty string. */
+function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null || value === ''
+}
+
+function messagePart(accountId: string, contacts: Contacts, raw: unknown, receivedAt: number): InboundPart {
+  const message = fields(raw)
+  const messageId = id(message.id)
+  const { waId, userId, name } = contacts.find(message.from, message.from_user_id)
+  const from = waId ?? userId
+  if (messageId === undefined || from === undefined) return unknown('malformed', 'message', raw, accountId)
+  const kind = kindOf(message.type)
+  return {
+    message: {
       provider: 'whatsapp',
       accountId,
       messageId,
       from,
-      ...(fromName === undefined ? {} : { fromName }),
+      ...(userId !== undefined && { fromUserId: userId }),
+      ...(name !== undefined && { fromName: name }),
       text: wordsOf(message, kind) ?? `[${kind}]`,
       kind,
       at: time(message.timestamp, 1000, receivedAt),
       raw,
-    })
+    },
   }
-  return messages
 }
 
-function contactNames(contacts: unknown): ReadonlyMap<string, string> {
-  const names = new Map<string, string>()
-  for (const contact of list(contacts)) {
-    const { wa_id, profile } = fields(contact)
-    const waId = id(wa_id)
-    const name = text(fields(profile).name)
-    if (waId !== undefined && name !== undefined) names.set(waId, name)
+function statusPart(accountId: string, contacts: Contacts, raw: unknown, receivedAt: number): InboundPart {
+  const { id: given, status, recipient_id, recipient_user_id, timestamp } = fields(raw)
+  const messageId = id(given)
+  if (messageId === undefined || typeof status !== 'string') return unknown('malformed', 'status', raw, accountId)
+  const { waId, userId } = contacts.find(recipient_id, recipient_user_id)
+  const to = waId ?? userId
+  return {
+    status: {
+      provider: 'whatsapp',
+      accountId,
+      messageId,
+      ...(to !== undefined && { to }),
+      status: nameOf(status),
+      at: time(timestamp, 1000, receivedAt),
+      raw,
+    },
   }
-  return names
+}
+
+function unknown(reason: 'malformed' | 'unsupported', what: string, raw: unknown, accountId?: string): InboundPart {
+  return unknownPart('whatsapp', accountId, reason, what, raw)
 }
 
 /** What the customer wrote, tapped or chose; the content is under the key that is the message's type. */

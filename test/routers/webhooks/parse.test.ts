@@ -1,7 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { parseInstagram, parseMessenger } from '../../../lib/routers/webhooks/messenger.js'
-import { parseWhatsApp } from '../../../lib/routers/webhooks/whatsapp.js'
+import type { InboundMessage, PayloadParser } from '../../../lib/routers/webhooks/message.js'
+import * as messenger from '../../../lib/routers/webhooks/messenger.js'
+import * as whatsapp from '../../../lib/routers/webhooks/whatsapp.js'
 import {
   MESSAGING_KINDS,
   messagingEvent,
@@ -15,6 +16,17 @@ import {
 } from './payloads.js'
 
 const NOW = 1_750_000_000_000
+
+type Parse = (payload: unknown, receivedAt: number) => readonly InboundMessage[] | undefined
+
+/** The messages alone. */
+function messagesOf(parse: PayloadParser): Parse {
+  return (payload, receivedAt) => parse(payload, receivedAt)?.flatMap(({ message }) => message ?? [])
+}
+
+const parseWhatsApp = messagesOf(whatsapp.parseWhatsApp)
+const parseMessenger = messagesOf(messenger.parseMessenger)
+const parseInstagram = messagesOf(messenger.parseInstagram)
 
 describe('the webhook payload parsers', () => {
   it('read a WhatsApp message with its account, sender, name and time', () => {

@@ -303,8 +303,8 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const payload = whatsAppPayload(['1', '2', '3'].map((id) => whatsAppText(id)))
         for (const [thrown, status, handler] of [
           [new Error('database is down'), 500, 'database is down'],
-          // Not the provider's mistake, though the kit would answer it so elsewhere.
-          [new RequestError('ERR_SSE_FORBIDDEN', 'not yours'), 403, 'not yours'],
+          // Not the provider's mistake, though the kit would answer 403 elsewhere.
+          [new RequestError('ERR_SSE_FORBIDDEN', 'not yours'), 500, 'not yours'],
           ['router', 500, 'onMessage failed'],
           [null, 500, 'onMessage failed'],
         ] as const) {

@@ -1,0 +1,305 @@
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
+import { type ClientHttp2Session, connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { expect } from 'chai'
+import express from 'express'
+import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
+import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { MultiplexerOptions } from '../../lib/multiplexer/options.js'
+import { eventually } from '../helpers/eventually.js'
+import { freePort } from '../helpers/free-port.js'
+import { serve } from '../helpers/http-server.js'
+import { SseClient } from '../helpers/sse-client.js'
+
+/** Settled from outside. */
+class Gate {
+  open: () => void = () => undefined
+  reached: () => void = () => undefined
+  readonly isReached = new Promise<void>((resolve) => {
+    this.reached = resolve
+  })
+  readonly isOpen = new Promise<void>((resolve) => {
+    this.open = resolve
+  })
+}
+
+describe('a multiplexer whose clients leave at any moment', () => {
+  let limits: StreamLimits
+  let multiplexer: Multiplexer
+  let stops: (() => unknown)[]
+
+  beforeEach(() => {
+    stops = []
+    limits = createStreamLimits({ perIp: 3 })
+    multiplexer = createMultiplexer({ streamLimits: limits, lingerMs: 0, stream: { closeGraceMs: 100 } })
+  })
+
+  afterEach(async () => {
+    await multiplexer.close()
+    await limits.close()
+    for (const stop of stops.reverse()) await stop()
+  })
+
+  async function nothingIsHeld(): Promise<void> {
+    await eventually(() => multiplexer.status().streams === 0 && multiplexer.status().channels === 0)
+    expect(limits.size).to.equal(0)
+  }
+
+  async function dial(url: string): Promise<Socket> {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.on('error', () => undefined)
+    stops.push(() => socket.destroy())
+    await once(socket, 'connect')
+    return socket
+  }
+
+  it('holds nothing for streams and polls pipelined behind an open stream on a connection that is lost', async () => {
+    const app = express()
+      .get(
+        '/stream',
+        multiplexer.stream(() => 'log'),
+      )
+      .get(
+        '/poll',
+        multiplexer.poll(() => 'log'),
+      )
+    const server = await serve(app)
+    stops.push(() => server.stop())
+    const socket = await dial(server.url)
+    const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+    socket.write(request('/stream') + request('/stream') + request('/poll?wait=20000') + request('/stream'))
+    await eventually(() => limits.size === 3)
+    socket.destroy()
+    await nothingIsHeld()
+    const again = await SseClient.open(`${server.url}/stream`)
+    expect(again.status).to.equal(200)
+    again.close()
+  })
+
+  for (const moment of ['channelsOf', 'the lease'] as const) {
+    for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
+      it(`holds nothing for a client on ${protocol} that leaves while ${moment} is awaited`, async () => {
+        const gate = new Gate()
+        if (moment === 'the lease') {
+          const acquire = limits.acquire.bind(limits)
+          limits.acquire = async (...args) => {
+            gate.reached()
+            await gate.isOpen
+            return acquire(...args)
+          }
+        }
+        const channelsOf = async () => {
+          if (moment === 'channelsOf') {
+            gate.reached()
+            await gate.isOpen
+          }
+          return 'log'
+        }
+        const handler = multiplexer.stream(channelsOf)
+        const errors: unknown[] = []
+        const leaves = await leavingClient(protocol, (req, res) => handler(req, res, (error) => errors.push(error)))
+        await gate.isReached
+        await leaves()
+        gate.open()
+        await nothingIsHeld()
+        await multiplexer.close()
+        expect(errors).to.deep.equal([])
+      })
+    }
+  }
+
+  /** @returns makes the client leave, and resolves when the server knows */
+  async function leavingClient(
+    protocol: 'HTTP/1.1' | 'HTTP/2',
+    handler: (req: IncomingMessage, res: never) => unknown,
+  ): Promise<() => Promise<void>> {
+    if (protocol === 'HTTP/1.1') {
+      const server = await serve((req, res) => void handler(req, res as never))
+      stops.push(() => server.stop())
+      const connections: Socket[] = []
+      server.server.on('connection', (socket) => connections.push(socket))
+      const socket = await dial(server.url)
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+      return async () => {
+        socket.destroy()
+        await Promise.all(connections.map((each) => once(each, 'close')))
+      }
+    }
+    const server = createHttp2Server((req, res) => void handler(req as never, res as never))
+    const closed = new Promise<void>((resolve) => server.on('session', (session) => session.on('close', resolve)))
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    stops.push(() => server.close())
+    const client: ClientHttp2Session = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    client.on('error', () => undefined)
+    client.request({ ':path': '/' }).on('error', () => undefined)
+    return async () => {
+      client.destroy()
+      await closed
+    }
+  }
+
+  it('closes within the window and the grace time, whatever clients do', async () => {
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.stream(() => 'log'),
+      ),
+    )
+    stops.push(() => server.stop())
+    const reading = await SseClient.open(server.url)
+    stops.push(() => reading.close())
+    // One that never reads, and one that waits for its turn behind a stream for ever.
+    const stalled = await dial(server.url)
+    stalled.pause()
+    stalled.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2))
+    await eventually(() => multiplexer.status().streams === 3)
+    for (let i = 0; i < 200; i++) await multiplexer.publish('log', { data: 'x'.repeat(100_000) })
+    await multiplexer.close({ windowMs: 50 })
+    expect(multiplexer.status().streams).to.equal(0)
+  })
+
+  it('answers a poll that is still opening its channels when it closes', async () => {
+    await multiplexer.close()
+    const port = await freePort()
+    const silent = await serve(() => undefined)
+    stops.push(() => silent.stop())
+    // Nobody listens there, so that channels never open.
+    multiplexer = createMultiplexer({
+      redis: `redis://127.0.0.1:${port}`,
+      commandTimeoutMs: 60_000,
+    } as MultiplexerOptions)
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.poll(() => 'log'),
+      ),
+    )
+    stops.push(() => server.stop())
+    const polling = fetch(`${server.url}/?wait=20000`)
+    await eventually(() => multiplexer.status().channels === 1)
+    await multiplexer.close()
+    const answer = await polling
+    expect([answer.status, (await answer.json()).code]).to.deep.equal([503, 'ERR_SSE_CLOSED'])
+  })
+
+  it('leaves the answer to who was first, where a poll was answered by somebody else', async () => {
+    const app = express()
+      .use((_req, res, next) => {
+        setTimeout(() => res.status(504).json({ late: true }), 50)
+        next()
+      })
+      .get(
+        '/',
+        multiplexer.poll(() => 'log'),
+      )
+    const server = await serve(app)
+    stops.push(() => server.stop())
+    const answer = await fetch(`${server.url}/?wait=20000`)
+    expect([answer.status, await answer.json()]).to.deep.equal([504, { late: true }])
+    await multiplexer.publish('log', { data: 1 })
+    await nothingIsHeld()
+  })
+
+  it('passes an error of a poll that waited to the error handler of the application', async () => {
+    const errors: unknown[] = []
+    const handler = multiplexer.poll(() => 'log')
+    const server = await serve((req, res) => {
+      res.setHeader = () => {
+        throw new Error('no headers today')
+      }
+      void handler(req, res, (error) => {
+        errors.push(error)
+        res.end()
+      })
+    })
+    stops.push(() => server.stop())
+    const polling = fetch(`${server.url}/?wait=20000`)
+    await eventually(() => multiplexer.status().channels === 1)
+    await multiplexer.publish('log', { data: 1 })
+    await polling
+    expect(errors.map(String)).to.deep.equal(['Error: no headers today'])
+    await nothingIsHeld()
+  })
+
+  it('answers a poll with a megabyte of events at most, and the rest at once after it', async () => {
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.poll(() => 'log', { maxBytes: 100_000 }),
+      ),
+    )
+    stops.push(() => server.stop())
+    for (let i = 0; i < 10; i++) await multiplexer.publish('log', { data: `${i} ${'x'.repeat(40_000)}` })
+    await multiplexer.publish('log', { data: `10 ${'x'.repeat(200_000)}` })
+    let query = 'from=earliest'
+    const sizes: number[] = []
+    const seen: number[] = []
+    for (let afterMs = 0; afterMs === 0; ) {
+      const answer = await (await fetch(`${server.url}/?${query}`)).json()
+      sizes.push(answer.events.length)
+      seen.push(...answer.events.map(({ data }: { data: string }) => Number.parseInt(data, 10)))
+      query = `cursor=${answer.cursor}`
+      ;({ afterMs } = answer)
+    }
+    expect(seen).to.deep.equal([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(Math.max(...sizes)).to.equal(2)
+  })
+
+  it('refuses a native EventSource with a stream that ends at once where Redis is away', async () => {
+    await multiplexer.close()
+    const port = await freePort()
+    multiplexer = createMultiplexer({ redis: `redis://127.0.0.1:${port}`, commandTimeoutMs: 200 } as MultiplexerOptions)
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.stream(() => 'log', { refuseWith: 'stream' }),
+      ),
+    )
+    stops.push(() => server.stop())
+    const client = await SseClient.open(server.url)
+    expect(client.status).to.equal(200)
+    expect(JSON.parse((await client.control('sse.reconnect')).data)).to.include({ reason: 'unavailable' })
+    await client.ended()
+  })
+
+  it('takes no subscription and no place for a method that streams are not opened with', async () => {
+    const server = await serve(
+      express().use(
+        '/',
+        multiplexer.stream(() => 'log'),
+      ),
+    )
+    stops.push(() => server.stop())
+    let most = 0
+    const acquire = limits.acquire.bind(limits)
+    limits.acquire = (...args) => {
+      most++
+      return acquire(...args)
+    }
+    for (const method of ['OPTIONS', 'DELETE']) {
+      const answer = await fetch(server.url, { method })
+      expect([answer.status, answer.headers.get('allow')]).to.deep.equal([405, 'GET, HEAD, POST'])
+    }
+    expect([most, multiplexer.status().channels]).to.deep.equal([0, 0])
+  })
+
+  it('takes the answer of HTTP/1.0, too, for over when its client has gone', async () => {
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.stream(() => 'log'),
+      ),
+    )
+    stops.push(() => server.stop())
+    const socket = await dial(server.url)
+    socket.write('GET / HTTP/1.0\r\n\r\n')
+    await eventually(() => multiplexer.status().streams === 1)
+    socket.destroy()
+    await nothingIsHeld()
+    const answer = await new Promise<IncomingMessage>((resolve) => get(server.url, resolve))
+    answer.destroy()
+    await nothingIsHeld()
+  })
+})
