@@ -18,7 +18,13 @@ export function assertChannel(name: unknown): asserts name is string {
 
 /** One name or several, without repeats, sorted: the order in which a stream's cursor lists them. */
 export function normalizeChannels(channels: string | readonly string[]): readonly string[] {
-  const names = typeof channels === 'string' ? [channels] : [...new Set(channels)].sort()
+  if (typeof channels !== 'string' && !Array.isArray(channels)) {
+    throw new SseError(
+      'ERR_SSE_CHANNEL_INVALID',
+      `Channels must be a string or an array of strings, got ${typeof channels}`,
+    )
+  }
+  const names = typeof channels === 'string' ? [channels] : [...new Set<string>(channels)].sort()
   for (const name of names) assertChannel(name)
   if (names.length >= 1 && names.length <= MAX_CHANNELS) return names
   throw new SseError('ERR_SSE_CHANNEL_INVALID', `A stream has 1 to ${MAX_CHANNELS} channels, got ${names.length}`)

@@ -6,6 +6,7 @@
 import type { Revocations } from '../auth/revocations.js'
 import { MemoryBroker } from '../broker/memory.js'
 import { RedisBroker } from '../broker/redis/broker.js'
+import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
@@ -99,7 +100,7 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (exchange, req, res) => {
-      const names = normalizeChannels(await channelsOf(req as unknown as ChannelRequest))
+      const names = await this.#namesFor(req, channelsOf)
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
       const leftMs = req.auth && req.auth.expiresAt - this.#clock.wallTime()
@@ -224,8 +225,8 @@ export class Multiplexer {
     channelsOf: ChannelsOf,
     options: ResolvedStreamOptions,
   ): Promise<void> {
-    const given = channelsOf(req as unknown as ChannelRequest)
-    const names = normalizeChannels(isPromise(given) ? await given : given)
+    const given = this.#namesFor(req, channelsOf)
+    const names = given instanceof Promise ? await given : given
     if (req.method === 'HEAD') {
       beginStream(req, res, options)
       return
@@ -245,6 +246,23 @@ export class Multiplexer {
       if (exchange.over) return
       await this.#refuse(req, res, options, holdings.id, error)
     }
+  }
+
+  /**
+   * What the application says. Without a promise where it answers at once: it shows when many streams open (bench `join`).
+   * @throws Error what `channelsOf` throws
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`; `ERR_SSE_CALLBACK_TIMEOUT` if it does not settle within 10 s
+   */
+  #namesFor(req: StreamRequest, channelsOf: ChannelsOf): readonly string[] | Promise<readonly string[]> {
+    let given: ReturnType<ChannelsOf>
+    try {
+      given = channelsOf(req as unknown as ChannelRequest)
+    } catch (error) {
+      throw toError('channelsOf', error)
+    }
+    if (typeof given === 'string' || Array.isArray(given)) return normalizeChannels(given)
+    const bounds = { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS }
+    return settle('channelsOf', () => given, bounds).then(normalizeChannels)
   }
 
   /** Finds where the stream begins and lets it begin there at once, so that no entry can slip in between. */
@@ -320,10 +338,6 @@ function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
     'ERR_SSE_EVENT_INVALID',
     `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
   )
-}
-
-function isPromise(given: ReturnType<ChannelsOf>): given is Promise<string | readonly string[]> {
-  return typeof given === 'object' && 'then' in given
 }
 
 function reportRefusal(error: unknown): void {

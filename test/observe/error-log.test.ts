@@ -1,10 +1,8 @@
 import { expect } from 'chai'
 import { BrokerError, type diagnostics, diagnosticsChannels, type ErrorLine, logErrors } from '../../lib/index.js'
 import { FakeClock } from '../helpers/fake-clock.js'
-import { refuseUnhandledRejections } from '../helpers/unhandled-rejections.js'
 
 describe('the error log', () => {
-  refuseUnhandledRejections()
   let clock: FakeClock
   let lines: ErrorLine[]
   let stop: () => void

@@ -19,7 +19,6 @@ import { MemoryStore } from '../../lib/store/memory.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
-import { refuseUnhandledRejections } from '../helpers/unhandled-rejections.js'
 
 const signedIn: RequestHandler = (req, _res, next) => {
   req.auth = { user: 'dana', tenant: 'acme', expiresAt: Date.now() + 60_000, claims: {} }
@@ -49,7 +48,6 @@ async function settled(): Promise<void> {
 
 for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`functions that the application gives to routers, on ${name}`, () => {
-    refuseUnhandledRejections()
     const undo: (() => unknown)[] = []
     let clock: FakeClock
     let errors: unknown[]

@@ -8,11 +8,9 @@ import { sseMiddleware } from '../../lib/stream/middleware.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
-import { refuseUnhandledRejections } from '../helpers/unhandled-rejections.js'
 
 for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`sseErrors on ${name}`, () => {
-    refuseUnhandledRejections()
     let server: TestServer | undefined
 
     afterEach(async () => {

@@ -15,7 +15,6 @@ import {
 } from '../../lib/index.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { serve } from '../helpers/http-server.js'
-import { refuseUnhandledRejections } from '../helpers/unhandled-rejections.js'
 
 const signedIn: RequestHandler = (req, _res, next) => {
   req.auth = { user: 'dana', tenant: 'acme', expiresAt: Date.now() + 60_000, claims: {} }
@@ -30,7 +29,6 @@ const REFUSALS = [
 
 for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`refusals by the application on ${name}`, () => {
-    refuseUnhandledRejections()
     const undo: (() => unknown)[] = []
     let multiplexer: Multiplexer
 

@@ -6,7 +6,6 @@ import { createStreamLimits, diagnostics, type RateLimitOptions, rateLimit } fro
 import { EXPRESS_VERSIONS } from '../../helpers/express-versions.js'
 import { serve } from '../../helpers/http-server.js'
 import { RedisServer } from '../../helpers/redis-server.js'
-import { refuseUnhandledRejections } from '../../helpers/unhandled-rejections.js'
 
 const LIMIT = { by: 'ip', points: 3, duration: 2_073_600 } as const
 
@@ -20,7 +19,6 @@ function note(undo: (() => unknown)[]): { operation: string; error: unknown }[] 
 
 for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`functions that the application gives to rateLimit on ${name}`, () => {
-    refuseUnhandledRejections()
     const undo: (() => unknown)[] = []
     let errors: Error[]
 
@@ -118,7 +116,6 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 }
 
 describe('the holders of stream leases', () => {
-  refuseUnhandledRejections()
   for (const [how, close] of Object.entries({
     throws: () => {
       throw new Error('broken')
