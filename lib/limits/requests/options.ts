@@ -50,13 +50,13 @@ export interface RequestLimit {
    * Only answers for which this holds count, such as failures. A request takes its points when it comes, and gets them back
    * after its answer if it does not count; so of requests under way at the same time at most `points` pass. It is called when
    * the exchange is over, with an answer of which at least status and headers have been sent: decide by those. A request
-   * whose client left before that counts. If it fails, the answer counts, and the error is on diagnostics (`limiterError`). Left
-   * out: every request counts.
+   * whose client left before that counts, and a stream has its points as long as it is open. If it fails, the answer counts,
+   * and the error is on diagnostics (`limiterError`). Left out: every request counts.
    */
   readonly countWhen?: (res: Response) => boolean
   /**
-   * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`. Whole, from 1.
-   * @defaultValue points
+   * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`, whatever its `points`
+   * are. Whole, from 1. A token bucket fills up as much slower as it is smaller. @defaultValue points
    */
   readonly localPoints?: number
 }
