@@ -35,10 +35,14 @@ export class Holdings implements LeaseHolder {
     return this.#channels
   }
 
-  /** The stream is open. It may have lost its place already. */
+  /** Why the stream must not be opened any more. */
+  get lost(): LossReason | undefined {
+    return this.#lost
+  }
+
+  /** The stream is open. */
   attach(stream: EventStream): void {
     this.#stream = stream
-    if (this.#lost !== undefined) void stream.close(this.#lost)
   }
 
   /** Gives all back. Idempotent. */

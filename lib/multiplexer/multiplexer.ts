@@ -15,6 +15,7 @@ import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import { endStreamOf } from '../core/stream-of.js'
 import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { givenRedis } from '../redis/source.js'
@@ -270,6 +271,7 @@ export class Multiplexer {
     const { cursor, earliest, window } = asked
     const starts = startsOf(holdings.channels, cursor, earliest)
     this.#assertOpen()
+    if (holdings.lost !== undefined) endStreamOf(res, holdings.lost)
     const stream = beginStream(req, res, options, holdings.id)
     if (stream.closeReason !== undefined) {
       holdings.release()

@@ -1,9 +1,11 @@
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import type { RequestHandler, Response } from 'express'
+import { MemoryBroker } from '../../../lib/broker/memory.js'
+import { systemClock } from '../../../lib/core/clock.js'
 import { limitStreams } from '../../../lib/limits/streams/limit-streams.js'
 import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
-import { createMultiplexer } from '../../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, Multiplexer } from '../../../lib/multiplexer/multiplexer.js'
 import { sseMiddleware } from '../../../lib/stream/middleware.js'
 import { openStream } from '../../../lib/stream/open-stream.js'
 import { eventually } from '../../helpers/eventually.js'
@@ -100,3 +102,48 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
   })
 }
+
+/** Subscriptions wait until they are released. */
+class HeldBroker extends MemoryBroker {
+  readonly held: (() => void)[] = []
+
+  override async subscribe(...args: Parameters<MemoryBroker['subscribe']>): ReturnType<MemoryBroker['subscribe']> {
+    await new Promise<void>((resolve) => this.held.push(resolve))
+    return super.subscribe(...args)
+  }
+}
+
+describe('a multiplexer with stream limits', () => {
+  it('opens no stream that has lost its place while its channel was subscribed', async () => {
+    const limits = createStreamLimits({ perUser: 1, evictOldest: true })
+    const evicted = new Promise<void>((resolve) => {
+      const acquire = limits.acquire.bind(limits)
+      let asked = 0
+      limits.acquire = async (...args) => {
+        const lease = await acquire(...args)
+        if (++asked === 2) resolve()
+        return lease
+      }
+    })
+    const broker = new HeldBroker({}, systemClock)
+    const multiplexer = new Multiplexer(broker, { streamLimits: limits }, systemClock)
+    const stream = multiplexer.stream(() => 'news')
+    const server = await serve((req, res) => {
+      const auth = { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 600_000, claims: {} }
+      stream(Object.assign(req, { auth }), res, () => res.destroy())
+    })
+    const first = SseClient.open(server.url)
+    await eventually(() => broker.held.length === 1)
+    const second = SseClient.open(server.url)
+    await evicted
+    for (const release of broker.held) release()
+    const clients = await Promise.all([first, second])
+    await Promise.race(clients.map((client) => client.ended()))
+    const closed = clients.filter(({ events }) => events.some(({ event }) => event === 'sse.close'))
+    expect(closed.map(({ events }) => events.map(({ event }) => event))).to.deep.equal([['sse.close']])
+    for (const client of clients) client.close()
+    await multiplexer.close()
+    await limits.close()
+    await server.stop()
+  })
+})
