@@ -1,7 +1,7 @@
 /**
  * Why a stream ended for good. `code` is stable: the server's own (`ERR_SSE_FORBIDDEN` …) where its answer has one, else
  *
- * - `ERR_SSE_ENDED`: the server ended the stream and does not want it back (`sse.close`, 204)
+ * - `ERR_SSE_ENDED`: the server ended the stream and does not want it back (`sse.close`, 204); not where it is complete, which is no error
  * - `ERR_SSE_REFUSED`: a status that another attempt would not change (403, 404, 410 …)
  * - `ERR_SSE_NOT_A_STREAM`: the answer is no `text/event-stream`
  * - `ERR_SSE_EVENT_TOO_LARGE`: an event is larger than `maxEventChars`

@@ -68,7 +68,7 @@ const WORST_FIRST = ['closed', 'waiting', 'connecting', 'polling', 'open']
 export function createEventBus(options: EventBusOptions = {}): EventBus {
   const { tabs, identity = '', lingerMs = 1000, ...streamOptions } = options
   const feeds = new Map<string, Feed>()
-  /** Why streams ended for good, until they are opened again. */
+  /** How streams ended for good, complete or refused, until they are opened again. */
   const refused = new Map<string, ClientStateChange>()
   const watchers = new Set<() => void>()
   const keyOf = (url: string): string => new URL(url, globalThis.location?.href).href
@@ -94,7 +94,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
     const onState = (change: ClientStateChange): void => {
       feed.status = change
       if (change.state === 'closed') {
-        if (change.error) refused.set(url, change)
+        if (change.error || change.reason === 'completed') refused.set(url, change)
         drop(url, feed)
       }
       for (const share of feed.shares) share.onState()

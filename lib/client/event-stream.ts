@@ -237,8 +237,10 @@ export function createEventStream<Events extends object = Record<string, unknown
   function onEvent(signal: AbortSignal, { event: type = 'message', data, id }: ReceivedEvent): void {
     // The rest of what came in one read: it comes again.
     if (signal.aborted) return
-    if (id !== undefined) cursor = id
-    const event = new ClientEvent(type, data, id ?? '')
+    // That of `sse.close` is no position: it is for clients that do not know the event.
+    const position = type === 'sse.close' ? undefined : id
+    if (position !== undefined) cursor = position
+    const event = new ClientEvent(type, data, position ?? '')
     listeners.emit(event)
     if (!queue.push(event)) onHandled(event)
     if (type.startsWith('sse.')) onControl(type, event)
@@ -264,7 +266,7 @@ export function createEventStream<Events extends object = Record<string, unknown
       farewell = { delayMs: afterMs, floorMs: afterMs }
       setState('polling', { reason })
     } else if (type === 'sse.close') {
-      close(reason, new EventStreamError('ERR_SSE_ENDED', reason))
+      close(reason, endedError(reason))
     }
     // A native EventSource sees heartbeats only where they are events.
     if (type === 'sse.heartbeat' || transport !== 'native') silenceMs = heartbeatMs * SILENCE_FACTOR
@@ -308,4 +310,9 @@ export function createEventStream<Events extends object = Record<string, unknown
     close: () => close('closed'),
     [Symbol.asyncIterator]: queue.iterate,
   }
+}
+
+/** A stream that is complete has not failed. */
+function endedError(reason: string): EventStreamError | undefined {
+  return reason === 'completed' ? undefined : new EventStreamError('ERR_SSE_ENDED', reason)
 }

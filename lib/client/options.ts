@@ -14,7 +14,7 @@ export interface ClientStateChange {
   readonly reason?: string
   /** In state `waiting`: how long. Left out while it is paused. */
   readonly delayMs?: number
-  /** In state `closed`: what ended it, unless it was you. */
+  /** In state `closed`: what ended it, unless it was you, or the stream is complete (`reason: 'completed'`). */
   readonly error?: EventStreamError
 }
 

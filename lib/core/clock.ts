@@ -1,3 +1,4 @@
+import { outsideContext } from './async-context.js'
 import type { Clock, Timer } from './ports.js'
 import { TimerWheel } from './timer-wheel.js'
 
@@ -6,7 +7,7 @@ const TICK_MS = 50
 /**
  * The process's own clock. Its timers run on one wheel for all streams of the process, as Node's timers share lists. Behind it is one
  * timer of Node's, for the next tick at which something may be due: waking up costs more than a heartbeat does (bench
- * `idle`). It does not keep the process alive.
+ * `idle`). It does not keep the process alive, and belongs to no async context: whichever request sets it, it fires for all of them.
  */
 class SystemClock implements Clock {
   readonly #wheel = new TimerWheel(TICK_MS)
@@ -34,8 +35,10 @@ class SystemClock implements Clock {
     if (next === this.#wakesAt) return
     clearTimeout(this.#timeout)
     this.#wakesAt = next ?? Number.POSITIVE_INFINITY
-    this.#timeout = next === undefined ? undefined : setTimeout(this.#wake, Math.max(1, Math.ceil(next - now)))
-    this.#timeout?.unref()
+    this.#timeout =
+      next === undefined
+        ? undefined
+        : outsideContext(() => setTimeout(this.#wake, Math.max(1, Math.ceil(next - now))).unref())
   }
 
   readonly #wake = (): void => {

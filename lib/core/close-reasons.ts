@@ -3,10 +3,12 @@
  * `reconnect` tells the client whether coming back makes sense.
  */
 export const CLOSE_REASONS = Object.freeze({
-  /** The client or the network closed the connection; nothing can be said to it any more. */
+  /** The connection is gone: the client or the network closed it, or the application destroyed the response. Nothing more can be sent. */
   client_gone: { code: 1, reconnect: false },
-  /** The application called `stream.close()`. */
+  /** The application called `stream.close()`, or ended the response itself. */
   ended: { code: 2, reconnect: true },
+  /** The application called `stream.close('completed')`: the stream is complete, and there is nothing to come back for. */
+  completed: { code: 15, reconnect: false },
   /** The stream reached its maximum age. */
   max_age: { code: 3, reconnect: true },
   /** The token ran out; come back with a fresh one. */

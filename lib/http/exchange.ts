@@ -27,8 +27,13 @@ export class Exchange {
   /** Nothing can reach the client through the response any more: it is closed, or its connection or HTTP/2 stream is gone. */
   get over(): boolean {
     const res = this.#res
-    if (!isHttp2(res)) return res.destroyed || res.closed || this.#req.socket?.destroyed === true
+    if (!isHttp2(res)) return res.destroyed || res.closed || !isOpen(this.#req.socket)
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
+  }
+
+  /** The connection, which earlier and later exchanges use too. On HTTP/2 what can be read of it. */
+  get socket(): Socket {
+    return this.#req.socket
   }
 
   /**
@@ -37,7 +42,13 @@ export class Exchange {
    */
   onOver(listener: () => void): () => void {
     const res = this.#res
-    const unwatch = this.#isQueued() ? watch(this.#req.socket, notify) : undefined
+    const queued = this.#isQueued()
+    if (!queued && !this.over) {
+      // Almost always. The response reports its end once, and nothing else does (bench `idle`).
+      res.on('close', listener)
+      return () => res.off('close', listener)
+    }
+    const unwatch = queued ? watch(this.#req.socket, notify) : undefined
     let active = true
     function remove(): void {
       active = false
@@ -64,6 +75,11 @@ export class Exchange {
   #isQueued(): boolean {
     return !isHttp2(this.#res) && this.#res.socket === null
   }
+}
+
+/** An ended connection takes nothing more, even if what it has taken is still on its way. */
+function isOpen(socket: Socket | null): boolean {
+  return socket !== null && !socket.destroyed && !socket.writableEnded
 }
 
 function isHttp2(res: AnyResponse): res is Http2ServerResponse {

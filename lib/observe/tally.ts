@@ -116,7 +116,7 @@ export class Tally {
     })
     this.#on<{ stream: string; reason: CloseReason; ageMs: number }>('streamClose', ({ stream, reason, ageMs }) => {
       this.closed.add([reason])
-      if (saysRetry(reason)) this.retries.add(['close'])
+      if (saysRetry(reason, this.#open.has(stream))) this.retries.add(['close'])
       const counts = this.#open.get(stream)?.counts()
       // A HEAD request, and what was refused with a stream that ends at once, never opened.
       if (counts === undefined) return
@@ -212,8 +212,9 @@ function note(histogram: Histogram, ms: number | undefined, weight?: number): vo
 }
 
 /** Whether a stream that ends so says `retry:` first; see `goodbye`. */
-function saysRetry(reason: CloseReason): boolean {
-  return CLOSE_REASONS[reason].reconnect || reason === 'evicted'
+/** @param wasOpen a client that reconnects to a complete stream gets an answer without a body */
+function saysRetry(reason: CloseReason, wasOpen: boolean): boolean {
+  return CLOSE_REASONS[reason].reconnect || reason === 'evicted' || (reason === 'completed' && wasOpen)
 }
 
 function codeOf(error: unknown): string | undefined {

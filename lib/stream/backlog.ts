@@ -42,7 +42,7 @@ export interface Waiting {
   readonly bare: Blocks
   readonly priority: Priority
   readonly key: string | undefined
-  /** In ms since 1970. */
+  /** By the same clock as `now`. */
   readonly expiresAt: number
 }
 
@@ -52,7 +52,7 @@ export interface Waiting {
  */
 export type DropReason = 'queue_full' | 'coalesced' | 'expired' | 'shed'
 
-/** Drops since the last report. Times in ms since 1970. */
+/** Drops since the last report. Times by the same clock as `now`. */
 export interface Drops {
   readonly count: number
   readonly reason: DropReason
@@ -67,6 +67,7 @@ interface Item extends Waiting {
   index: number
 }
 
+/** All times are of one clock, of the caller's choice, which must not be set forward or back. */
 export class Backlog {
   readonly #bounds: BacklogBounds
   readonly #onDrop: (reason: DropReason) => void

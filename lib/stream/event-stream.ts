@@ -6,18 +6,21 @@
  * ```
  *   open ──write()=false──► full ──drain──► open        send() while full ─► bounded queue
  *    │                        │ stallMs
- *    └──────── close(reason) ─┴─► closing: last control event, end() ──'close'──► closed
- *                                    └ closeGraceMs ─► destroy()
+ *    └──────── close(reason) ─┴─► closing: last control event, end() ──exchange is over──► closed
+ *                                    └ closeGraceMs ─► destroy() ─────────────────────────────┘
  * ```
+ * The application may end the response by itself; then the stream closes without a last control event.
  */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { outsideContext } from '../core/async-context.js'
 import { Blocks } from '../core/blocks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
 import type { Auth, Sink, StreamCounts, StreamSource, Timer } from '../core/ports.js'
 import { streamOf } from '../core/stream-of.js'
+import { Exchange } from '../http/exchange.js'
 import { cursorOrigin } from '../observe/cursor-origin.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openText } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
@@ -28,9 +31,9 @@ import type { ResolvedStreamOptions } from './options.js'
 import { Pace } from './pace.js'
 import type { Pressed } from './pressure.js'
 import { StreamQueue } from './queue.js'
-import { Requester, type StreamRequest, type StreamResponse } from './response.js'
+import { type AnyResponse, Requester, type StreamRequest, type StreamResponse } from './response.js'
 import type { StreamStatus } from './status.js'
-import { Writer } from './writer.js'
+import { takesChunks, Writer } from './writer.js'
 
 const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefined }
 
@@ -41,6 +44,10 @@ export interface Opening {
   readonly pollUrl?: string | undefined
   /** The socket, if it is corked: until `uncork`, or the stream's end. */
   readonly corked?: Socket | undefined
+  /** @defaultValue a new one */
+  readonly exchange?: Exchange
+  /** Has the stream until it begins to close. */
+  readonly among?: Set<EventStream> | undefined
 }
 
 export class EventStream implements Sink, Pressed {
@@ -48,13 +55,15 @@ export class EventStream implements Sink, Pressed {
   readonly id: string
   readonly #req: StreamRequest
   readonly #res: StreamResponse
+  readonly #exchange: Exchange
   readonly #writer: Writer
   /** See `Writer.socket`. */
-  readonly #socket: Socket | undefined
+  #socket: Socket | undefined
   readonly #options: ResolvedStreamOptions
   /** Made when something first has to wait: most streams never need one. */
   #queue: StreamQueue | undefined
   readonly #pollUrl: string | undefined
+  readonly #among: Set<EventStream> | undefined
   readonly #openedAt: number
   #deadlines: Deadlines | undefined
   #grace: Timer | undefined
@@ -69,9 +78,11 @@ export class EventStream implements Sink, Pressed {
   #sent = 0
 
   /** @internal Use `res.sse()`, `openStream` or a multiplexer: they send the headers first. */
-  constructor(req: StreamRequest, res: StreamResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
+  constructor(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
     this.id = opening.id ?? randomUUID()
     this.#pollUrl = opening.pollUrl
+    this.#among = opening.among
+    this.#exchange = opening.exchange ?? new Exchange(req, res)
     this.#req = req
     this.#res = res
     const pacer = options.pacing?.open(new Requester(req))
@@ -79,21 +90,24 @@ export class EventStream implements Sink, Pressed {
     this.#options = options
     options.pressure?.join(this)
     this.#openedAt = options.clock.now()
-    this.#writer = new Writer(res, this, options, opening.corked)
+    this.#writer = new Writer(res, this.#exchange, this, options, opening.corked)
     this.#socket = this.#writer.socket
-    res.on('close', () => this.#onGone())
-    res.on('error', reportError)
+    this.#exchange.onOver(() => this.#onGone())
+    this.#res.on('error', reportError)
+    this.#res.on('prefinish', reportEnd)
+    this.#among?.add(this)
   }
 
   /**
    * Aborts when the stream begins to close, whoever closes it; its `reason` is the close reason's name. Asked for on a
    * stream that has closed already, it aborts a moment later, so that a listener added at once still hears it: otherwise
-   * a route that got a HEAD request would never stop its timers.
+   * a route that got a HEAD request would never stop its timers. Listeners run outside every async context, because another request may
+   * have caused the end; one that needs the store of its own request binds itself to it (`AsyncResource.bind`).
    */
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
       this.#abort = new AbortController()
-      if (this.#closing !== undefined) setImmediate(() => this.#abort?.abort(this.#closing))
+      if (this.#closing !== undefined) setImmediate(abort, this.#abort, this.#closing)
     }
     return this.#abort.signal
   }
@@ -208,10 +222,11 @@ export class EventStream implements Sink, Pressed {
     if (this.#closing !== undefined) return 'closed'
     if (this.writable && this.spend(1, block.length)) {
       this.write(block, 1)
-      return 'sent'
+      return this.#closing === undefined ? 'sent' : 'closed'
     }
+    if (this.#noticeEnd()) return 'closed'
     const { clock, queuePolicy, saturatedMs } = this.#options
-    const now = clock.wallTime()
+    const now = clock.now()
     this.#queue ??= new StreamQueue(this, this.#options)
     const waits = this.#queue.offer({ block, bare, priority, key, expiresAt: now + ttlMs }, now)
     const saturated = this.canPoll && saturatedMs > 0 && this.#queue.saturatedMs(now) >= saturatedMs
@@ -240,8 +255,9 @@ export class EventStream implements Sink, Pressed {
   /** @internal See `Sink`. */
   write(blocks: Blocks, events: number): boolean {
     if (this.#closing !== undefined) return false
-    this.#sent += events
-    return this.#write(blocks)
+    const room = this.#write(blocks)
+    if (room || this.#closing === undefined) this.#sent += events
+    return room
   }
 
   /** @internal A heartbeat is due. */
@@ -272,21 +288,12 @@ export class EventStream implements Sink, Pressed {
   }
 
   /**
-   * Ends the stream: tells the client to come back if the reason is such, ends the response, and destroys it if the
-   * client does not read on. Idempotent; resolves when the response is closed.
+   * Ends the stream: tells the client to come back if the reason is such, or with `completed` that there is nothing to come back for,
+   * ends the response, and destroys it if the client has not read the rest within `closeGraceMs`. Idempotent; resolves when the
+   * response is closed, at the latest then.
    */
   close(reason: CloseReason = 'ended'): Promise<void> {
-    if (this.#closing === undefined) {
-      if (!CUT_SHORT.includes(reason)) this.#queue?.flushAll()
-      this.#reportDrops()
-      this.#begin(reason)
-      this.#sayGoodbye(reason)
-      this.#writer.end(reason === 'shutdown')
-      const { clock, closeGraceMs } = this.#options
-      this.#grace = clock.after(closeGraceMs, () => this.#res.destroy())
-      // The response's `close` may have come before there was a stream to hear it.
-      if (this.#res.destroyed) this.#onGone()
-    }
+    if (this.#closing === undefined) this.#close(reason)
     if (this.#gone) return Promise.resolve()
     this.#closedPromise ??= new Promise((resolve) => {
       this.#settleClosed = resolve
@@ -302,6 +309,40 @@ export class EventStream implements Sink, Pressed {
     }
   }
 
+  /** @internal Ends a stream whose response has no body. */
+  closeEmpty(reason: CloseReason): void {
+    this.#begin(reason)
+    this.#end()
+  }
+
+  #close(reason: CloseReason): void {
+    if (this.#exchange.over) {
+      this.#onGone()
+      return
+    }
+    if (!CUT_SHORT.includes(reason)) this.#queue?.flushAll()
+    this.#reportDrops()
+    // What was written may have shown that the response has ended.
+    if (this.closeReason !== undefined) return
+    this.#begin(reason)
+    this.#sayGoodbye(reason)
+    this.#end()
+  }
+
+  #end(): void {
+    this.#writer.end(this.#closing === 'shutdown')
+    this.#boundEnd()
+  }
+
+  /** Whatever the client does, the end does not take longer. */
+  #boundEnd(): void {
+    const { clock, closeGraceMs } = this.#options
+    this.#grace = clock.after(closeGraceMs, () => {
+      this.#exchange.destroy()
+      this.#onGone()
+    })
+  }
+
   /** All that happens once however the stream ends. Timers first, so that none writes after the end. */
   #begin(reason: CloseReason): void {
     this.#closing = reason
@@ -309,8 +350,9 @@ export class EventStream implements Sink, Pressed {
     this.#pace?.close()
     this.#options.pressure?.leave(this)
     this.#options.revocations?.unwatch(this)
+    this.#among?.delete(this)
     this.#source?.onClose()
-    this.#abort?.abort(reason)
+    if (this.#abort !== undefined) abort(this.#abort, reason)
     if (!diagnostics.streamClose.hasSubscribers) return
     const ageMs = this.#options.clock.now() - this.#openedAt
     const dropped = this.#queue?.dropped ?? 0
@@ -321,19 +363,48 @@ export class EventStream implements Sink, Pressed {
     if (this.#gone) return
     this.#gone = true
     this.#writer.release()
-    if (this.#closing === undefined) this.#begin('client_gone')
+    this.#writer.uncork()
+    if (this.#closing === undefined) this.#begin(this.#res.writableEnded ? 'ended' : 'client_gone')
     this.#grace?.cancel()
     this.#settleClosed?.()
   }
 
+  /** @internal The application has ended the response; what it sends now would follow the end. */
+  onResponseEnd(): void {
+    if (this.#closing !== undefined) return
+    this.#begin('ended')
+    this.#writer.release()
+    this.#writer.uncork()
+    this.#boundEnd()
+  }
+
   #write(blocks: Blocks): boolean {
     const socket = this.#socket
-    const room = socket === undefined ? this.#writer.write(blocks) : socket.write(blocks.chunk)
+    const room =
+      socket !== undefined && takesChunks(socket, this.#res, 0)
+        ? socket.write(blocks.chunk)
+        : this.#writeWithCare(blocks)
     if (!room && !this.#full) {
       this.#full = true
       if (this.#closing === undefined) this.#writer.awaitRoom()
     }
     return room
+  }
+
+  /** Where the short way may be closed. */
+  #writeWithCare(blocks: Blocks): boolean {
+    const room = this.#writer.write(blocks)
+    this.#socket = this.#writer.socket
+    if (room === undefined) this.#noticeEnd()
+    return room ?? false
+  }
+
+  /** @returns whether the application or the client has ended the response; then the stream closes */
+  #noticeEnd(): boolean {
+    if (this.#exchange.over) this.#onGone()
+    else if (this.#res.writableEnded) this.onResponseEnd()
+    else return false
+    return true
   }
 
   /** @internal What has been written so far leaves: the caller has sent all it has for now. Idempotent. */
@@ -365,7 +436,17 @@ export class EventStream implements Sink, Pressed {
   }
 }
 
-/** One for all streams. Without a listener a failing socket would take the process down. */
+function abort(controller: AbortController, reason: CloseReason | undefined): void {
+  outsideContext(() => controller.abort(reason))
+}
+
+/** One for all streams, as the next. Node calls it within `end()`. */
+function reportEnd(this: object): void {
+  const stream = streamOf(this)
+  if (stream instanceof EventStream) stream.onResponseEnd()
+}
+
+/** Without a listener a failing socket would take the process down. */
 function reportError(this: StreamResponse, error: unknown): void {
   if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: streamOf(this)?.id, error })
 }

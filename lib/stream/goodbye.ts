@@ -1,6 +1,6 @@
 import type { Blocks } from '../core/blocks.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
-import { closeBlock, expiredBlock, pollBlock, reconnectBlock } from '../wire/control.js'
+import { closeBlock, completedBlock, expiredBlock, pollBlock, reconnectBlock } from '../wire/control.js'
 
 /** These end streams whose clients do not read or that had too much: what waits for them is not sent first. */
 export const CUT_SHORT: readonly CloseReason[] = ['client_gone', 'head', 'stalled', 'overloaded']
@@ -23,6 +23,7 @@ export interface GoodbyeOptions {
 
 /** What a client is told before its stream is ended: whether, when and how to come back. */
 export function goodbye(reason: CloseReason, { retryMs, pauseMs, pollUrl, now }: GoodbyeOptions): readonly Blocks[] {
+  if (reason === 'completed') return [completedBlock(retryMs)]
   if (reason === 'evicted') return [closeBlock(reason, FOR_GOOD_MS)]
   if (!CLOSE_REASONS[reason].reconnect) return []
   const blocks: Blocks[] = []

@@ -1,18 +1,26 @@
+import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { CloseReason } from '../core/close-reasons.js'
 import { RequestError, SseError } from '../core/errors.js'
 import { endingOf, setStreamOf } from '../core/stream-of.js'
-import { setHead } from '../wire/headers.js'
-import { EventStream } from './event-stream.js'
+import { Exchange } from '../http/exchange.js'
+import { COMPLETED_ID } from '../wire/control.js'
+import { requestedCursor, setHead } from '../wire/headers.js'
+import { queryOf } from '../wire/query.js'
+import { EventStream, type Opening } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
-import type { AnyResponse, StreamRequest, StreamResponse } from './response.js'
+import type { AnyResponse, StreamRequest } from './response.js'
 
 /** GET as in WHATWG; POST for clients on fetch that send a body along; HEAD gets the headers alone. */
 const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
 
 /**
  * Opens a stream on any of Node's responses: HTTP/1.0, HTTP/1.1, HTTP/2 through the compatibility API, with or without
- * Express. Sends status 200, the headers and the first block. A HEAD request gets the headers, and a stream that closes
- * at once.
+ * Express. Sends status 200, the headers and the first block. Of the headers that were set before, `Content-Type`, `Cache-Control`,
+ * `X-Accel-Buffering` and `Content-Length` are replaced.
+ *
+ * The stream closes at once where nothing can be sent on it: on a HEAD request, which gets the headers; where the client has gone; and
+ * where a client reconnects to a stream that was closed with `completed`, which is answered with 204.
  * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
  * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
  * @throws SseError `ERR_SSE_OVERLOADED` under pressure, unless `refuseWith` says otherwise
@@ -23,8 +31,13 @@ export function openStream(req: StreamRequest, res: AnyResponse, options: Stream
 }
 
 /** `openStream` with options that have been resolved, and may be shared by many streams. */
-export function openResolved(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions): EventStream {
-  const stream = beginStream(req, res, options)
+export function openResolved(
+  req: StreamRequest,
+  res: AnyResponse,
+  options: ResolvedStreamOptions,
+  among?: Set<EventStream>,
+): EventStream {
+  const stream = begin(req, res, options, { among })
   if (stream.closeReason === undefined) stream.start()
   // What the caller sends at once leaves with it.
   process.nextTick(uncork, stream)
@@ -40,6 +53,20 @@ export function beginStream(
   options: ResolvedStreamOptions,
   id?: string,
 ): EventStream {
+  return begin(req, res, options, { id })
+}
+
+/**
+ * Refuses a request on which no stream can be opened. It costs nothing and holds nothing, so it comes before everything that does.
+ * @returns with which reason a stream on this request closes at once; `undefined`: it stays open
+ * @throws as `openStream`
+ */
+export function assertOpenable(
+  req: StreamRequest,
+  res: AnyResponse,
+  { refuseWith, pressure }: Pick<ResolvedStreamOptions, 'refuseWith' | 'pressure'>,
+  exchange: Exchange = new Exchange(req, res),
+): CloseReason | undefined {
   if (res.headersSent) {
     throw new SseError('ERR_SSE_HEADERS_SENT', 'The response has begun; open the stream before anything is sent')
   }
@@ -49,23 +76,42 @@ export function beginStream(
       headers: { Allow: 'GET, HEAD, POST' },
     })
   }
-  if (options.refuseWith === 'status') options.pressure?.admit()
-  const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
-  const response = res as unknown as StreamResponse
-  // Each look at Express's request or response costs, for no two of them have the same shape (bench `join`).
-  const { httpVersionMajor } = req
-  const { destroyed } = response
-  setHead(response, httpVersionMajor === 1 && req.httpVersionMinor >= 1)
-  const corked = httpVersionMajor === 1 ? cork(req.socket as Socket) : undefined
-  if (!destroyed) response.flushHeaders()
-  const stream = new EventStream(req, response, options, { id, pollUrl, corked })
-  setStreamOf(res, stream)
+  if (exchange.over) return 'client_gone'
+  if (isCompleted(req)) return 'completed'
+  if (refuseWith === 'status') pressure?.admit()
+  if (method === 'HEAD') return 'head'
   const ending = endingOf(res)
-  if (destroyed) void stream.close('client_gone')
-  else if (method === 'HEAD') void stream.close('head')
-  else if (ending !== undefined) void stream.close(ending)
-  else if (options.pressure && options.pressure.level !== 'none') void stream.close('overloaded')
+  if (ending !== undefined) return ending
+  return pressure === undefined || pressure.level === 'none' ? undefined : 'overloaded'
+}
+
+function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening): EventStream {
+  const exchange = new Exchange(req, res)
+  const reason = assertOpenable(req, res, options, exchange)
+  const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
+  let corked: Socket | undefined
+  if (reason === 'completed') {
+    res.statusCode = 204
+    res.setHeader('Cache-Control', 'no-store')
+  } else if (reason !== 'client_gone') {
+    setHead(res)
+    corked = req.httpVersionMajor === 1 ? cork(req.socket) : undefined
+    if (res instanceof ServerResponse) res.flushHeaders()
+    else res.writeHead(res.statusCode)
+  }
+  const stream = new EventStream(req, res, options, { ...opening, pollUrl, corked, exchange })
+  setStreamOf(res, stream)
+  if (reason === 'head' || reason === 'completed') stream.closeEmpty(reason)
+  else if (reason !== undefined) void stream.close(reason)
   return stream
+}
+
+/** The client has been told that the stream is complete, and is back all the same, as a native EventSource is. */
+function isCompleted(req: StreamRequest): boolean {
+  const { url, headers } = req
+  // Most requests have no cursor, and a query is parsed only where it may have this one.
+  if (headers['last-event-id'] === undefined && url?.includes(COMPLETED_ID) !== true) return false
+  return requestedCursor(headers, queryOf(req)) === COMPLETED_ID
 }
 
 function uncork(stream: EventStream): void {

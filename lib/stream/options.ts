@@ -27,9 +27,16 @@ export interface StreamOptions {
   readonly maxAgeMs?: number
   /** When the stream ends with `sse.expired`, in ms since 1970. 0: never. @defaultValue what `req.auth` says, else never */
   readonly expiresAt?: number
-  /** A client that reads nothing for this long while the socket is full is disconnected. 0: never. @defaultValue 30_000 */
+  /**
+   * A client that takes nothing for this long while the socket is full is disconnected; up to an eighth later, because progress is looked
+   * at eight times in that period. A client that reads, however slowly, is not. On HTTP/2 what counts is what the connection takes.
+   * 0: never. @defaultValue 30_000
+   */
   readonly stallMs?: number
-  /** After the end of a stream, how long the client may take to read the rest before the socket is destroyed. @defaultValue 5000 */
+  /**
+   * After the end of a stream, how long the client may take to read the rest before the socket is destroyed, in ms, also if it is still
+   * reading then: `close()` has to end. 0: no time. @defaultValue 5000
+   */
   readonly closeGraceMs?: number
   /**
    * What a stream does that falls behind its channels. `replay`: it reads on from the log when it may, keeps only its position

@@ -11,6 +11,7 @@
  * Share one between everything that opens streams: only then are its bounds the process's.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { outsideContext } from '../core/async-context.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { SseError } from '../core/errors.js'
@@ -161,7 +162,8 @@ export class Pressure {
 
   #watchLoop(): ReturnType<typeof monitorEventLoopDelay> | undefined {
     if (this.#maxLoopDelayMs === 0) return undefined
-    const loopDelay = monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS })
+    // All streams share it, whichever request opens the first.
+    const loopDelay = outsideContext(() => monitorEventLoopDelay({ resolution: LOOP_RESOLUTION_MS }))
     loopDelay.enable()
     return loopDelay
   }

@@ -45,7 +45,7 @@ export class StreamQueue {
     return this.#backlog.dropped
   }
 
-  /** @returns whether it waits now */
+  /** @param now by the monotonic clock, as in `waiting`. @returns whether it waits now */
   offer(waiting: Waiting, now: number): boolean {
     const waits = this.#backlog.offer(waiting, now)
     if (this.#overflowed) this.#saturatedSince ??= now
@@ -61,7 +61,7 @@ export class StreamQueue {
 
   /** Sends what the stream has credit for. */
   flush(): void {
-    const now = this.#options.clock.wallTime()
+    const now = this.#options.clock.now()
     while (this.#owner.writable) {
       const block = this.#backlog.peek(now)
       if (block === undefined || !this.#owner.spend(1, block.length)) break
@@ -72,19 +72,24 @@ export class StreamQueue {
 
   /** Sends all, whatever the credit: before the end, for nobody could ask for it again. It is bounded. */
   flushAll(): void {
-    const now = this.#options.clock.wallTime()
+    const now = this.#options.clock.now()
     for (let block = this.#backlog.peek(now); block; block = this.#backlog.peek(now)) this.#send(block)
   }
 
   /** Drops all. */
   shed(): void {
-    this.#backlog.clear('shed', this.#options.clock.wallTime())
+    this.#backlog.clear('shed', this.#options.clock.now())
     this.#held()
   }
 
   /** What the client must be told of drops since the last time. */
   reports(): readonly Blocks[] {
-    return this.#backlog.takeDrops().map(droppedBlock)
+    const { clock } = this.#options
+    // What was measured by the monotonic clock, as the wall clock has it now.
+    const wallTimeOf = (at: number): number => Math.round(clock.wallTime() - clock.now() + at)
+    return this.#backlog
+      .takeDrops()
+      .map(({ count, reason, from, to }) => droppedBlock({ count, reason, from: wallTimeOf(from), to: wallTimeOf(to) }))
   }
 
   #send(block: Blocks): void {

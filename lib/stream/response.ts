@@ -41,11 +41,13 @@ export class Requester implements Client {
 }
 
 /** What a stream uses of a response. */
-export type StreamResponse = Pick<ServerResponse, 'on' | 'write' | 'end' | 'destroy' | 'setHeader'> & {
-  readonly headersSent: boolean
-  readonly destroyed: boolean
-  statusCode: number
-  flushHeaders(): void
+export interface StreamResponse {
+  /** The application has called `end()`. */
+  readonly writableEnded: boolean
+  write(chunk: Uint8Array): boolean
+  end(): unknown
+  on(event: 'drain' | 'prefinish' | 'finish', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
   /** Added by compressing middleware. */
   flush?: () => void
 }

@@ -7,19 +7,21 @@
  * - Everything else (HTTP/2, HTTP/1.0, compressing or otherwise wrapped responses): `res.write`, and `res.flush` where
  *   there is one.
  *
- * Both ways end in the same socket, in order.
+ * Both ways end in the same socket, in order. The response belongs to the application as well, so each write looks whether its way
+ * is still open.
  */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Blocks, chunkText } from '../core/blocks.js'
 import type { Clock, Timer } from '../core/ports.js'
+import type { Exchange } from '../http/exchange.js'
 import type { StreamResponse } from './response.js'
 
 /** Whose bytes they are. */
 interface Owner {
   /** There is room again. @param fullMs for how long there was none */
   onRoom(fullMs: number): void
-  /** There has been none for too long. */
+  /** The client has taken nothing for too long. */
   onStalled(): void
 }
 
@@ -29,43 +31,82 @@ interface WriterOptions {
   readonly stallMs: number
 }
 
+/** While there is no room. Most streams never wait. */
+interface Wait {
+  readonly since: number
+  timer: Timer | undefined
+  stopListening: (() => void) | undefined
+  /** What the connection had taken when that was last looked at, and when it was first seen. */
+  taken: number
+  takenAt: number
+}
+
+/** Looks at what the client takes, in each `stallMs`: a client that stops is noticed up to an eighth later. */
+const LOOKS = 8
+
+const nodeWrite = ServerResponse.prototype.write
+
 export class Writer {
   /**
    * Set where whole chunks may go to the socket directly. The stream does so itself: every object that is touched for
    * each event of each stream is a miss in the processor's cache (`npm run bench -- fanout`).
    */
-  readonly socket: Socket | undefined
+  socket: Socket | undefined
   readonly #res: StreamResponse
+  readonly #exchange: Exchange
   readonly #owner: Owner
   readonly #options: WriterOptions
   #corked: Socket | undefined
-  /** Set while there is no room. */
-  #fullSince: number | undefined
-  #stalled: Timer | undefined
-  /** Set while it listens on the socket: most streams never fill theirs. */
-  #onDrain: (() => void) | undefined
+  #wait: Wait | undefined
 
   /**
    * @param res its headers have been flushed: they are in the socket, or before everything that `res.write` will queue
    * @param corked the socket, if it is: until `uncork`
    */
-  constructor(res: StreamResponse, owner: Owner, options: WriterOptions, corked: Socket | undefined) {
+  constructor(
+    res: StreamResponse,
+    exchange: Exchange,
+    owner: Owner,
+    options: WriterOptions,
+    corked: Socket | undefined,
+  ) {
     this.#res = res
+    this.#exchange = exchange
     this.#owner = owner
     this.#options = options
     this.#corked = corked
     this.socket = socketForChunks(res)
-    if (this.socket === undefined) res.on('drain', () => this.#onRoom())
+    if (this.socket === undefined) this.#listenOnResponse()
   }
 
   /** A write was answered with `false`: the owner is told when there is room. */
   awaitRoom(): void {
     const { clock, stallMs } = this.#options
-    this.#fullSince = clock.now()
+    const now = clock.now()
+    const wait: Wait = { since: now, timer: undefined, stopListening: undefined, taken: 0, takenAt: now }
+    this.#wait = wait
     // What waits for nothing but the end of this tick is not the client's fault.
     if (this.#corked !== undefined) return
-    this.#listen()
-    if (stallMs > 0) this.#stalled = clock.after(stallMs, () => this.#owner.onStalled())
+    const { socket } = this
+    if (socket !== undefined) {
+      const onDrain = (): void => this.#onRoom()
+      socket.on('drain', onDrain)
+      wait.stopListening = () => socket.off('drain', onDrain)
+    }
+    if (stallMs === 0) return
+    wait.taken = bytesTaken(this.#exchange.socket)
+    const look = (): void => {
+      const taken = bytesTaken(this.#exchange.socket)
+      const lookedAt = clock.now()
+      if (taken !== wait.taken) {
+        wait.taken = taken
+        wait.takenAt = lookedAt
+      }
+      const leftMs = wait.takenAt + stallMs - lookedAt
+      if (leftMs > 0) wait.timer = clock.after(Math.min(leftMs, stallMs / LOOKS), look)
+      else this.#owner.onStalled()
+    }
+    wait.timer = clock.after(stallMs / LOOKS, look)
   }
 
   /** What has been written so far leaves. Idempotent. */
@@ -74,16 +115,31 @@ export class Writer {
     if (socket === undefined) return
     this.#corked = undefined
     socket.uncork()
-    if (this.#fullSince === undefined) return
+    if (this.#wait === undefined) return
     if (this.socket?.writableLength === 0) this.#onRoom()
     else this.awaitRoom()
   }
 
-  /** The way through the response. Takes the blocks in any case. @returns whether more may follow before there is room again */
-  write(blocks: Blocks): boolean {
-    const room = this.#res.write(blocks.bytes)
+  /**
+   * Takes the blocks in any case, unless the response has ended.
+   * @returns whether more may follow before there is room again; `undefined`: the response has ended
+   */
+  write(blocks: Blocks): boolean | undefined {
+    const res = this.#res
+    const { socket } = this
+    if (socket !== undefined && takesChunks(socket, res, this.#corked === undefined ? 0 : 1)) {
+      return socket.write(blocks.chunk)
+    }
+    if (this.#exchange.over || res.writableEnded) return undefined
+    if (socket !== undefined) {
+      if (takesChunks(socket, res, socket.writableCorked)) return this.#writeCorked(socket, blocks)
+      // The application has wrapped `res.write`, or taken the socket away.
+      this.socket = undefined
+      this.#listenOnResponse()
+    }
+    const room = res.write(blocks.bytes)
     // Compressing middleware holds bytes back until it is told to let go.
-    this.#res.flush?.()
+    res.flush?.()
     return room
   }
 
@@ -107,28 +163,72 @@ export class Writer {
 
   /** Waits for nothing any more. Idempotent. */
   release(): void {
-    this.#fullSince = undefined
-    this.#stalled?.cancel()
-    if (this.#onDrain !== undefined) this.socket?.off('drain', this.#onDrain)
-    this.#onDrain = undefined
+    const wait = this.#wait
+    if (wait === undefined) return
+    this.#wait = undefined
+    wait.timer?.cancel()
+    wait.stopListening?.()
   }
 
-  #listen(): void {
-    if (this.socket === undefined) return
-    this.#onDrain = () => this.#onRoom()
-    this.socket.on('drain', this.#onDrain)
+  /** Somebody else has corked the socket. If it was through the response, what the response holds back comes first. */
+  #writeCorked(socket: Socket, blocks: Blocks): boolean {
+    if (!(this.#res instanceof ServerResponse) || this.#res.writableCorked === 0) return socket.write(blocks.chunk)
+    this.#res.write(blocks.bytes)
+    // A response that is corked reports no `drain`.
+    return !socket.writableNeedDrain
+  }
+
+  #listenOnResponse(): void {
+    this.#res.on('drain', () => this.#onRoom())
   }
 
   #onRoom(): void {
-    if (this.#fullSince === undefined) return
-    const fullMs = this.#options.clock.now() - this.#fullSince
+    if (this.#wait === undefined) return
+    const fullMs = this.#options.clock.now() - this.#wait.since
     this.release()
     this.#owner.onRoom(fullMs)
   }
 }
 
+/**
+ * Whether a chunk written to the socket now comes next on the response. Only one property of the response is read: under Express each
+ * response has a shape of its own, which makes each one cost (bench `fanout`). Its end is reported by `prefinish`.
+ * @param corks how often the socket may be corked
+ */
+export function takesChunks(socket: Socket & OnSocket, res: StreamResponse, corks: number): boolean {
+  return socket.writable && socket._httpMessage === res && res.write === nodeWrite && socket.writableCorked <= corks
+}
+
+/** What Node keeps on a socket. Where a property is missing, the slower way is taken. */
+interface OnSocket {
+  /** The response that has the connection now. */
+  readonly _httpMessage?: unknown
+  readonly _handle?: Handle | null
+}
+
+interface Handle {
+  /** Given to the handle so far. */
+  readonly bytesWritten?: number
+  /** Of these, what the kernel has not taken yet. For TLS what is encrypted and not yet given to the connection below. */
+  readonly writeQueueSize?: number
+  /** Of TLS: the connection below. */
+  readonly _parent?: Handle
+}
+
+/**
+ * How many bytes of a connection have been taken by the kernel, and so, because its buffers are bounded, by the client. Unlike `drain`
+ * this grows while a single large write is under way. On HTTP/2 it counts the streams of a connection together.
+ */
+function bytesTaken(socket: Socket & OnSocket): number {
+  const handle = socket._handle
+  if (typeof handle?.bytesWritten !== 'number') return socket.bytesWritten - socket.writableLength
+  let taken = handle.bytesWritten
+  for (let each: Handle | undefined = handle; each !== undefined; each = each._parent) taken -= each.writeQueueSize ?? 0
+  return taken
+}
+
 function socketForChunks(res: StreamResponse): Socket | undefined {
-  if (!(res instanceof ServerResponse) || res.write !== ServerResponse.prototype.write) return undefined
+  if (!(res instanceof ServerResponse) || res.write !== nodeWrite) return undefined
   const { socket } = res
   // Not before the response has its socket: an earlier one on the same connection may still be sending.
   if (socket === null || !res.headersSent || !res.chunkedEncoding) return undefined

@@ -1,6 +1,7 @@
 /**
  * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, except `sse.open` and the
- * last `sse.reset` of a group, which state it: an id never stands for a reset that has not been announced. The names and fields are the contract with clients.
+ * last `sse.reset` of a group, which state it: an id never stands for a reset that has not been announced. The `id` of `sse.close` on a
+ * stream that is complete is no position, see `COMPLETED_ID`. The names and fields are the contract with clients.
  */
 
 import { Blocks } from '../core/blocks.js'
@@ -67,6 +68,15 @@ export function pollBlock(data: { url: string; afterMs: number; reason: CloseRea
 /** The server ends the stream and does not want it back; `retry:` keeps clients away that do not know this event. */
 export function closeBlock(reason: CloseReason, retryMs: number): Blocks {
   return Blocks.of(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
+}
+
+/** The `id:` of a complete stream. A native EventSource reconnects with it, and 204 then ends it for good (WHATWG HTML 9.2.3). */
+export const COMPLETED_ID = 'sse.completed'
+
+/** The stream is complete. @param retryMs when clients that do not know this event reconnect, to be answered with 204 */
+export function completedBlock(retryMs: number): Blocks {
+  const data = JSON.stringify({ reason: 'completed' satisfies CloseReason })
+  return Blocks.of(Buffer.from(`retry: ${retryMs}\nid: ${COMPLETED_ID}\nevent: sse.close\ndata: ${data}\n\n`))
 }
 
 /** The application's heartbeat as a comment: ignored by clients, seen by proxies. */

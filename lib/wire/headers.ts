@@ -5,20 +5,22 @@ import type { Query } from './query.js'
 interface Head {
   statusCode: number
   setHeader(name: string, value: string): unknown
+  hasHeader(name: string): boolean
+  removeHeader(name: string): unknown
 }
 
 /**
  * Sets status and headers of a stream (WHATWG HTML 9.2; Cache-Control after RFC 9111). `no-transform` keeps compressing middleware
- * and proxies away, `X-Accel-Buffering` turns nginx's buffering off.
- * @param keptAlive on HTTP/2 there must be no `Connection` header (RFC 9113 8.2.2); an HTTP/1.0 response has no chunks, so that only
- * closing the connection ends it
+ * and proxies away, `X-Accel-Buffering` turns nginx's buffering off. These three replace what the application has set before: a stream
+ * of another type, cached, transformed or buffered does not work. A `Content-Length` is removed. All other headers stay, and
+ * `Connection` is left to Node, which knows what the client, the server and the application want.
  */
-export function setHead(res: Head, keptAlive: boolean): void {
+export function setHead(res: Head): void {
   res.statusCode = 200
+  if (res.hasHeader('Content-Length')) res.removeHeader('Content-Length')
   res.setHeader('Content-Type', 'text/event-stream')
   res.setHeader('Cache-Control', 'private, no-store, no-transform')
   res.setHeader('X-Accel-Buffering', 'no')
-  if (keptAlive) res.setHeader('Connection', 'keep-alive')
 }
 
 /**

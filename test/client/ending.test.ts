@@ -61,6 +61,21 @@ describe('the client, told what comes next', () => {
     })
   })
 
+  it('ends without an error where the stream is complete, at the position it had', async () => {
+    const ending = 'retry: 3000\nid: sse.completed\nevent: sse.close\ndata: {"reason":"completed"}\n\n'
+    await serveAnswers(blocks(`id: a-1\ndata: x\n\n${ending}data: y\n\n`))
+    client = record(server.url)
+    await closed()
+    expect(client.stream.status).to.deep.equal({ state: 'closed', reason: 'completed' })
+    expect(client.events.map(({ type, id }) => [type, id])).to.deep.equal([
+      ['message', 'a-1'],
+      ['sse.close', ''],
+    ])
+    expect(client.stream.cursor).to.equal('a-1')
+    expect(server.requests).to.have.length(1)
+    for await (const event of client.stream) expect(event.type).to.not.equal(undefined)
+  })
+
   for (const code of [408, 425, 429, 500, 502, 503]) {
     it(`tries again after ${code}`, async () => {
       await serveAnswers(status(code), status(204))

@@ -1,9 +1,14 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { systemClock } from '../../lib/core/clock.js'
 import { TimerWheel } from '../../lib/core/timer-wheel.js'
 
 const TICK = 50
+
+import { eventually } from '../helpers/eventually.js'
 
 describe('the timer wheel', () => {
   it('fires each timer once, at the first tick at or after its time, and none that was cancelled', () => {
@@ -102,6 +107,32 @@ describe('the timer wheel', () => {
 })
 
 describe('the system clock', () => {
+  it('fires outside the async context of the request that set the timer', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const set = (request: string): Promise<string | undefined> =>
+      storage.run(
+        request,
+        () => new Promise((resolve) => void systemClock.after(20, () => resolve(storage.getStore()))),
+      )
+    expect(await Promise.all([set('first'), set('second')])).to.deep.equal([undefined, undefined])
+  })
+
+  it('keeps nothing alive of the request that set a timer', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage = runInNewContext('gc') as () => void
+    const storage = new AsyncLocalStorage<object>()
+    const later = () => undefined
+    const [store, timer] = (() => {
+      const request = {}
+      return [new WeakRef(request), storage.run(request, () => systemClock.after(3_600_000, later))] as const
+    })()
+    await eventually(() => {
+      collectGarbage()
+      return store.deref() === undefined
+    })
+    timer.cancel()
+  })
+
   it('fires in time, and again after it had nothing to do', async () => {
     for (let round = 0; round < 2; round++) {
       const before = systemClock.now()

@@ -8,6 +8,7 @@ interface FakeTimer {
 /** A clock that a test turns by hand. */
 export class FakeClock implements Clock {
   #now = 1000
+  #wallOffset = 1_700_000_000_000
   readonly #timers = new Set<FakeTimer>()
 
   now(): number {
@@ -15,13 +16,18 @@ export class FakeClock implements Clock {
   }
 
   wallTime(): number {
-    return 1_700_000_000_000 + this.#now
+    return this.#wallOffset + this.#now
   }
 
   after(delayMs: number, callback: () => void): Timer {
     const timer = { due: this.#now + delayMs, callback }
     this.#timers.add(timer)
     return { cancel: () => void this.#timers.delete(timer) }
+  }
+
+  /** Sets the wall clock forward, or back; no time passes. */
+  setWallClock(byMs: number): void {
+    this.#wallOffset += byMs
   }
 
   /** Timers set and not yet fired or cancelled. */

@@ -100,6 +100,21 @@ describe('a stream whose client does not read', () => {
     ])
   })
 
+  it('loses nothing when the wall clock is set forward or back meanwhile', async () => {
+    await open({ queueEvents: 20, stallMs: 0 })
+    const verdicts = await fill()
+    clock.setWallClock(3_600_000)
+    stream.send({ data: 'dropped too' })
+    client.resume()
+    const dropped = JSON.parse((await client.control('sse.dropped')).data)
+    expect(dropped).to.include({ count: 11, reason: 'queue_full' })
+    expect(dropped.from).to.be.within(dropped.to - 1, dropped.to)
+    expect(Math.abs(dropped.to - clock.wallTime())).to.be.below(2)
+    await client.messagesUntil(verdicts.length - 10)
+    expect(stream.status().dropped).to.equal(11)
+    clock.setWallClock(-3_600_000)
+  })
+
   it('gets no heartbeats while the socket is full', async () => {
     await open({ heartbeatMs: 1000, stallMs: 0 })
     await fill()
@@ -113,7 +128,8 @@ describe('a stream whose client does not read', () => {
     await fill()
     clock.advance(29_999)
     expect(stream.closeReason).to.equal(undefined)
-    clock.advance(1)
+    // What was last taken is known to an eighth of that time.
+    clock.advance(1 + 30_000 / 8)
     expect(stream.closeReason).to.equal('stalled')
     const closed = stream.close()
     clock.advance(5000)

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
 import type { AddressInfo } from 'node:net'
@@ -51,7 +52,7 @@ describe('res.sse()', () => {
       expect(client.headers['content-type']).to.equal('text/event-stream')
       expect(client.headers['cache-control']).to.equal('private, no-store, no-transform')
       expect(client.headers['x-accel-buffering']).to.equal('no')
-      expect(client.headers.connection).to.equal('keep-alive')
+      expect(client.headers.connection, 'as the client asked').to.equal('close')
       expect(client.raw).to.match(/^retry: 3000\nevent: sse\.open\ndata: \{/)
       expect(JSON.parse(client.events[0]?.data ?? '')).to.deep.equal({ stream: stream.id, heartbeatMs: 25_000 })
     })
@@ -152,6 +153,19 @@ describe('res.sse()', () => {
     expect(stream.closeReason).to.equal('ended')
     expect(client.events.filter(({ event }) => event === 'sse.reconnect')).to.have.length(1)
     await stream.close()
+  })
+
+  it('runs listeners of its signal outside the context of whatever ends it', async () => {
+    const storage = new AsyncLocalStorage<string>()
+    const seen: unknown[] = []
+    const clock = new FakeClock()
+    const app = express()
+    app.use((_req, _res, next) => storage.run('its own', next))
+    const { stream } = await open({ clock }, app)
+    stream.signal.addEventListener('abort', () => seen.push(storage.getStore()))
+    storage.run('of another request', () => void stream.close('revoked'))
+    storage.run('of another request', () => stream.signal.addEventListener('abort', () => seen.push('again')))
+    expect(seen).to.deep.equal([undefined])
   })
 
   it('answers HEAD with the headers alone and lets the route clean up', async () => {

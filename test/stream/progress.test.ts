@@ -1,0 +1,107 @@
+import { once } from 'node:events'
+import { createServer, get, type RequestListener } from 'node:http'
+import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import { createServer as createHttpsServer, get as getHttps } from 'node:https'
+import type { AddressInfo, Server } from 'node:net'
+import type { Readable } from 'node:stream'
+import { expect } from 'chai'
+import compression from 'compression'
+import express from 'express'
+import type { EventStream } from '../../lib/stream/event-stream.js'
+import { openStream } from '../../lib/stream/open-stream.js'
+import type { AnyResponse, StreamRequest } from '../../lib/stream/response.js'
+import { eventually } from '../helpers/eventually.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { type Certificate, makeCertificate } from '../interop/certificate.js'
+
+/** Twice what all buffers between the two hold. */
+const LARGE = 40_000_000
+const PORTION = 4_000_000
+
+const WAYS = ['HTTP/1.1', 'HTTP/1.1 with a wrapped response', 'compressing middleware', 'TLS', 'HTTP/2'] as const
+type Way = (typeof WAYS)[number]
+type Listener = (req: StreamRequest, res: AnyResponse) => void
+
+function createServerFor(way: Way, listener: Listener, tls: Certificate): Server {
+  if (way === 'HTTP/2') return createHttp2Server(listener)
+  if (way === 'TLS') return createHttpsServer(tls, listener as RequestListener)
+  if (way !== 'compressing middleware') return createServer(listener as RequestListener)
+  // What it does not compress it still passes on through functions of its own.
+  return createServer(express().use(compression(), listener as never))
+}
+
+async function bodyOf(way: Way, port: number, { cert }: Certificate): Promise<Readable> {
+  if (way === 'HTTP/2') {
+    const session = connectHttp2(`http://127.0.0.1:${port}`)
+    session.on('error', () => undefined)
+    const request = session.request()
+    request.on('error', () => undefined)
+    request.on('close', () => session.destroy())
+    return request
+  }
+  const host = '127.0.0.1'
+  const request = way === 'TLS' ? getHttps({ host, port, ca: cert, agent: false }) : get({ host, port, agent: false })
+  request.on('error', () => undefined)
+  const [response] = (await once(request, 'response')) as [Readable]
+  response.on('error', () => undefined)
+  return response
+}
+
+async function read(body: Readable, bytes: number): Promise<void> {
+  for (let had = 0; had < bytes; ) {
+    const chunk = body.read() as Buffer | null
+    if (chunk === null) await once(body, 'readable')
+    else had += chunk.length
+  }
+}
+
+/** Changes when the system takes bytes from the server. */
+function stateOf({ socket }: StreamRequest): string {
+  const states: unknown[] = []
+  type Handle = { bytesWritten: number; writeQueueSize: number; _parent?: Handle }
+  let { _handle: handle } = socket as unknown as { _handle: Handle | undefined }
+  for (; handle !== undefined; handle = handle._parent) states.push(handle.bytesWritten, handle.writeQueueSize)
+  return states.join()
+}
+
+describe('a client that takes long for one large event', () => {
+  for (const way of WAYS) {
+    it(`is not stalled for as long as it reads, but once it stops, on ${way}`, async () => {
+      const clock = new FakeClock()
+      const tls = await makeCertificate()
+      let onOpen: ((opened: { stream: EventStream; req: StreamRequest }) => void) | undefined
+      const opened = new Promise<{ stream: EventStream; req: StreamRequest }>((resolve) => {
+        onOpen = resolve
+      })
+      const listener: Listener = (req, res) => {
+        if (way === 'HTTP/1.1 with a wrapped response') res.write = res.write.bind(res) as typeof res.write
+        const stream = openStream(req, res, { clock, stallMs: 30_000, maxEventBytes: 2 * LARGE, heartbeatMs: 0 })
+        onOpen?.({ stream, req })
+      }
+      const server = createServerFor(way, listener, tls)
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const body = await bodyOf(way, (server.address() as AddressInfo).port, tls)
+      const { stream, req } = await opened
+      stream.send({ data: 'x'.repeat(LARGE) })
+      expect(stream.send({ data: 'next' })).to.equal('queued')
+
+      for (let portion = 1; portion <= 5; portion++) {
+        const before = stateOf(req)
+        await read(body, PORTION)
+        await eventually(() => stateOf(req) !== before)
+        clock.advance(20_000)
+        expect(stream.closeReason, `after ${portion} portions`).to.equal(undefined)
+      }
+      // What is under way still fills the buffers; then nothing is taken any more.
+      await eventually(() => {
+        clock.advance(35_000)
+        return stream.closeReason !== undefined
+      })
+      expect(stream.closeReason).to.equal('stalled')
+      body.destroy()
+      server.close()
+      await once(server, 'close')
+    })
+  }
+})
