@@ -187,6 +187,8 @@ export interface StreamSource {
   readonly lag: number
   /** The socket has room again, and what waited in the stream's own queue is out. */
   onDrain(): void
+  /** Sends a little of what it owes, at most one write. @returns whether it sent something */
+  sendSome(): boolean
   /** The stream has begun to close. Called once. */
   onClose(): void
 }

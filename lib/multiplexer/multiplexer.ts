@@ -19,7 +19,7 @@ import { endStreamOf } from '../core/stream-of.js'
 import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { givenRedis } from '../redis/source.js'
-import { beginStream } from '../stream/open-stream.js'
+import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
 import { type AnyResponse, Requester, type StreamRequest } from '../stream/response.js'
@@ -226,9 +226,10 @@ export class Multiplexer {
     channelsOf: ChannelsOf,
     options: ResolvedStreamOptions,
   ): Promise<void> {
+    const reason = assertOpenable(req, res, options, exchange)
     const given = this.#namesFor(req, channelsOf)
     const names = given instanceof Promise ? await given : given
-    if (req.method === 'HEAD') {
+    if (reason !== undefined) {
       beginStream(req, res, options)
       return
     }

@@ -3,6 +3,7 @@
 import { diagnostics } from '../core/diagnostics.js'
 import type { Clock, Tracing } from '../core/ports.js'
 import { delayOf } from '../observe/delay.js'
+import { drain } from '../stream/drain.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import { parseCursor } from '../wire/cursor.js'
@@ -26,8 +27,6 @@ interface Entry {
   readonly reader: Reader
   lastAck: Ack | undefined
 }
-
-const DRAIN_STEP_MS = 50
 
 export class OpenStreams {
   readonly #entries = new Map<string, Entry>()
@@ -84,19 +83,10 @@ export class OpenStreams {
    * Resolves when the responses are closed.
    */
   async drain(windowMs: number): Promise<void> {
-    const clock = this.#clock
-    const all = this.#entries.size
-    const end = clock.now() + windowMs
-    const closing: Promise<void>[] = []
-    while (this.#entries.size > 0) {
-      const leftMs = Math.max(0, end - clock.now())
-      const kept = leftMs === 0 ? 0 : Math.floor((all * leftMs) / windowMs)
-      for (const { stream } of this.#entries.values()) {
-        if (this.#entries.size <= kept) break
-        closing.push(stream.close('shutdown'))
-      }
-      if (this.#entries.size > 0) await new Promise<void>((resolve) => clock.after(DRAIN_STEP_MS, resolve))
-    }
-    await Promise.all(closing)
+    await drain(this, windowMs, this.#clock)
+  }
+
+  *[Symbol.iterator](): Iterator<EventStream> {
+    for (const { stream } of this.#entries.values()) yield stream
   }
 }

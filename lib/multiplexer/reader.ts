@@ -163,6 +163,19 @@ export class Reader implements ChannelReader, StreamSource {
     if (!this.#cursors.live) this.#readOn()
   }
 
+  sendSome(): boolean {
+    if (this.#cursors.live || this.#closed || !this.#goesOn) return false
+    const { anew, behind } = this.#cursors
+    if (anew !== undefined) {
+      this.#announce(anew)
+      return true
+    }
+    if (behind === undefined || this.#window?.room === 0) return false
+    const { offset } = behind
+    this.#sendFrom(behind)
+    return behind.offset > offset
+  }
+
   onClose(): void {
     if (this.#closed) return
     this.#closed = true
@@ -211,7 +224,7 @@ export class Reader implements ChannelReader, StreamSource {
       } else if (this.#window?.room === 0) {
         return
       } else {
-        this.#sendSome(behind)
+        this.#sendFrom(behind)
       }
     }
   }
@@ -225,14 +238,14 @@ export class Reader implements ChannelReader, StreamSource {
   }
 
   /** Sends one chunk, or passes over one gap, or has the next page read. */
-  #sendSome(cursor: Cursor): void {
+  #sendFrom(cursor: Cursor): void {
     const { channel, offset } = cursor
     const { tail, flushed } = channel
     if (this.#send(cursor, (offset) => (offset <= flushed ? tail.get(offset) : undefined))) return
     const fresh = this.#fresh?.cursor === cursor && this.#fresh.page.covers(offset) ? this.#fresh.page : undefined
     const page = fresh ?? channel.history.kept(offset, channel.epoch)
     if (page === undefined) void this.#read(cursor)
-    else this.#sendFrom(page, cursor)
+    else this.#sendPage(page, cursor)
   }
 
   async #read(cursor: Cursor): Promise<void> {
@@ -252,7 +265,7 @@ export class Reader implements ChannelReader, StreamSource {
     this.#fresh = undefined
   }
 
-  #sendFrom(page: Page, cursor: Cursor): void {
+  #sendPage(page: Page, cursor: Cursor): void {
     const { flushed } = cursor.channel
     const missing = Math.min(page.missingAfter(cursor.offset), flushed)
     if (missing > cursor.offset) {

@@ -73,6 +73,8 @@ export class EventStream implements Sink, Pressed {
   #settleClosed: (() => void) | undefined
   #closedPromise: Promise<void> | undefined
   #full = false
+  /** Of the queue and the log, which goes on first; see `#takeTurns`. */
+  #logIsNext = false
   #closing: CloseReason | undefined
   #gone = false
   #sent = 0
@@ -426,9 +428,24 @@ export class EventStream implements Sink, Pressed {
   }
 
   #goOn(): void {
+    this.#takeTurns()
     this.#queue?.flush()
     if (!this.#full) this.#reportDrops()
     if (this.writable) this.#source?.onDrain()
+  }
+
+  /** The queue and the log, where both owe something: one that never runs dry must not keep the other waiting. */
+  #takeTurns(): void {
+    const queue = this.#queue
+    const source = this.#source
+    if (queue === undefined || source === undefined) return
+    for (let idle = 0; idle < 2 && this.writable && queue.length > 0 && source.lagging; ) {
+      const sent = this.#logIsNext ? source.sendSome() : queue.flushOne()
+      // What was refused for want of credit keeps its turn.
+      if (!sent && !this.writable) return
+      idle = sent ? 0 : idle + 1
+      this.#logIsNext = !this.#logIsNext
+    }
   }
 
   #reportDrops(): void {

@@ -61,13 +61,15 @@ export class StreamQueue {
 
   /** Sends what the stream has credit for. */
   flush(): void {
-    const now = this.#options.clock.now()
-    while (this.#owner.writable) {
-      const block = this.#backlog.peek(now)
-      if (block === undefined || !this.#owner.spend(1, block.length)) break
-      this.#send(block)
-    }
+    while (this.#sendNext());
     this.#held()
+  }
+
+  /** Sends one event, if the stream has credit. @returns whether it did */
+  flushOne(): boolean {
+    const sent = this.#sendNext()
+    this.#held()
+    return sent
   }
 
   /** Sends all, whatever the credit: before the end, for nobody could ask for it again. It is bounded. */
@@ -90,6 +92,14 @@ export class StreamQueue {
     return this.#backlog
       .takeDrops()
       .map(({ count, reason, from, to }) => droppedBlock({ count, reason, from: wallTimeOf(from), to: wallTimeOf(to) }))
+  }
+
+  #sendNext(): boolean {
+    if (!this.#owner.writable) return false
+    const block = this.#backlog.peek(this.#options.clock.now())
+    if (block === undefined || !this.#owner.spend(1, block.length)) return false
+    this.#send(block)
+    return true
   }
 
   #send(block: Blocks): void {
