@@ -1,11 +1,12 @@
 /**
  * The example's HTTP surface, in the order in which a request meets it:
  *
- *   webhooks (raw bytes) ─► health, metrics ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams
- *     ─► pages ─► errors
+ *   webhooks (raw bytes) ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams ─► pages ─► errors
+ *
+ * Health and metrics are for those inside: an application of their own, on a port of its own.
  */
 import { fileURLToPath } from 'node:url'
-import express, { type Express } from 'express'
+import express, { type Express, type Router } from 'express'
 import {
   authenticate,
   conversationStreams,
@@ -51,6 +52,21 @@ export interface AppOptions {
 
 const PAGE_FOLDER = fileURLToPath(new URL('../web/dist', import.meta.url))
 
+/** What the proxy in front must never reach: probes, and the page for Prometheus. */
+export function createInternalApp(options: Pick<AppOptions, 'multiplexer' | 'store' | 'metrics'>): Express {
+  const app = express()
+  app.disable('x-powered-by')
+  app.use(internalRoutes(options))
+  return app
+}
+
+function internalRoutes({ multiplexer, store, metrics: kit }: Parameters<typeof createInternalApp>[0]): Router {
+  const router = express.Router()
+  router.use(healthRoutes({ multiplexer, store }))
+  router.use('/metrics', metrics(kit))
+  return router
+}
+
 /** Owns nothing that needs closing: what it is given stays the caller's. */
 export function createApp(options: AppOptions): Express {
   const { config, multiplexer, store, keyValues, revocations, limits, workbench, traffic, log } = options
@@ -69,9 +85,8 @@ export function createApp(options: AppOptions): Express {
       failureLimit: limits.webhookFailures,
     }),
   )
-  app.use(healthRoutes({ multiplexer, store }))
-  // For Prometheus: the proxy in front keeps it from everybody else (deploy/nginx.conf).
-  app.use('/metrics', metrics(options.metrics))
+  // On one's own machine all is on one port.
+  if (config.internal === undefined && !config.production) app.use(internalRoutes(options))
 
   const api = express.Router()
   const json = express.json({ limit: '64kb' })

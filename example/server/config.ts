@@ -4,6 +4,11 @@ import { randomBytes } from 'node:crypto'
 export interface Config {
   readonly production: boolean
   readonly port: number
+  /**
+   * Where `/healthz`, `/readyz` and `/metrics` are, and nothing else: never to be published. Unset: in development on `port`, in
+   * production nowhere.
+   */
+  readonly internal: { readonly port: number; readonly host: string } | undefined
   /** A server, or some nodes of a cluster. Unset: everything in this process. */
   readonly redis: string | readonly string[] | undefined
   readonly jwtSecret: string
@@ -23,6 +28,8 @@ export class ConfigError extends Error {
 }
 
 const MIN_SECRET_BYTES = 32
+/** What whoever has read this repository knows. */
+const DEVELOPMENT = { WEBHOOK_SECRET: 'dev-webhook-secret', WEBHOOK_VERIFY_TOKEN: 'dev-verify-token' } as const
 
 /** @throws ConfigError */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
@@ -31,11 +38,15 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   const production = get('NODE_ENV') === 'production'
   const notes: string[] = []
 
-  function required(name: string, development: string): string {
+  function secret(name: keyof typeof DEVELOPMENT, minLength: number): string {
     const value = get(name)
-    if (value !== undefined) return value
-    if (production) throw new ConfigError(`${name} must be set in production`)
-    return development
+    if (!production) return value ?? DEVELOPMENT[name]
+    if (value === undefined) throw new ConfigError(`${name} must be set in production`)
+    if (Object.values<string>(DEVELOPMENT).includes(value)) {
+      throw new ConfigError(`${name} must not be the one for development in production: anybody can know it`)
+    }
+    if (value.length >= minLength) return value
+    throw new ConfigError(`${name} must have at least ${minLength} characters in production, has ${value.length}`)
   }
 
   function jwtSecret(): string {
@@ -49,23 +60,37 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     throw new ConfigError(`JWT_SECRET must have at least ${MIN_SECRET_BYTES} bytes, has ${Buffer.byteLength(value)}`)
   }
 
+  function internal(port: number): Config['internal'] {
+    const value = get('INTERNAL_PORT')
+    const host = get('INTERNAL_HOST') ?? '127.0.0.1'
+    if (value === undefined) {
+      if (production) notes.push('INTERNAL_PORT is not set: /healthz, /readyz and /metrics are not served')
+      return undefined
+    }
+    const own = readPort('INTERNAL_PORT', value)
+    if (own === port && port !== 0) throw new ConfigError('INTERNAL_PORT must be another port than PORT')
+    return { port: own, host }
+  }
+
+  const port = readPort('PORT', get('PORT') ?? '3000')
   return {
     production,
-    port: readPort(get('PORT') ?? '3000'),
+    port,
+    internal: internal(port),
     redis: readRedis(get('REDIS_URL')),
     jwtSecret: jwtSecret(),
-    webhookSecret: required('WEBHOOK_SECRET', 'dev-webhook-secret'),
-    webhookVerifyToken: required('WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'),
+    webhookSecret: secret('WEBHOOK_SECRET', 16),
+    webhookVerifyToken: secret('WEBHOOK_VERIFY_TOKEN', 8),
     drainMs: readMs('DRAIN_MS', get('DRAIN_MS') ?? (production ? '10000' : '0')),
     proxies: readSmall('PROXIES', get('PROXIES') ?? '0'),
     notes,
   }
 }
 
-function readPort(value: string): number {
+function readPort(name: string, value: string): number {
   const port = Number(value)
   if (/^\d+$/.test(value) && port <= 65_535) return port
-  throw new ConfigError(`PORT must be a number from 0 to 65535, got ${value}`)
+  throw new ConfigError(`${name} must be a number from 0 to 65535, got ${value}`)
 }
 
 function readMs(name: string, value: string): number {

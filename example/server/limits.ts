@@ -27,8 +27,8 @@ export function openLimits(client: Redis | Cluster | undefined): Limits {
       { by: 'ip', points: 300, duration: MINUTE_S, skip: ({ auth }) => auth !== undefined },
     ],
   })
-  // Where guessing would pay, nothing is let through unchecked while Redis is away.
-  const guarded = { ...shared, by: 'ip', duration: MINUTE_S, onError: 'closed' } as const
+  // Where guessing would pay, nothing is let through unchecked while Redis is away; so it is better to wait a little than to refuse.
+  const guarded = { ...shared, by: 'ip', duration: MINUTE_S, onError: 'closed', timeoutMs: 1000 } as const
   const signIns = rateLimit({ ...guarded, name: 'sign-in', points: 300 })
   const webhookFailures = rateLimit({ ...guarded, name: 'webhook-signatures', points: 20 })
   const tokenFailures = rateLimit({ ...guarded, name: 'token-failures', points: 60 })

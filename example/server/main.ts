@@ -1,9 +1,9 @@
 /** `npm start`: reads the environment, starts, and ends in good order on SIGINT and SIGTERM. */
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, ListenOptions } from 'node:net'
 import { logDrops } from 'express-sse-kit'
-import { createApp } from './app.js'
+import { createApp, createInternalApp } from './app.js'
 import { type Config, ConfigError, readConfig } from './config.js'
 import { logDiagnostics, logToStderr } from './log.js'
 import { openServices, type Services, seedTenants } from './services.js'
@@ -26,11 +26,12 @@ async function start(config: Config): Promise<void> {
   const seeded = config.production ? undefined : seedTenants(services.store, logToStderr, stopSeeding.signal)
   await Promise.race([seeded, new Promise((resolve) => setTimeout(resolve, SEED_WAIT_MS).unref())])
 
-  server.listen({ port: config.port, backlog: BACKLOG })
-  await once(server, 'listening')
+  const internal = config.internal && (await listen(createServer(createInternalApp(services)), config.internal))
+  await listen(server, { port: config.port, backlog: BACKLOG })
   const { port } = server.address() as AddressInfo
   const mode = config.redis === undefined ? 'embedded: everything in this process' : 'Redis'
   console.log(`Inbox on http://localhost:${port} (${mode})`)
+  if (internal) console.log(`Health and metrics on ${addressOf(internal)}`)
 
   let stopping = false
   const stop = (): void => {
@@ -38,7 +39,7 @@ async function start(config: Config): Promise<void> {
     if (stopping) process.exit(1)
     stopping = true
     stopSeeding.abort()
-    stopServing(server, services, config.drainMs).then(
+    stopServing(server, services, config.drainMs, internal).then(
       () => process.exit(0),
       (error: unknown) => {
         logToStderr('error', 'close', { error })
@@ -50,8 +51,19 @@ async function start(config: Config): Promise<void> {
   process.on('SIGTERM', stop)
 }
 
+async function listen(server: Server, where: ListenOptions): Promise<Server> {
+  server.listen(where)
+  await once(server, 'listening')
+  return server
+}
+
+function addressOf(server: Server): string {
+  const { address, family, port } = server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
 /** No new connections, streams told to come back, one after the other, answers under way finished, and then the rest. */
-async function stopServing(server: Server, services: Services, drainMs: number): Promise<void> {
+async function stopServing(server: Server, services: Services, drainMs: number, internal?: Server): Promise<void> {
   const closed = once(server, 'close')
   server.close()
   const deadline = setTimeout(() => server.closeAllConnections(), drainMs + CLOSE_DEADLINE_MS)
@@ -63,6 +75,9 @@ async function stopServing(server: Server, services: Services, drainMs: number):
   server.closeIdleConnections()
   await closed
   clearTimeout(deadline)
+  // Last: how the end goes is worth watching.
+  internal?.close()
+  internal?.closeAllConnections()
   await services.close()
 }
 
@@ -71,7 +86,8 @@ try {
 } catch (error) {
   if (error instanceof ConfigError) console.error(`Cannot start: ${error.message}`)
   else if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
-    console.error('Cannot start: the port is taken; set PORT to another one')
+    const { port } = error as { readonly port?: number }
+    console.error(`Cannot start: port ${port} is taken; set PORT or INTERNAL_PORT to another one`)
   } else console.error(error)
   process.exit(1)
 }

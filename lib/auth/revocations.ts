@@ -10,6 +10,7 @@
  * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
  */
 import { systemClock } from '../core/clock.js'
+import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { Listeners } from '../core/listeners.js'
@@ -287,13 +288,12 @@ function keysOf({ user, tenant, id, claims }: Auth): string[] {
   return keys
 }
 
-/** Escaped, so that no two selectors share a key. */
 function keyOf(selector: RevocationSelector): string {
   const parts = 'tokenId' in selector ? ['id', selector.tokenId] : ownerOf(selector)
   if (!parts.every((part) => typeof part === 'string' && part !== '')) {
     throw new InvalidOptionError('Revoke { tenant }, { tenant, user } or { tokenId }, each a non-empty string')
   }
-  return ['revoked', ...parts.map((part) => encodeURIComponent(part.toWellFormed()))].join(':')
+  return compositeKey('revoked', ...parts)
 }
 
 /** A user that is there and undefined is a mistake, which must not revoke a whole tenant. */

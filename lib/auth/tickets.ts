@@ -9,6 +9,7 @@
  * Who reads the store finds no ticket that could be used.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import { compositeKey } from '../core/composite-key.js'
 import { RequestError } from '../core/errors.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import { isAuth } from '../http/auth-of.js'
@@ -59,5 +60,5 @@ export function pathOf(url: string): string {
 }
 
 function keyOf(ticket: string): string {
-  return `ticket:${createHash('sha256').update(ticket).digest('base64url')}`
+  return compositeKey('ticket', createHash('sha256').update(ticket).digest('base64url'))
 }

@@ -2,6 +2,7 @@
  * publish ─► encode once ─► **broker** ─► multiplexer: the embedded broker. The same logs as in Redis, in this process;
  * they end with it. Must not know streams or HTTP.
  */
+import { compositeKey } from '../core/composite-key.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
 import {
@@ -82,7 +83,7 @@ export class MemoryBroker implements Broker {
     this.#assertOpen()
     const log = this.#open(channel)
     const keyed = idempotencyKey !== undefined && events.some(({ ephemeral }) => !ephemeral)
-    const publicationKey = keyed ? `${channel}\n${idempotencyKey}` : undefined
+    const publicationKey = keyed ? compositeKey(channel, idempotencyKey) : undefined
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
     if (earlier) return positionsAfter(events, earlier)
 

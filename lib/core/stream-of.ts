@@ -22,3 +22,18 @@ export function streamOf(res: object): StreamOnResponse | undefined {
 export function setStreamOf(res: object, stream: StreamOnResponse): void {
   streams.set(res, stream)
 }
+
+/** Why streams must end that are not open yet, by their response. */
+const endings = new WeakMap<object, CloseReason>()
+
+/** Ends the stream of a response: the one that is open, or whichever is opened on it later, as soon as it is. */
+export function endStreamOf(res: object, reason: CloseReason): void {
+  const stream = streams.get(res)
+  if (stream === undefined) endings.set(res, reason)
+  else void stream.close(reason)
+}
+
+/** Why a stream must end that is about to be opened on a response; `undefined`: it may be open. */
+export function endingOf(res: object): CloseReason | undefined {
+  return endings.get(res)
+}

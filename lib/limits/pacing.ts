@@ -12,6 +12,7 @@
  * ```
  */
 import { systemClock } from '../core/clock.js'
+import { compositeKey } from '../core/composite-key.js'
 import { InvalidOptionError } from '../core/errors.js'
 import type { Auth, Clock } from '../core/ports.js'
 import { BucketRegistry } from './bucket-registry.js'
@@ -207,7 +208,7 @@ function keyOf(scope: PacingScope, who: Paced, stream: object): unknown {
     case 'stream':
       return stream
     case 'user':
-      return who.auth && `${who.auth.tenant}\n${who.auth.user}`
+      return who.auth && compositeKey(who.auth.tenant, who.auth.user)
     case 'tenant':
       return who.auth?.tenant
     case 'ip':

@@ -57,6 +57,11 @@ export class TokenBucket {
     this.#tokens = this.tokens(now) - cost
   }
 
+  /** Undoes a `spend`; what would be over the capacity is lost. */
+  giveBack(cost: number, now: number): void {
+    this.#tokens = Math.min(this.#rate.capacity, this.tokens(now) + cost)
+  }
+
   /** In how many ms there will be `tokens`, if nobody else spends; 0 if there are. */
   msUntil(tokens: number, now: number): number {
     const missing = tokens - this.tokens(now)

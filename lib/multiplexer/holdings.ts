@@ -1,4 +1,4 @@
-import type { LeaseHolder, StreamLease } from '../limits/streams/lease.js'
+import type { LeaseHolder, LossReason, StreamLease } from '../limits/streams/lease.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { Channel } from './channel.js'
 import type { ChannelRegistry } from './registry.js'
@@ -15,7 +15,7 @@ export class Holdings implements LeaseHolder {
   #lease: StreamLease | undefined
   #channels = NONE
   #stream: EventStream | undefined
-  #evicted = false
+  #lost: LossReason | undefined
 
   /** @param id the stream's */
   constructor(id: string, registry: ChannelRegistry) {
@@ -35,10 +35,14 @@ export class Holdings implements LeaseHolder {
     return this.#channels
   }
 
-  /** The stream is open. Another may have been given its place already. */
+  /** Why the stream must not be opened any more. */
+  get lost(): LossReason | undefined {
+    return this.#lost
+  }
+
+  /** The stream is open. */
   attach(stream: EventStream): void {
     this.#stream = stream
-    if (this.#evicted) void stream.close('evicted')
   }
 
   /** Gives all back. Idempotent. */
@@ -48,9 +52,9 @@ export class Holdings implements LeaseHolder {
     this.#channels = NONE
   }
 
-  /** The place was given to another stream. */
-  close(reason: 'evicted'): void {
-    this.#evicted = true
+  /** The place is lost. */
+  close(reason: LossReason): void {
+    this.#lost = reason
     void this.#stream?.close(reason)
   }
 }

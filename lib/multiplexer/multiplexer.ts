@@ -17,9 +17,11 @@ import type { SseEvent } from '../core/message.js'
 import { wholeNumber } from '../core/options.js'
 import type { Auth, Broker, Clock, PublishOptions } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import { endStreamOf } from '../core/stream-of.js'
 import { authOf } from '../http/auth-of.js'
 import type { Exchange } from '../http/exchange.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
+import { givenRedis } from '../redis/source.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
@@ -306,6 +308,7 @@ export class Multiplexer {
     const { cursor, earliest, window } = asked
     const starts = startsOf(holdings.channels, cursor, earliest)
     this.#assertOpen()
+    if (holdings.lost !== undefined) endStreamOf(res, holdings.lost)
     const stream = beginStream(req, res, options, holdings.id)
     if (stream.closeReason !== undefined) {
       holdings.release()
@@ -399,8 +402,9 @@ function reportSignal(error: unknown): void {
  * @throws InvalidOptionError
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
-  const { redis, clock = systemClock } = options
-  if (!redis) warnOfOtherWorkers()
-  const broker = redis ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
+  const { clock = systemClock } = options
+  const redis = givenRedis(options.redis)
+  if (redis === undefined) warnOfOtherWorkers()
+  const broker = redis !== undefined ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
   return new Multiplexer(broker, options, clock)
 }

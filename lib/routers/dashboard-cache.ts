@@ -11,6 +11,7 @@
  * good, however late it is stored. A stamp that is lost (expired, evicted) costs a load, never a stale answer.
  */
 import { randomUUID } from 'node:crypto'
+import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { KeyValueStore } from '../core/ports.js'
 
@@ -81,9 +82,9 @@ export class DashboardCache {
     return other ?? stamp
   }
 
-  /** Escaped, so that no two owners ever share a key. */
+  /** Begins with what no other part of the kit begins its keys with, because the store may be shared with them. */
   #key(kind: 'entry' | 'tenant' | 'user', ...owner: readonly string[]): string {
-    return [this.#prefix, kind, ...owner.map(encodeURIComponent)].join(':')
+    return compositeKey('dashboard', this.#prefix, kind, ...owner)
   }
 }
 

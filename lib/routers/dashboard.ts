@@ -11,6 +11,7 @@ import { wholeNumber } from '../core/options.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import { authOf } from '../http/auth-of.js'
 import type { RedisSource } from '../redis/connect.js'
+import { givenRedis } from '../redis/source.js'
 import { boundedStore } from '../store/bounded.js'
 import { createStore } from '../store/create.js'
 import { AppFailure, answering } from './answering.js'
@@ -37,15 +38,15 @@ export interface DashboardOptions {
    * @defaultValue 10_000
    */
   readonly loadTimeoutMs?: number
-  /** Where the processes of a fleet share the cache and its invalidations. Left out: each process has its own. */
-  readonly redis?: RedisSource
+  /** Where the processes of a fleet share the cache and its invalidations. Left out or empty: each process has its own. */
+  readonly redis?: RedisSource | undefined
   /** A store to use instead of one of the router's own; it is not closed by the router. Its operations have 10 s. */
   readonly store?: KeyValueStore
   /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
   readonly ttlMs?: number
   /**
-   * Comes before every key in the store. Routers with the same prefix and store share their entries, so those with
-   * different `load` need different ones. @defaultValue 'dashboard'
+   * Names the cache in the store: its keys begin with `dashboard:<prefix>:`. Routers with the same prefix and store share their
+   * entries, so those with different `load` need different ones. @defaultValue 'dashboard'
    */
   readonly prefix?: string
   /** The clock of a store in this process, and of time-outs. @defaultValue the process's clock */
@@ -73,7 +74,8 @@ interface Answer {
  * @throws InvalidOptionError
  */
 export function dashboardInit(options: DashboardOptions): DashboardRouter {
-  const { load, redis, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
+  const { load, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (typeof load !== 'function') throw new InvalidOptionError('load must be a function')
   if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
   wholeNumber('ttlMs', ttlMs, 0, 86_400_000)

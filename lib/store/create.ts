@@ -1,12 +1,13 @@
 import type { Clock, KeyValueStore } from '../core/ports.js'
 import type { RedisSource } from '../redis/connect.js'
+import { givenRedis } from '../redis/source.js'
 import { MemoryStore } from './memory.js'
 import { RedisStore } from './redis.js'
 
 export interface StoreOptions {
   /**
    * Where all processes meet: a URL, ioredis options (both: a connection of the store's own), or an ioredis client (used
-   * as it is, not closed). Left out: the store lives in this process alone.
+   * as it is, not closed). Left out or empty: the store lives in this process alone.
    */
   readonly redis?: RedisSource | undefined
   /** Comes before every key in Redis. @defaultValue 'sse:' */
@@ -16,7 +17,8 @@ export interface StoreOptions {
 }
 
 /** The store for where the kit runs: shared through Redis, or in this process. @throws InvalidOptionError */
-export function createStore({ redis, prefix, clock }: StoreOptions = {}): KeyValueStore {
+export function createStore({ redis: given, prefix, clock }: StoreOptions = {}): KeyValueStore {
+  const redis = givenRedis(given)
   if (redis === undefined) return new MemoryStore(clock === undefined ? {} : { clock })
   return new RedisStore(prefix === undefined ? { redis } : { redis, prefix })
 }

@@ -2,7 +2,7 @@ import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../core/close-reasons.js'
 import { RequestError, SseError } from '../core/errors.js'
-import { setStreamOf } from '../core/stream-of.js'
+import { endingOf, setStreamOf } from '../core/stream-of.js'
 import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
 import { COMPLETED_ID } from '../wire/control.js'
@@ -83,6 +83,8 @@ export function assertOpenable(
   if (isCompleted(req)) return 'completed'
   if (refuseWith === 'status') pressure?.admit()
   if (method === 'HEAD') return 'head'
+  const ending = endingOf(res)
+  if (ending !== undefined) return ending
   return pressure === undefined || pressure.level === 'none' ? undefined : 'overloaded'
 }
 

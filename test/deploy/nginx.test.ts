@@ -17,7 +17,8 @@ describe("the example's nginx.conf before two processes", () => {
 
   beforeEach(async () => {
     redis = await RedisServer.start()
-    const start = (): Promise<TestInbox> => TestInbox.start({ redisUrl: redis.url, environment: { PROXIES: '1' } })
+    const start = (): Promise<TestInbox> =>
+      TestInbox.start({ redisUrl: redis.url, environment: { PROXIES: '1', INTERNAL_PORT: '0' } })
     inboxes = [await start(), await start()]
     const file = await readFile(new URL('../../example/deploy/nginx.conf', import.meta.url), 'utf8')
     const [one, two] = inboxes.map(({ port }) => `127.0.0.1:${port}`)
@@ -72,10 +73,21 @@ describe("the example's nginx.conf before two processes", () => {
 
   it('keeps inside what is for those inside', async () => {
     for (const path of ['/metrics', '/healthz', '/readyz']) {
-      expect((await fetch(inboxes[0].url + path)).status, path).to.equal(200)
-      const outside = await fetch(nginx.url + path)
-      expect(outside.status, path).to.equal(404)
-      expect(await outside.text()).to.contain('nginx')
+      expect((await fetch(`http://127.0.0.1:${inboxes[0].internalPort}${path}`)).status, path).to.equal(200)
+      for (const written of [
+        path,
+        `${path}/`,
+        `${path}?x`,
+        path.toUpperCase(),
+        path.replace('/m', '/M'),
+        `/.${path}`,
+      ]) {
+        for (const { url } of [nginx, ...inboxes]) {
+          const outside = await fetch(url + written)
+          expect(outside.status, url + written).to.equal(404)
+          expect(await outside.text(), written).to.contain('ERR_INBOX_NOT_FOUND')
+        }
+      }
     }
   })
 })

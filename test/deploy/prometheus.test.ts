@@ -39,12 +39,12 @@ describe("the example's Prometheus", () => {
 
     before(async () => {
       folder = await mkdtemp(join(tmpdir(), 'sse-prometheus-'))
-      inbox = await TestInbox.start()
+      inbox = await TestInbox.start({ environment: { INTERNAL_PORT: '0' } })
       const file = await readFile(join(DEPLOY, 'prometheus/prometheus.yml'), 'utf8')
       await writeFile(
         join(folder, 'prometheus.yml'),
         file
-          .replace('app-1:3000, app-2:3000', `127.0.0.1:${inbox.port}`)
+          .replace('app-1:9464, app-2:9464', `127.0.0.1:${inbox.internalPort}`)
           .replace('- alerts.yml', `- ${join(DEPLOY, 'prometheus/alerts.yml')}`)
           .replaceAll('interval: 5s', 'interval: 1s'),
       )

@@ -339,8 +339,9 @@ describe("the example's configuration", () => {
   const production = {
     NODE_ENV: 'production',
     JWT_SECRET: 'x'.repeat(32),
-    WEBHOOK_SECRET: 'webhook',
-    WEBHOOK_VERIFY_TOKEN: 'verify',
+    WEBHOOK_SECRET: 'w'.repeat(16),
+    WEBHOOK_VERIFY_TOKEN: 'v'.repeat(8),
+    INTERNAL_PORT: '0',
   }
 
   it('has a default for everything outside production, an empty value counting as none', () => {
@@ -348,6 +349,7 @@ describe("the example's configuration", () => {
     expect(config).to.deep.include({
       production: false,
       port: 3000,
+      internal: undefined,
       redis: undefined,
       webhookSecret: 'dev-webhook-secret',
       webhookVerifyToken: 'dev-verify-token',
@@ -368,6 +370,8 @@ describe("the example's configuration", () => {
     ['JWT_SECRET', 'x'.repeat(31)],
     ['PORT', '65536'],
     ['PORT', '3000x'],
+    ['INTERNAL_PORT', 'http'],
+    ['INTERNAL_PORT', '3000'],
     ['REDIS_URL', 'localhost:6379'],
     ['REDIS_URL', 'redis://a:6379,b:6379'],
   ] as const) {
@@ -375,6 +379,35 @@ describe("the example's configuration", () => {
       expect(() => readConfig({ [name]: value })).to.throw(ConfigError, name)
     })
   }
+
+  for (const [name, value] of [
+    ['JWT_SECRET', 'x'],
+    ['WEBHOOK_SECRET', 'x'],
+    ['WEBHOOK_SECRET', 'x'.repeat(15)],
+    ['WEBHOOK_SECRET', 'dev-webhook-secret'],
+    ['WEBHOOK_VERIFY_TOKEN', 'x'],
+    ['WEBHOOK_VERIFY_TOKEN', 'dev-verify-token'],
+  ] as const) {
+    it(`refuses production with ${name} ${value}`, () => {
+      expect(() => readConfig({ ...production, [name]: value })).to.throw(ConfigError, name)
+    })
+  }
+
+  it('binds the internal port to this machine alone unless told otherwise', () => {
+    expect(readConfig({ INTERNAL_PORT: '9464' }).internal).to.deep.equal({ port: 9464, host: '127.0.0.1' })
+    const { internal } = readConfig({ INTERNAL_PORT: '9464', INTERNAL_HOST: '0.0.0.0' })
+    expect(internal).to.deep.equal({ port: 9464, host: '0.0.0.0' })
+  })
+
+  it('serves health and metrics nowhere in production without a port of their own, and says so', async () => {
+    const { INTERNAL_PORT: _, ...unset } = production
+    expect(readConfig(unset).notes.join()).to.contain('INTERNAL_PORT is not set')
+    const inbox = await TestInbox.start({ environment: { ...unset } })
+    for (const path of ['/metrics', '/Metrics', '/metrics/', '/readyz', '/healthz']) {
+      expect((await inbox.call('GET', path)).status, path).to.equal(404)
+    }
+    await inbox.stop()
+  })
 
   it('has no demo in production: no sign-in, no seeded conversations', async () => {
     const inbox = await TestInbox.start({ environment: production })

@@ -54,7 +54,7 @@ describe("the comparison's traffic", () => {
   })
 
   it('is off in production, as its page is', async () => {
-    await start({ NODE_ENV: 'production', WEBHOOK_SECRET: 'webhook', WEBHOOK_VERIFY_TOKEN: 'verify' })
+    await start({ NODE_ENV: 'production', WEBHOOK_SECRET: 'w'.repeat(16), WEBHOOK_VERIFY_TOKEN: 'v'.repeat(8) })
     token = jwt.sign({ tenant: 'acme' }, inbox.config.jwtSecret, { subject: 'dana', expiresIn: 60 })
     const { body } = await inbox.call('GET', '/api/v1/dashboard/init', { token })
     expect((body as Dashboard).features).to.include({ replies: true, comparison: false })

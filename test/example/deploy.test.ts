@@ -75,6 +75,21 @@ describe("the example's deployment", () => {
     expect(kit.filter((name) => !shown.has(name))).to.deep.equal([])
   })
 
+  it('runs in production, with secrets that have no default, and publishes nothing of what is for those inside', async () => {
+    const [dockerfile, compose, nginx] = await Promise.all(['Dockerfile', 'compose.yaml', 'nginx.conf'].map(deployed))
+    expect(dockerfile).to.match(/^ENV NODE_ENV=production$/m)
+    expect(compose).to.match(/^ {4}NODE_ENV: production$/m)
+    for (const name of ['JWT_SECRET', 'WEBHOOK_SECRET', 'WEBHOOK_VERIFY_TOKEN']) {
+      expect(compose, name).to.match(new RegExp(`^ {4}${name}: \\$\\{${name}:\\?`, 'm'))
+    }
+    const port = /INTERNAL_PORT: "(\d+)"/.exec(compose ?? '')?.[1] ?? ''
+    expect(await deployed('prometheus/prometheus.yml')).to.contain(`[app-1:${port}, app-2:${port}]`)
+    expect(nginx).not.to.contain(port)
+    const published = [...(compose ?? '').matchAll(/^ {6}- "(?:127\.0\.0\.1:)?\d+:(\d+)"$/gm)].map(([, to]) => to)
+    expect(published).to.deep.equal(['80', '9090', '3000'])
+    expect(published).not.to.include(port)
+  })
+
   it('sets nothing in the environment that the example does not read', async () => {
     const read = new Set<string>()
     const environment = new Proxy<Record<string, string>>(

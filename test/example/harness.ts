@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createApp } from '../../example/server/app.js'
+import { createApp, createInternalApp } from '../../example/server/app.js'
 import { type Config, readConfig } from '../../example/server/config.js'
 import type { LogLine } from '../../example/server/log.js'
 import { openServices, type Services, seedTenants } from '../../example/server/services.js'
@@ -27,6 +27,7 @@ export class TestInbox {
   readonly services: Services
   readonly log: LogEntry[] = []
   readonly #server: Server
+  readonly #internal: Server | undefined
   readonly #streams: SseClient[] = []
 
   private constructor(config: Config, services: Services) {
@@ -34,6 +35,7 @@ export class TestInbox {
     this.services = services
     const log: LogLine = (level, event, fields) => void this.log.push([level, event, fields])
     this.#server = createServer(createApp({ ...services, config, log }))
+    this.#internal = config.internal && createServer(createInternalApp(services))
   }
 
   static async start({ redisUrl, environment, port = 0 }: InboxOptions = {}): Promise<TestInbox> {
@@ -43,6 +45,10 @@ export class TestInbox {
     const inbox = new TestInbox(config, services)
     inbox.#server.listen(port, '127.0.0.1')
     await once(inbox.#server, 'listening')
+    if (inbox.#internal) {
+      inbox.#internal.listen(config.internal)
+      await once(inbox.#internal, 'listening')
+    }
     return inbox
   }
 
@@ -54,7 +60,15 @@ export class TestInbox {
     return `http://127.0.0.1:${this.port}`
   }
 
+  /** Of health and metrics, where they have a port of their own (INTERNAL_PORT). */
+  get internalPort(): number {
+    if (this.#internal === undefined) throw new Error('INTERNAL_PORT is not set')
+    return (this.#internal.address() as AddressInfo).port
+  }
+
   async stop(): Promise<void> {
+    this.#internal?.close()
+    this.#internal?.closeAllConnections()
     for (const stream of this.#streams) stream.close()
     const closed = once(this.#server, 'close')
     this.#server.close()

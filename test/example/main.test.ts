@@ -76,6 +76,31 @@ describe("the example's process", function () {
     stalled.close()
   })
 
+  it('keeps health and metrics on a port of their own in production, up to the end', async () => {
+    const [port, internal] = [await freePort(), await freePort()]
+    inbox = new InboxProcess({
+      NODE_ENV: 'production',
+      PORT: String(port),
+      INTERNAL_PORT: String(internal),
+      DRAIN_MS: '0',
+      JWT_SECRET: 'j'.repeat(32),
+      WEBHOOK_SECRET: 'w'.repeat(16),
+      WEBHOOK_VERIFY_TOKEN: 'v'.repeat(8),
+    })
+    await inbox.printed(`Health and metrics on http://127.0.0.1:${internal}`)
+    for (const path of ['/healthz', '/readyz', '/metrics']) {
+      expect((await fetch(`http://127.0.0.1:${internal}${path}`)).status, path).to.equal(200)
+      for (const written of [path, `${path}/`, path.toUpperCase()]) {
+        expect((await fetch(`http://127.0.0.1:${port}${written}`)).status, written).to.equal(404)
+      }
+    }
+    for (const path of ['/', '/api/v1/conversations', '/workbench']) {
+      expect((await fetch(`http://127.0.0.1:${internal}${path}`)).status, path).to.equal(404)
+    }
+    inbox.child.kill('SIGTERM')
+    expect(await inbox.ended).to.deep.equal([0, null])
+  })
+
   it('refuses to start in production without its secrets, and says which', async () => {
     inbox = new InboxProcess({ NODE_ENV: 'production', PORT: '0' })
     expect(await inbox.ended).to.deep.equal([1, null])

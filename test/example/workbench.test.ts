@@ -307,7 +307,7 @@ describe("the example's workbench", () => {
 
 describe("the workbench in the example's process", () => {
   it('is not there in production', async () => {
-    const secrets = { JWT_SECRET: 'x'.repeat(32), WEBHOOK_SECRET: 's', WEBHOOK_VERIFY_TOKEN: 't' }
+    const secrets = { JWT_SECRET: 'x'.repeat(32), WEBHOOK_SECRET: 's'.repeat(16), WEBHOOK_VERIFY_TOKEN: 't'.repeat(8) }
     const inbox = await TestInbox.start({ environment: { NODE_ENV: 'production', ...secrets } })
     for (const path of ['/workbench', '/api/v1/workbench', '/api/v1/workbench/samples']) {
       const answer = await inbox.call('GET', path)

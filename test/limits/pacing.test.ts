@@ -51,6 +51,20 @@ describe('pacing', () => {
     expect([spendAll(all.open({})), spendAll(all.open({}))]).to.deep.equal([2, 0])
   })
 
+  it('keeps tenants and users apart, whatever their names are', () => {
+    const pacing = createPacing({ user: { capacity: 2, refillPerSecond: 1 } }, { clock })
+    for (const [tenant, user] of [
+      ['acme', 'x\ny'],
+      ['acme\nx', 'y'],
+      ['acme:x', 'y'],
+      ['acme', 'x:y'],
+      ['acme', '\ud800'],
+      ['acme', '\ud801'],
+    ] as const) {
+      expect(spendAll(pacing.open({ auth: auth(user, tenant) })), JSON.stringify([tenant, user])).to.equal(2)
+    }
+  })
+
   it('counts bytes where told to, and lets an event larger than the burst go and be paid off', () => {
     const pacing = createPacing({ stream: { capacity: 1000, refillPerSecond: 100, cost: 'byte' } }, { clock })
     const pacer = pacing.open({})

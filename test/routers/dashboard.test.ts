@@ -260,7 +260,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const store = new MemoryStore({ clock })
         const app = await start({ store })
         await expectCache(app.get('acme', 'ada'), 'miss')
-        for (const key of ['dashboard:tenant:acme', 'dashboard:user:acme:ada']) {
+        for (const key of ['dashboard:dashboard:tenant:acme', 'dashboard:dashboard:user:acme:ada']) {
           expect((await store.get([key]))[0]).to.be.a('string')
           await store.delete(key)
           await expectCache(app.get('acme', 'ada'), 'miss')

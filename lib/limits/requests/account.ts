@@ -11,6 +11,8 @@
  */
 import type { Clock } from '../../core/ports.js'
 import type { Ledger } from './ledger.js'
+import type { Reservation } from './limiter.js'
+import type { LocalUse } from './local-use.js'
 import type { ResolvedLimit } from './options.js'
 import type { Message } from './scripts.js'
 
@@ -39,6 +41,7 @@ export interface AccountContext {
 
 export abstract class Account {
   readonly limit: ResolvedLimit
+  readonly key: string
   readonly redisKey: string
   /** Another holder in Redis for each account, so that one that was forgotten here is not overwritten there. */
   readonly holder: string
@@ -47,6 +50,13 @@ export abstract class Account {
   /** Cumulative. More is consumed than leased where it was admitted while Redis was away. */
   protected leased = 0
   protected consumed = 0
+  /**
+   * Set aside for requests of which it is not known yet whether they count. Redis knows it as leased and not consumed, so that
+   * other processes ask again soon.
+   */
+  protected reserved = 0
+  /** Changes when what is reserved was counted: with its window, or with a lease that has run out. */
+  protected term = 0
   /** How much of `consumed` Redis is known to have heard of. */
   protected told = 0
   /** Until then the lease may be used, on the local clock. */
@@ -55,6 +65,7 @@ export abstract class Account {
   protected retryAt = Number.NEGATIVE_INFINITY
   protected sentMessages = 0
   protected readonly context: AccountContext
+  protected readonly local: LocalUse
   #pauseMs = PAUSE_MS
   /** Below that much on lease more is asked for ahead. */
   #low = 0
@@ -64,10 +75,13 @@ export abstract class Account {
   #asking: Promise<void> | undefined
   /** What those that wait need. */
   #waiting = 0
-  #consumedAtSweep = 0
+  #takenSinceSweep = 0
 
-  constructor(key: string, holder: string, points: number, context: AccountContext) {
+  /** @param local that of the key, for all its accounts */
+  constructor(key: string, holder: string, points: number, context: AccountContext, local: LocalUse) {
     this.limit = context.limit
+    this.key = key
+    this.local = local
     this.redisKey = `${context.limit.prefix}{${key}}`
     this.holder = holder
     this.points = points
@@ -92,10 +106,27 @@ export abstract class Account {
 
   /** Takes it, also where there is not enough. */
   take(cost: number, now: number): void {
-    const missing = cost > this.held(now)
-    if (missing) this.takeLocally(cost, now)
+    const local = this.#prepare(cost, now)
     this.consumed += cost
-    if (!missing && this.leased - this.consumed < this.#low && this.context.ledger?.available) void this.ask(0)
+    if (!local) this.#askAhead(now)
+  }
+
+  /** Takes it until it is known whether it counts. */
+  reserve(cost: number, now: number): Reservation {
+    const local = this.#prepare(cost, now)
+    this.reserved += cost
+    if (!local) this.#askAhead(now)
+    return new AccountReservation(this, cost, local, this.term)
+  }
+
+  /** @internal See `Reservation`. @param local it was taken without a lease */
+  settle(counts: boolean, cost: number, local: boolean, term: number): void {
+    const now = this.context.clock.now()
+    this.endTerm(now)
+    if (term !== this.term) return
+    this.reserved -= cost
+    if (counts) this.consumed += cost
+    else this.giveBack(cost, local, now)
   }
 
   /**
@@ -128,14 +159,14 @@ export abstract class Account {
    * what was used.
    */
   sweep(now: number): boolean {
-    const used = this.consumed - this.#consumedAtSweep
-    this.#consumedAtSweep = this.consumed
+    const used = this.#takenSinceSweep
+    this.#takenSinceSweep = 0
     const held = this.held(now)
     if (this.#asking !== undefined) return false
     // Else others would take what is used for what may come back to them.
-    if (held <= 0) return this.consumed !== this.told
+    if (held <= 0) return this.consumed !== this.told || (this.reserved > 0 && this.mustRenew(now))
     const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))
-    this.leased = this.consumed + kept
+    this.leased = this.consumed + this.reserved + kept
     return kept < held || this.mustRenew(now)
   }
 
@@ -144,30 +175,45 @@ export abstract class Account {
     return this.message(0, 0, false)
   }
 
-  /** Says how it stands for the last time; nothing is held from then on. */
+  /** Says how it stands for the last time; nothing is held from then on, and what is not known not to count, counts. */
   leave(): Message {
+    this.countReserved()
     this.leased = Math.min(this.leased, this.consumed)
     return this.message(0, 0, true)
   }
 
   /** Whether Redis should hear of it before it is forgotten. */
   owes(now: number): boolean {
-    return !this.isOver(now) && (this.held(now) !== 0 || this.consumed !== this.told)
+    return !this.isOver(now) && (this.held(now) !== 0 || this.reserved !== 0 || this.consumed !== this.told)
   }
 
   /** Whether Redis should hear of it after it was away. */
   get hasHistory(): boolean {
-    return this.leased > 0 || this.consumed > 0
+    return this.leased > 0 || this.consumed > 0 || this.reserved > 0
   }
 
   /** What of the lease is left; below 0 where more was consumed. */
   protected held(now: number): number {
-    return now < this.validUntil ? this.leased - this.consumed : 0
+    return now < this.validUntil ? this.leased - this.consumed - this.reserved : 0
   }
+
+  /** What is reserved can no longer be given back. */
+  protected countReserved(): void {
+    if (this.reserved === 0) return
+    this.consumed += this.reserved
+    this.reserved = 0
+    this.term++
+  }
+
+  /** Counts what is reserved if its window is over, or its lease has run out. */
+  protected abstract endTerm(now: number): void
 
   /** What may still be taken without Redis. */
   protected abstract localRoom(now: number): number
   protected abstract takeLocally(cost: number, now: number): void
+  /** Something was taken, on a lease or without. */
+  protected abstract noteTaken(cost: number): void
+  protected abstract giveBack(cost: number, local: boolean, now: number): void
   /** Leases do not begin smaller, and one so small is not cut. */
   protected abstract readonly leastLease: number
   /** Whether what is kept runs out if it is not renewed now. */
@@ -188,6 +234,19 @@ export abstract class Account {
     if (!enough) this.#pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * this.#pauseMs)
   }
 
+  /** @returns whether it is taken without a lease */
+  #prepare(cost: number, now: number): boolean {
+    const missing = cost > this.held(now)
+    if (missing) this.takeLocally(cost, now)
+    this.noteTaken(cost)
+    this.#takenSinceSweep += cost
+    return missing
+  }
+
+  #askAhead(now: number): void {
+    if (this.held(now) < this.#low && this.context.ledger?.available) void this.ask(0)
+  }
+
   #compose(): Message {
     const now = this.context.clock.now()
     // One lease after the other in short time: there is demand.
@@ -197,5 +256,28 @@ export abstract class Account {
     const wanted = Math.max(0, this.#waiting - Math.max(0, this.held(now)))
     this.#waiting = 0
     return this.message(wanted, this.#size, false)
+  }
+}
+
+/** One object without closures for each request under way. */
+class AccountReservation implements Reservation {
+  readonly #account: Account
+  readonly #cost: number
+  readonly #local: boolean
+  readonly #term: number
+
+  constructor(account: Account, cost: number, local: boolean, term: number) {
+    this.#account = account
+    this.#cost = cost
+    this.#local = local
+    this.#term = term
+  }
+
+  get limit(): ResolvedLimit {
+    return this.#account.limit
+  }
+
+  settle(counts: boolean): void {
+    this.#account.settle(counts, this.#cost, this.#local, this.#term)
   }
 }

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { compositeKey } from '../../core/composite-key.js'
 import type { Account, AccountContext } from './account.js'
 import { BucketAccount } from './bucket-account.js'
+import { LocalUse } from './local-use.js'
 import type { Message } from './scripts.js'
 import { WindowAccount } from './window-account.js'
 
@@ -16,6 +18,8 @@ const PASSED_OVER = 100
 export class Accounts {
   readonly #context: AccountContext
   readonly #byKey = new Map<string, Account>()
+  /** Those of keys that may have several accounts, each under other points. */
+  readonly #uses = new Map<string, { readonly use: LocalUse; accounts: number }>()
   readonly #holder = randomBytes(6).toString('base64url')
   #opened = 0
 
@@ -30,7 +34,7 @@ export class Accounts {
   open(key: string, points: number): Account {
     const { limit, ledger } = this.#context
     // Leases under other points are another account's; what they have used, Redis adds up.
-    const id = typeof limit.points === 'number' || ledger === undefined ? key : `${points} ${key}`
+    const id = this.#hasSeveral ? compositeKey(String(points), key) : key
     const known = this.#byKey.get(id)
     if (known !== undefined) {
       if (ledger === undefined) known.points = points
@@ -38,7 +42,13 @@ export class Accounts {
     }
     if (this.#byKey.size >= MAX_KEYS) this.#evict()
     const holder = this.#holder + (this.#opened++).toString(36)
-    const account = new (limit.bucket ? BucketAccount : WindowAccount)(key, holder, points, this.#context)
+    const account = new (limit.bucket ? BucketAccount : WindowAccount)(
+      key,
+      holder,
+      points,
+      this.#context,
+      this.#localOf(key),
+    )
     this.#byKey.set(id, account)
     return account
   }
@@ -47,8 +57,8 @@ export class Accounts {
   sweep(now: number): (() => Message)[] {
     const composers: (() => Message)[] = []
     const { ledger } = this.#context
-    for (const [key, account] of this.#byKey) {
-      if (account.isOver(now)) this.#byKey.delete(key)
+    for (const [id, account] of this.#byKey) {
+      if (account.isOver(now)) this.#forget(id, account)
       // While Redis is away a lease is worth more here.
       else if (ledger?.available && account.sweep(now)) composers.push(() => account.report())
     }
@@ -73,15 +83,38 @@ export class Accounts {
       .filter((account) => account.owes(now))
       .map((account) => () => account.leave())
     this.#byKey.clear()
+    this.#uses.clear()
     return composers
+  }
+
+  /** A key has one account for each number of points under which it is leased. */
+  get #hasSeveral(): boolean {
+    return typeof this.#context.limit.points === 'function' && this.#context.ledger !== undefined
+  }
+
+  #localOf(key: string): LocalUse {
+    if (!this.#hasSeveral) return new LocalUse()
+    let known = this.#uses.get(key)
+    if (known === undefined) {
+      known = { use: new LocalUse(), accounts: 0 }
+      this.#uses.set(key, known)
+    }
+    known.accounts++
+    return known.use
+  }
+
+  #forget(id: string, { key }: Account): void {
+    this.#byKey.delete(id)
+    const known = this.#uses.get(key)
+    if (known !== undefined && --known.accounts === 0) this.#uses.delete(key)
   }
 
   #evict(): void {
     let passedOver = 0
-    for (const [key, account] of this.#byKey) {
+    for (const [id, account] of this.#byKey) {
       if (account.asking && passedOver++ < PASSED_OVER) continue
       if (account.asking) return
-      this.#byKey.delete(key)
+      this.#forget(id, account)
       if (account.owes(this.#context.clock.now())) void this.#context.ledger?.tell([() => account.leave()])
       return
     }

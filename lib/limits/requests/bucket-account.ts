@@ -10,8 +10,8 @@ export class BucketAccount extends Account {
   /** What stands in Redis, as far as known: as it was said, and how it fills up. */
   #tokens = this.points
   #tokensAt = this.context.clock.now()
-  /** Stands in while Redis is away. */
-  #local: TokenBucket | undefined
+  /** Redis has too few because other processes hold some, which they may give back at any time. */
+  #heldElsewhere = false
 
   get refillPerSecond(): number {
     return this.limit.refillPerSecond ?? (this.points * 1000) / this.limit.durationMs
@@ -29,14 +29,17 @@ export class BucketAccount extends Account {
 
   retryMs(cost: number, now: number): number {
     const needed = Math.min(cost, this.points)
-    if (now < this.retryAt)
-      return Math.max(this.retryAt - now, ((needed - this.remaining(now)) * 1000) / this.refillPerSecond)
-    return this.#local?.msUntil(needed, now) ?? 0
+    if (now < this.retryAt) {
+      const pauseMs = this.retryAt - now
+      if (this.#heldElsewhere || this.reserved > 0) return pauseMs
+      return Math.max(pauseMs, ((needed - this.remaining(now)) * 1000) / this.refillPerSecond)
+    }
+    return this.local.bucket?.msUntil(needed, now) ?? 0
   }
 
   remaining(now: number): number {
-    if (this.#local !== undefined && !this.context.ledger?.available)
-      return Math.floor(Math.max(0, this.#local.tokens(now)))
+    if (this.local.bucket !== undefined && !this.context.ledger?.available)
+      return Math.floor(Math.max(0, this.local.bucket.tokens(now)))
     return Math.floor(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
   }
 
@@ -45,9 +48,9 @@ export class BucketAccount extends Account {
   }
 
   isOver(now: number): boolean {
-    if (now < this.validUntil || now < this.retryAt || this.asking) return false
+    if (now < this.validUntil || now < this.retryAt || this.asking || this.reserved > 0) return false
     if (this.consumed > this.leased && this.context.ledger !== undefined) return false
-    return this.#estimate(now) >= this.points && (this.#local?.isFull(now) ?? true)
+    return this.#estimate(now) >= this.points && (this.local.bucket?.isFull(now) ?? true)
   }
 
   protected localRoom(now: number): number {
@@ -55,13 +58,28 @@ export class BucketAccount extends Account {
   }
 
   protected takeLocally(cost: number, now: number): void {
-    this.#voidLease(now)
+    this.endTerm(now)
     this.#localBucket(now).spend(cost, now)
+  }
+
+  protected noteTaken(): void {
+    // The bucket knows.
+  }
+
+  protected giveBack(cost: number, local: boolean, now: number): void {
+    if (local) this.#localBucket(now).giveBack(cost, now)
+  }
+
+  /** What was left of a lease that has run out counts as consumed in Redis. */
+  protected endTerm(now: number): void {
+    if (now < this.validUntil || this.leased <= this.consumed) return
+    this.countReserved()
+    this.leased = Math.min(this.leased, this.consumed)
   }
 
   protected message(wanted: number, size: number, leaves: boolean): Message {
     const now = this.context.clock.now()
-    this.#voidLease(now)
+    this.endTerm(now)
     const number = ++this.sentMessages
     const { points, refillPerSecond, leased, consumed } = this
     return {
@@ -89,14 +107,10 @@ export class BucketAccount extends Account {
         this.validUntil = sentAt + LEASE_MS * (1 - CLOCK_DRIFT)
         this.#tokens = tokens
         this.#tokensAt = answeredAt
+        this.#heldElsewhere = granted < wanted && waitMs === 0
         this.answered(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
       },
     }
-  }
-
-  /** What was left of a lease that has run out counts as consumed in Redis. */
-  #voidLease(now: number): void {
-    if (now >= this.validUntil) this.leased = Math.min(this.leased, this.consumed)
   }
 
   /** Asking for single tokens as they come costs a call each; in the bucket nothing is lost meanwhile. */
@@ -110,9 +124,13 @@ export class BucketAccount extends Account {
 
   #localBucket(now: number): TokenBucket {
     const capacity = this.limit.localPoints ?? this.points
-    const { refillPerSecond } = this
-    this.#local ??= new TokenBucket({ capacity, refillPerSecond }, now)
-    if (this.#local.rate.capacity !== capacity) this.#local.configure({ capacity, refillPerSecond }, now)
-    return this.#local
+    // A smaller part of the points comes back as slower.
+    const refillPerSecond = this.refillPerSecond * Math.min(1, capacity / this.points)
+    this.local.bucket ??= new TokenBucket({ capacity, refillPerSecond }, now)
+    const { rate } = this.local.bucket
+    if (rate.capacity !== capacity || rate.refillPerSecond !== refillPerSecond) {
+      this.local.bucket.configure({ capacity, refillPerSecond }, now)
+    }
+    return this.local.bucket
   }
 }

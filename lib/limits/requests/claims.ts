@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
+import { compositeKey } from '../../core/composite-key.js'
 import { InvalidOptionError, SseError } from '../../core/errors.js'
 import { addressOf } from '../../http/address.js'
 import { authOf, wasAuthenticated } from '../../http/auth-of.js'
@@ -32,24 +33,28 @@ export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[
 }
 
 function keyOf(req: Request, limit: ResolvedLimit): string | undefined {
-  const key = rawKey(req, limit)
-  if (key === undefined || key.length <= MAX_KEY_LENGTH) return key
-  return createHash('sha256').update(key).digest('base64url')
+  const parts = partsOf(req, limit)
+  if (parts === undefined) return undefined
+  const key = compositeKey(...parts)
+  if (key.length <= MAX_KEY_LENGTH) return key
+  // Three parts, as no other key has: nobody can choose a short key that is the digest of another's.
+  return compositeKey('sha256', createHash('sha256').update(key).digest('base64url'), '')
 }
 
-function rawKey(req: Request, { by, withoutUser, name }: ResolvedLimit): string | undefined {
-  if (typeof by === 'function') return checkedKey(atOnce('by', by(req)))
-  if (by === 'ip') return ipKey(addressOf(req))
+function partsOf(req: Request, { by, withoutUser, name }: ResolvedLimit): readonly [string, ...string[]] | undefined {
+  if (typeof by === 'function') {
+    const key = checkedKey(atOnce('by', by(req)))
+    return key === undefined ? undefined : [key]
+  }
+  if (by === 'ip') return [ipKey(addressOf(req))]
   const auth = authOf(req)
   if (auth === undefined) {
-    // Begins like no user's and no tenant's key.
-    if (withoutUser === 'ip') return ` ${ipKey(addressOf(req))}`
+    // Like no user's and no tenant's key.
+    if (withoutUser === 'ip') return ['ip', ipKey(addressOf(req)), '']
     if (withoutUser === undefined && !wasAuthenticated(req)) throw notAuthenticated(name)
     return undefined
   }
-  if (by === 'tenant') return encodeURIComponent(auth.tenant)
-  // With its length, so that no other tenant and user make the same key.
-  return `${auth.tenant.length}:${auth.tenant}:${auth.user}`
+  return by === 'tenant' ? [auth.tenant] : [auth.tenant, auth.user]
 }
 
 /** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */

@@ -3,6 +3,7 @@
  * plan, and whatever rejects is a failure of Redis, never a refusal. What was counted in vain is given back.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
+import { compositeKey } from '../../core/composite-key.js'
 import type { Clock } from '../../core/ports.js'
 import { observed } from '../../redis/observed.js'
 import { LeaseLimiter } from './lease-limiter.js'
@@ -19,6 +20,17 @@ export interface ExactLimiterOptions {
   /** It is closed with the limiter. */
   readonly ledger: Ledger
   readonly failOpen: boolean
+}
+
+/** A claim that Redis has counted. */
+interface Counted {
+  readonly claim: Claim
+  /** By all requests of the window, with this one. */
+  readonly consumed: number
+  /** Until the window's end, then. */
+  readonly resetMs: number
+  /** When the answer came. */
+  readonly at: number
 }
 
 interface Owed {
@@ -57,22 +69,12 @@ export class ExactLimiter implements Limiter {
 
   async check(claims: readonly Claim[]): Promise<Verdict> {
     if (!this.#ledger.available) return this.#checkAlone(claims)
-    const askedAt = this.#clock.now()
     try {
-      const answers = await this.#ledger.run(() => Promise.all(claims.map((claim) => this.#ask(claim))))
-      return this.#judge(claims, answers, askedAt)
+      const counted = await this.#ledger.run(() => Promise.all(claims.map((claim) => this.#count(claim))))
+      return this.#judge(counted)
     } catch {
       return this.#checkAlone(claims)
     }
-  }
-
-  count(claim: Claim): void {
-    if (!this.#ledger.available) {
-      this.#standIn.count(claim)
-      this.#owe(claim)
-      return
-    }
-    this.#ledger.run(() => this.#penalty(claim.limit, claim.key, claim.cost)).catch(() => this.#owe(claim))
   }
 
   async close(): Promise<void> {
@@ -80,63 +82,72 @@ export class ExactLimiter implements Limiter {
     this.#ledger.close()
   }
 
-  #ask(claim: Claim): Promise<RateLimiterRes | null> {
-    const { limit, key, cost } = claim
-    if (limit.countWhen === undefined) return this.#penalty(limit, key, cost)
-    return observed('limit', this.#clock, () => this.#counter(limit).get(key))
+  async #count(claim: Claim): Promise<Counted> {
+    const { consumedPoints, msBeforeNext } = await this.#penalty(claim.limit, claim.key, claim.cost)
+    return { claim, consumed: consumedPoints, resetMs: msBeforeNext, at: this.#clock.now() }
   }
 
   #penalty(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
     return observed('limit', this.#clock, () => this.#counter(limit).penalty(key, points))
   }
 
-  #judge(claims: readonly Claim[], answers: readonly (RateLimiterRes | null)[], askedAt: number): Verdict {
+  #judge(counted: readonly Counted[]): Verdict {
     let refusedBy: Standing | undefined
     let retryMs = 0
-    const standings = claims.map((claim, i) => {
-      const { limit, points, cost } = claim
-      const answer = answers[i]
-      const consumed = answer?.consumedPoints ?? 0
-      const resetMs = answer?.msBeforeNext ?? limit.durationMs
+    const standings = counted.map(({ claim, consumed, resetMs }) => {
+      const { limit, points } = claim
       const standing = { limit, points, remaining: () => Math.max(0, points - consumed), resetMs: () => resetMs }
-      const needed = limit.countWhen ? consumed + cost : consumed
-      if (needed > points && (refusedBy === undefined || resetMs > retryMs)) {
+      if (consumed > points && (refusedBy === undefined || resetMs > retryMs)) {
         refusedBy = standing
         retryMs = resetMs
       }
       return standing
     })
     const at = this.#clock.now()
-    if (refusedBy === undefined) return { admitted: true, source: 'redis', at, standings }
-    for (const [i, claim] of claims.entries()) {
-      if (!claim.limit.countWhen) this.#giveBack(claim, answers[i], askedAt)
+    if (refusedBy === undefined) {
+      const reservations = counted
+        .filter(({ claim }) => claim.limit.countWhen !== undefined)
+        .map((each) => ({
+          limit: each.claim.limit,
+          settle: (counts: boolean) => {
+            if (!counts) this.#giveBack(each)
+          },
+        }))
+      return { admitted: true, source: 'redis', at, standings, reservations }
     }
+    for (const each of counted) if (isWorthGivingBack(each)) this.#giveBack(each)
     return { admitted: false, source: 'redis', at, standings, refusedBy, retryMs }
   }
 
-  #giveBack({ limit, key, cost, points }: Claim, answer: RateLimiterRes | null | undefined, askedAt: number): void {
-    if (!answer) return
-    // One point over what is used up anyway: not worth a command.
-    if (cost === 1 && answer.consumedPoints > points) return
-    this.#ledger
-      .run(async () => {
-        // In the next window it would be a point too many.
-        const endsIn = askedAt + answer.msBeforeNext - this.#clock.now()
-        if (endsIn > 0) await observed('limit', this.#clock, () => this.#counter(limit).reward(key, cost))
-      })
-      .catch(() => undefined)
+  /** Where Redis does not answer, it stays counted until the window ends. */
+  #giveBack({ claim, resetMs, at }: Counted): void {
+    const { limit, key, cost } = claim
+    const leftMs = Math.ceil(resetMs - (this.#clock.now() - at))
+    if (leftMs <= 0) return
+    const { client } = this.#ledger
+    const call = () => client.sseLimitGiveBack(this.#counter(limit).getKey(key), cost, leftMs)
+    this.#ledger.run(() => observed('limit', this.#clock, call)).catch(() => undefined)
   }
 
   async #checkAlone(claims: readonly Claim[]): Promise<Verdict> {
     if (!this.#failOpen) return undefined
     const verdict = await this.#standIn.check(claims)
     if (verdict === undefined) return undefined
-    if (verdict.admitted) for (const claim of claims) if (!claim.limit.countWhen) this.#owe(claim)
-    return { ...verdict, source: 'fail-open' }
+    if (!verdict.admitted) return { ...verdict, source: 'fail-open' }
+    for (const claim of claims) if (!claim.limit.countWhen) this.#owe(claim)
+    const conditional = claims.filter(({ limit }) => limit.countWhen)
+    const reservations = verdict.reservations.map((reservation, i) => ({
+      limit: reservation.limit,
+      settle: (counts: boolean) => {
+        reservation.settle(counts)
+        if (counts) this.#owe(conditional[i] as Claim)
+      },
+    }))
+    return { ...verdict, source: 'fail-open', reservations }
   }
 
   #owe({ limit, key, cost }: Claim): void {
-    const id = `${limit.name}:${key}`
+    const id = compositeKey(limit.name, key)
     const owed = this.#owed.get(id)
     const now = this.#clock.now()
     if (owed !== undefined && now - owed.since < limit.durationMs) owed.points += cost
@@ -154,4 +165,12 @@ export class ExactLimiter implements Limiter {
   #counter(limit: ResolvedLimit): RateLimiterRedis {
     return this.#counters.get(limit) as RateLimiterRedis
   }
+}
+
+/**
+ * One point over what is used up for good is not worth a command. But what is only reserved may come free, and there must not
+ * be refused requests in its place then.
+ */
+function isWorthGivingBack({ claim: { limit, cost, points }, consumed }: Counted): boolean {
+  return limit.countWhen !== undefined || cost > 1 || consumed <= points
 }

@@ -6,7 +6,7 @@ import type { Clock, Timer } from '../../core/ports.js'
 import { type Account, type AccountContext, SWEEP_MS } from './account.js'
 import { Accounts } from './accounts.js'
 import type { Ledger } from './ledger.js'
-import type { Claim, DecisionSource, Limiter, Verdict } from './limiter.js'
+import type { Claim, DecisionSource, Limiter, Reservation, Verdict } from './limiter.js'
 import type { ResolvedLimit } from './options.js'
 
 export interface LeaseLimiterOptions {
@@ -46,10 +46,6 @@ export class LeaseLimiter implements Limiter {
 
   check(claims: readonly Claim[]): Verdict | Promise<Verdict> {
     return this.#check(claims, 'local')
-  }
-
-  count(claim: Claim): void {
-    this.#open(claim).take(claim.cost, this.#clock.now())
   }
 
   close(): Promise<void> {
@@ -93,11 +89,13 @@ export class LeaseLimiter implements Limiter {
       // Accounts may have been forgotten meanwhile, so they are opened anew.
       return Promise.all(asks).then(() => this.#check(claims, 'redis'))
     }
-    for (let i = 0; i < claims.length; i++) {
-      const { cost, limit } = claims[i] as Claim
-      if (limit.countWhen === undefined) accounts[i]?.take(cost, now)
+    return {
+      admitted: true,
+      source: decidedBy,
+      at: now,
+      standings: accounts,
+      reservations: takeAll(claims, accounts, now),
     }
-    return { admitted: true, source: decidedBy, at: now, standings: accounts }
   }
 
   #open({ limit, key, points }: Claim): Account {
@@ -134,4 +132,21 @@ export class LeaseLimiter implements Limiter {
     await this.#ledger?.tell(composers)
     this.#ledger?.close()
   }
+}
+
+const NONE: readonly Reservation[] = []
+
+function takeAll(claims: readonly Claim[], accounts: readonly Account[], now: number): readonly Reservation[] {
+  let reservations: Reservation[] | undefined
+  for (let i = 0; i < claims.length; i++) {
+    const { cost, limit } = claims[i] as Claim
+    const account = accounts[i] as Account
+    if (limit.countWhen === undefined) {
+      account.take(cost, now)
+      continue
+    }
+    reservations ??= []
+    reservations.push(account.reserve(cost, now))
+  }
+  return reservations ?? NONE
 }

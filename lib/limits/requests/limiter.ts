@@ -22,6 +22,16 @@ export interface Standing {
 /** Who decided: this process on what it holds, Redis just now, or this process because Redis is away. */
 export type DecisionSource = 'local' | 'redis' | 'fail-open'
 
+/**
+ * Points of one claim that are set aside until it is known whether the request counts (`countWhen`). They count until
+ * then, and for good if `settle` is never called.
+ */
+export interface Reservation {
+  readonly limit: ResolvedLimit
+  /** Keeps them taken or gives them back. To be called once. Does not fail and does not wait. */
+  settle(counts: boolean): void
+}
+
 interface Decision {
   readonly source: DecisionSource
   /** When, on the limiter's clock: what the standings are read at. */
@@ -30,19 +40,20 @@ interface Decision {
 }
 
 export type Verdict =
-  | (Decision & { readonly admitted: true })
+  | (Decision & {
+      readonly admitted: true
+      /** One for each claim whose limit has `countWhen`. */
+      readonly reservations: readonly Reservation[]
+    })
   | (Decision & { readonly admitted: false; readonly refusedBy: Standing; readonly retryMs: number })
   /** Redis is away, and the limiter is declared `closed`. */
   | undefined
 
 export interface Limiter {
   /**
-   * Counts against all claims, or none where one refuses; claims whose limit has `countWhen` are looked at only. Does not
-   * reject. No promise where nothing must be asked.
+   * Takes the points of all claims, or none where one refuses. Does not reject. No promise where nothing must be asked.
    */
   check(claims: readonly Claim[]): Verdict | Promise<Verdict>
-  /** Counts one claim, over the limit as well. */
-  count(claim: Claim): void
   /** Idempotent. What is leased is given back. */
   close(): Promise<void>
 }

@@ -4,6 +4,7 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 
 /** Above it numbers lose digits on their way through Lua. */
 const MAX_POINTS = 1_000_000_000
@@ -52,14 +53,16 @@ export interface RequestLimit {
   /** `true`: the limit does not apply to this request. */
   readonly skip?: (req: Request) => boolean
   /**
-   * Only answers for which this holds count, such as failures; it is called when the answer has gone out. Until as many as
-   * `points` have, all requests pass, so of those under way at the same time more may. If it fails, the answer counts, and the
-   * error is on diagnostics (`limiterError`). Left out: every request counts.
+   * Only answers for which this holds count, such as failures. A request takes its points when it comes, and gets them back
+   * after its answer if it does not count; so of requests under way at the same time at most `points` pass. It is called when
+   * the exchange is over, with an answer of which at least status and headers have been sent: decide by those. A request
+   * whose client left before that counts, and a stream has its points as long as it is open. If it fails, the answer counts,
+   * and the error is on diagnostics (`limiterError`). Left out: every request counts.
    */
   readonly countWhen?: (res: Response) => boolean
   /**
-   * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`. Whole, from 1.
-   * @defaultValue points
+   * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`, whatever its `points`
+   * are. Whole, from 1. A token bucket fills up as much slower as it is smaller. @defaultValue points
    */
   readonly localPoints?: number
 }
@@ -67,7 +70,7 @@ export interface RequestLimit {
 export interface SharedLimitOptions {
   /**
    * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
-   * very client, left open. Left out: each process counts by itself.
+   * very client, left open. Left out or empty: each process counts by itself.
    */
   readonly redis?: RedisSource | undefined
   /**
@@ -128,7 +131,8 @@ export interface ResolvedRateLimit {
 
 /** @throws InvalidOptionError */
 export function resolveRateLimit(options: RateLimitOptions): ResolvedRateLimit {
-  const { redis, mode = 'hybrid', onError = 'open', prefix = 'sse:limit:', clock = systemClock } = options
+  const { mode = 'hybrid', onError = 'open', prefix = 'sse:limit:', clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (mode !== 'hybrid' && mode !== 'exact') throw new InvalidOptionError('mode must be hybrid or exact')
   if (options.mode !== undefined && redis === undefined) throw new InvalidOptionError('mode needs redis')
   if (onError !== 'open' && onError !== 'closed') throw new InvalidOptionError('onError must be open or closed')

@@ -5,6 +5,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import { Exchange } from '../../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
 import { reportFailure } from './callback-failure.js'
 import { claimsOf } from './claims.js'
@@ -12,7 +13,7 @@ import { ExactLimiter } from './exact-limiter.js'
 import { RateLimitHeaders } from './headers.js'
 import { LeaseLimiter } from './lease-limiter.js'
 import { Ledger } from './ledger.js'
-import type { Claim, Limiter, Verdict } from './limiter.js'
+import type { Claim, Limiter, Reservation, Verdict } from './limiter.js'
 import { type RateLimitOptions, type ResolvedLimit, type ResolvedRateLimit, resolveRateLimit } from './options.js'
 
 export type RateLimitHandler = RequestHandler & {
@@ -37,23 +38,23 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const limiter = createLimiter(resolved)
   const refusals = new Refusals()
   const headers = new RateLimitHeaders()
-  const conditional = limits.some(({ countWhen }) => countWhen !== undefined)
   let checkTrust = limits.some(({ by }) => by === 'ip')
 
-  function conclude(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
+  function conclude(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
     if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
     if (verdict !== undefined) headers.set(res, verdict.standings, verdict.at)
     if (verdict?.admitted !== true) {
       answerProblem(res, refusals.for(verdict))
       return
     }
-    if (conditional) countLater(limiter, claims, res)
+    settleLater(verdict.reservations, req, res)
     next()
   }
 
   /** Another handler, such as a time-out middleware, may have answered meanwhile. */
-  function concludeLater(verdict: Verdict, claims: readonly Claim[], res: Response, next: NextFunction): void {
-    if (!res.headersSent) conclude(verdict, claims, res, next)
+  function concludeLater(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
+    if (!res.headersSent) conclude(verdict, req, res, next)
+    else if (verdict?.admitted) settleLater(verdict.reservations, req, res)
   }
 
   function limited(req: Request, res: Response, next: NextFunction): void {
@@ -75,8 +76,8 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) verdict.then((decided) => concludeLater(decided, claims, res, next)).catch(next)
-    else conclude(verdict, claims, res, next)
+    if (verdict instanceof Promise) verdict.then((decided) => concludeLater(decided, req, res, next)).catch(next)
+    else conclude(verdict, req, res, next)
   }
 
   return Object.assign(limited, { close: () => limiter.close() })
@@ -123,16 +124,19 @@ class Refusals {
   }
 }
 
-/** On `close`, which comes whatever becomes of the answer. */
-function countLater(limiter: Limiter, claims: readonly Claim[], res: Response): void {
-  res.once('close', () => {
-    if (!res.headersSent) return
-    for (const claim of claims) if (counts(claim, res)) limiter.count(claim)
+/**
+ * The points are taken already, so a client gains nothing by leaving: what has no answer by then, counts. The exchange is over
+ * whatever becomes of it.
+ */
+function settleLater(reservations: readonly Reservation[], req: Request, res: Response): void {
+  if (reservations.length === 0) return
+  new Exchange(req, res).onOver(() => {
+    for (const reservation of reservations) reservation.settle(!res.headersSent || counts(reservation, res))
   })
 }
 
 /** Nothing waits for `countWhen` any more. An answer of which it cannot be known counts. */
-function counts({ limit: { countWhen } }: Claim, res: Response): boolean {
+function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
   const failed = (error: unknown): void => reportFailure('countWhen', error)
   try {
     return countWhen !== undefined && Boolean(answeredAtOnce('countWhen', countWhen(res), failed))

@@ -124,6 +124,17 @@ local wait = out > 0 and 0 or math.ceil(math.max(0, math.max(1, wanted - granted
 return {leased, granted, math.floor(tokens), wait}
 `
 
+/**
+ * Gives back what the exact limiter counted, in the window in which it was counted and in no later one.
+ * KEYS counter · ARGV 1 points, 2 the most ms that its window may still have.
+ */
+const GIVE_BACK = `
+local remaining = redis.call('PTTL', KEYS[1])
+if remaining <= 0 or remaining > tonumber(ARGV[2]) then return 0 end
+redis.call('DECRBY', KEYS[1], ARGV[1])
+return 1
+`
+
 /** What a process tells Redis of one key, and what becomes of the answer. */
 export interface Message {
   readonly command: 'sseLimitWindow' | 'sseLimitBucket'
@@ -135,11 +146,14 @@ export interface Message {
 
 type Run = (...args: (string | number)[]) => Promise<readonly number[]>
 
-export type LimiterScripts = Readonly<Record<Message['command'], Run>>
+export type LimiterScripts = Readonly<Record<Message['command'], Run>> & {
+  sseLimitGiveBack(key: string, points: number, longestMs: number): Promise<number>
+}
 
 /** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
 export function withLimiterScripts<C extends RedisClient>(client: C): C & LimiterScripts {
   client.defineCommand('sseLimitWindow', { numberOfKeys: 1, lua: WINDOW })
   client.defineCommand('sseLimitBucket', { numberOfKeys: 1, lua: BUCKET })
+  client.defineCommand('sseLimitGiveBack', { numberOfKeys: 1, lua: GIVE_BACK })
   return client as C & LimiterScripts
 }

@@ -20,15 +20,16 @@ export class WindowAccount extends Account {
   }
 
   retryMs(cost: number, now: number): number {
-    const hopeless = this.#consumedElsewhere + this.consumed + cost > this.points
-    const at = this.retryAt <= now || hopeless ? this.validUntil : this.retryAt
-    return Math.max(0, at - now)
+    if (this.#consumedElsewhere + this.consumed + cost > this.points) return Math.max(0, this.validUntil - now)
+    if (this.retryAt > now) return this.retryAt - now
+    // Requests under way may give back what they hold.
+    return this.reserved > 0 ? 0 : Math.max(0, this.validUntil - now)
   }
 
   remaining(now: number): number {
     if (now >= this.validUntil) return this.points
     if (now < this.retryAt) return Math.max(0, this.held(now))
-    return Math.max(0, this.points - this.#consumedElsewhere - this.consumed)
+    return Math.max(0, this.points - this.#consumedElsewhere - this.consumed - this.reserved)
   }
 
   resetMs(now: number): number {
@@ -41,11 +42,23 @@ export class WindowAccount extends Account {
 
   protected localRoom(now: number): number {
     this.#turn(now)
-    return Math.max(this.leased, this.limit.localPoints ?? this.points) - this.consumed
+    return Math.max(this.leased, this.limit.localPoints ?? this.points) - this.local.takenIn(this.#window)
   }
 
   protected takeLocally(_cost: number, now: number): void {
     this.#turn(now)
+  }
+
+  protected noteTaken(cost: number): void {
+    this.local.add(cost, this.#window)
+  }
+
+  protected giveBack(cost: number): void {
+    this.local.add(-cost, this.#window)
+  }
+
+  protected endTerm(now: number): void {
+    if (now >= this.validUntil) this.countReserved()
   }
 
   protected message(wanted: number, size: number, leaves: boolean): Message {
@@ -82,8 +95,7 @@ export class WindowAccount extends Account {
           return
         }
         if (current !== this.#window) {
-          this.#window = current
-          this.consumed = 0
+          this.#begin(current)
           this.validUntil = Number.NEGATIVE_INFINITY
         }
         this.leased = leasedNow
@@ -92,6 +104,8 @@ export class WindowAccount extends Account {
         this.validUntil = Math.max(this.validUntil, sentAt + remainingMs * (1 - CLOCK_DRIFT))
         const retryAt = used >= points ? this.validUntil : Number.NEGATIVE_INFINITY
         this.answered(granted, wanted, left, now, retryAt)
+        // A pause must not reach into the next window, in which there are all points again.
+        this.retryAt = Math.min(this.retryAt, this.validUntil)
       },
     }
   }
@@ -103,12 +117,17 @@ export class WindowAccount extends Account {
     const { clockOffset } = this.context
     const window = Math.floor((now + clockOffset) / durationMs)
     if (window !== this.#window) {
-      this.#window = window
+      this.#begin(window)
       this.leased = 0
-      this.consumed = 0
       this.told = 0
       this.#consumedElsewhere = 0
     }
     this.validUntil = (window + 1) * durationMs - clockOffset
+  }
+
+  #begin(window: number): void {
+    this.countReserved()
+    this.#window = window
+    this.consumed = 0
   }
 }

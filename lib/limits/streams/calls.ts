@@ -8,6 +8,8 @@ import type { LeaseScripts } from './scripts.js'
 /** To take all places and have the opening counted, or neither. */
 export interface Attempt extends Demand {
   readonly lease: Lease
+  /** A stream whose lease has run out is older than those that took its places: it evicts none of them. */
+  readonly mayEvict: boolean
 }
 
 /** Whether it takes anything up that others could have. */
@@ -50,8 +52,8 @@ export async function takePlaces(
     return number
   }
   // One argument each: arguments are what a call costs here (bench `join`).
-  const said = attempts.map(({ lease, places, opens }) => {
-    let numbers = times.evictionTtlMs > 0 && places[0]?.scope === 'user' ? '1' : '0'
+  const said = attempts.map(({ lease, places, opens, mayEvict }) => {
+    let numbers = mayEvict && times.evictionTtlMs > 0 && places[0]?.scope === 'user' ? '1' : '0'
     numbers += ` ${opens === undefined ? 0 : numberOf(opens)}`
     for (const place of places) numbers += ` ${numberOf(place)}`
     return `${numbers}|${memberOf(lease)}`
@@ -73,14 +75,17 @@ export async function takePlaces(
   })
 }
 
-/** @returns the streams that were evicted, and stay so */
-export async function renewPlaces(
-  client: LeaseScripts,
-  leases: readonly Lease[],
-  times: Times,
-): Promise<readonly string[]> {
+/** Streams whose leases could not be renewed. */
+export interface Lost {
+  /** They stay so. */
+  readonly evicted: readonly string[]
+  /** Their leases have run out, or Redis has lost them: others may have their places. */
+  readonly gone: readonly string[]
+}
+
+export async function renewPlaces(client: LeaseScripts, leases: readonly Lease[], times: Times): Promise<Lost> {
   const [marking, others] = membersByKey(leases)
-  const evicted = await client.sseRenewPlaces(
+  const [evicted, gone] = await client.sseRenewPlaces(
     marking.size + others.size,
     ...marking.keys(),
     ...others.keys(),
@@ -90,7 +95,7 @@ export async function renewPlaces(
     ...countedMembers(marking),
     ...countedMembers(others),
   )
-  return evicted.map(idOf)
+  return { evicted: evicted.map(idOf), gone: gone.map(idOf) }
 }
 
 export async function giveBackPlaces(client: LeaseScripts, leases: readonly Lease[]): Promise<void> {
@@ -120,7 +125,7 @@ function membersByKey(leases: readonly Lease[]): readonly [marking: Members, oth
   const others = new Map<string, string[]>()
   for (const lease of leases) {
     const member = memberOf(lease)
-    lease.keys.forEach((key, index) => {
+    lease.places.forEach(({ key }, index) => {
       const members = index === 0 ? marking : others
       const known = members.get(key)
       if (known === undefined) members.set(key, [member])

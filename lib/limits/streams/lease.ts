@@ -1,12 +1,20 @@
+import type { Place } from './places.js'
+
+/**
+ * Why a stream loses its place: to a newer one of the same user, or because its lease ran out (this process was stopped, or did
+ * not reach Redis) and all places are taken.
+ */
+export type LossReason = 'evicted' | 'limited'
+
 /** The stream that a lease is for. */
 export interface LeaseHolder {
   /** Names the stream, in all processes. */
   readonly id: string
   /**
-   * Must end the stream. Called at most once, when another stream was given its place. If it throws or rejects, the error is on
-   * diagnostics (`limiterError`).
+   * Must end the stream, or keep it from being opened. Called at most once, when the stream has lost its place. If it throws or
+   * rejects, the error is on diagnostics (`limiterError`).
    */
-  close(reason: 'evicted'): unknown
+  close(reason: LossReason): unknown
 }
 
 /** The right of one stream to be open. */
@@ -23,14 +31,14 @@ export class Lease implements StreamLease {
   readonly holder: LeaseHolder
   /** In ms since 1970. */
   readonly openedAt: number
-  /** Of its places. The first is where it would be marked as evicted. */
-  readonly keys: readonly string[]
+  /** Shared by all leases that take room there. The first is where it would be marked as evicted. */
+  readonly places: readonly Place[]
   readonly #onRelease: (lease: Lease) => void
 
-  constructor(holder: LeaseHolder, openedAt: number, keys: readonly string[], onRelease: (lease: Lease) => void) {
+  constructor(holder: LeaseHolder, openedAt: number, places: readonly Place[], onRelease: (lease: Lease) => void) {
     this.holder = holder
     this.openedAt = openedAt
-    this.keys = keys
+    this.places = places
     this.#onRelease = onRelease
   }
 

@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { SseError } from '../../core/errors.js'
 import type { Auth } from '../../core/ports.js'
-import { streamOf } from '../../core/stream-of.js'
+import { endStreamOf } from '../../core/stream-of.js'
 import { addressOf } from '../../http/address.js'
 import { authOf } from '../../http/auth-of.js'
+import { Exchange } from '../../http/exchange.js'
 import { sendProblem } from '../../wire/problem.js'
+import type { LossReason } from './lease.js'
 import type { StreamOwner } from './places.js'
 import type { StreamLimits } from './stream-limits.js'
 
@@ -28,20 +30,16 @@ class Owner implements StreamOwner {
 
 /**
  * Middleware for routes that open their stream with `res.sse()`: takes a place before the route runs, and gives it back when
- * the response is closed. A multiplexer with `streamLimits` does so itself. Refuses as `StreamLimits.acquire` does.
+ * the exchange is over. A stream that loses its place ends, also if it is opened only after that. A multiplexer with
+ * `streamLimits` does so itself. Refuses as `StreamLimits.acquire` does.
  */
 export function limitStreams(limits: StreamLimits): RequestHandler {
   const handle = async (req: Request, res: Response, next: NextFunction): Promise<void> => {
-    let evicted = false
-    const close = (): void => {
-      evicted = true
-      void streamOf(res)?.close('evicted')
-    }
-    const lease = await limits.acquire(new Owner(req), { id: randomUUID(), close })
-    res.on('close', () => lease.release())
-    if (res.destroyed) lease.release()
-    else next()
-    if (evicted) close()
+    const holder = { id: randomUUID(), close: (reason: LossReason) => endStreamOf(res, reason) }
+    const lease = await limits.acquire(new Owner(req), holder)
+    const exchange = new Exchange(req, res)
+    exchange.onOver(() => lease.release())
+    if (!exchange.over) next()
   }
   return (req, res, next) => {
     handle(req, res, next)

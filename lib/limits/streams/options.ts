@@ -3,12 +3,13 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 
 /** How many streams may be open. Numbers of streams unless said otherwise; 0: no limit. */
 export interface StreamLimitsOptions {
   /**
    * Where the processes of a fleet count together: a URL, ioredis options, or an ioredis client, whose options are taken
-   * over; in each case a connection of its own. Left out: the limits hold in this process alone.
+   * over; in each case a connection of its own. Left out or empty: the limits hold in this process alone.
    */
   readonly redis?: RedisSource | undefined
   /** Of one user within its tenant. Without `req.auth` a stream has neither user nor tenant. @defaultValue 20 */
@@ -35,12 +36,15 @@ export interface StreamLimitsOptions {
   readonly evictOldest?: boolean
   /**
    * How long the places of a process are kept that is gone without a word, in ms, from 1000. They are renewed after
-   * 5/12 of it. @defaultValue 60_000
+   * 5/12 of it. A process that was stopped, or cut off from Redis, for longer takes its places again like any other; its
+   * streams for which there is no room any more end with the reason `limited` (with `evictOldest`, at the limit of a user,
+   * `evicted`). @defaultValue 60_000
    */
   readonly leaseMs?: number
   /**
    * What happens where Redis does not answer. `open`: the limits hold in each process by itself until it does. `closed`:
-   * no stream is opened (503 `ERR_SSE_LIMITER_UNAVAILABLE`). Open streams go on in any case. @defaultValue 'open'
+   * no stream is opened (503 `ERR_SSE_LIMITER_UNAVAILABLE`). Open streams go on in any case; when Redis answers again, they
+   * compete for places as far as their leases have run out (see `leaseMs`). @defaultValue 'open'
    */
   readonly onError?: 'open' | 'closed'
   /** Comes before every key in Redis. @defaultValue 'sse:' */
@@ -67,7 +71,7 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
   const perUser = wholeNumber('perUser', options.perUser ?? 20, 0)
   if (evictOldest && perUser === 0) throw new InvalidOptionError('evictOldest needs a limit perUser')
   return {
-    redis: options.redis,
+    redis: givenRedis(options.redis),
     perUser,
     perTenant: wholeNumber('perTenant', options.perTenant ?? 2000, 0),
     perIp: wholeNumber('perIp', options.perIp ?? 0, 0),

@@ -1,3 +1,4 @@
+import { compositeKey } from '../../core/composite-key.js'
 import { RequestError } from '../../core/errors.js'
 import { authOf } from '../../http/auth-of.js'
 import { ipKey } from '../ip-key.js'
@@ -45,11 +46,9 @@ export function demandOf(owner: StreamOwner, limits: ResolvedStreamLimits): Dema
   return { places, opens: { scope: 'opens', key: keyOf(limits, 'opens', ...opener), cap: opensPerMinute } }
 }
 
-/** Escaped, so that no two owners ever share a key. The hash tag: see scripts.ts. */
+/** The hash tag: see scripts.ts. */
 function keyOf({ prefix }: ResolvedStreamLimits, kind: string, ...owner: readonly string[]): string {
-  let key = `${prefix}{streams}:${kind}`
-  for (const name of owner) key += `:${encodeURIComponent(name)}`
-  return key
+  return `${prefix}{streams}:${compositeKey(kind, ...owner)}`
 }
 
 /** When somebody's stream ends no one knows; a client that is refused should not come back at once. */

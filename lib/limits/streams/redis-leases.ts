@@ -10,7 +10,8 @@
  *      └── all leases are in again ◄── renew ◄──────┘
  * ```
  *
- * Places that are not renewed run out, so a process that dies leaves none behind.
+ * Places that are not renewed run out, so a process that dies leaves none behind. One that was only stopped, or cut off, takes its
+ * places again like any other, and ends the streams for which there is no room any more.
  */
 import { systemClock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
@@ -19,7 +20,7 @@ import type { Timer } from '../../core/ports.js'
 import { type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
 import { RedisHandle } from '../../redis/handle.js'
 import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
-import type { Lease } from './lease.js'
+import type { Lease, LossReason } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 
@@ -54,7 +55,7 @@ export class RedisLeases {
   readonly #redis: RedisHandle<RedisClient & LeaseScripts>
   /** The caller's, by stream: all that are to be kept. */
   readonly #leases: ReadonlyMap<string, Lease>
-  readonly #onEvicted: (id: string) => void
+  readonly #onLost: (id: string, reason: LossReason) => void
   readonly #times: Times
   /** What goes with the next call. */
   #batch: Batch | undefined
@@ -66,18 +67,18 @@ export class RedisLeases {
   #failure: SseError | undefined
   #closed = false
 
-  /** @param onEvicted hears of leases that another process has evicted */
+  /** @param onLost is called for streams that another process has evicted, and for those whose places are taken */
   constructor(
     redis: RedisSource,
     options: ResolvedStreamLimits,
     leases: ReadonlyMap<string, Lease>,
-    onEvicted: (id: string) => void,
+    onLost: (id: string, reason: LossReason) => void,
   ) {
     const { timeoutMs, leaseMs, evictOldest } = options
     this.#options = options
     this.#times = { leaseMs, evictionTtlMs: evictOldest ? EVICTION_TTL_MS : 0 }
     this.#leases = leases
-    this.#onEvicted = onEvicted
+    this.#onLost = onLost
     this.#redis = new RedisHandle(redis, {
       connectionName: 'express-sse-kit:leases',
       commandTimeoutMs: timeoutMs,
@@ -122,7 +123,7 @@ export class RedisLeases {
 
   /** Does not wait and does not fail: all that come in one turn of the event loop go in one call. */
   giveBack(lease: Lease): void {
-    if (this.#closed || lease.keys.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
+    if (this.#closed || lease.places.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
     this.#waiting.push(lease)
     if (this.#waiting.length === 1 && !this.#away) setImmediate(() => void this.#giveBackWaiting())
   }
@@ -210,8 +211,26 @@ export class RedisLeases {
         if (batch.push(next.value) === BATCH) break
       }
       if (batch.length === 0) return
-      const evicted = await this.#asked((client) => renewPlaces(client, batch, this.#times))
-      for (const id of evicted) this.#onEvicted(id)
+      const { evicted, gone } = await this.#asked((client) => renewPlaces(client, batch, this.#times))
+      for (const id of evicted) this.#onLost(id, 'evicted')
+      await this.#takeAgain(gone)
+    }
+  }
+
+  /** The oldest first. Streams for which there is no room any more end. */
+  async #takeAgain(gone: readonly string[]): Promise<void> {
+    for (let i = 0; i < gone.length; i += ATTEMPTS_BATCH) {
+      const leases = gone.slice(i, i + ATTEMPTS_BATCH).flatMap((id) => this.#leases.get(id) ?? [])
+      if (leases.length === 0) continue
+      leases.sort((a, b) => a.openedAt - b.openedAt)
+      const attempts = leases.map((lease) => ({ lease, places: lease.places, opens: undefined, mayEvict: false }))
+      const taken = await this.#asked((client) => takePlaces(client, attempts, this.#times))
+      taken.forEach(({ refusedBy }, index) => {
+        const { lease } = attempts[index] as Attempt
+        if (refusedBy === undefined || this.#leases.get(lease.id) !== lease) return
+        const evicts = this.#options.evictOldest && refusedBy.scope === 'user'
+        this.#onLost(lease.id, evicts ? 'evicted' : 'limited')
+      })
     }
   }
 

@@ -86,26 +86,36 @@ return answers
 `
 
 /**
- * Puts members in, or renews them, unless they were evicted. KEYS · ARGV 1 lease in ms, 2 TTL of the keys, 3 under how many
- * of KEYS, the first, members may be marked as evicted, then for each key how many members, and those.
- * Returns the evicted ones.
+ * Renews members, unless they were evicted, or are gone: a lease that has run out competes for its places again. KEYS · ARGV 1 lease in
+ * ms, 2 TTL of the keys, 3 under how many of KEYS, the first, members may be marked as evicted, then for each key how many members,
+ * and those.
+ * Returns the evicted ones and the gone ones.
  */
 const RENEW = `${NOW}
-local evicted, isEvicted, at = {}, {}, 4
+local evicted, gone, lost, at = {}, {}, {}, 4
+local function lose(list, member)
+  if lost[member] then return end
+  lost[member] = true
+  list[#list + 1] = member
+end
 for i, key in ipairs(KEYS) do
+  local last = at + tonumber(ARGV[at])
+  local scores = redis.call('ZMSCORE', key, unpack(ARGV, at + 1, last))
+  for j = at + 1, last do
+    -- Neither a number nor nil where there is none.
+    local score = tonumber(scores[j - at] or nil)
+    if score and score < 0 and i <= tonumber(ARGV[3]) then lose(evicted, ARGV[j])
+    elseif not score or score <= now then lose(gone, ARGV[j]) end
+  end
+  at = last + 1
+end
+at = 4
+for _, key in ipairs(KEYS) do
   local last, renewed = at + tonumber(ARGV[at]), {}
   for j = at + 1, last do
-    local member = ARGV[j]
-    if i <= tonumber(ARGV[3]) then
-      local score = redis.call('ZSCORE', key, member)
-      if score and tonumber(score) < 0 then
-        evicted[#evicted + 1] = member
-        isEvicted[member] = true
-      end
-    end
-    if not isEvicted[member] then
+    if not lost[ARGV[j]] then
       renewed[#renewed + 1] = now + ARGV[1]
-      renewed[#renewed + 1] = member
+      renewed[#renewed + 1] = ARGV[j]
     end
   end
   if #renewed > 0 then
@@ -114,7 +124,7 @@ for i, key in ipairs(KEYS) do
   end
   at = last + 1
 end
-return evicted
+return {evicted, gone}
 `
 
 /** Gives places back. KEYS · ARGV for each key how many members, and those. */
@@ -134,7 +144,7 @@ type TakeAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
 
 export interface LeaseScripts {
   sseTakePlaces(keys: number, ...args: Arg[]): Promise<readonly TakeAnswer[]>
-  sseRenewPlaces(keys: number, ...args: Arg[]): Promise<readonly string[]>
+  sseRenewPlaces(keys: number, ...args: Arg[]): Promise<readonly [evicted: readonly string[], gone: readonly string[]]>
   sseGiveBackPlaces(keys: number, ...args: Arg[]): Promise<null>
 }
 

@@ -8,7 +8,7 @@ import { RequestError, SseError } from '../../core/errors.js'
 import { Listeners } from '../../core/listeners.js'
 import { BucketRegistry } from '../bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
-import { Lease, type LeaseHolder, type StreamLease } from './lease.js'
+import { Lease, type LeaseHolder, type LossReason, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
 import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
 import { RedisLeases } from './redis-leases.js'
@@ -18,11 +18,13 @@ export class StreamLimits {
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
   readonly #leases = new Map<string, Lease>()
-  /** Leases of this process by key; `key` is the one string that all of them have. */
-  readonly #counts = new Map<string, { readonly key: string; count: number }>()
+  /** Leases of this process by key; `place` is the one object that all of them have. */
+  readonly #counts = new Map<string, { readonly place: Place; count: number }>()
   /** Openings of this process by key, for when it decides alone. */
   readonly #opens: BucketRegistry | undefined
   readonly #shared: RedisLeases | undefined
+  /** So that streams keep their order when the wall clock is set. */
+  readonly #wallOffset: number
   /** Streams about to be let in or refused. */
   readonly #opening = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
@@ -31,11 +33,12 @@ export class StreamLimits {
   constructor(options: ResolvedStreamLimits) {
     const { redis, opensPerMinute } = options
     this.#options = options
+    this.#wallOffset = options.clock.wallTime() - options.clock.now()
     if (opensPerMinute > 0) {
       this.#opens = new BucketRegistry({ capacity: opensPerMinute, refillPerSecond: opensPerMinute / 60 })
     }
     if (redis !== undefined) {
-      this.#shared = new RedisLeases(redis, options, this.#leases, (id) => this.evict(id))
+      this.#shared = new RedisLeases(redis, options, this.#leases, (id, reason) => this.#lose(id, reason))
     }
   }
 
@@ -69,11 +72,7 @@ export class StreamLimits {
 
   /** Ends a stream of this process as evicted. @returns whether there was one with this id */
   evict(streamId: string): boolean {
-    const lease = this.#leases.get(streamId)
-    if (lease === undefined) return false
-    this.#release(lease)
-    runDetached(() => lease.holder.close('evicted'), reportEviction)
-    return true
+    return this.#lose(streamId, 'evicted')
   }
 
   /**
@@ -99,11 +98,19 @@ export class StreamLimits {
   }
 
   #attempt(owner: StreamOwner, holder: LeaseHolder): Attempt {
-    const { places, opens } = demandOf(owner, this.#options)
-    const keys: string[] = []
-    for (const { key } of places) keys.push(this.#counts.get(key)?.key ?? key)
-    const lease = new Lease(holder, Math.floor(this.#options.clock.wallTime()), keys, this.#release)
-    return { lease, places, opens }
+    const { places: asked, opens } = demandOf(owner, this.#options)
+    const places: Place[] = []
+    for (const place of asked) places.push(this.#counts.get(place.key)?.place ?? place)
+    const lease = new Lease(holder, Math.floor(this.#wallOffset + this.#options.clock.now()), places, this.#release)
+    return { lease, places, opens, mayEvict: true }
+  }
+
+  #lose(streamId: string, reason: LossReason): boolean {
+    const lease = this.#leases.get(streamId)
+    if (lease === undefined) return false
+    this.#release(lease)
+    runDetached(() => lease.holder.close(reason), reportEviction)
+    return true
   }
 
   /** @returns `undefined` if Redis has nothing to say to it, or is away */
@@ -139,9 +146,9 @@ export class StreamLimits {
 
   #keep(lease: Lease): void {
     this.#leases.set(lease.id, lease)
-    for (const key of lease.keys) {
-      const known = this.#counts.get(key)
-      if (known === undefined) this.#counts.set(key, { key, count: 1 })
+    for (const place of lease.places) {
+      const known = this.#counts.get(place.key)
+      if (known === undefined) this.#counts.set(place.key, { place, count: 1 })
       else known.count++
     }
     this.#shared?.keep()
@@ -152,7 +159,7 @@ export class StreamLimits {
     const now = this.#options.clock.now()
     const full = places.filter(({ key, cap }) => (this.#counts.get(key)?.count ?? 0) >= cap)
     const victim = full[0]?.scope === 'user' && this.#options.evictOldest ? this.#oldest(full[0].key) : undefined
-    const refusing = full.find(({ key }) => victim?.keys.includes(key) !== true)
+    const refusing = full.find(({ key }) => victim?.places.some((place) => place.key === key) !== true)
     if (refusing !== undefined) throw refusal(refusing)
     if (opens !== undefined && this.#opens !== undefined) {
       const bucket = this.#opens.acquire(opens.key, now)
@@ -166,7 +173,7 @@ export class StreamLimits {
 
   /** Looks at all, since it is rare and the order is kept already. */
   #oldest(key: string): Lease | undefined {
-    for (const lease of this.#leases.values()) if (lease.keys[0] === key) return lease
+    for (const lease of this.#leases.values()) if (lease.places[0]?.key === key) return lease
     return undefined
   }
 
@@ -174,7 +181,7 @@ export class StreamLimits {
   readonly #release = (lease: Lease): void => {
     if (this.#leases.get(lease.id) !== lease) return
     this.#leases.delete(lease.id)
-    for (const key of lease.keys) {
+    for (const { key } of lease.places) {
       const known = this.#counts.get(key)
       if (known !== undefined && --known.count === 0) this.#counts.delete(key)
     }

@@ -2,6 +2,7 @@
  * parts of a payload ─► **delivery** ─► deliver once ─► onMessage, onStatus, onUnknown. Owns what one failure stops: the later parts
  * of its own conversation, which wait for the next delivery because their order counts, and no others.
  */
+import { compositeKey } from '../../core/composite-key.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
 import { AppFailure } from '../answering.js'
@@ -94,7 +95,7 @@ function tasksOf(parts: readonly InboundPart[], digest: string, handlers: Handle
       report(unknown, onUnknown !== undefined)
       if (onUnknown !== undefined) {
         const { provider } = unknown
-        const key = `webhook-unknown:${provider}:${digest}:${index}`
+        const key = compositeKey('webhook-unknown', provider, digest, String(index))
         const handle = handling(() => onUnknown(unknown))
         tasks.push({ key, conversation: undefined, operation: 'onUnknown', about: aboutPart(unknown), handle })
       }
@@ -106,8 +107,8 @@ function tasksOf(parts: readonly InboundPart[], digest: string, handlers: Handle
 function messageTask(message: InboundMessage, onMessage: Handlers['onMessage']): Task {
   const { provider, accountId, messageId, from } = message
   return {
-    key: `webhook:${provider}:${messageId}`,
-    conversation: JSON.stringify([accountId, from]),
+    key: compositeKey('webhook', provider, messageId),
+    conversation: compositeKey(accountId, from),
     operation: 'onMessage',
     about: { provider, accountId, messageId },
     handle: handling(() => onMessage(message)),
@@ -118,8 +119,8 @@ function statusTask(reported: InboundStatus, onStatus: NonNullable<Handlers['onS
   const { provider, accountId, messageId, upTo, to, status } = reported
   const identity = JSON.stringify([accountId, messageId ?? null, upTo ?? null, to ?? null, status])
   return {
-    key: `webhook-status:${provider}:${identity}`,
-    conversation: to === undefined ? undefined : JSON.stringify([accountId, to]),
+    key: compositeKey('webhook-status', provider, identity),
+    conversation: to === undefined ? undefined : compositeKey(accountId, to),
     operation: 'onStatus',
     about: { provider, accountId, ...(messageId !== undefined && { messageId }) },
     handle: handling(() => onStatus(reported)),

@@ -4,6 +4,7 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { wholeNumber } from '../../core/options.js'
 import type { Clock, KeyValueStore } from '../../core/ports.js'
 import type { RedisSource } from '../../redis/connect.js'
+import { givenRedis } from '../../redis/source.js'
 import { boundedStore } from '../../store/bounded.js'
 import { createStore } from '../../store/create.js'
 import { type InboundMessage, type InboundStatus, type InboundUnknown, PROVIDERS, type Provider } from './message.js'
@@ -41,8 +42,8 @@ export interface WebhooksOptions {
    * @defaultValue none
    */
   readonly failureLimit?: RequestHandler
-  /** Where the processes of a fleet meet, to handle a message once. Left out: each process remembers by itself. */
-  readonly redis?: RedisSource
+  /** Where the processes of a fleet meet, to handle a message once. Left out or empty: each process remembers by itself. */
+  readonly redis?: RedisSource | undefined
   /** A store to use instead of one of the router's own; it is not closed by the router. Its operations have 10 s. */
   readonly store?: KeyValueStore
   /** The largest body taken, in bytes; over it 413. @defaultValue 1_048_576 */
@@ -81,7 +82,8 @@ export interface ResolvedWebhooksOptions {
 
 /** @throws InvalidOptionError */
 export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
-  const { onMessage, onStatus, onUnknown, failureLimit, redis, clock = systemClock } = options
+  const { onMessage, onStatus, onUnknown, failureLimit, clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   if (typeof onMessage !== 'function') throw new InvalidOptionError('onMessage must be a function')
   for (const [name, handler] of Object.entries({ onStatus, onUnknown })) {
     if (handler !== undefined && typeof handler !== 'function')

@@ -95,6 +95,8 @@ async function receive(
   req: Request,
   res: Response,
 ): Promise<Answer> {
+  // Node keeps the address once it was looked up. A client that leaves after its body must not count as another one.
+  void req.socket.remoteAddress
   const body = await readBody(req, res)
   if (!isSigned(body, req.headers['x-hub-signature-256'], config.secrets)) {
     const { failureLimit } = options

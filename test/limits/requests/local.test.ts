@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
@@ -63,6 +64,8 @@ describe('request limits without Redis', () => {
       ['a', 'b'],
       ['a\n', 'b'],
       ['a', '\nb'],
+      ['a', '\ud800'],
+      ['a', '\ud801'],
     ]) {
       expect(await admittedOf(handler, 2, request({ tenant, user })), `${tenant} ${user}`).to.equal(1)
     }
@@ -73,6 +76,16 @@ describe('request limits without Redis', () => {
       const answer = await ask(limiter({ by, name: 'it', points: 1, duration: 60 }), request())
       expect(answer).to.deep.include({ admitted: true, headers: {} })
       expect(await admittedOf(limiter({ by, name: 'it', points: 1, duration: 60 }), 5, request())).to.equal(5)
+    }
+  })
+
+  it('give nobody the bucket of a long key who knows its digest', async () => {
+    const handler = limiter({ by: ({ path }) => path, name: 'it', points: 1, duration: 60 })
+    const long = 'x'.repeat(1000)
+    const digest = createHash('sha256').update(long).digest('base64url')
+    expect(await admittedOf(handler, 2, request({ path: long }))).to.equal(1)
+    for (const guess of [digest, `sha256:${digest}`, `sha256:${digest}:`]) {
+      expect(await admittedOf(handler, 2, request({ path: guess })), guess).to.equal(1)
     }
   })
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
+import { systemClock } from '../../../lib/core/clock.js'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../../helpers/eventually.js'
@@ -278,6 +279,23 @@ describe('stream limits over all processes on one Redis', () => {
       expect(first.closed).to.equal(undefined)
       expect([two.evict(first.id), one.evict(first.id)]).to.deep.equal([false, true])
       expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
+    })
+
+    it('find it also where the wall clock is set meanwhile', async () => {
+      let offset = 0
+      const clock = {
+        now: () => systemClock.now(),
+        wallTime: () => systemClock.wallTime() + offset,
+        after: (ms: number, callback: () => void) => systemClock.after(ms, callback),
+      }
+      const limits = start({ ...options, leaseMs: 60_000, clock })
+      const streams: TestStream[] = []
+      for (const jump of [0, -3_600_000, 7_200_000]) {
+        offset += jump
+        streams.push(await TestStream.open(limits, owner('ada')))
+        await passOfRedisTime(5)
+      }
+      expect(streams.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
     })
 
     it('end it with the next renewal where nobody was told, and do not put it in again', async () => {

@@ -1,0 +1,130 @@
+import { expect } from 'chai'
+import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
+import type { Ledger } from '../../../lib/limits/requests/ledger.js'
+import type { Claim } from '../../../lib/limits/requests/limiter.js'
+import { type RateLimitOptions, resolveRateLimit } from '../../../lib/limits/requests/options.js'
+import type { Message } from '../../../lib/limits/requests/scripts.js'
+import { FakeClock } from '../../helpers/fake-clock.js'
+
+/** As much of a ledger as accounts need: answers as a test says, or is away. */
+class FakeLedger {
+  available = true
+  asked = 0
+  onReturn = (): void => undefined
+  readonly #clock: FakeClock
+  answer: (args: readonly (string | number)[]) => readonly number[] = () => []
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock
+  }
+
+  async ask(compose: () => Message): Promise<void> {
+    const { args, receive } = compose()
+    this.asked++
+    const sentAt = this.#clock.now()
+    receive(this.answer(args), sentAt)
+  }
+
+  async tell(composers: readonly (() => Message)[]): Promise<void> {
+    for (const compose of composers) await this.ask(compose)
+  }
+
+  retire(): void {
+    this.available = false
+  }
+
+  close(): void {
+    this.available = false
+  }
+}
+
+describe('the accounts of request limits', () => {
+  let clock: FakeClock
+  let ledger: FakeLedger
+  let limiter: LeaseLimiter | undefined
+
+  beforeEach(() => {
+    clock = new FakeClock()
+    ledger = new FakeLedger(clock)
+  })
+
+  afterEach(async () => {
+    await limiter?.close()
+  })
+
+  function start(options: RateLimitOptions, shared = true): (points: number, cost?: number) => Promise<boolean> {
+    const { limits } = resolveRateLimit(options)
+    const limit = limits[0] as (typeof limits)[number]
+    const started = new LeaseLimiter({
+      limits,
+      clock,
+      ledger: shared ? (ledger as unknown as Ledger) : undefined,
+      failOpen: true,
+    })
+    limiter = started
+    return async (points, cost = 1) => {
+      const claim: Claim = { limit, key: 'key', points, cost }
+      const verdict = await started.check([claim])
+      return verdict?.admitted === true
+    }
+  }
+
+  for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+    it(`admit no more of a key without Redis than localPoints, whatever its points are: ${algorithm}`, async () => {
+      const ask = start({ by: 'user', points: () => 1, localPoints: 10, duration: 3600, algorithm })
+      ledger.available = false
+      let admitted = 0
+      for (let i = 0; i < 400; i++) if (await ask(5 + (i % 20))) admitted++
+      expect(admitted).to.equal(10)
+    })
+
+    it(`admit no more of a key without Redis than the points of a request, whatever others have: ${algorithm}`, async () => {
+      const ask = start({ by: 'user', points: () => 1, duration: 3600, algorithm })
+      ledger.available = false
+      let admitted = 0
+      for (let i = 0; i < 400; i++) if (await ask(5 + (i % 20))) admitted++
+      expect(admitted).to.be.at.most(24)
+    })
+
+    it(`admit localPoints in a duration without Redis, or what comes back of them meanwhile: ${algorithm}`, async () => {
+      const ask = start({ by: 'user', points: 1000, localPoints: 10, duration: 60, algorithm })
+      ledger.available = false
+      let admitted = 0
+      for (let s = 0; s < 60; s++) {
+        for (let i = 0; i < 10; i++) if (await ask(1000)) admitted++
+        clock.advance(1000 - (s === 59 ? 1 : 0))
+      }
+      expect(admitted).to.be.at.most(20)
+    })
+  }
+
+  it('cut a pause at the end of its window', async () => {
+    const ask = start({ by: 'user', points: 4, duration: 10 })
+    const window = 170_000_000
+    const turn = clock.now() + 1501
+    const remaining = (): number => Math.max(0, turn - clock.now())
+    // Others hold all of it on lease, and have used none.
+    ledger.answer = () => [window, 0, 0, 0, 0, remaining(), 0]
+    // Each pause is longer than the one before it, the last 500 ms at least.
+    for (const pause of [100, 200, 400, 800, 0]) {
+      expect(await ask(4)).to.equal(false)
+      clock.advance(pause)
+    }
+    clock.advance(remaining())
+    ledger.answer = (args) => [window + 1, Number(args[8]) || 1, 1, 3, 0, 10_000, 0]
+    expect(await ask(4)).to.equal(true)
+  })
+
+  it('decide nothing by the wall clock, once started', async () => {
+    for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+      let offset = 0
+      clock.wallTime = () => 1_700_000_000_000 + clock.now() + offset
+      const ask = start({ by: 'user', points: 5, duration: 3600, algorithm }, false)
+      for (let i = 0; i < 5; i++) expect(await ask(5)).to.equal(true)
+      for (const jump of [3_600_000, -7_200_000, 86_400_000]) {
+        offset += jump
+        expect(await ask(5), `${jump} ms`).to.equal(false)
+      }
+    }
+  })
+})

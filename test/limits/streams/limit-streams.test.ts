@@ -1,0 +1,149 @@
+import { connect } from 'node:net'
+import { expect } from 'chai'
+import type { RequestHandler, Response } from 'express'
+import { MemoryBroker } from '../../../lib/broker/memory.js'
+import { systemClock } from '../../../lib/core/clock.js'
+import { limitStreams } from '../../../lib/limits/streams/limit-streams.js'
+import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+import { createMultiplexer, Multiplexer } from '../../../lib/multiplexer/multiplexer.js'
+import { sseMiddleware } from '../../../lib/stream/middleware.js'
+import { openStream } from '../../../lib/stream/open-stream.js'
+import { eventually } from '../../helpers/eventually.js'
+import { EXPRESS_VERSIONS } from '../../helpers/express-versions.js'
+import { serve } from '../../helpers/http-server.js'
+import { SseClient } from '../../helpers/sse-client.js'
+
+for (const { name, express } of EXPRESS_VERSIONS) {
+  describe(`limitStreams on ${name}`, () => {
+    const undo: (() => Promise<unknown> | unknown)[] = []
+    let limits: StreamLimits
+    /** Requests whose route waits, the first first. */
+    let held: (() => void)[]
+    let url: string
+
+    afterEach(async () => {
+      for (const step of undo.splice(0).reverse()) await step()
+    })
+
+    /** Routes that wait before they open their stream, each in another way. */
+    async function start(options: Parameters<typeof createStreamLimits>[0]): Promise<void> {
+      limits = createStreamLimits(options)
+      held = []
+      const multiplexer = createMultiplexer()
+      const app = express()
+      const signedIn: RequestHandler = (req, _res, next) => {
+        req.auth = { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 600_000, claims: {} }
+        next()
+      }
+      app.use(sseMiddleware(), signedIn, limitStreams(limits))
+      const whenReleased = (): Promise<void> => new Promise((resolve) => held.push(resolve))
+      app.get('/sse', (_req, res) => void whenReleased().then(() => res.sse()))
+      app.get('/open-stream', (req, res) => void whenReleased().then(() => openStream(req, res)))
+      app.get(
+        '/multiplexer',
+        multiplexer.stream(async () => {
+          await whenReleased()
+          return 'news'
+        }),
+      )
+      app.get('/json', (_req, res: Response) => void whenReleased().then(() => res.json({})))
+      const server = await serve(app)
+      url = server.url
+      undo.push(
+        () => limits.close(),
+        () => multiplexer.close(),
+        () => server.stop(),
+      )
+    }
+
+    for (const path of ['/sse', '/open-stream', '/multiplexer']) {
+      it(`lets only streams be open that still have a place when they are opened: ${path}`, async () => {
+        await start({ perUser: 1, evictOldest: true })
+        const asked: Promise<SseClient>[] = []
+        for (let i = 0; i < 6; i++) {
+          asked.push(SseClient.open(`${url}${path}`))
+          await eventually(() => held.length === i + 1)
+        }
+        expect(limits.size).to.equal(1)
+        for (const release of held) release()
+        const clients = await Promise.all(asked)
+        undo.push(() => clients.forEach((client) => void client.close()))
+        for (const client of clients.slice(0, 5)) {
+          await client.ended()
+          expect(client.events.map(({ event, data }) => [event, data])).to.deep.equal([
+            ['sse.close', JSON.stringify({ reason: 'evicted' })],
+          ])
+        }
+        await clients[5]?.control('sse.open')
+        expect([clients[5]?.closed, limits.size]).to.deep.equal([false, 1])
+      })
+    }
+
+    it('leaves answers alone that are no streams', async () => {
+      await start({ perUser: 1, evictOldest: true })
+      const first = fetch(`${url}/json`)
+      await eventually(() => held.length === 1)
+      const second = fetch(`${url}/json`)
+      await eventually(() => held.length === 2)
+      for (const release of held) release()
+      expect(await Promise.all([first, second].map(async (each) => (await each).status))).to.deep.equal([200, 200])
+      await eventually(() => limits.size === 0)
+    })
+
+    it('gives places back of requests that were pipelined behind another on a connection that is lost', async () => {
+      await start({ perUser: 5 })
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      socket.on('error', () => undefined)
+      socket.write('GET /sse HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3))
+      await eventually(() => held.length === 3)
+      expect(limits.size).to.equal(3)
+      socket.destroy()
+      await eventually(() => limits.size === 0)
+    })
+  })
+}
+
+/** Subscriptions wait until they are released. */
+class HeldBroker extends MemoryBroker {
+  readonly held: (() => void)[] = []
+
+  override async subscribe(...args: Parameters<MemoryBroker['subscribe']>): ReturnType<MemoryBroker['subscribe']> {
+    await new Promise<void>((resolve) => this.held.push(resolve))
+    return super.subscribe(...args)
+  }
+}
+
+describe('a multiplexer with stream limits', () => {
+  it('opens no stream that has lost its place while its channel was subscribed', async () => {
+    const limits = createStreamLimits({ perUser: 1, evictOldest: true })
+    const evicted = new Promise<void>((resolve) => {
+      const acquire = limits.acquire.bind(limits)
+      let asked = 0
+      limits.acquire = async (...args) => {
+        const lease = await acquire(...args)
+        if (++asked === 2) resolve()
+        return lease
+      }
+    })
+    const broker = new HeldBroker({}, systemClock)
+    const multiplexer = new Multiplexer(broker, { streamLimits: limits }, systemClock)
+    const stream = multiplexer.stream(() => 'news')
+    const server = await serve((req, res) => {
+      const auth = { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 600_000, claims: {} }
+      stream(Object.assign(req, { auth }), res, () => res.destroy())
+    })
+    const first = SseClient.open(server.url)
+    await eventually(() => broker.held.length === 1)
+    const second = SseClient.open(server.url)
+    await evicted
+    for (const release of broker.held) release()
+    const clients = await Promise.all([first, second])
+    await Promise.race(clients.map((client) => client.ended()))
+    const closed = clients.filter(({ events }) => events.some(({ event }) => event === 'sse.close'))
+    expect(closed.map(({ events }) => events.map(({ event }) => event))).to.deep.equal([['sse.close']])
+    for (const client of clients) client.close()
+    await multiplexer.close()
+    await limits.close()
+    await server.stop()
+  })
+})

@@ -1,0 +1,16 @@
+/** A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many> <options>`. */
+import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+import { owner } from '../../suites/stream-limits.js'
+
+const [redis = '', count, options = '{}'] = process.argv.slice(2)
+const limits = createStreamLimits({ redis, ...JSON.parse(options) })
+for (let index = 0; index < Number(count); index++) {
+  await limits.acquire(owner('ada'), {
+    id: `held${index}`,
+    close: (reason) => process.stdout.write(`${reason} held${index}\n`),
+  })
+  // The order of streams is by ms.
+  await new Promise((resolve) => setTimeout(resolve, 5))
+}
+process.stdout.write('held\n')
+// Redis's connection keeps the process alive.
