@@ -7,11 +7,13 @@ import { createMultiplexer } from '../../lib/index.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
-const scriptOf = (name: string) => fileURLToPath(new URL(name, import.meta.url))
+const WHOLE_KIT = new URL('whole-kit.ts', import.meta.url)
+const PUBLISH_ONLY = new URL('publish-only.ts', import.meta.url)
+const WORKER = new URL('worker.ts', import.meta.url)
 
 /** Runs a script to its end, with its success; one that does not end is killed. */
-async function outputOf(name: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const child = spawn(process.execPath, ['--import', 'tsx', scriptOf(name), ...args], {
+async function outputOf(script: URL, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
   })
@@ -34,7 +36,7 @@ describe('a process that closes all of the kit', function () {
   this.timeout(60_000)
 
   const run = async (urls: readonly string[]): Promise<void> => {
-    expect(await outputOf('whole-kit.ts', urls)).to.equal('closed')
+    expect(await outputOf(WHOLE_KIT, urls)).to.equal('closed')
   }
 
   it('ends by itself, embedded', () => run([]))
@@ -65,7 +67,7 @@ describe('a process that only publishes', function () {
     const server = await RedisServer.start()
     const admin = new Redis(server.url)
     try {
-      expect(await outputOf('publish-only.ts', [server.url])).to.equal('published')
+      expect(await outputOf(PUBLISH_ONLY, [server.url])).to.equal('published')
       expect(await admin.xlen('sse:{orders}:s')).to.equal(2)
       const connections = /total_connections_received:(\d+)/.exec(await admin.info('stats'))?.[1]
       // The helper's look whether the server answers, this test's own, and one.
@@ -81,7 +83,7 @@ describe('an embedded multiplexer', function () {
   this.timeout(60_000)
 
   it('warns once where it is in a worker of a cluster', async () => {
-    expect(await outputOf('worker.ts', [])).to.equal('SSE_EMBEDDED_IN_CLUSTER;')
+    expect(await outputOf(WORKER, [])).to.equal('SSE_EMBEDDED_IN_CLUSTER;')
   })
 
   for (const [title, env, warnings] of [
