@@ -78,7 +78,6 @@ describe('where Redis is', () => {
     ['a Map', new Map([['host', '127.0.0.1']])],
     ['a promise', Promise.resolve('redis://127.0.0.1:6379')],
     ['a number', 6379],
-    ['null', null],
     ['a URL without a host', 'redis://'],
     ['a URL with a path that is no database', 'redis://127.0.0.1:6379/main'],
     ['a host without a scheme', '127.0.0.1:6379'],
