@@ -5,7 +5,7 @@ import { PageStore } from './page-store.js'
 import { retry } from './retry.js'
 
 /** Entries in one read, at most. */
-export const PAGE_SIZE = 256
+const PAGE_SIZE = 256
 
 /**
  * A channel's reads from the broker. Reads begin at multiples of a span, so that streams that are near each other share one read,

@@ -10,8 +10,17 @@ import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
  * - A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over.
  * - For a Redis Cluster (Redis 7 or later): URLs of some of its nodes, or an ioredis `Cluster` client, whose options are
  *   taken over. User, password and TLS of the first URL hold for all nodes.
+ * - What `createRedis` made: the one connection that all parts share.
  */
-export type RedisSource = string | readonly string[] | RedisOptions | Redis | Cluster
+export type RedisSource = string | readonly string[] | RedisOptions | Redis | Cluster | SharedRedis
+
+/** One connection for commands that all parts of the kit share; see `createRedis`. */
+export interface SharedRedis {
+  /** There is no Redis: the parts that are given this live in this process. */
+  readonly embedded: boolean
+  /** Closes the connection, after the parts that use it. Idempotent. */
+  close(): void
+}
 
 /** One server, or all masters of a cluster. */
 export type RedisClient = Redis | Cluster

@@ -32,6 +32,7 @@ export class RedisConnection {
   /** The same client, which notes whose commands are written. */
   readonly #tracked: RedisClient
   #sender: Sender | undefined
+  #closed = false
   readonly #waiting = new Set<() => void>()
   #failure: Error | undefined
   #everReady = false
@@ -71,7 +72,13 @@ export class RedisConnection {
 
   /** The client was closed for good. */
   get ended(): boolean {
-    return this.client.status === 'end'
+    return this.#closed || this.client.status === 'end'
+  }
+
+  /** Its owner closes it for good: what others still want of it fails at once. */
+  end(): void {
+    this.#closed = true
+    this.#wake()
   }
 
   /** Why the last connection failed; `undefined` while it is connected. */
@@ -175,7 +182,7 @@ export class RedisConnection {
     }
     if (this.#everReady || warned.has(failure.message)) return
     warned.add(failure.message)
-    process.emitWarning(`express-sse-kit: ${failure.message}. The kit keeps trying.`, {
+    process.emitWarning(`express-sse-kit: ${failure.message.replace(/\.$/, '')}. The kit keeps trying.`, {
       type: 'ExpressSseKitWarning',
       code: REDIS_WARNING,
     })

@@ -14,6 +14,7 @@ import {
 import { RedisConnection, type Send } from './connection.js'
 import { Probe } from './probe.js'
 import { Run, type RunOptions } from './run.js'
+import { sharedClientOf } from './source.js'
 
 /** How often connections of one's own are tested, in ms. */
 const PROBE_MS = 5000
@@ -39,7 +40,7 @@ export interface CommandOptions extends RunOptions {
 }
 
 /**
- * A way to Redis: a client that was handed in, used as it is and left open, or else a connection of its own. Owns what is under way
+ * A way to Redis: a client that was handed in or made by `createRedis`, used as it is and left open, or else a connection of its own. Owns what is under way
  * on it. See run.ts for what becomes of a command.
  */
 export class RedisHandle<C extends RedisClient = RedisClient> {
@@ -54,16 +55,17 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   /** @throws InvalidOptionError */
   constructor(source: RedisSource, options: HandleOptions) {
     this.#options = options
-    this.#owned = options.use === 'own' || !isRedisClient(source)
-    const client = this.#owned ? connectRedis(source, options) : (source as RedisClient)
+    const shared = sharedClientOf(source)
+    this.#owned = shared === undefined && (options.use === 'own' || !isRedisClient(source))
+    const client = this.#owned ? connectRedis(source, options) : (shared ?? (source as RedisClient))
     options.prepare?.(client)
     this.client = client as C
     this.#connection = RedisConnection.of(client)
-    if (!this.#owned) return
     const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, others } = options
-    const connections = () => [...this.connections, ...(others?.() ?? [])]
+    if (!this.#owned && others === undefined) return
+    const connections = () => [...(this.#owned ? this.connections : []), ...(others?.() ?? [])]
     this.#probe = new Probe({ connections, probeMs, timeoutMs })
-    if (options.releasesProcess) this.#releaseProcess(client)
+    if (this.#releases) this.#releaseProcess(client)
   }
 
   /** One, or in a cluster one for each master. */
@@ -116,12 +118,18 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     this.#closed = true
     this.#probe?.close()
     for (const run of this.#runs) run.close()
+    if (this.#owned) this.#connection.end()
     this.#connection.release()
     if (this.#owned) disconnect(this.client)
   }
 
   readonly #onSettled = (run: { close(): void }): void => {
     if (this.#runs.delete(run) && this.#runs.size === 0) this.#setHeld(false)
+  }
+
+  /** A connection that others use as well is theirs to hold. */
+  get #releases(): boolean {
+    return this.#owned && this.#options.releasesProcess === true
   }
 
   #releaseProcess(client: RedisClient): void {
@@ -131,7 +139,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   }
 
   #setHeld(held: boolean): void {
-    if (!this.#options.releasesProcess || this.#closed) return
+    if (!this.#releases || this.#closed) return
     const nodes = isCluster(this.client) ? this.client.nodes('all') : [this.client as Redis]
     for (const { status, stream } of nodes) {
       // One that is connecting does, and is looked at again when it is ready.

@@ -85,11 +85,10 @@ export class RedisCommands {
 
   /** The error for what was taken and could not be sent in time. */
   notSent(): BrokerError {
-    const within = `within ${this.#options.commandTimeoutMs} ms`
     if (!this.ready) return this.#redis.unavailable()
     return new BrokerError(
       'ERR_SSE_BROKER_UNAVAILABLE',
-      `Redis did not answer what was published before ${within}: this was not sent`,
+      `Redis did not answer the call before this one within ${this.#options.commandTimeoutMs} ms: this one was not sent`,
     )
   }
 

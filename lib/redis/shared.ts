@@ -1,0 +1,40 @@
+import { systemClock } from '../core/clock.js'
+import { InvalidOptionError } from '../core/errors.js'
+import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource, type SharedRedis } from './connect.js'
+import { RedisHandle } from './handle.js'
+import { givenRedis, share } from './source.js'
+
+/**
+ * One connection to Redis for all parts of the kit: give it to them as `redis`. A process then has two connections, this one for commands
+ * and one for subscriptions (in a cluster two for each master). Close it after the parts, for example as the last of `shutdown`'s
+ * `parts`; it keeps the process alive until then.
+ * @param source as any part's `redis` option; left out or empty: embedded, in this process
+ * @throws InvalidOptionError also for a client or options with a `keyPrefix`: give each part its `prefix` instead
+ */
+export function createRedis(source?: RedisSource | null): SharedRedis {
+  const given = givenRedis(source)
+  const redis = given === undefined ? undefined : open(given)
+  const handle: SharedRedis = Object.freeze({
+    embedded: redis === undefined,
+    close: () => redis?.close(),
+  })
+  share(handle, redis?.client)
+  return handle
+}
+
+function open(source: RedisSource): RedisHandle {
+  const redis = new RedisHandle(source, {
+    connectionName: 'express-sse-kit',
+    commandTimeoutMs: COMMAND_TIMEOUT_MS,
+    clock: systemClock,
+    use: 'own',
+  })
+  if (keyPrefixOf(redis.client) === '') return redis
+  redis.close()
+  throw new InvalidOptionError('createRedis takes no keyPrefix: give each part its own `prefix`')
+}
+
+function keyPrefixOf(client: RedisClient): string {
+  const ofNodes = isCluster(client) ? client.options.redisOptions?.keyPrefix : undefined
+  return client.options.keyPrefix || ofNodes || ''
+}
