@@ -9,6 +9,7 @@
  *   `flushed` ≤ `head`: up to `flushed` the live readers have it; the rest goes out at the end of this tick.
  */
 
+import { outsideContext } from '../core/async-context.js'
 import { Blocks } from '../core/blocks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../core/message.js'
@@ -218,7 +219,7 @@ export class Channel implements ChannelListener, CursorPart {
     if (this.#flushScheduled) return
     this.#flushScheduled = true
     // Once per tick: all that one read from the network brought goes out in one write per stream.
-    setImmediate(() => this.#flush())
+    outsideContext(() => setImmediate(() => this.#flush()))
   }
 
   #flush(): void {

@@ -4,6 +4,7 @@
  * offline queue has no bound.)
  */
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
+import { outsideContext } from '../core/async-context.js'
 import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
 
 /**
@@ -70,6 +71,11 @@ export function isCluster(client: RedisClient): client is Cluster {
 
 /** Opens a connection of its own. The caller closes it with `disconnect`. @throws InvalidOptionError */
 export function connectRedis(source: RedisSource, options: ConnectOptions): RedisClient {
+  // A connection outlives the request that happens to need it first.
+  return outsideContext(() => connect(source, options))
+}
+
+function connect(source: RedisSource, options: ConnectOptions): RedisClient {
   const client = open(source, owned(options), options)
   // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
   client.on('error', ignore)
@@ -115,12 +121,8 @@ function keepLooking(cluster: Cluster): void {
  * ioredis's time-out.
  */
 export function connectLike(client: Redis, options: ConnectOptions): Redis {
-  const connection = client.duplicate({
-    ...owned(options),
-    commandTimeout: options.commandTimeoutMs,
-    readOnly: false,
-    keyPrefix: '',
-  })
+  const changes = { ...owned(options), commandTimeout: options.commandTimeoutMs, readOnly: false, keyPrefix: '' }
+  const connection = outsideContext(() => client.duplicate(changes))
   connection.on('error', ignore)
   return connection
 }

@@ -12,6 +12,7 @@
  * A call costs the client several times what an event in it costs, and Redis does nothing for each event
  * (`npm run bench -- publish`). Waiting for the end of the tick shows in no delay (bench `redis`).
  */
+import { outsideContext } from '../../core/async-context.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
@@ -160,7 +161,8 @@ export class RedisPublisher {
   #schedule(): void {
     if (this.#flushing || this.#ready.size === 0) return
     this.#flushing = true
-    setImmediate(() => this.#flush())
+    // What several requests publish is no single one's affair.
+    outsideContext(() => setImmediate(() => this.#flush()))
   }
 
   #flush(): void {

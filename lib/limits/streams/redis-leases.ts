@@ -13,6 +13,7 @@
  * Places that are not renewed run out, so a process that dies leaves none behind. One that was only stopped, or cut off, takes its
  * places again like any other, and ends the streams for which there is no room any more.
  */
+import { outsideContext } from '../../core/async-context.js'
 import { systemClock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
@@ -125,7 +126,8 @@ export class RedisLeases {
   giveBack(lease: Lease): void {
     if (this.#closed || lease.places.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
     this.#waiting.push(lease)
-    if (this.#waiting.length === 1 && !this.#away) setImmediate(() => void this.#giveBackWaiting())
+    if (this.#waiting.length > 1 || this.#away) return
+    outsideContext(() => setImmediate(() => void this.#giveBackWaiting()))
   }
 
   /** Gives back what there still is, unless Redis is away or goes away meanwhile. */
