@@ -17,7 +17,10 @@ export interface Life {
 }
 
 /** Where a log stands. */
-export interface Head extends Position, Life {}
+export interface Head extends Position, Life {
+  /** Former epochs after which the log is known to have lost entries. @defaultValue none */
+  readonly lossy?: readonly string[]
+}
 
 /** Whether the log has been at a position, and still is what it was up to there. */
 export function isIn({ epoch, earlier }: Life, position: Position): boolean {

@@ -370,8 +370,7 @@ export class Channel implements ChannelListener, CursorPart {
 
   #lose(head: Head): void {
     const { epoch, earlier = [] } = this.#life
-    this.#restart(head)
-    this.#lossy = [epoch, ...earlier.map((life) => life.epoch)]
+    this.#restart({ ...head, lossy: [epoch, ...earlier.map((life) => life.epoch)] })
     for (const reader of [...this.readers]) reader.onLost(this, head.offset)
   }
 
@@ -397,7 +396,10 @@ export class Channel implements ChannelListener, CursorPart {
     }
   }
 
-  #follow({ epoch, earlier }: Head): void {
+  #follow({ epoch, earlier, lossy = [] }: Head): void {
+    this.#lossy = [...new Set([...this.#lossy, ...lossy])].filter((former) =>
+      earlier?.some((life) => life.epoch === former),
+    )
     this.#life = earlier === undefined ? { epoch } : { epoch, earlier }
   }
 }

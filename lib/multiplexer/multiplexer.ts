@@ -243,7 +243,7 @@ export class Multiplexer {
     channelsOf: ChannelsOf,
     options: ResolvedStreamOptions,
   ): Promise<void> {
-    const reason = assertOpenable(req, res, options, exchange)
+    const reason = openable(req, res, options, exchange)
     const auth = authOf(req)
     const given = this.#namesFor(req, channelsOf)
     const names = given instanceof Promise ? await given : given
@@ -385,6 +385,16 @@ function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
     'ERR_SSE_EVENT_INVALID',
     `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
   )
+}
+
+/** See `assertOpenable`. */
+function openable(...request: Parameters<typeof assertOpenable>): ReturnType<typeof assertOpenable> {
+  try {
+    return assertOpenable(...request)
+  } catch (error) {
+    reportRefusal(error)
+    throw error
+  }
 }
 
 function reportRefusal(error: unknown): void {

@@ -204,7 +204,11 @@ describe('the redis broker, when Redis fails', () => {
     expect(next.epoch).to.not.equal(first?.epoch)
     expect(next.offset).to.equal(4)
     const [head] = await broker.heads([channel])
-    expect(head).to.deep.equal({ ...next, earlier: [{ epoch: first?.epoch, offset: 3 }] })
+    expect(head).to.deep.equal({
+      ...next,
+      earlier: [{ epoch: first?.epoch, offset: 3 }],
+      lossy: [first?.epoch],
+    })
     expect((await broker.read(channel, 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4])
   })
 

@@ -310,8 +310,8 @@ describe('the redis broker, of what becomes of a publication', () => {
       await eventually(() => failed === taken)
     }
     diagnostics.publishError.unsubscribe(count)
-    // At first 67 MB wait, later what was written and not answered; there are copies of it on the way to the socket.
-    expect(bytesHeld() - before).to.be.below(100_000_000)
+    // 67 MB wait at most, and of the 16 MiB that are written there are a few copies on the way to the socket: of 480 MB offered.
+    expect(bytesHeld() - before).to.be.below(200_000_000)
     redis.resume()
   })
 

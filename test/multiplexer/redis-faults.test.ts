@@ -180,7 +180,7 @@ describe('streams, when Redis fails under them', () => {
     const names = ({ events }: SseClient) => events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
     await client.until((it) => names(it).at(-1) === 'new')
     expect(names(client).slice(10)).to.deep.equal(['sse.reset', 'new'])
-    for (const process of [two]) {
+    for (const process of [one, two]) {
       const behind = await open(process, ids[5])
       const beyond = await open(process, ids[9])
       await one.multiplexer.publish('log', { event: 'n', data: 'newer' })

@@ -222,8 +222,9 @@ export class RedisCommands {
 
   #headOf(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
     const position = { epoch, offset: Number(offset) }
-    this.#seen.note(channel, position)
-    return earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
+    const head = earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
+    const lossy = this.#seen.noteHead(channel, head)
+    return lossy.length === 0 ? head : { ...head, lossy }
   }
 }
 

@@ -1,25 +1,53 @@
-import type { Position } from '../../core/position.js'
+import type { Head, Position } from '../../core/position.js'
 
 const MAX_CHANNELS_SEEN = 10_000
+const NONE: readonly string[] = []
+
+interface Seen extends Position {
+  /** Former epochs after which the log has lost what this process had seen. */
+  readonly lossy: readonly string[]
+}
 
 /**
  * The furthest position this process has seen of each log: the witness against a log that went back. Bounded; the
  * channel untouched for longest is forgotten first.
  */
 export class SeenPositions {
-  readonly #positions = new Map<string, Position>()
+  readonly #positions = new Map<string, Seen>()
 
   get(channel: string): Position | undefined {
     return this.#positions.get(channel)
   }
 
-  note(channel: string, position: Position): void {
+  note(channel: string, { epoch, offset }: Position): void {
     const seen = this.#positions.get(channel)
-    if (seen?.epoch === position.epoch && seen.offset >= position.offset) return
+    if (seen?.epoch === epoch && seen.offset >= offset) return
+    this.#set(channel, { epoch, offset, lossy: seen?.lossy ?? NONE })
+  }
+
+  /** Notes where a log is. @returns the former epochs after which it has lost what this process had seen */
+  noteHead(channel: string, head: Head): readonly string[] {
+    const seen = this.#positions.get(channel)
+    this.note(channel, head)
+    const lossy = seen === undefined ? NONE : [...new Set([...lostSince(seen, head), ...seen.lossy])]
+    const known = lossy.filter((epoch) => head.earlier?.some((life) => life.epoch === epoch))
+    if (known.length > 0) this.#set(channel, { ...(this.#positions.get(channel) ?? head), lossy: known })
+    return known
+  }
+
+  #set(channel: string, seen: Seen): void {
     this.#positions.delete(channel)
-    this.#positions.set(channel, position)
+    this.#positions.set(channel, seen)
     if (this.#positions.size <= MAX_CHANNELS_SEEN) return
     const oldest = this.#positions.keys().next()
     if (!oldest.done) this.#positions.delete(oldest.value)
   }
+}
+
+/** The latest first, as former lives are: what was lost is missing to all of them. */
+function lostSince(seen: Position, { epoch, earlier = [] }: Head): readonly string[] {
+  if (seen.epoch === epoch) return NONE
+  const at = earlier.findIndex((life) => life.epoch === seen.epoch)
+  const kept = earlier[at]
+  return kept !== undefined && kept.offset < seen.offset ? earlier.slice(at).map((life) => life.epoch) : NONE
 }
