@@ -248,7 +248,12 @@ export class RedisPublisher {
     for (const lane of [...this.#lanes.values()]) {
       const alive = lane.waiting.findIndex(({ deadline }) => deadline > now)
       const expired = lane.waiting.splice(0, alive === -1 ? lane.waiting.length : alive)
-      if (expired.length > 0) this.#giveUp(lane, expired, this.#commands.notSent())
+      if (expired.length === 0) continue
+      const error = this.#commands.notSent()
+      if (diagnostics.brokerCommand.hasSubscribers) {
+        diagnostics.brokerCommand.publish({ command: 'publish', ms: this.#timeoutMs, error })
+      }
+      this.#giveUp(lane, expired, error)
     }
     this.#scheduleExpiry()
   }
