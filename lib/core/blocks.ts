@@ -1,57 +1,110 @@
+import type { Socket } from 'node:net'
+
 const CRLF = '\r\n'
+/** A buffer of this many bytes is not copied to be joined with others: all streams are sent the log's own. */
+const LARGE_BYTES = 65_536
 
 /**
  * Whole blocks of an event stream as bytes that any number of streams may be sent. Immutable. Framed as a chunk of
- * HTTP/1.1 (RFC 9112, 7.1) at most once, when the first stream asks for it.
+ * HTTP/1.1 (RFC 9112, 7.1) at most once, when the first stream asks for it; large ones are framed while they are written.
  */
 export class Blocks {
   /** In bytes, without a frame. */
   readonly length: number
   #bytes: Buffer | undefined
   #chunk: Buffer | undefined
+  /** Set where something is too large to be copied. */
+  readonly #parts: readonly Buffer[] | undefined
 
-  private constructor(length: number, bytes: Buffer | undefined, chunk: Buffer | undefined) {
+  private constructor(
+    length: number,
+    bytes: Buffer | undefined,
+    chunk: Buffer | undefined,
+    parts: readonly Buffer[] | undefined,
+  ) {
     this.length = length
     this.#bytes = bytes
     this.#chunk = chunk
+    this.#parts = parts
   }
 
   static of(bytes: Buffer): Blocks {
-    return new Blocks(bytes.length, bytes, undefined)
+    return new Blocks(bytes.length, bytes, undefined, bytes.length < LARGE_BYTES ? undefined : [bytes])
   }
 
   /** Joins parts and frames them in the same copy. @param parts strings must be ASCII */
   static join(parts: readonly (Buffer | string)[]): Blocks {
     let length = 0
-    for (const part of parts) length += part.length
-    const size = sizeLine(length)
-    const chunk = Buffer.allocUnsafe(size.length + length + CRLF.length)
-    // Strings next to each other are written as one.
-    let text = size
-    let at = 0
+    let largest = 0
     for (const part of parts) {
-      if (typeof part === 'string') {
-        text += part
-      } else {
-        at += chunk.write(text, at, 'latin1')
-        at += part.copy(chunk, at)
-        text = ''
-      }
+      length += part.length
+      if (part.length > largest) largest = part.length
     }
-    chunk.write(text + CRLF, at, 'latin1')
-    return new Blocks(length, undefined, chunk)
+    if (largest >= LARGE_BYTES) return new Blocks(length, undefined, undefined, joinSmall(parts))
+    return new Blocks(length, undefined, frame(parts, length), undefined)
   }
 
   get bytes(): Buffer {
-    this.#bytes ??= this.chunk.subarray(-this.length - CRLF.length, -CRLF.length)
+    this.#bytes ??=
+      this.#parts === undefined
+        ? this.chunk.subarray(-this.length - CRLF.length, -CRLF.length)
+        : Buffer.concat(this.#parts)
     return this.#bytes
   }
 
   /** The bytes as one chunk. */
   get chunk(): Buffer {
-    this.#chunk ??= Blocks.join([this.bytes]).chunk
+    this.#chunk ??= frame([this.bytes], this.length)
     return this.#chunk
   }
+
+  /** Writes them as one chunk. @returns as `socket.write`. */
+  writeTo(socket: Socket): boolean {
+    if (this.#parts === undefined) return socket.write(this.chunk)
+    socket.cork()
+    socket.write(sizeLine(this.length), 'latin1')
+    for (const part of this.#parts) socket.write(part)
+    const room = socket.write(CRLF, 'latin1')
+    socket.uncork()
+    return room
+  }
+}
+
+/** Joins what is small between what is large. */
+function joinSmall(parts: readonly (Buffer | string)[]): readonly Buffer[] {
+  const joined: Buffer[] = []
+  let small: Buffer[] = []
+  for (const part of parts) {
+    if (typeof part === 'string') {
+      small.push(Buffer.from(part, 'latin1'))
+    } else if (part.length < LARGE_BYTES) {
+      small.push(part)
+    } else {
+      joined.push(Buffer.concat(small), part)
+      small = []
+    }
+  }
+  return [...joined, Buffer.concat(small)].filter(({ length }) => length > 0)
+}
+
+/** Joins parts and frames them in the same copy. */
+function frame(parts: readonly (Buffer | string)[], length: number): Buffer {
+  const size = sizeLine(length)
+  const chunk = Buffer.allocUnsafe(size.length + length + CRLF.length)
+  // Strings next to each other are written as one.
+  let text = size
+  let at = 0
+  for (const part of parts) {
+    if (typeof part === 'string') {
+      text += part
+    } else {
+      at += chunk.write(text, at, 'latin1')
+      at += part.copy(chunk, at)
+      text = ''
+    }
+  }
+  chunk.write(text + CRLF, at, 'latin1')
+  return chunk
 }
 
 /** A text as one chunk. @param text ASCII */

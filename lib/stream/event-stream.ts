@@ -382,9 +382,7 @@ export class EventStream implements Sink, Pressed {
   #write(blocks: Blocks): boolean {
     const socket = this.#socket
     const room =
-      socket !== undefined && takesChunks(socket, this.#res, 0)
-        ? socket.write(blocks.chunk)
-        : this.#writeWithCare(blocks)
+      socket !== undefined && takesChunks(socket, this.#res, 0) ? blocks.writeTo(socket) : this.#writeWithCare(blocks)
     if (!room && !this.#full) {
       this.#full = true
       if (this.#closing === undefined) this.#writer.awaitRoom()

@@ -128,7 +128,7 @@ export class Writer {
     const res = this.#res
     const { socket } = this
     if (socket !== undefined && takesChunks(socket, res, this.#corked === undefined ? 0 : 1)) {
-      return socket.write(blocks.chunk)
+      return blocks.writeTo(socket)
     }
     if (this.#exchange.over || res.writableEnded) return undefined
     if (socket !== undefined) {
@@ -172,7 +172,7 @@ export class Writer {
 
   /** Somebody else has corked the socket. If it was through the response, what the response holds back comes first. */
   #writeCorked(socket: Socket, blocks: Blocks): boolean {
-    if (!(this.#res instanceof ServerResponse) || this.#res.writableCorked === 0) return socket.write(blocks.chunk)
+    if (!(this.#res instanceof ServerResponse) || this.#res.writableCorked === 0) return blocks.writeTo(socket)
     this.#res.write(blocks.bytes)
     // A response that is corked reports no `drain`.
     return !socket.writableNeedDrain

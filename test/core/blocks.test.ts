@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net'
+import { Writable } from 'node:stream'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Blocks, chunkText } from '../../lib/core/blocks.js'
@@ -29,6 +31,35 @@ describe('blocks', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 1000, size: 'max' }), (text) => {
         expect(chunkText(text)).to.equal(chunkOf(Buffer.from(text)).toString())
+      }),
+    )
+  })
+
+  it('are written as one chunk, and what is large in them without a copy', () => {
+    const part = fc.oneof(
+      fc.constantFrom(65_535, 65_536, 70_000, 200_000).map((length) => Buffer.alloc(length, 'x')),
+      fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
+      fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 40 }),
+    )
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1, maxLength: 8 }), (parts) => {
+        const whole = Buffer.concat(parts.map((each) => Buffer.from(each as string)))
+        const joined = Blocks.join(parts)
+        for (const blocks of [joined, Blocks.of(whole)]) {
+          const written: Buffer[] = []
+          const socket = new Writable({
+            write: (data: Buffer, _encoding, done) => {
+              written.push(data)
+              done()
+            },
+          })
+          blocks.writeTo(socket as Socket)
+          expect(socket.writableCorked).to.equal(0)
+          expect(Buffer.concat(written).equals(chunkOf(whole))).to.equal(true)
+          expect([blocks.bytes.equals(whole), blocks.chunk.equals(chunkOf(whole))]).to.deep.equal([true, true])
+          const large = (blocks === joined ? parts : [whole]).filter(({ length }) => length >= 65_536)
+          expect(large.every((each) => written.includes(each as Buffer))).to.equal(true)
+        }
       }),
     )
   })
