@@ -24,6 +24,8 @@ export interface Cursor {
   earliest: boolean
   /** A page is being read for it. */
   reading: boolean
+  /** Its page came when others had spent the credit; it may be dropped before there is more. The others wait for its next one. */
+  passedOver: boolean
 }
 
 export class Cursors {
@@ -40,6 +42,7 @@ export class Cursors {
       reset,
       earliest,
       reading: false,
+      passedOver: false,
     }))
   }
 
@@ -72,11 +75,15 @@ export class Cursors {
     return this.#cursors.every(({ offset, channel }) => offset === channel.flushed)
   }
 
-  /** The next one that is owed something and does not wait for a page. They take turns, so that none waits for a busy one. */
+  /**
+   * The next one that is owed something and does not wait for a page. They take turns, so that none waits for a busy one. `undefined`
+   * also while one waits for its page that was passed over before.
+   */
   get behind(): Cursor | undefined {
     const count = this.#cursors.length
     for (let i = 1; i <= count; i++) {
       const cursor = this.#cursors[(this.#turn + i) % count] as Cursor
+      if (cursor.reading && cursor.passedOver) return undefined
       if (!cursor.reading && cursor.offset < cursor.channel.flushed) return cursor
     }
     return undefined
@@ -85,6 +92,7 @@ export class Cursors {
   /** It has had its turn. */
   served(cursor: Cursor): void {
     this.#turn = this.#cursors.indexOf(cursor)
+    cursor.passedOver = false
   }
 
   /** Events owed. */

@@ -245,8 +245,14 @@ export class Multiplexer {
   ): Promise<void> {
     const reason = openable(req, res, options, exchange)
     const auth = authOf(req)
-    const given = this.#namesFor(req, channelsOf)
-    const names = given instanceof Promise ? await given : given
+    let names: readonly string[]
+    try {
+      const given = this.#namesFor(req, channelsOf)
+      names = given instanceof Promise ? await given : given
+    } catch (error) {
+      if (exchange.over || closeReasonOf(error) === undefined) throw error
+      return this.#refuse(req, res, options, streamId(this.#broker.processId, auth), error)
+    }
     if (reason !== undefined) {
       beginStream(req, res, options)
       return

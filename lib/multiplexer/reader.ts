@@ -261,7 +261,9 @@ export class Reader implements ChannelReader, StreamSource {
       if (page.head.epoch !== epoch || unexpected) await channel.verify()
       else this.#fresh = { cursor, page }
     }
+    const { offset } = cursor
     this.#readOn()
+    if (this.#fresh !== undefined && this.lagging && cursor.offset === offset) cursor.passedOver = true
     this.#fresh = undefined
   }
 

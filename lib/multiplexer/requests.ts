@@ -66,6 +66,7 @@ const CLOSE_REASON_OF: { readonly [code in ErrorCode]?: CloseReason } = {
   ERR_SSE_BROKER_UNAVAILABLE: 'unavailable',
   ERR_SSE_BROKER_TIMEOUT: 'unavailable',
   ERR_SSE_BROKER_REFUSED: 'unavailable',
+  ERR_SSE_CALLBACK_TIMEOUT: 'unavailable',
 }
 
 /** The reason with which a stream is ended at once that cannot be opened now; `undefined`: coming back will not help. */

@@ -115,6 +115,31 @@ describe('a paced stream', () => {
     }
   })
 
+  it('gives a channel whose history must be read its turn, however slow the pace is and whatever others have at hand', async () => {
+    const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
+    const mux = createMultiplexer({ clock, tailEntries: 50, stream: { heartbeatMs: 0, maxAgeMs: 0, pacing } })
+    multiplexer = mux
+    server = await serve(
+      express().get(
+        '/',
+        mux.stream(() => ['old', 'busy']),
+      ),
+    )
+    const cursor = await mux.cursor(['old', 'busy'])
+    // No tail has these: the channel was not followed when they were published.
+    for (let i = 1; i <= 20; i++) await mux.publish('old', { data: i })
+    const client = await connect('/', cursor)
+    await client.control('sse.open')
+    for (let sent = client.messages.length; sent < 10; sent++) {
+      await mux.publish('busy', { data: 'busy' })
+      await settle()
+      // Longer than a page is kept.
+      clock.advance(10_000)
+      await client.messagesUntil(sent + 1)
+    }
+    expect(numbersOf(client).filter((data) => data > 0).length).to.be.at.least(4)
+  })
+
   it('queues what it is given meanwhile, within bounds, and is not taken for stalled', async () => {
     const pacing = createPacing({ stream: { capacity: 2, refillPerSecond: 1 } }, { clock })
     let stream: EventStream | undefined
