@@ -283,7 +283,9 @@ function issueTimeOf({ issuedAt, claims: { iat } }: Auth): number {
 
 function keysOf({ user, tenant, id, claims }: Auth): string[] {
   const keys = [keyOf({ tenant }), keyOf({ tenant, user })]
-  const tokenId = id ?? claims.jti
+  const { jti } = claims
+  // Some issuers number their tokens, as databases do.
+  const tokenId = id ?? (Number.isSafeInteger(jti) ? String(jti) : jti)
   if (typeof tokenId === 'string' && tokenId !== '') keys.push(keyOf({ tokenId }))
   return keys
 }
