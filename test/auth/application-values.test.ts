@@ -78,6 +78,23 @@ describe('values of the application in authenticate', () => {
     })
   })
 
+  it('tells every listener of a revocation, whatever others fail with', async () => {
+    const store = createStore()
+    const revocations = createRevocations({ store })
+    const heard: string[] = []
+    revocations.onRevoke(() => {
+      throw new Error('at once')
+    })
+    const rejects = async (): Promise<never> => {
+      throw new Error('later')
+    }
+    revocations.onRevoke(rejects)
+    revocations.onRevoke(({ at }) => void heard.push(typeof at))
+    await revocations.revoke({ tenant: 'acme' })
+    expect(heard).to.deep.equal(['number'])
+    await store.close()
+  })
+
   it('revokes a token whose jti is a number', async () => {
     const store = createStore()
     const revocations = createRevocations({ store })
