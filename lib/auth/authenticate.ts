@@ -4,12 +4,12 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
+import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
 import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
-import { isAuth } from '../http/auth-of.js'
+import { isAuth, markAuthenticated } from '../http/auth-of.js'
 import { boundedStore } from '../store/bounded.js'
 import { sendProblem } from '../wire/problem.js'
 import { FailureLimit } from './failure-limit.js'
@@ -63,6 +63,7 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
       }
       // Nobody's too, and in place of another library's: what follows can rely on it. What another authenticate() found stays.
       if (auth !== undefined || !isAuth(req.auth)) req.auth = auth
+      markAuthenticated(req)
       next()
     }
     let identity: Identity
@@ -148,6 +149,7 @@ type RevocationCheck = (identity: Identity, found: FoundToken | undefined) => Pr
 function revocationCheck({
   revocations,
   onRevocationError = 'closed',
+  clock = systemClock,
 }: AuthenticateOptions): RevocationCheck | undefined {
   if (onRevocationError !== 'open' && onRevocationError !== 'closed') {
     throw new InvalidOptionError('onRevocationError must be open or closed')
@@ -156,10 +158,17 @@ function revocationCheck({
   if (typeof revocations?.isRevoked !== 'function') {
     throw new InvalidOptionError('revocations must be what createRevocations() gives')
   }
+  // May be of the application's own making.
+  const lookUp = async (auth: Auth): Promise<boolean> => {
+    const call = (): Promise<boolean> => revocations.isRevoked(auth)
+    const revoked = await settle('isRevoked', call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })
+    if (typeof revoked !== 'boolean') throw invalidResult('isRevoked', 'must resolve to true or false')
+    return revoked
+  }
   return async (identity, found) => {
     const auth = await identity
     if (auth === undefined) return undefined
-    const revoked = await revocations.isRevoked(auth).catch((error: unknown) => {
+    const revoked = await lookUp(auth).catch((error: unknown) => {
       const failure = unavailable('look up revocations', error)
       if (onRevocationError === 'closed') throw failure
       return false

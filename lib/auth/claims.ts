@@ -1,4 +1,6 @@
 /** Names of users and tenants, as issuers of tokens and session stores have them. */
+import { answeredAtOnce } from '../core/callbacks.js'
+import { RequestError } from '../core/errors.js'
 
 /**
  * Where a name is in the claims: the name of a claim, a path with dots (`firebase.tenant`), or a function. A claim whose own name
@@ -8,9 +10,23 @@ export type ClaimSource = string | ((claims: Readonly<Record<string, unknown>>) 
 
 const MAX_NAME_LENGTH = 256
 
-/** @returns `undefined` if there is no valid name */
-export function nameClaim(claims: Readonly<Record<string, unknown>>, source: ClaimSource): string | undefined {
-  return nameOf(typeof source === 'function' ? source(claims) : valueAt(claims, source))
+/**
+ * @returns `undefined` if there is no valid name
+ * @throws Error what a function throws; InvalidOptionError if it returns a promise
+ */
+export function nameClaim(
+  option: 'userClaim' | 'tenantClaim',
+  claims: Readonly<Record<string, unknown>>,
+  source: ClaimSource,
+): string | undefined {
+  if (typeof source !== 'function') return nameOf(valueAt(claims, source))
+  try {
+    // What a promise rejects with says no more than that there must be none.
+    return nameOf(answeredAtOnce(option, source(claims), () => undefined))
+  } catch (error) {
+    // The server's error, even if it is one of the kit's request errors.
+    throw error instanceof RequestError ? new Error(`${option} failed`, { cause: error }) : error
+  }
 }
 
 /** A well-formed string of 1 to 256 characters. A whole number, as databases number their users, becomes one. */

@@ -9,6 +9,7 @@
  * A revocation that this process has made or was notified of is also kept here. So a request or stream that was looked up before is
  * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
  */
+import { runDetached } from '../core/callbacks.js'
 import { systemClock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
@@ -119,9 +120,12 @@ export class Revocations {
     this.#listeners.notify(revocation)
   }
 
-  /** Calls `listener` with each revocation made here, such as to notify other processes. @returns removes the listener */
+  /**
+   * Calls `listener` with each revocation made here, such as to notify other processes. What it fails with is on diagnostics
+   * (`callbackError`). @returns removes the listener
+   */
   onRevoke(listener: (revocation: Revocation) => void): () => void {
-    return this.#listeners.add(listener)
+    return this.#listeners.add((revocation) => runDetached(() => listener(revocation), reportListener))
   }
 
   /** @internal Another process has revoked. @throws InvalidOptionError for what is no revocation */
@@ -252,6 +256,11 @@ export function tokenRevoked(): RequestError {
   })
 }
 
+/** The revocation has taken effect, and others must hear of it still. */
+function reportListener(error: unknown): void {
+  if (diagnostics.callbackError.hasSubscribers) diagnostics.callbackError.publish({ operation: 'onRevoke', error })
+}
+
 /** What the store has. A value that is no time is not the kit's: whatever is revoked by it, is. */
 function timeOf(value: string | undefined): number | undefined {
   if (value === undefined) return undefined
@@ -283,7 +292,9 @@ function issueTimeOf({ issuedAt, claims: { iat } }: Auth): number {
 
 function keysOf({ user, tenant, id, claims }: Auth): string[] {
   const keys = [keyOf({ tenant }), keyOf({ tenant, user })]
-  const tokenId = id ?? claims.jti
+  const { jti } = claims
+  // Some issuers number their tokens, as databases do.
+  const tokenId = id ?? (Number.isSafeInteger(jti) ? String(jti) : jti)
   if (typeof tokenId === 'string' && tokenId !== '') keys.push(keyOf({ tokenId }))
   return keys
 }

@@ -54,6 +54,8 @@ export interface VerifyRules {
 
 const MIN_SECRET_BYTES = 32
 const MAX_KID_LENGTH = 256
+/** The end of the year 9999. What is above it are ms, with which a token would never expire. */
+const MAX_EXP_S = 253_402_300_799
 const COMPACT_JWS = /^([\w-]+)\.[\w-]+\.[\w-]+$/
 
 /**
@@ -84,7 +86,7 @@ export function verifyToken(token: string, keys: readonly KeyObject[], rules: Ve
   const claims = verifiedClaims(token, keys, rules)
   assertAddressed(claims, rules)
   const { exp } = claims
-  if (typeof exp !== 'number' || !(exp > 0 && exp * 1000 <= Number.MAX_SAFE_INTEGER)) {
+  if (typeof exp !== 'number' || !(exp > 0 && exp <= MAX_EXP_S)) {
     throw incomplete('The token has no valid exp')
   }
   const auth: Auth = {
@@ -182,8 +184,12 @@ function assertAddressed({ iss, aud, nbf }: Record<string, unknown>, rules: Veri
   if (!isFrom || !isFor || !isUsable) throw invalid('The signature, issuer, audience or nbf of the token is not valid')
 }
 
-function requiredName(option: string, claims: Record<string, unknown>, source: ClaimSource): string {
-  const name = nameClaim(claims, source)
+function requiredName(
+  option: 'userClaim' | 'tenantClaim',
+  claims: Record<string, unknown>,
+  source: ClaimSource,
+): string {
+  const name = nameClaim(option, claims, source)
   if (name !== undefined) return name
   const claim = typeof source === 'string' ? `The claim ${source} of the token` : `What ${option} returns`
   throw incomplete(`${claim} must be a string of 1 to 256 characters, or a whole number`)

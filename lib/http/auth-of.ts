@@ -26,9 +26,16 @@ export function authOf(req: object): Auth | undefined {
   )
 }
 
-/** Whether `authenticate()` has run: it sets `req.auth` also where nobody is signed in. */
+/** Told apart from requests on which another library has set `req.auth` to nothing. */
+const authenticated = new WeakSet<object>()
+
+/** `authenticate()` has run on this request, whether or not somebody is signed in. */
+export function markAuthenticated(req: object): void {
+  authenticated.add(req)
+}
+
 export function wasAuthenticated(req: object): boolean {
-  return 'auth' in req
+  return authenticated.has(req)
 }
 
 /** Whether a value is what `authenticate()` makes. */

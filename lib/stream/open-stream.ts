@@ -1,7 +1,8 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { answeredAtOnce } from '../core/callbacks.js'
 import type { CloseReason } from '../core/close-reasons.js'
-import { RequestError, SseError } from '../core/errors.js'
+import { InvalidOptionError, RequestError, SseError } from '../core/errors.js'
 import { endingOf, setStreamOf } from '../core/stream-of.js'
 import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
@@ -94,7 +95,7 @@ function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOpti
   // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
   const auth = authOf(req)
   options.revocations?.assertGood(auth)
-  const pollUrl = typeof options.pollUrl === 'function' ? options.pollUrl(req) : options.pollUrl
+  const pollUrl = pollUrlOf(req, options)
   let corked: Socket | undefined
   if (reason === 'completed') {
     res.statusCode = 204
@@ -110,6 +111,14 @@ function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOpti
   if (reason === 'head' || reason === 'completed') stream.closeEmpty(reason)
   else if (reason !== undefined) void stream.close(reason)
   return stream
+}
+
+/** Checked here, because the goodbye that tells it runs outside every request. @throws InvalidOptionError */
+function pollUrlOf(req: StreamRequest, { pollUrl }: ResolvedStreamOptions): string | undefined {
+  if (typeof pollUrl !== 'function') return pollUrl
+  const url: unknown = answeredAtOnce('pollUrl', pollUrl(req), () => undefined)
+  if (typeof url === 'string' && url !== '') return url
+  throw new InvalidOptionError('pollUrl must return a URL, as text')
 }
 
 /** The client has been told that the stream is complete, and is back all the same, as a native EventSource is. */

@@ -148,6 +148,24 @@ export function partsOf(
   return Array.isArray(value) ? value.flatMap(partsOfEach) : [malformed()]
 }
 
+/**
+ * The parts of an object that nobody reads: lists and objects under other names than `known`. Providers add such beside what they
+ * had before.
+ */
+export function unreadParts(
+  object: Readonly<Record<string, unknown>>,
+  known: readonly string[],
+  unread: (what: string) => InboundPart,
+): readonly InboundPart[] {
+  return Object.keys(object)
+    .filter((name) => !known.includes(name) && isPart(object[name]))
+    .map((name) => unread(nameOf(name)))
+}
+
+function isPart(value: unknown): boolean {
+  return Array.isArray(value) ? value.length > 0 : value !== null && typeof value === 'object'
+}
+
 /** The entries of a payload about `object`; `undefined` if it is another or no payload. */
 export function entriesOf(payload: unknown, object: string): readonly unknown[] | undefined {
   const { object: actual, entry } = fields(payload)

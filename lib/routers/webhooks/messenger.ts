@@ -12,6 +12,7 @@ import {
   time,
   timeOfAnyUnit,
   unknownPart,
+  unreadParts,
 } from './message.js'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -53,9 +54,13 @@ function parse(
       ...partsOf(messaging, malformed, (event) => eventParts(context, event, event, ms)),
       ...partsOf(changes, malformed, (change) => changeParts(context, change)),
       ...partsOf(standby, malformed, (event) => [unknownPart(provider, accountId, 'left_out', 'standby', event)]),
+      ...unreadParts(fields(entry), ENTRY, (what) => unknownPart(provider, accountId, 'unsupported', what, entry)),
     ]
   })
 }
+
+/** What is read of an entry. */
+const ENTRY: readonly string[] = ['id', 'time', 'messaging', 'changes', 'standby']
 
 function changeParts(context: Context, change: unknown): readonly InboundPart[] {
   const { provider, accountId } = context
@@ -79,6 +84,8 @@ function eventParts(context: Context, given: unknown, raw: unknown, readTime: Re
   const unknown = (reason: 'malformed' | 'unsupported' | 'left_out', what: string): readonly InboundPart[] => [
     unknownPart(provider, accountId, reason, what, raw),
   ]
+  const beside = (read: string): readonly InboundPart[] =>
+    unreadParts(event, [...ENVELOPE, read], (what) => unknownPart(provider, accountId, 'unsupported', what, raw))
   const name = Object.keys(event).find((key) => !ENVELOPE.includes(key) && event[key] !== undefined)
   if (name === undefined || accountId === undefined) return unknown('malformed', 'event')
   const from = id(fields(event.sender).id)
@@ -93,15 +100,16 @@ function eventParts(context: Context, given: unknown, raw: unknown, readTime: Re
     const words = text(message.text)
     const kind = messageKind(message, words)
     const read = { provider, accountId, messageId, from, text: words ?? `[${kind}]`, kind, at, raw: event.message }
-    return [{ message: read }]
+    return [{ message: read }, ...beside('message')]
   }
   const reported = reportedMessages(event, readTime)
   if (reported === undefined) return unknown('unsupported', nameOf(name))
   if (reported.length === 0) return unknown('malformed', nameOf(name))
   const status = event.delivery === undefined ? 'read' : 'delivered'
-  return reported.map((which) => ({
+  const statuses = reported.map((which) => ({
     status: { provider, accountId, ...which, ...(from !== undefined && { to: from }), status, at, raw: given },
   }))
+  return [...statuses, ...beside(event.delivery === undefined ? 'read' : 'delivery')]
 }
 
 /** Members of an event that say nothing of what it is. */

@@ -10,6 +10,7 @@ import {
   text,
   time,
   unknownPart,
+  unreadParts,
 } from './message.js'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -23,9 +24,16 @@ export function parseWhatsApp(payload: unknown, receivedAt: number): readonly In
   return entriesOf(payload, 'whatsapp_business_account')?.flatMap((entry) => {
     const { changes } = fields(entry)
     if (!Array.isArray(changes)) return [unknown('malformed', 'entry', entry)]
-    return changes.flatMap((change) => changeParts(change, receivedAt))
+    return [
+      ...changes.flatMap((change) => changeParts(change, receivedAt)),
+      ...unreadParts(fields(entry), ENTRY, (what) => unknown('unsupported', what, entry)),
+    ]
   })
 }
+
+/** What is read of an entry, and of the value of a change. */
+const ENTRY: readonly string[] = ['id', 'time', 'changes']
+const VALUE: readonly string[] = ['messaging_product', 'metadata', 'contacts', 'messages', 'statuses', 'errors']
 
 function changeParts(change: unknown, receivedAt: number): readonly InboundPart[] {
   const { field, value: given } = fields(change)
@@ -43,6 +51,7 @@ function changeParts(change: unknown, receivedAt: number): readonly InboundPart[
     ...partsOf(messages, malformed, (raw) => [messagePart(accountId, contacts, raw, receivedAt)]),
     ...partsOf(statuses, malformed, (raw) => [statusPart(accountId, contacts, raw, receivedAt)]),
     ...partsOf(errors, malformed, (raw) => [unknown('unsupported', 'errors', raw, accountId)]),
+    ...unreadParts(value, VALUE, (what) => unknown('unsupported', what, change, accountId)),
   ]
 }
 

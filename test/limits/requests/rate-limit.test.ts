@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { expect } from 'chai'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import supertest from 'supertest'
+import { markAuthenticated } from '../../../lib/http/auth-of.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
 import { webhooks } from '../../../lib/routers/webhooks/webhooks.js'
 import { EXPRESS_VERSIONS } from '../../helpers/express-versions.js'
@@ -14,6 +15,7 @@ import { RedisServer } from '../../helpers/redis-server.js'
 const authenticated: RequestHandler = (req, _res, next) => {
   const user = req.get('X-User')
   req.auth = user ? { user, tenant: req.get('X-Tenant') ?? 'acme', expiresAt: 0, claims: {} } : undefined
+  markAuthenticated(req)
   next()
 }
 

@@ -24,11 +24,44 @@ function messagesOf(parse: PayloadParser): Parse {
   return (payload, receivedAt) => parse(payload, receivedAt)?.flatMap(({ message }) => message ?? [])
 }
 
+function unknownOf(parts: ReturnType<PayloadParser>): readonly string[] | undefined {
+  return parts?.flatMap(({ unknown }) => (unknown === undefined ? [] : [`${unknown.reason} ${unknown.what}`]))
+}
+
 const parseWhatsApp = messagesOf(whatsapp.parseWhatsApp)
 const parseMessenger = messagesOf(messenger.parseMessenger)
 const parseInstagram = messagesOf(messenger.parseInstagram)
 
 describe('the webhook payload parsers', () => {
+  it('report what stands beside the parts that are read', () => {
+    const change = {
+      field: 'messages',
+      value: { metadata: { phone_number_id: '1' }, messages: [], calls: [{ id: 'c' }] },
+    }
+    const account = {
+      object: 'whatsapp_business_account',
+      entry: [{ id: '1', changes: [change], pricing: [{ a: 1 }] }],
+    }
+    expect(unknownOf(whatsapp.parseWhatsApp(account, NOW))).to.deep.equal(['unsupported calls', 'unsupported pricing'])
+
+    const sender = { id: '1' }
+    const messaging = [
+      { sender, timestamp: NOW, message: { mid: 'm', text: 'x' }, postback: { payload: 'p' } },
+      { sender, delivery: { mids: ['a'] }, read: { watermark: NOW } },
+    ]
+    for (const [parse, object] of [
+      [messenger.parseMessenger, 'page'],
+      [messenger.parseInstagram, 'instagram'],
+    ] as const) {
+      const payload = { object, entry: [{ id: '9', time: NOW, messaging, hints: { a: 1 }, empty: [], none: null }] }
+      expect(unknownOf(parse(payload, NOW))).to.deep.equal([
+        'unsupported postback',
+        'unsupported read',
+        'unsupported hints',
+      ])
+    }
+  })
+
   it('read a WhatsApp message with its account, sender, name and time', () => {
     const raw = whatsAppText('wamid.1')
     expect(parseWhatsApp(whatsAppPayload([raw]), NOW)).to.deep.equal([
