@@ -206,12 +206,14 @@ export class EventStream implements Sink, Pressed {
   send(event: SseEvent): Verdict {
     const encoded = encodeOwnEvent(event, this.#options.maxEventBytes)
     const block = Blocks.of(encoded.body)
+    this.#noticeWrap()
     return this.offer(block, encoded, block)
   }
 
   /** Sends a comment, which clients ignore. Its line ends split it into several. */
   comment(text: string): Verdict {
     const block = Blocks.of(commentBlock(text))
+    this.#noticeWrap()
     return this.offer(block, COMMENT, block)
   }
 
@@ -263,6 +265,7 @@ export class EventStream implements Sink, Pressed {
 
   /** @internal A heartbeat is due. */
   beat(): void {
+    this.#noticeWrap()
     // A full socket is proof enough that something is under way.
     if (!this.#full) this.#write(this.#options.heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
   }
@@ -377,6 +380,12 @@ export class EventStream implements Sink, Pressed {
     this.#writer.release()
     this.#writer.uncork()
     this.#boundEnd()
+  }
+
+  /** Not at each write of a channel's, because it costs (see `takesChunks`): when the application sends, and at each heartbeat. */
+  #noticeWrap(): void {
+    this.#writer.noticeWrap()
+    this.#socket = this.#writer.socket
   }
 
   #write(blocks: Blocks): boolean {

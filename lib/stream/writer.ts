@@ -126,6 +126,7 @@ export class Writer {
    */
   write(blocks: Blocks): boolean | undefined {
     const res = this.#res
+    this.noticeWrap()
     const { socket } = this
     if (socket !== undefined && takesChunks(socket, res, this.#corked === undefined ? 0 : 1)) {
       return blocks.writeTo(socket)
@@ -133,9 +134,8 @@ export class Writer {
     if (this.#exchange.over || res.writableEnded) return undefined
     if (socket !== undefined) {
       if (takesChunks(socket, res, socket.writableCorked)) return this.#writeCorked(socket, blocks)
-      // The application has wrapped `res.write`, or taken the socket away.
-      this.socket = undefined
-      this.#listenOnResponse()
+      // The application has taken the socket away.
+      this.#leaveSocket()
     }
     const room = res.write(blocks.bytes)
     // Compressing middleware holds bytes back until it is told to let go.
@@ -178,6 +178,16 @@ export class Writer {
     return !socket.writableNeedDrain
   }
 
+  /** Goes through `res.write` from now on if the application has wrapped it. */
+  noticeWrap(): void {
+    if (this.socket !== undefined && this.#res.write !== nodeWrite) this.#leaveSocket()
+  }
+
+  #leaveSocket(): void {
+    this.socket = undefined
+    this.#listenOnResponse()
+  }
+
   #listenOnResponse(): void {
     this.#res.on('drain', () => this.#onRoom())
   }
@@ -191,12 +201,13 @@ export class Writer {
 }
 
 /**
- * Whether a chunk written to the socket now comes next on the response. Only one property of the response is read: under Express each
- * response has a shape of its own, which makes each one cost (bench `fanout`). Its end is reported by `prefinish`.
+ * Whether a chunk written to the socket now comes next on the response. Nothing of the response is read: under Express each response has
+ * a shape of its own, so that every look costs (bench `fanout`). Its end is reported by `prefinish`, and a wrapped `res.write` is looked
+ * for by `noticeWrap`.
  * @param corks how often the socket may be corked
  */
 export function takesChunks(socket: Socket & OnSocket, res: StreamResponse, corks: number): boolean {
-  return socket.writable && socket._httpMessage === res && res.write === nodeWrite && socket.writableCorked <= corks
+  return socket._httpMessage === res && socket.writable && socket.writableCorked <= corks
 }
 
 /** What Node keeps on a socket. Where a property is missing, the slower way is taken. */

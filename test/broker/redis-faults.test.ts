@@ -262,7 +262,8 @@ describe('the redis broker, when Redis fails', () => {
     const other = await RedisServer.start()
     await admin.replicaof('127.0.0.1', other.port)
     const code = await codeOf(broker.publish(channel, event(2)))
-    expect(code).to.be.oneOf(['ERR_SSE_BROKER_REFUSED', 'ERR_SSE_BROKER_UNAVAILABLE'])
+    // It is tried until the deadline; a try that is under way at that moment leaves the outcome unknown.
+    expect(code).to.be.oneOf(['ERR_SSE_BROKER_REFUSED', 'ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_TIMEOUT'])
     await other.stop()
   })
 
