@@ -7,7 +7,7 @@ import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import type { Clock } from '../core/ports.js'
 import { addressOf } from '../http/address.js'
-import { Exchange } from '../http/exchange.js'
+import { passed } from '../http/passed.js'
 import { ipKey } from '../limits/ip-key.js'
 
 /** Addresses remembered. The oldest make room. */
@@ -63,17 +63,3 @@ export class FailureLimit {
 
 /** Tokens that are genuine and no longer good are not guesses. */
 const NOT_GENUINE: ReadonlySet<string> = new Set(['ERR_SSE_TOKEN_INVALID', 'ERR_SSE_TICKET_INVALID'])
-
-/** Resolves when a handler has passed the request on, or the exchange is over. Rejects with what it throws or passes to `next`. */
-function passed(handler: RequestHandler, req: Request, res: Response): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = new Exchange(req, res).onOver(resolve)
-    const next = (error?: unknown): void => {
-      stop()
-      if (error) reject(error)
-      else resolve()
-    }
-    const answered = async (): Promise<unknown> => handler(req, res, next)
-    answered().catch(reject)
-  })
-}

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { Exchange } from '../../http/exchange.js'
+import { passed } from '../../http/passed.js'
 import { sendProblem } from '../../wire/problem.js'
 import { queryOf } from '../../wire/query.js'
 import { type Answer, AppFailure, answering } from '../answering.js'
@@ -100,7 +100,7 @@ async function receive(
   const body = await readBody(req, res)
   if (!isSigned(body, req.headers['x-hub-signature-256'], config.secrets)) {
     const { failureLimit } = options
-    if (failureLimit !== undefined) await passed(failureLimit, options, req, res)
+    if (failureLimit !== undefined) await limitFailure(failureLimit, options, req, res)
     throw new RequestError('ERR_SSE_SIGNATURE_INVALID', 'X-Hub-Signature-256 does not sign this body')
   }
   const parts = PARSERS[provider](parseJson(body), options.clock.wallTime())
@@ -112,25 +112,10 @@ async function receive(
   return (answer) => void answer.json({ received })
 }
 
-/** Resolves when a handler has passed the request on or answered it. @throws AppFailure if it fails or does neither in time */
-function passed(
-  handler: RequestHandler,
-  { clock }: ResolvedWebhooksOptions,
-  req: Request,
-  res: Response,
-): Promise<void> {
-  const decided = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const stop = new Exchange(req, res).onOver(resolve)
-      // It may be an async function, whose promise Express 4 would ignore; what it resolves to says nothing.
-      const returned: unknown = handler(req, res, (error?: unknown) => {
-        stop()
-        if (error) reject(error)
-        else resolve()
-      })
-      Promise.resolve(returned).catch(reject)
-    })
-  return settle('failureLimit', decided, { clock, timeoutMs: CALLBACK_TIMEOUT_MS }).catch((error: unknown) => {
+/** @throws AppFailure if the application's limit fails, or neither passes the request on nor answers it in time */
+function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOptions, req: Request, res: Response) {
+  const bounds = { clock, timeoutMs: CALLBACK_TIMEOUT_MS }
+  return settle('failureLimit', () => passed(handler, req, res), bounds).catch((error: unknown) => {
     throw new AppFailure('failureLimit', error)
   })
 }
