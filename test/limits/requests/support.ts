@@ -1,10 +1,13 @@
 import type { Request, Response } from 'express'
+import { markAuthenticated } from '../../../lib/http/auth-of.js'
 import type { RateLimitHandler } from '../../../lib/limits/requests/rate-limit.js'
 
 /** As much of a request as limits look at. */
 export function request({ user, tenant = 'acme', ip = '192.0.2.1', ...more }: Record<string, unknown> = {}): Request {
   const auth = user === undefined ? undefined : { user, tenant, expiresAt: 0, claims: {} }
-  return { auth, ip, ...more } as unknown as Request
+  const req = { auth, ip, ...more } as unknown as Request
+  markAuthenticated(req)
+  return req
 }
 
 export interface Answer {
