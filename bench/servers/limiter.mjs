@@ -59,7 +59,9 @@ async function hammer(round, seconds) {
 
 /** `admissions`: when each user's requests were admitted, in ms since 1970. */
 function startRound(check, tenant) {
-  const requests = Array.from({ length: users }, (_, i) => ({ auth: { tenant, user: `user ${i}` } }))
+  const requests = Array.from({ length: users }, (_, i) => ({
+    auth: { tenant, user: `user ${i}`, expiresAt: Number.POSITIVE_INFINITY, claims: {} },
+  }))
   const admissions = requests.map(() => [])
   return {
     admissions,
@@ -82,7 +84,10 @@ function withKit() {
   const ignore = () => undefined
   return (request, then) => {
     const response = { headersSent: false, getHeader: ignore, setHeader: ignore, end: () => then(false) }
-    middleware(request, response, () => then(true))
+    middleware(request, response, (error) => {
+      if (error !== undefined) throw error
+      then(true)
+    })
   }
 }
 
