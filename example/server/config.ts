@@ -28,7 +28,7 @@ export class ConfigError extends Error {
 }
 
 const MIN_SECRET_BYTES = 32
-/** What whoever has read this repository knows. */
+/** Public values: they stand in this repository. */
 const DEVELOPMENT = { WEBHOOK_SECRET: 'dev-webhook-secret', WEBHOOK_VERIFY_TOKEN: 'dev-verify-token' } as const
 
 /** @throws ConfigError */

@@ -7,7 +7,7 @@ export const CLOSE_REASONS = Object.freeze({
   client_gone: { code: 1, reconnect: false },
   /** The application called `stream.close()`, or ended the response itself. */
   ended: { code: 2, reconnect: true },
-  /** The application called `stream.close('completed')`: the stream is complete, and there is nothing to come back for. */
+  /** The application called `stream.close('completed')`: the stream is complete, and clients must not reconnect. */
   completed: { code: 15, reconnect: false },
   /** The stream reached its maximum age. */
   max_age: { code: 3, reconnect: true },

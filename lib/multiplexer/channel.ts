@@ -309,7 +309,7 @@ export class Channel implements ChannelListener, CursorPart {
     while (this.epoch === head.epoch && this.#head < head.offset && !this.closed) {
       const from = this.#head
       const page = await this.#pages.reading(() => readPage(this.#broker, this.name, from))
-      // Only the head itself tells of former lives.
+      // Only `heads` returns former lives.
       if (page.head.epoch !== this.epoch || page.end <= from) return false
       if (!this.#takePage(page, passOver)) return true
     }

@@ -65,7 +65,7 @@ export class Cursors {
   }
 
   /** One whose reset is still to be announced. Until then no id may go out: it would stand for what the client does not know. */
-  get anew(): Cursor | undefined {
+  get unannounced(): Cursor | undefined {
     for (const cursor of this.#cursors) if (cursor.reset !== undefined) return cursor
     return undefined
   }

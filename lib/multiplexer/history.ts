@@ -99,7 +99,7 @@ function spanWithin(events: number): number {
   return span
 }
 
-/** `Broker.read`, for one page, and says so. */
+/** Reads one page, and publishes to diagnostics that it was read. */
 export async function readPage(broker: Broker, channel: string, after: number): Promise<Page> {
   const page = new Page(after, await broker.read(channel, after, PAGE_SIZE))
   if (diagnostics.channelRead.hasSubscribers) diagnostics.channelRead.publish({ channel, entries: page.length })

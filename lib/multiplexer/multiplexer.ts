@@ -251,10 +251,10 @@ export class Multiplexer {
       names = given instanceof Promise ? await given : given
     } catch (error) {
       if (exchange.over || closeReasonOf(error) === undefined) throw error
-      return this.#refuse(req, res, options, streamId(this.#broker.processId, auth), error)
+      return this.#refuse(exchange, req, res, options, streamId(this.#broker.processId, auth), error)
     }
     if (reason !== undefined) {
-      beginStream(req, res, options)
+      beginStream(req, res, options, { exchange })
       return
     }
     const asked = askedBy(req, this.#maxWindow, options.replays)
@@ -266,11 +266,11 @@ export class Multiplexer {
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
-      this.#begin(req, res, options, holdings, asked)
+      this.#begin(exchange, req, res, options, holdings, asked)
     } catch (error) {
       holdings.release()
       if (exchange.over) return
-      await this.#refuse(req, res, options, holdings.id, error)
+      await this.#refuse(exchange, req, res, options, holdings.id, error)
     }
   }
 
@@ -310,12 +310,19 @@ export class Multiplexer {
   }
 
   /** Finds where the stream begins and lets it begin there at once, so that no entry can slip in between. */
-  #begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, holdings: Holdings, asked: Asked): void {
+  #begin(
+    exchange: Exchange,
+    req: StreamRequest,
+    res: AnyResponse,
+    options: ResolvedStreamOptions,
+    holdings: Holdings,
+    asked: Asked,
+  ): void {
     const { cursor, earliest, window } = asked
     const starts = startsOf(holdings.channels, cursor, earliest)
     this.#assertOpen()
     if (holdings.lost !== undefined) endStreamOf(res, holdings.lost)
-    const stream = beginStream(req, res, options, holdings.id)
+    const stream = beginStream(req, res, options, { id: holdings.id, exchange })
     if (stream.closeReason !== undefined) {
       holdings.release()
       return
@@ -334,6 +341,7 @@ export class Multiplexer {
 
   /** Says no by throwing the error on, or with a stream that ends at once. */
   async #refuse(
+    exchange: Exchange,
     req: StreamRequest,
     res: AnyResponse,
     options: ResolvedStreamOptions,
@@ -343,7 +351,7 @@ export class Multiplexer {
     reportRefusal(error)
     const reason = options.refuseWith === 'stream' ? closeReasonOf(error) : undefined
     if (reason === undefined || res.headersSent) throw error
-    await beginStream(req, res, options, id).close(reason)
+    await beginStream(req, res, options, { id, exchange }).close(reason)
   }
 
   #assertOpen(): void {

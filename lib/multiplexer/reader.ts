@@ -165,9 +165,9 @@ export class Reader implements ChannelReader, StreamSource {
 
   sendSome(): boolean {
     if (this.#cursors.live || this.#closed || !this.#goesOn) return false
-    const { anew, behind } = this.#cursors
-    if (anew !== undefined) {
-      this.#announce(anew)
+    const { unannounced, behind } = this.#cursors
+    if (unannounced !== undefined) {
+      this.#announce(unannounced)
       return true
     }
     if (behind === undefined || this.#window?.room === 0) return false
@@ -189,7 +189,8 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** Announces pending resets, and returns the cursor. */
   conclude(): string {
-    for (let { anew } = this.#cursors; anew !== undefined; anew = this.#cursors.anew) this.#announce(anew)
+    for (let { unannounced } = this.#cursors; unannounced !== undefined; unannounced = this.#cursors.unannounced)
+      this.#announce(unannounced)
     return this.cursor()
   }
 
@@ -214,9 +215,9 @@ export class Reader implements ChannelReader, StreamSource {
   #readOn(): void {
     if (this.#cursors.live || this.#closed) return
     while (this.#goesOn) {
-      const { anew, behind } = this.#cursors
-      if (anew !== undefined) {
-        this.#announce(anew)
+      const { unannounced, behind } = this.#cursors
+      if (unannounced !== undefined) {
+        this.#announce(unannounced)
       } else if (behind === undefined) {
         if (this.#cursors.caughtUp) this.#goLive()
         else for (const channel of this.#channels) channel.wait(this)
@@ -334,7 +335,7 @@ export class Reader implements ChannelReader, StreamSource {
 
   /** The position that a client may be given at once: none while a reset is to be announced. */
   get announcedCursor(): string | undefined {
-    return this.#cursors.anew === undefined ? this.cursor() : undefined
+    return this.#cursors.unannounced === undefined ? this.cursor() : undefined
   }
 }
 

@@ -55,9 +55,9 @@ export function beginStream(
   req: StreamRequest,
   res: AnyResponse,
   options: ResolvedStreamOptions,
-  id?: string,
+  opening: Pick<Opening, 'id' | 'exchange'>,
 ): EventStream {
-  return begin(req, res, options, { id })
+  return begin(req, res, options, opening)
 }
 
 /**
@@ -90,7 +90,7 @@ export function assertOpenable(
 }
 
 function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening): EventStream {
-  const exchange = new Exchange(req, res)
+  const { exchange = new Exchange(req, res) } = opening
   const reason = assertOpenable(req, res, options, exchange)
   // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
   const auth = authOf(req)

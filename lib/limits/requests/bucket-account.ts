@@ -124,7 +124,7 @@ export class BucketAccount extends Account {
 
   #localBucket(now: number): TokenBucket {
     const capacity = this.limit.localPoints ?? this.points
-    // A smaller part of the points comes back as slower.
+    // A smaller capacity refills more slowly in proportion.
     const refillPerSecond = this.refillPerSecond * Math.min(1, capacity / this.points)
     this.local.bucket ??= new TokenBucket({ capacity, refillPerSecond }, now)
     const { rate } = this.local.bucket
