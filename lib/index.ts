@@ -8,10 +8,9 @@
  *
  * Imports point one way: core ← wire ← {broker, store, auth, limits, observe} ← stream ← multiplexer ← routers ← here.
  */
-export { authenticate } from './auth/authenticate.js'
+
 export type { ClaimSource } from './auth/claims.js'
 export type { AuthenticateOptions } from './auth/options.js'
-export { requireAuth } from './auth/require-auth.js'
 export {
   createRevocations,
   type Revocation,
@@ -21,8 +20,11 @@ export {
 } from './auth/revocations.js'
 export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
+export type { BrokerState, PublishOptions } from './broker/broker.js'
 export type { LogOptions } from './broker/options.js'
+export type { Auth } from './core/auth.js'
 export { channel } from './core/channel-name.js'
+export type { Clock, Timer } from './core/clock.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
 export { diagnostics as diagnosticsChannels, diagnosticsNames as diagnostics } from './core/diagnostics.js'
 export {
@@ -38,8 +40,8 @@ export {
   unauthorized,
 } from './core/errors.js'
 export type { Priority, SseEvent, Verdict } from './core/message.js'
-export type { Auth, BrokerState, Clock, KeyValueStore, PublishOptions, Timer, Tracing } from './core/ports.js'
 export type { Position } from './core/position.js'
+export type { Tracing } from './core/tracing.js'
 export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,
@@ -48,11 +50,9 @@ export {
   type PacingPreset,
   type PacingRates,
   type PacingScope,
-} from './limits/pacing.js'
+} from './limits/pacing/pacing.js'
 export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
-export { type RateLimitHandler, rateLimit } from './limits/requests/rate-limit.js'
 export type { LeaseHolder, StreamLease } from './limits/streams/lease.js'
-export { limitStreams } from './limits/streams/limit-streams.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
 export type { StreamOwner, StreamScope } from './limits/streams/places.js'
 export {
@@ -76,6 +76,7 @@ export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
 export type { RedisSource, SharedRedis } from './redis/connect.js'
 export { createRedis } from './redis/shared.js'
+export { authenticate } from './routers/authenticate.js'
 export {
   type ConversationStreamsOptions,
   conversationStreams,
@@ -89,15 +90,19 @@ export {
   dashboardInit,
 } from './routers/dashboard.js'
 export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
+export { limitStreams } from './routers/limit-streams.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
+export { type RateLimitHandler, rateLimit } from './routers/rate-limit.js'
+export { requireAuth } from './routers/require-auth.js'
+export { type SseMiddleware, sseMiddleware } from './routers/sse-middleware.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage, InboundStatus, InboundUnknown } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'
+export type { KeyValueStore } from './store/store.js'
 export { QUEUE_POLICIES, type QueuePolicy } from './stream/backlog.js'
 export type { EventStream } from './stream/event-stream.js'
-export { type SseMiddleware, sseMiddleware } from './stream/middleware.js'
 export { openStream } from './stream/open-stream.js'
 export type { StreamOptions } from './stream/options.js'
 export { createPressure, type Pressure, type PressureLevel, type PressureOptions } from './stream/pressure.js'

@@ -4,11 +4,11 @@
  */
 import type { Request, RequestHandler, Response } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import type { Clock } from '../core/ports.js'
 import { addressOf } from '../http/address.js'
+import { ipKey } from '../http/ip-key.js'
 import { passed } from '../http/passed.js'
-import { ipKey } from '../limits/ip-key.js'
 
 /** Addresses remembered. The oldest make room. */
 const MAX_REFUSED = 10_000

@@ -1,4 +1,5 @@
-import type { Clock, KeyValueStore } from '../core/ports.js'
+import type { Clock } from '../core/clock.js'
+import type { KeyValueStore } from '../store/store.js'
 
 /** Keys asked for in one call. */
 const BATCH = 1000

@@ -1,4 +1,5 @@
-import type { Auth, Clock, Timer } from '../core/ports.js'
+import type { Auth } from '../core/auth.js'
+import type { Clock, Timer } from '../core/clock.js'
 
 /** What ends with its token: an open stream. */
 export interface Watched {

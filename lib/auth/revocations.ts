@@ -9,15 +9,18 @@
  * A revocation that this process has made or was notified of is also kept here. So a request or stream that was looked up before is
  * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
  */
+
+import type { Auth } from '../core/auth.js'
 import { runDetached } from '../core/callbacks.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { Listeners } from '../core/listeners.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'
+import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
 import { RevocationWatch, type Watched } from './revocation-watch.js'
 

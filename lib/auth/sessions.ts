@@ -3,8 +3,9 @@
  * session must be; must not know where it comes from.
  */
 import type { Request } from 'express'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
-import type { Auth, Clock } from '../core/ports.js'
 import { isObject, nameOf } from './claims.js'
 import { tokenExpired } from './token-missing.js'
 

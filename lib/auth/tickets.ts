@@ -9,10 +9,12 @@
  * Who reads the store finds no ticket that could be used.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { RequestError } from '../core/errors.js'
-import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
 import { isAuth } from '../http/auth-of.js'
+import type { KeyValueStore } from '../store/store.js'
 
 /** 256 bits, so that trying is hopeless. */
 const TICKET_BYTES = 32

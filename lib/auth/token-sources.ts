@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import { RequestError } from '../core/errors.js'
-import { queryOf } from '../wire/query.js'
+import { queryOf } from '../http/query.js'
 
 export interface SourceRules {
   /** Whether `Authorization: Bearer` is read. */

@@ -4,8 +4,9 @@
  */
 import { createPublicKey, createSecretKey, KeyObject, verify as verifySignature } from 'node:crypto'
 import jsonwebtoken from 'jsonwebtoken'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import type { Auth, Clock } from '../core/ports.js'
 import { type ClaimSource, isObject, nameClaim } from './claims.js'
 import { tokenExpired } from './token-missing.js'
 

@@ -2,8 +2,9 @@
  * The channels that a process follows, whose logs must not be forgotten while it does. Owns that each is touched several times within the
  * logs' time, a few at a time.
  */
+
+import type { Clock, Timer } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { Clock, Timer } from '../core/ports.js'
 
 /** How often each is touched within `metaTtlMs`: so that a few may fail. */
 const ROUNDS = 4

@@ -2,22 +2,22 @@
  * publish ─► encode once ─► **broker** ─► multiplexer: the embedded broker. The same logs as in Redis, in this process;
  * they end with it. Must not know streams or HTTP.
  */
+
+import type { Clock, Timer } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
+import { createEpoch, type Position } from '../core/position.js'
+import { Ring } from '../core/ring.js'
 import {
   type Broker,
   type BrokerState,
   type ChannelListener,
-  type Clock,
+  createProcessId,
   type HistoryPage,
   type PublishOptions,
   READ_BYTES,
-  type Timer,
-} from '../core/ports.js'
-import { createEpoch, type Position } from '../core/position.js'
-import { createProcessId } from '../core/process-id.js'
-import { Ring } from '../core/ring.js'
+} from './broker.js'
 import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
 import { positionsAfter } from './positions.js'
 

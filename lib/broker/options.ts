@@ -1,4 +1,4 @@
-import { wholeNumber } from '../core/options.js'
+import { wholeNumber } from '../core/validation.js'
 
 /** How logs are kept; the same for both brokers. */
 export interface LogOptions {

@@ -3,9 +3,9 @@
  * rejection, or with a time-out. Must not know what the value means.
  */
 import { types } from 'node:util'
+import type { Clock, Timer } from './clock.js'
 import { diagnostics } from './diagnostics.js'
 import { InvalidOptionError, SseError } from './errors.js'
-import type { Clock, Timer } from './ports.js'
 
 /** How long the kit waits for a function of the application that has no time-out of its own, in ms. */
 export const CALLBACK_TIMEOUT_MS = 10_000

@@ -1,6 +1,6 @@
 /**
- * What travels: the event as a caller writes it, and the entry as a log keeps it. No behaviour, no Node imports at
- * run time, so that the browser client may share it.
+ * What travels: the event as a caller writes it, and the entry as a log keeps it. No Node imports, so that the browser
+ * client may share it.
  */
 
 /** Who is dropped last when a bounded queue overflows. */
@@ -71,4 +71,12 @@ export interface LogEntry {
   readonly publishedAt?: number | undefined
   /** As its `EncodedEvent` had it. */
   readonly trace?: string | undefined
+}
+
+/**
+ * How long ago an entry was published, in ms; `undefined` where that is not known. The clocks of two machines differ, so it may be
+ * some ms wrong, but nothing is older than 0.
+ */
+export function delayOf({ publishedAt }: LogEntry, now: number): number | undefined {
+  return publishedAt === undefined ? undefined : Math.max(0, now - publishedAt)
 }

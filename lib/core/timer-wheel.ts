@@ -1,4 +1,4 @@
-import type { Timer } from './ports.js'
+import type { Timer } from './clock.js'
 
 const SLOTS = 512
 

@@ -2,8 +2,9 @@
  * `authenticate()` ─► `req.auth` ─► **authOf** ─► streams, polls, acknowledgements, limits, routers: the one place where the kit reads
  * `req.auth`. The name is not the kit's alone (express-jwt, Auth0 and Clerk use it too), so a value counts by its shape.
  */
+
+import type { Auth } from '../core/auth.js'
 import { SseError } from '../core/errors.js'
-import type { Auth } from '../core/ports.js'
 
 /** As much of a request as is read here. */
 interface AuthRequest {

@@ -1,6 +1,6 @@
 /** The order in which a server that uses the kit ends: nothing new, then its streams, then requests, then what they needed. */
 import { InvalidOptionError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
+import { wholeNumber } from '../core/validation.js'
 
 export interface ShutdownOptions {
   /** The HTTP server; any server of Node's (HTTP/1.1, HTTPS, HTTP/2). */

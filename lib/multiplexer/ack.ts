@@ -6,11 +6,11 @@
  */
 import { hash, randomUUID } from 'node:crypto'
 import express, { type Request, type Response } from 'express'
+import { isProcessId } from '../broker/broker.js'
+import type { Auth } from '../core/auth.js'
 import { RequestError } from '../core/errors.js'
-import type { Auth } from '../core/ports.js'
-import { isProcessId } from '../core/process-id.js'
 import { authOf } from '../http/auth-of.js'
-import type { AnyResponse, StreamRequest } from '../stream/response.js'
+import type { AnyResponse, StreamRequest } from '../http/requester.js'
 
 /** What a client sends. */
 export interface Ack {

@@ -1,7 +1,7 @@
 import type { LeaseHolder, LossReason, StreamLease } from '../limits/streams/lease.js'
 import type { EventStream } from '../stream/event-stream.js'
-import type { Channel } from './channel.js'
-import type { ChannelRegistry } from './registry.js'
+import type { Channel } from './channel/channel.js'
+import type { ChannelRegistry } from './channel/registry.js'
 
 const NONE: readonly Channel[] = []
 

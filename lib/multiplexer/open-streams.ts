@@ -1,14 +1,15 @@
 /** The streams of this process, by id: for acknowledgements, for the operator, and to end them. */
 
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { Clock, Tracing } from '../core/ports.js'
-import { delayOf } from '../observe/delay.js'
+import { delayOf } from '../core/message.js'
+import type { Tracing } from '../core/tracing.js'
 import { drain } from '../stream/drain.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { Ack } from './ack.js'
-import type { Reader } from './reader.js'
+import type { Reader } from './reader/reader.js'
 
 /** One stream on channels as it is now. */
 export interface ChannelStreamStatus extends StreamStatus {

@@ -1,11 +1,14 @@
 import type { Request } from 'express'
+import type { BrokerState } from '../broker/broker.js'
 import type { LogOptions } from '../broker/options.js'
 import type { RedisBrokerOptions } from '../broker/redis/broker.js'
-import type { Auth, BrokerState, Clock, Tracing } from '../core/ports.js'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
+import type { Tracing } from '../core/tracing.js'
+import type { AnyResponse, StreamRequest } from '../http/requester.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
-import type { AnyResponse, StreamRequest } from '../stream/response.js'
 
 export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
   /** Where Redis is. Unset or empty: embedded, in this process. */

@@ -5,18 +5,20 @@
  *   short   as soon as nothing more is owed, or the answer is full
  *   long    not before there is something, or the wait is over
  */
-import type { Blocks } from '../core/blocks.js'
+
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError, type SseError } from '../core/errors.js'
 import type { Verdict } from '../core/message.js'
-import { wholeNumber } from '../core/options.js'
-import type { Clock, StreamSource } from '../core/ports.js'
+import { wholeNumber } from '../core/validation.js'
 import type { Exchange } from '../http/exchange.js'
-import type { AnyResponse } from '../stream/response.js'
+import type { Query } from '../http/query.js'
+import type { AnyResponse } from '../http/requester.js'
+import type { StreamSource } from '../stream/source.js'
+import type { Blocks } from '../wire/blocks.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
-import type { Query } from '../wire/query.js'
-import type { Start } from './cursors.js'
-import { Reader, type ReaderStream } from './reader.js'
+import type { Start } from './reader/positions.js'
+import { Reader, type ReaderStream } from './reader/reader.js'
 
 export interface PolledEvent {
   /** The client's cursor once it has handled this event; not on events that are in no log. */

@@ -1,9 +1,11 @@
 /** **publish** ─► broker: the one place through which events leave for the broker. Owns that it is counted and traced. */
+
+import type { Broker, PublishOptions } from '../broker/broker.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent } from '../core/message.js'
-import type { Broker, PublishOptions, PublishTrace, Tracing } from '../core/ports.js'
 import type { Position } from '../core/position.js'
+import type { PublishTrace, Tracing } from '../core/tracing.js'
 
 export class Publisher {
   readonly #broker: Broker

@@ -3,10 +3,11 @@
  * up when there are too many; the counters (`drops_total`, `suppressed`) leave none out.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { systemClock } from '../core/clock.js'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 import { lineWriter, toStderr } from './log-writer.js'
 
 /** One line. JSON leaves out what is unknown. */

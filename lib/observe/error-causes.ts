@@ -1,6 +1,6 @@
 /** What is logged of an error, and how often: once for each cause, because whatever fails once fails for all requests. */
 import { isError } from '../core/callbacks.js'
-import type { Clock } from '../core/ports.js'
+import type { Clock } from '../core/clock.js'
 
 /** What is known of an error, as text. */
 export interface ErrorDetails {

@@ -3,10 +3,10 @@
  * an interval; what is left out is counted (`suppressed`).
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { wholeNumber } from '../core/options.js'
-import type { Clock } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 import { detailsOf, type ErrorDetails, OncePerCause } from './error-causes.js'
 import { lineWriter, toStderr } from './log-writer.js'
 

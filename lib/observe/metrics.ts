@@ -1,8 +1,9 @@
 /**
  * diagnostics ─► tally ─► **metrics** ─► register ─► `metrics()` router ─► Prometheus. Owns the names, and what they mean.
  */
+
+import type { BrokerState } from '../broker/broker.js'
 import { InvalidOptionError } from '../core/errors.js'
-import type { BrokerState } from '../core/ports.js'
 import type { Sample } from './numbers.js'
 import { Family, type MetricsRegister, ownRegister, registerAll } from './register.js'
 import { type Sums, Tally } from './tally.js'

@@ -7,9 +7,9 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
-import type { StreamCounts } from '../core/ports.js'
-import type { CursorOrigin } from './cursor-origin.js'
-import { delayOf } from './delay.js'
+import { delayOf } from '../core/message.js'
+import type { CursorOrigin } from '../http/headers.js'
+import type { StreamCounts } from '../stream/source.js'
 import { Counts, Histogram } from './numbers.js'
 
 const REFUSALS = [

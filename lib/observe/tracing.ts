@@ -10,7 +10,7 @@
  */
 import { InvalidOptionError } from '../core/errors.js'
 import type { LogEntry } from '../core/message.js'
-import type { PublishTrace, Tracing } from '../core/ports.js'
+import type { PublishTrace, Tracing } from '../core/tracing.js'
 
 /** As much of `@opentelemetry/api` as is used. */
 export interface OpenTelemetryApi {

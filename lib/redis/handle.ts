@@ -1,7 +1,7 @@
 import type { Channel } from 'node:diagnostics_channel'
 import type { Redis } from 'ioredis'
+import type { Clock } from '../core/clock.js'
 import { BrokerError } from '../core/errors.js'
-import type { Clock } from '../core/ports.js'
 import {
   type ConnectOptions,
   connectRedis,

@@ -1,5 +1,5 @@
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { Clock } from '../core/ports.js'
 import { toBrokerError } from './connect.js'
 
 /** What runs several commands in one go, each of which is to be observed. */

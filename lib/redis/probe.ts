@@ -3,10 +3,10 @@
  * silence lasts `probeMs` plus the command time-out at most, and what was sent on it is held no longer than that.
  */
 import type { Redis } from 'ioredis'
-import { systemClock } from '../core/clock.js'
+import type { Timer } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
-import type { Timer } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
 import { toBrokerError } from './connect.js'
 
 export interface ProbeOptions {

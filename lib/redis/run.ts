@@ -13,8 +13,9 @@
  * A run that reached its deadline has failed for its caller, but is *settled* only when the client holds nothing of it any
  * more: what it takes up is taken up until then.
  */
+
+import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
-import type { Clock, Timer } from '../core/ports.js'
 import { isRefusal, type RedisClient, reasonOf } from './connect.js'
 import type { RedisConnection, Send } from './connection.js'
 

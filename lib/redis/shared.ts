@@ -1,5 +1,5 @@
-import { systemClock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
+import { systemClock } from '../core/system-clock.js'
 import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource, type SharedRedis } from './connect.js'
 import { RedisHandle } from './handle.js'
 import { givenRedis, share } from './source.js'

@@ -4,18 +4,19 @@
  */
 import { Router } from 'express'
 import { tokenMissing } from '../auth/token-missing.js'
+import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
 import { channel } from '../core/channel-name.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { forbidden, InvalidOptionError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
+import type { StreamRequest } from '../http/requester.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
 import type { ChannelRequest } from '../multiplexer/options.js'
 import type { PollOptions } from '../multiplexer/poll.js'
 import type { StreamOptions } from '../stream/options.js'
-import type { StreamRequest } from '../stream/response.js'
 
 /** The channel of all conversations of a tenant: publish `new_message` and the like here. */
 export function conversationsChannel(tenant: string): string {

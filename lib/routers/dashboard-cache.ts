@@ -13,7 +13,7 @@
 import { randomUUID } from 'node:crypto'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { KeyValueStore } from '../core/ports.js'
+import type { KeyValueStore } from '../store/store.js'
 
 export interface Owner {
   readonly tenant: string

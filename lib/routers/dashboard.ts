@@ -4,17 +4,19 @@
  */
 import express, { type Request, type Router } from 'express'
 import { tokenMissing } from '../auth/token-missing.js'
+import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
+import { AppFailure, answering } from '../http/answering.js'
 import { authOf } from '../http/auth-of.js'
 import type { RedisSource } from '../redis/connect.js'
 import { givenRedis } from '../redis/source.js'
 import { boundedStore } from '../store/bounded.js'
 import { createStore } from '../store/create.js'
-import { AppFailure, answering } from './answering.js'
+import type { KeyValueStore } from '../store/store.js'
 import { DashboardCache, type Owner } from './dashboard-cache.js'
 
 /** What a dashboard needs to start. Goes out as JSON. */

@@ -1,11 +1,11 @@
 import type { ErrorRequestHandler, Request } from 'express'
 import { isError, runDetached } from '../core/callbacks.js'
-import { systemClock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { type ErrorCode, InvalidOptionError, SseError } from '../core/errors.js'
-import { type StreamOnResponse, streamOf } from '../core/stream-of.js'
+import { systemClock } from '../core/system-clock.js'
+import { sendProblem } from '../http/problem.js'
 import { detailsOf, OncePerCause } from '../observe/error-causes.js'
-import { sendProblem } from '../wire/problem.js'
+import { type StreamOnResponse, streamOf } from '../stream/stream-of.js'
 
 export interface SseErrorsOptions {
   /**

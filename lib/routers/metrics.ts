@@ -1,11 +1,11 @@
 /** register ─► **metrics** ─► Prometheus: the page that it reads. */
 import express, { type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
-import type { Clock } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { AppFailure, answering } from '../http/answering.js'
 import type { MetricsRegister } from '../observe/register.js'
-import { AppFailure, answering } from './answering.js'
 
 export interface MetricsRouterOptions {
   /** What is served: `createMetrics().register`, or any registry of prom-client. */

@@ -5,14 +5,16 @@
 import express, { type Request, type Response, type Router } from 'express'
 import { issueTicket, pathOf } from '../auth/tickets.js'
 import { tokenMissing } from '../auth/token-missing.js'
-import { systemClock } from '../core/clock.js'
+import type { Auth } from '../core/auth.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
+import { answering } from '../http/answering.js'
 import { authOf } from '../http/auth-of.js'
+import { bodyError } from '../http/body-error.js'
 import { boundedStore } from '../store/bounded.js'
-import { answering } from './answering.js'
-import { bodyError } from './body-error.js'
+import type { KeyValueStore } from '../store/store.js'
 
 export interface TicketsOptions {
   /** Where tickets wait to be redeemed: the one given to `authenticate({ tickets })`, in each process. */

@@ -1,6 +1,7 @@
 import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
+import type { Clock } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
-import type { Clock, KeyValueStore } from '../core/ports.js'
+import type { KeyValueStore } from './store.js'
 
 /**
  * A store of the application, which may be of its own making: no operation takes longer than 10 s, and an answer of the wrong form

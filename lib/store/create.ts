@@ -1,8 +1,9 @@
-import type { Clock, KeyValueStore } from '../core/ports.js'
+import type { Clock } from '../core/clock.js'
 import type { RedisSource } from '../redis/connect.js'
 import { givenRedis } from '../redis/source.js'
 import { MemoryStore } from './memory.js'
 import { RedisStore } from './redis.js'
+import type { KeyValueStore } from './store.js'
 
 export interface StoreOptions {
   /**

@@ -2,10 +2,12 @@
  * The key-value store of a single process: caches and de-duplication without Redis. Owns the entries, their expiry and
  * the bound on their number; must not know what they mean.
  */
-import { systemClock } from '../core/clock.js'
+
+import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Clock, KeyValueStore, Timer } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
+import type { KeyValueStore } from './store.js'
 
 export interface MemoryStoreOptions {
   /**

@@ -2,13 +2,14 @@
  * The key-value store that the processes of a fleet share. Owns its connection, unless it was given a client, and the
  * bound on how long a command may take; must not know what the values mean.
  */
-import { systemClock } from '../core/clock.js'
+
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { KeyValueStore } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource } from '../redis/connect.js'
 import { RedisHandle } from '../redis/handle.js'
+import type { KeyValueStore } from './store.js'
 
 /** @defaultValue of `prefix` */
 const STORE_PREFIX = 'sse:'

@@ -3,8 +3,9 @@
  * up when there is no room, and in which order the rest goes out. For what is in no log, and for streams that would rather
  * have what is new than all of it.
  */
-import type { Blocks } from '../core/blocks.js'
+
 import type { Priority } from '../core/message.js'
+import type { Blocks } from '../wire/blocks.js'
 
 /**
  * Which event is given up when a bounded queue is full:

@@ -1,5 +1,5 @@
+import type { Clock, Timer } from '../core/clock.js'
 import type { CloseReason } from '../core/close-reasons.js'
-import type { Clock, Timer } from '../core/ports.js'
 
 /** What has deadlines. */
 interface Mortal {

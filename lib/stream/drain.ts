@@ -1,5 +1,5 @@
+import type { Clock } from '../core/clock.js'
 import type { CloseReason } from '../core/close-reasons.js'
-import type { Clock } from '../core/ports.js'
 
 /** Open streams. A stream that begins to close must leave at once. */
 interface Drainable {

@@ -1,5 +1,5 @@
-import type { Blocks } from '../core/blocks.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
+import type { Blocks } from '../wire/blocks.js'
 import { closeBlock, completedBlock, expiredBlock, pollBlock, reconnectBlock } from '../wire/control.js'
 
 /** These end streams whose clients do not read or that had too much: what waits for them is not sent first. */

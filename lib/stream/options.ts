@@ -1,13 +1,13 @@
 import type { Revocations } from '../auth/revocations.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Clock } from '../core/ports.js'
-import type { Pacing } from '../limits/pacing.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
+import type { StreamRequest } from '../http/requester.js'
+import type { Pacing } from '../limits/pacing/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
 import type { Pressure } from './pressure.js'
-import type { StreamRequest } from './response.js'
 
 /** How a stream behaves. All times in ms. */
 export interface StreamOptions {

@@ -1,6 +1,6 @@
+import type { Clock, Timer } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { Clock, Timer } from '../core/ports.js'
-import type { Pacer } from '../limits/pacing.js'
+import type { Pacer } from '../limits/pacing/pacing.js'
 
 /** One stream's credit from its token buckets: what was granted, and the wait for more. */
 export class Pace {

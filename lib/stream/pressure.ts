@@ -12,11 +12,11 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { outsideContext } from '../core/async-context.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock, Timer } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { SseError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import type { Clock, Timer } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
+import { wholeNumber } from '../core/validation.js'
 
 export interface PressureOptions {
   /**

@@ -2,13 +2,14 @@
  * … ─► stream ─► **queue**: what one stream holds while it may not go on. Owns how that goes out, and that every drop is reported:
  * at once to diagnostics, to the client when there is room, and what is held to the process's pressure.
  */
-import type { Blocks } from '../core/blocks.js'
+
 import { diagnostics } from '../core/diagnostics.js'
-import type { Sink } from '../core/ports.js'
+import type { Blocks } from '../wire/blocks.js'
 import { droppedBlock } from '../wire/control.js'
 import { Backlog, type DropReason, type Waiting } from './backlog.js'
 import type { ResolvedStreamOptions } from './options.js'
 import type { Pressed } from './pressure.js'
+import type { Sink } from './source.js'
 
 /** What an event costs beside its bytes while it waits: the objects that hold it. */
 const OVERHEAD_BYTES = 200

@@ -1,4 +1,4 @@
-import type { Client } from './response.js'
+import type { Client } from '../http/requester.js'
 
 /** One stream as it is now. */
 export interface StreamStatus extends Client {

@@ -12,10 +12,10 @@
  */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { Blocks, chunkText } from '../core/blocks.js'
-import type { Clock, Timer } from '../core/ports.js'
+import type { Clock, Timer } from '../core/clock.js'
 import type { Exchange } from '../http/exchange.js'
-import type { StreamResponse } from './response.js'
+import type { StreamResponse } from '../http/requester.js'
+import { Blocks, chunkText } from '../wire/blocks.js'
 
 /** Whose bytes they are. */
 interface Owner {

@@ -4,8 +4,8 @@
  * stream that is complete is no position, see `COMPLETED_ID`. The names and fields are the contract with clients.
  */
 
-import { Blocks } from '../core/blocks.js'
 import type { CloseReason } from '../core/close-reasons.js'
+import { Blocks } from './blocks.js'
 
 /** Why a part of a log cannot be sent: trimmed by size, or expired. */
 export type GapReason = 'trimmed'

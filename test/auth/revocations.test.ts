@@ -1,7 +1,6 @@
 import { expect } from 'chai'
 import jwt from 'jsonwebtoken'
 import supertest from 'supertest'
-import { authenticate } from '../../lib/auth/authenticate.js'
 import {
   createRevocations,
   type Revocation,
@@ -9,9 +8,12 @@ import {
   type Revocations,
   type RevocationsOptions,
 } from '../../lib/auth/revocations.js'
+import type { Auth } from '../../lib/core/auth.js'
+import type { Clock } from '../../lib/core/clock.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
-import type { Auth, Clock, KeyValueStore } from '../../lib/core/ports.js'
+import { authenticate } from '../../lib/routers/authenticate.js'
 import { createStore } from '../../lib/store/create.js'
+import type { KeyValueStore } from '../../lib/store/store.js'
 import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'

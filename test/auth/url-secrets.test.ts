@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { authenticate } from '../../lib/auth/authenticate.js'
 import { redactUrl, stripParameter, withoutParameter } from '../../lib/auth/url-secrets.js'
+import { authenticate } from '../../lib/routers/authenticate.js'
 
 describe('secrets in URLs', () => {
   const redacted: readonly (readonly [string, string])[] = [

@@ -1,5 +1,5 @@
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
-import { systemClock } from '../../lib/core/clock.js'
+import { systemClock } from '../../lib/core/system-clock.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { brokerSuite } from '../suites/broker.js'
 

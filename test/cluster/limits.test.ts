@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { Cluster } from 'ioredis'
-import { type RateLimitHandler, rateLimit } from '../../lib/limits/requests/rate-limit.js'
+import { type RateLimitHandler, rateLimit } from '../../lib/routers/rate-limit.js'
 import { range } from '../helpers/range.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { ask, request } from '../limits/requests/support.js'

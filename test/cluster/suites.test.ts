@@ -1,5 +1,5 @@
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
-import { systemClock } from '../../lib/core/clock.js'
+import { systemClock } from '../../lib/core/system-clock.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createStore } from '../../lib/store/create.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { Writable } from 'node:stream'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Blocks, chunkText } from '../../lib/core/blocks.js'
+import { Blocks, chunkText } from '../../lib/wire/blocks.js'
 
 /** One chunk as RFC 9112 7.1 has it. */
 function chunkOf(bytes: Buffer): Buffer {

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { systemClock } from '../../lib/core/clock.js'
+import { systemClock } from '../../lib/core/system-clock.js'
 import { TimerWheel } from '../../lib/core/timer-wheel.js'
 
 const TICK = 50

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../lib/core/ports.js'
+import type { Clock, Timer } from '../../lib/core/clock.js'
 
 interface FakeTimer {
   readonly due: number

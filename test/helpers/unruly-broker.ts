@@ -1,9 +1,9 @@
+import type { Broker, ChannelListener, HistoryPage } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import type { LogOptions } from '../../lib/broker/options.js'
-import { systemClock } from '../../lib/core/clock.js'
 import type { EncodedEvent, LogEntry } from '../../lib/core/message.js'
-import type { Broker, ChannelListener, HistoryPage } from '../../lib/core/ports.js'
 import type { Position } from '../../lib/core/position.js'
+import { systemClock } from '../../lib/core/system-clock.js'
 
 /**
  * A broker whose network a test controls: its logs are real (the embedded broker's), but what was published is delivered

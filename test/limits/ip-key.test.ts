@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { ipKey } from '../../lib/limits/ip-key.js'
+import { ipKey } from '../../lib/http/ip-key.js'
 
 describe("an address's key", () => {
   for (const [address, key] of [

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { createPacing, PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing.js'
+import { createPacing, PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 
 const auth = (user: string, tenant = 'acme') => ({ user, tenant, expiresAt: 0, claims: {} })

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { BucketRegistry } from '../../lib/limits/bucket-registry.js'
+import { BucketRegistry } from '../../lib/limits/pacing/bucket-registry.js'
 import { TokenBucket } from '../../lib/limits/token-bucket.js'
 
 const rate = fc.record({

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import type { LogEntry } from '../../lib/core/message.js'
-import { chunkAfter } from '../../lib/multiplexer/chunk.js'
+import { chunkAfter } from '../../lib/multiplexer/channel/chunk.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
 

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
+import type { HistoryPage } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
-import type { HistoryPage } from '../../lib/core/ports.js'
-import { History } from '../../lib/multiplexer/history.js'
-import type { Page } from '../../lib/multiplexer/page.js'
+import { History } from '../../lib/multiplexer/channel/history.js'
+import type { Page } from '../../lib/multiplexer/channel/page.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import type { LogEntry } from '../../lib/core/message.js'
-import { Page } from '../../lib/multiplexer/page.js'
-import { PageStore } from '../../lib/multiplexer/page-store.js'
+import { Page } from '../../lib/multiplexer/channel/page.js'
+import { PageStore } from '../../lib/multiplexer/channel/page-store.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 
 const MEGABYTE = 1_048_576

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Reader } from '../../lib/multiplexer/reader.js'
+import { Reader } from '../../lib/multiplexer/reader/reader.js'
 import { range } from '../helpers/range.js'
 import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 

@@ -1,9 +1,9 @@
 import { expect } from 'chai'
+import type { ChannelListener } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import { BrokerError } from '../../lib/core/errors.js'
-import type { ChannelListener } from '../../lib/core/ports.js'
 import type { Position } from '../../lib/core/position.js'
-import { ChannelRegistry } from '../../lib/multiplexer/registry.js'
+import { ChannelRegistry } from '../../lib/multiplexer/channel/registry.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { codeOf } from '../suites/broker.js'
 

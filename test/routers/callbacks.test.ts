@@ -2,7 +2,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { expect } from 'chai'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import supertest from 'supertest'
-import type { Auth, KeyValueStore } from '../../lib/core/ports.js'
+import type { Auth } from '../../lib/core/auth.js'
 import {
   type ConversationStreamsOptions,
   conversationStreams,
@@ -16,6 +16,7 @@ import {
   webhooks,
 } from '../../lib/index.js'
 import { MemoryStore } from '../../lib/store/memory.js'
+import type { KeyValueStore } from '../../lib/store/store.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'

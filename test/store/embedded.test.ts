@@ -1,10 +1,10 @@
 import { expect } from 'chai'
 import express from 'express'
 import supertest from 'supertest'
-import { rateLimit } from '../../lib/limits/requests/rate-limit.js'
 import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { dashboardInit } from '../../lib/routers/dashboard.js'
+import { rateLimit } from '../../lib/routers/rate-limit.js'
 import { webhooks } from '../../lib/routers/webhooks/webhooks.js'
 import { createStore } from '../../lib/store/create.js'
 

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import express from 'express'
 import type { SseEvent } from '../../lib/core/message.js'
-import { createPacing } from '../../lib/limits/pacing.js'
+import { createPacing } from '../../lib/limits/pacing/pacing.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
 import { FakeClock } from '../helpers/fake-clock.js'

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Blocks } from '../../lib/core/blocks.js'
 import type { Priority } from '../../lib/core/message.js'
 import { Backlog, type Drops, QUEUE_POLICIES, type QueuePolicy } from '../../lib/stream/backlog.js'
+import { Blocks } from '../../lib/wire/blocks.js'
 
 interface Event {
   readonly number: number

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import express from 'express'
 import supertest from 'supertest'
 import { sseErrors } from '../../lib/routers/errors.js'
-import { sseMiddleware } from '../../lib/stream/middleware.js'
+import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 
 describe('pollUrl', () => {
   it('fails the request, and nothing later, where its function does not return text', async () => {

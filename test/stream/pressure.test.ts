@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import express from 'express'
 import { diagnostics } from '../../lib/core/diagnostics.js'
-import { createPacing } from '../../lib/limits/pacing.js'
+import { createPacing } from '../../lib/limits/pacing/pacing.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
 import { createPressure, type Pressure, type PressureOptions } from '../../lib/stream/pressure.js'

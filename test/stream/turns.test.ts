@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import express from 'express'
-import { createPacing } from '../../lib/limits/pacing.js'
+import { createPacing } from '../../lib/limits/pacing/pacing.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import express from 'express'
+import type { Auth } from '../../lib/core/auth.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
-import type { Auth } from '../../lib/core/ports.js'
 import type { Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { MultiplexerOptions } from '../../lib/multiplexer/options.js'
 import { eventually } from '../helpers/eventually.js'

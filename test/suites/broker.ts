@@ -1,7 +1,7 @@
 import { expect } from 'chai'
+import type { Broker, ChannelListener } from '../../lib/broker/broker.js'
 import type { LogOptions } from '../../lib/broker/options.js'
 import type { LogEntry } from '../../lib/core/message.js'
-import type { Broker, ChannelListener } from '../../lib/core/ports.js'
 import type { Head, Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
@@ -13,7 +13,7 @@ export interface BrokerUnderTest {
   pass(ms: number): Promise<void>
 }
 
-/** What every broker promises; see `Broker` in lib/core/ports.ts. */
+/** What every broker promises; see `Broker` in lib/broker/broker.ts. */
 export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>): void {
   describe(`the ${name} broker, as a Broker`, () => {
     let subject: BrokerUnderTest

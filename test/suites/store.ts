@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { KeyValueStore } from '../../lib/core/ports.js'
+import type { KeyValueStore } from '../../lib/store/store.js'
 
 export interface StoreHarness {
   readonly store: KeyValueStore

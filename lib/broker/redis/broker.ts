@@ -2,22 +2,23 @@
  * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs in Redis Streams, published through
  * one script, received on one subscriber connection per process (in a cluster, one for each master).
  */
+
+import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, InvalidOptionError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
-import { wholeNumber } from '../../core/options.js'
+import type { Head, Position } from '../../core/position.js'
+import { wholeNumber } from '../../core/validation.js'
+import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
 import {
   type Broker,
   type BrokerState,
   type ChannelListener,
-  type Clock,
+  createProcessId,
   type HistoryPage,
   type PublishOptions,
   READ_BYTES,
-} from '../../core/ports.js'
-import type { Head, Position } from '../../core/position.js'
-import { createProcessId } from '../../core/process-id.js'
-import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
+} from '../broker.js'
 import { FollowedLogs } from '../followed.js'
 import { type LogOptions, resolveLogOptions } from '../options.js'
 import { RedisCommands } from './commands.js'

@@ -1,7 +1,7 @@
 /** On which connection a name's messages arrive: there is one, or in a cluster one for each master that serves some of them. */
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
-import type { Clock, Timer } from '../../core/ports.js'
+import type { Clock, Timer } from '../../core/clock.js'
 import { type ConnectOptions, connectLike } from '../../redis/connect.js'
 import { SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
 

@@ -13,10 +13,10 @@
  * (`npm run bench -- publish`). Waiting for the end of the tick shows in no delay (bench `redis`).
  */
 import { outsideContext } from '../../core/async-context.js'
+import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
-import type { Clock, Timer } from '../../core/ports.js'
 import type { Position } from '../../core/position.js'
 import { positionsAfter } from '../positions.js'
 import type { RedisCommands } from './commands.js'

@@ -2,11 +2,13 @@
  * The subscriptions of the process: one for each channel that is followed here, and a few of the kit's own. Owns that each
  * is on the connection where its messages arrive (see placement.ts), and that whoever may have missed something is told.
  */
+
+import type { Clock } from '../../core/clock.js'
 import { BrokerError, SseError } from '../../core/errors.js'
 import type { LogEntry } from '../../core/message.js'
-import type { ChannelListener, Clock } from '../../core/ports.js'
 import type { Head } from '../../core/position.js'
 import { isCluster, type RedisClient, toBrokerError } from '../../redis/connect.js'
+import type { ChannelListener } from '../broker.js'
 import { parseMessage } from './payload.js'
 import { ClusterPlacement, type Placement, SinglePlacement } from './placement.js'
 import { report, type SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'

@@ -9,7 +9,7 @@
  *        ─► Redis is away, or there is none ► local, refused or unavailable, as declared
  * ```
  */
-import type { Clock } from '../../core/ports.js'
+import type { Clock } from '../../core/clock.js'
 import type { Ledger } from './ledger.js'
 import type { Reservation } from './limiter.js'
 import type { LocalUse } from './local-use.js'

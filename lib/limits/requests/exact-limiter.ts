@@ -3,8 +3,8 @@
  * plan, and whatever rejects is a failure of Redis, never a refusal. What was counted in vain is given back.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
+import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
-import type { Clock } from '../../core/ports.js'
 import { observed } from '../../redis/observed.js'
 import { LeaseLimiter } from './lease-limiter.js'
 import type { Ledger } from './ledger.js'

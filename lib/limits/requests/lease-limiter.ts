@@ -2,7 +2,7 @@
  * The limiter that grants from leases, and without Redis by itself. All accounts of a request are looked at and then taken from
  * within one turn of the event loop: that is what makes it all or none.
  */
-import type { Clock, Timer } from '../../core/ports.js'
+import type { Clock, Timer } from '../../core/clock.js'
 import { type Account, type AccountContext, SWEEP_MS } from './account.js'
 import { Accounts } from './accounts.js'
 import type { Ledger } from './ledger.js'

@@ -9,9 +9,10 @@
  *       └───────────── answered ───────────┘
  * ```
  */
+
+import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
-import type { Clock, Timer } from '../../core/ports.js'
 import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
 import { RedisHandle } from '../../redis/handle.js'
 import { observed } from '../../redis/observed.js'

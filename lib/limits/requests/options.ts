@@ -1,8 +1,8 @@
 import type { Request, Response } from 'express'
-import { systemClock } from '../../core/clock.js'
+import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
-import { wholeNumber } from '../../core/options.js'
-import type { Clock } from '../../core/ports.js'
+import { systemClock } from '../../core/system-clock.js'
+import { wholeNumber } from '../../core/validation.js'
 import type { RedisSource } from '../../redis/connect.js'
 import { givenRedis } from '../../redis/source.js'
 

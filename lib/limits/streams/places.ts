@@ -1,8 +1,8 @@
 import { compositeKey } from '../../core/composite-key.js'
 import { RequestError } from '../../core/errors.js'
 import { authOf } from '../../http/auth-of.js'
-import { ipKey } from '../ip-key.js'
-import type { Paced } from '../pacing.js'
+import { ipKey } from '../../http/ip-key.js'
+import type { Paced } from '../pacing/pacing.js'
 import type { ResolvedStreamLimits } from './options.js'
 
 /** By what a stream is known: `{ auth, ip }`. */

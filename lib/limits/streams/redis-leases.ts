@@ -14,10 +14,10 @@
  * places again like any other, and ends the streams for which there is no room any more.
  */
 import { outsideContext } from '../../core/async-context.js'
-import { systemClock } from '../../core/clock.js'
+import type { Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
-import type { Timer } from '../../core/ports.js'
+import { systemClock } from '../../core/system-clock.js'
 import { type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
 import { RedisHandle } from '../../redis/handle.js'
 import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'

@@ -11,10 +11,11 @@
  * Fails closed: where the store cannot say, the message is not handled, and the provider delivers it again.
  */
 import { settle } from '../../core/callbacks.js'
+import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
-import type { Clock, KeyValueStore } from '../../core/ports.js'
 import { MemoryStore } from '../../store/memory.js'
+import type { KeyValueStore } from '../../store/store.js'
 
 const PROCESSING = 'processing'
 const DONE = 'done'

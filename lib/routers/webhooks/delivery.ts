@@ -5,7 +5,7 @@
 import { compositeKey } from '../../core/composite-key.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
-import { AppFailure } from '../answering.js'
+import { AppFailure } from '../../http/answering.js'
 import type { DeliverOnce } from './deliver-once.js'
 import type { InboundMessage, InboundPart, InboundStatus, InboundUnknown, Provider } from './message.js'
 import type { ResolvedWebhooksOptions } from './options.js'

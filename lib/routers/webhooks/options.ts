@@ -1,12 +1,13 @@
 import type { RequestHandler } from 'express'
-import { systemClock } from '../../core/clock.js'
+import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
-import { wholeNumber } from '../../core/options.js'
-import type { Clock, KeyValueStore } from '../../core/ports.js'
+import { systemClock } from '../../core/system-clock.js'
+import { wholeNumber } from '../../core/validation.js'
 import type { RedisSource } from '../../redis/connect.js'
 import { givenRedis } from '../../redis/source.js'
 import { boundedStore } from '../../store/bounded.js'
 import { createStore } from '../../store/create.js'
+import type { KeyValueStore } from '../../store/store.js'
 import { type InboundMessage, type InboundStatus, type InboundUnknown, PROVIDERS, type Provider } from './message.js'
 
 export interface WebhooksOptions {

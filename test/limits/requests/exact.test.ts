@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
-import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { admittedOf, ask, request } from './support.js'
 

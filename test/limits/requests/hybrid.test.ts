@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
-import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { admittedOf, ask, overBucket, request } from './support.js'

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
 import { type RequestLimit, resolveRateLimit, type SharedLimitOptions } from '../../../lib/limits/requests/options.js'
-import { type RateLimitHandler, rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
 import { admittedOf, ask, overBucket, request } from './support.js'
 

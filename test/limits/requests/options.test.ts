@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { type RateLimitOptions, resolveRateLimit } from '../../../lib/limits/requests/options.js'
-import { rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { rateLimit } from '../../../lib/routers/rate-limit.js'
 import { ask, request } from './support.js'
 
 const good = { by: 'user', points: 10, duration: 60 } as const

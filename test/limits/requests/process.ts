@@ -1,7 +1,7 @@
 /** One process of a fleet: asks its limiter as fast as it can, and tells when what was admitted. */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
-import { rateLimit } from '../../../lib/limits/requests/rate-limit.js'
+import { rateLimit } from '../../../lib/routers/rate-limit.js'
 import { ask, request } from './support.js'
 
 const { options, users, seconds }: { options: RateLimitOptions; users: number; seconds: number } = JSON.parse(

@@ -1,6 +1,6 @@
 import type { Request, Response } from 'express'
 import { markAuthenticated } from '../../../lib/http/auth-of.js'
-import type { RateLimitHandler } from '../../../lib/limits/requests/rate-limit.js'
+import type { RateLimitHandler } from '../../../lib/routers/rate-limit.js'
 
 /** As much of a request as limits look at. */
 export function request({ user, tenant = 'acme', ip = '192.0.2.1', ...more }: Record<string, unknown> = {}): Request {

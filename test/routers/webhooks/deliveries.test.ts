@@ -3,7 +3,6 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { expect } from 'chai'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import supertest from 'supertest'
-import type { KeyValueStore } from '../../../lib/core/ports.js'
 import {
   diagnostics,
   type InboundMessage,
@@ -14,6 +13,7 @@ import {
   webhooks,
 } from '../../../lib/index.js'
 import { MemoryStore } from '../../../lib/store/memory.js'
+import type { KeyValueStore } from '../../../lib/store/store.js'
 import { EXPRESS_VERSIONS } from '../../helpers/express-versions.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
 import { serve } from '../../helpers/http-server.js'

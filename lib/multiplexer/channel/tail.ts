@@ -1,5 +1,5 @@
-import type { LogEntry } from '../core/message.js'
-import { Ring } from '../core/ring.js'
+import type { LogEntry } from '../../core/message.js'
+import { Ring } from '../../core/ring.js'
 
 /**
  * The latest entries of a log, bounded in bytes and entries: the oldest leave. A channel keeps one for streams that fall a

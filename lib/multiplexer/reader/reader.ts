@@ -10,21 +10,21 @@
  * While it lags it holds no queue, only its positions. Resuming, slow reading and recovery are this one mechanism.
  */
 
-import { Blocks } from '../core/blocks.js'
-import { diagnostics } from '../core/diagnostics.js'
-import type { LogEntry, QueueHints } from '../core/message.js'
-import type { Sink, StreamSource } from '../core/ports.js'
-import type { Position } from '../core/position.js'
-import { delayOf } from '../observe/delay.js'
-import type { EventStream } from '../stream/event-stream.js'
-import { gapBlock, type ResetReason, resetBlock } from '../wire/control.js'
-import { idLine } from '../wire/cursor.js'
+import { diagnostics } from '../../core/diagnostics.js'
+import type { LogEntry, QueueHints } from '../../core/message.js'
+import { delayOf } from '../../core/message.js'
+import type { Position } from '../../core/position.js'
+import type { EventStream } from '../../stream/event-stream.js'
+import type { Sink, StreamSource } from '../../stream/source.js'
+import { Blocks } from '../../wire/blocks.js'
+import { gapBlock, type ResetReason, resetBlock } from '../../wire/control.js'
+import { idLine } from '../../wire/cursor.js'
+import type { Batch } from '../channel/batch.js'
+import type { Channel, ChannelReader } from '../channel/channel.js'
+import { type Chunk, type ChunkOptions, chunkAfter } from '../channel/chunk.js'
+import type { Page } from '../channel/page.js'
 import { AckWindow } from './ack-window.js'
-import type { Batch } from './batch.js'
-import type { Channel, ChannelReader } from './channel.js'
-import { type Chunk, type ChunkOptions, chunkAfter } from './chunk.js'
-import { type Cursor, Cursors, type Start } from './cursors.js'
-import type { Page } from './page.js'
+import { type Cursor, Cursors, type Start } from './positions.js'
 
 /** What a reader needs of a stream. */
 export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'> {

@@ -1,5 +1,6 @@
-import { diagnostics } from '../core/diagnostics.js'
-import { type Broker, type Clock, READ_BYTES } from '../core/ports.js'
+import { type Broker, READ_BYTES } from '../../broker/broker.js'
+import type { Clock } from '../../core/clock.js'
+import { diagnostics } from '../../core/diagnostics.js'
 import { Page } from './page.js'
 import { PageStore } from './page-store.js'
 import { retry } from './retry.js'

@@ -1,4 +1,4 @@
-import type { CloseReason } from './close-reasons.js'
+import type { CloseReason } from '../core/close-reasons.js'
 
 /** As much of a stream as whoever has only its response may need. */
 export interface StreamOnResponse {

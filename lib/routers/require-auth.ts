@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express'
+import { tokenMissing } from '../auth/token-missing.js'
 import { authOf } from '../http/auth-of.js'
-import { sendProblem } from '../wire/problem.js'
-import { tokenMissing } from './token-missing.js'
+import { sendProblem } from '../http/problem.js'
 
 /**
  * Answers 401 unless `authenticate()` has found a good token. For where that is `optional`, so that limits can come in between

@@ -9,13 +9,15 @@
  *   `flushed` ≤ `head`: up to `flushed` the live readers have it; the rest goes out at the end of this tick.
  */
 
-import { outsideContext } from '../core/async-context.js'
-import { Blocks } from '../core/blocks.js'
-import { diagnostics } from '../core/diagnostics.js'
-import type { LogEntry, QueueHints } from '../core/message.js'
-import type { Broker, ChannelListener, Clock, Tracing } from '../core/ports.js'
-import { type Head, isIn, type Life, type Position, sharedOffset } from '../core/position.js'
-import type { ResetReason } from '../wire/control.js'
+import type { Broker, ChannelListener } from '../../broker/broker.js'
+import { outsideContext } from '../../core/async-context.js'
+import type { Clock } from '../../core/clock.js'
+import { diagnostics } from '../../core/diagnostics.js'
+import type { LogEntry, QueueHints } from '../../core/message.js'
+import { type Head, isIn, type Life, type Position, sharedOffset } from '../../core/position.js'
+import type { Tracing } from '../../core/tracing.js'
+import { Blocks } from '../../wire/blocks.js'
+import type { ResetReason } from '../../wire/control.js'
 import { Batch, type CursorPart } from './batch.js'
 import { History, readPage } from './history.js'
 import type { Page } from './page.js'

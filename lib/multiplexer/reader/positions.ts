@@ -1,9 +1,9 @@
 /** Where one stream is in each of its channels. */
-import type { LogEntry } from '../core/message.js'
-import type { Position } from '../core/position.js'
-import type { ResetReason } from '../wire/control.js'
-import { printCursor } from '../wire/cursor.js'
-import type { Channel } from './channel.js'
+import type { LogEntry } from '../../core/message.js'
+import type { Position } from '../../core/position.js'
+import type { ResetReason } from '../../wire/control.js'
+import { printCursor } from '../../wire/cursor.js'
+import type { Channel } from '../channel/channel.js'
 
 /** Where a stream begins in one channel. */
 export interface Start {

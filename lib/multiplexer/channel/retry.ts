@@ -1,5 +1,5 @@
-import { diagnostics } from '../core/diagnostics.js'
-import type { Clock } from '../core/ports.js'
+import type { Clock } from '../../core/clock.js'
+import { diagnostics } from '../../core/diagnostics.js'
 
 const FIRST_PAUSE_MS = 100
 const LONGEST_PAUSE_MS = 2000

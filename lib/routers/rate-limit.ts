@@ -2,19 +2,24 @@
  * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { answeredAtOnce } from '../../core/callbacks.js'
-import { diagnostics } from '../../core/diagnostics.js'
-import { RequestError, SseError } from '../../core/errors.js'
-import { Exchange } from '../../http/exchange.js'
-import { answerProblem, type ProblemAnswer, problemAnswer } from '../../wire/problem.js'
-import { reportFailure } from './callback-failure.js'
-import { claimsOf } from './claims.js'
-import { ExactLimiter } from './exact-limiter.js'
-import { RateLimitHeaders } from './headers.js'
-import { LeaseLimiter } from './lease-limiter.js'
-import { Ledger } from './ledger.js'
-import type { Claim, Limiter, Reservation, Verdict } from './limiter.js'
-import { type RateLimitOptions, type ResolvedLimit, type ResolvedRateLimit, resolveRateLimit } from './options.js'
+import { answeredAtOnce } from '../core/callbacks.js'
+import { diagnostics } from '../core/diagnostics.js'
+import { RequestError, SseError } from '../core/errors.js'
+import { Exchange } from '../http/exchange.js'
+import { answerProblem, type ProblemAnswer, problemAnswer } from '../http/problem.js'
+import { reportFailure } from '../limits/requests/callback-failure.js'
+import { claimsOf } from '../limits/requests/claims.js'
+import { ExactLimiter } from '../limits/requests/exact-limiter.js'
+import { RateLimitHeaders } from '../limits/requests/headers.js'
+import { LeaseLimiter } from '../limits/requests/lease-limiter.js'
+import { Ledger } from '../limits/requests/ledger.js'
+import type { Claim, Limiter, Reservation, Verdict } from '../limits/requests/limiter.js'
+import {
+  type RateLimitOptions,
+  type ResolvedLimit,
+  type ResolvedRateLimit,
+  resolveRateLimit,
+} from '../limits/requests/options.js'
 
 export type RateLimitHandler = RequestHandler & {
   /** Gives back what is leased and closes the connection, unless it was given. Idempotent. */

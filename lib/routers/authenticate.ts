@@ -4,23 +4,31 @@
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
+import { FailureLimit } from '../auth/failure-limit.js'
+import {
+  type AuthenticateOptions,
+  assertSessionOptions,
+  isSymmetric,
+  sourceRules,
+  verifyRules,
+} from '../auth/options.js'
+import { tokenRevoked } from '../auth/revocations.js'
+import { type Resolve, toAuth } from '../auth/sessions.js'
+import { pathOf, redeemTicket, ticketInvalid } from '../auth/tickets.js'
+import { tokenMissing } from '../auth/token-missing.js'
+import { type FoundToken, findToken, type SourceRules, secretParameters } from '../auth/token-sources.js'
+import { addSecretParameter, stripParameter } from '../auth/url-secrets.js'
+import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from '../auth/verify.js'
+import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
-import { systemClock } from '../core/clock.js'
+import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import type { Auth, Clock, KeyValueStore } from '../core/ports.js'
+import { systemClock } from '../core/system-clock.js'
 import { isAuth, markAuthenticated } from '../http/auth-of.js'
+import { sendProblem } from '../http/problem.js'
 import { boundedStore } from '../store/bounded.js'
-import { sendProblem } from '../wire/problem.js'
-import { FailureLimit } from './failure-limit.js'
-import { type AuthenticateOptions, assertSessionOptions, isSymmetric, sourceRules, verifyRules } from './options.js'
-import { tokenRevoked } from './revocations.js'
-import { type Resolve, toAuth } from './sessions.js'
-import { pathOf, redeemTicket, ticketInvalid } from './tickets.js'
-import { tokenMissing } from './token-missing.js'
-import { type FoundToken, findToken, type SourceRules, secretParameters } from './token-sources.js'
-import { addSecretParameter, stripParameter } from './url-secrets.js'
-import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from './verify.js'
+import type { KeyValueStore } from '../store/store.js'
 
 declare global {
   namespace Express {

@@ -8,8 +8,8 @@
  * ```
  * Offsets that were passed over because they are gone from the log were never sent, so they are not waited for.
  */
-import type { Position } from '../core/position.js'
-import type { CursorPart } from './batch.js'
+import type { Position } from '../../core/position.js'
+import type { CursorPart } from '../channel/batch.js'
 
 interface Gap {
   readonly from: number

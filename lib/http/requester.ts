@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import type { Auth } from '../core/ports.js'
+import type { Auth } from '../core/auth.js'
 import { addressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
 

@@ -11,13 +11,15 @@
  *            global ┘
  * ```
  */
-import { systemClock } from '../core/clock.js'
-import { compositeKey } from '../core/composite-key.js'
-import { InvalidOptionError } from '../core/errors.js'
-import type { Auth, Clock } from '../core/ports.js'
+
+import type { Auth } from '../../core/auth.js'
+import type { Clock } from '../../core/clock.js'
+import { compositeKey } from '../../core/composite-key.js'
+import { InvalidOptionError } from '../../core/errors.js'
+import { systemClock } from '../../core/system-clock.js'
+import { ipKey } from '../../http/ip-key.js'
+import type { Rate, TokenBucket } from '../token-bucket.js'
 import { BucketRegistry } from './bucket-registry.js'
-import { ipKey } from './ip-key.js'
-import type { Rate, TokenBucket } from './token-bucket.js'
 
 /** Rates that suit a kind of page, in events. */
 export const PACING_PRESETS = Object.freeze({

@@ -1,11 +1,11 @@
 import type { RequestHandler } from 'express'
 import { SseError } from '../core/errors.js'
-import { wholeNumber } from '../core/options.js'
-import { drain } from './drain.js'
-import type { EventStream } from './event-stream.js'
-import { openResolved } from './open-stream.js'
-import { resolveStreamOptions, type StreamOptions } from './options.js'
-import { createPressure } from './pressure.js'
+import { wholeNumber } from '../core/validation.js'
+import { drain } from '../stream/drain.js'
+import type { EventStream } from '../stream/event-stream.js'
+import { openResolved } from '../stream/open-stream.js'
+import { resolveStreamOptions, type StreamOptions } from '../stream/options.js'
+import { createPressure } from '../stream/pressure.js'
 
 declare global {
   namespace Express {

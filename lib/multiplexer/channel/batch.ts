@@ -3,10 +3,10 @@
  * alone, and once for each set of channels that streams share.
  */
 
-import { Blocks } from '../core/blocks.js'
-import type { LogEntry } from '../core/message.js'
-import type { Position } from '../core/position.js'
-import { idLine, printCursor } from '../wire/cursor.js'
+import type { LogEntry } from '../../core/message.js'
+import type { Position } from '../../core/position.js'
+import { Blocks } from '../../wire/blocks.js'
+import { idLine, printCursor } from '../../wire/cursor.js'
 
 /** A channel as a cursor sees it: where a stream is that has been sent all of it. */
 export interface CursorPart {

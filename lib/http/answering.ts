@@ -6,7 +6,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { toError } from '../core/callbacks.js'
 import { SseError } from '../core/errors.js'
 import { Exchange } from '../http/exchange.js'
-import { sendProblem } from '../wire/problem.js'
+import { sendProblem } from './problem.js'
 
 /** Writes the answer. */
 export type Answer = (res: Response) => void

@@ -1,4 +1,4 @@
-import { type Rate, TokenBucket } from './token-bucket.js'
+import { type Rate, TokenBucket } from '../token-bucket.js'
 
 /** Keys kept at most; above it those that nobody uses go, oldest first. */
 const MAX_KEYS = 100_000

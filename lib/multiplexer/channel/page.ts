@@ -1,6 +1,6 @@
-import type { LogEntry } from '../core/message.js'
-import type { HistoryPage } from '../core/ports.js'
-import type { Position } from '../core/position.js'
+import type { HistoryPage } from '../../broker/broker.js'
+import type { LogEntry } from '../../core/message.js'
+import type { Position } from '../../core/position.js'
 import { type Chunk, chunkAfter } from './chunk.js'
 
 /** Joined chunks kept of a page; clients that come back together were mostly cut off at the same few offsets. */

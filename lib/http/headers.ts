@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Query } from './query.js'
+import { type Query, queryOf } from './query.js'
 
 /** What is sent before the first block. */
 interface Head {
@@ -31,4 +31,16 @@ export function requestedCursor(headers: IncomingHttpHeaders, query: Query): str
   const header = headers['last-event-id']
   const value = Array.isArray(header) ? header[0] : header
   return value || query.get('last_event_id') || query.get('lastEventId') || undefined
+}
+
+/** Who keeps a client's cursor: the one that sets `Last-Event-ID` (EventSource by itself, or fetch), or the URL. */
+export type CursorOrigin = 'header' | 'query'
+
+/** How a request says where its stream goes on; `undefined`: it begins one. */
+export function cursorOrigin(req: {
+  readonly headers: IncomingHttpHeaders
+  readonly url?: string | undefined
+}): CursorOrigin | undefined {
+  if (req.headers['last-event-id']) return 'header'
+  return requestedCursor(req.headers, queryOf(req)) === undefined ? undefined : 'query'
 }

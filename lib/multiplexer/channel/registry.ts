@@ -1,11 +1,13 @@
 /** Which channels this process follows: one `Channel`, and so one subscription, however many streams want it. */
-import { diagnostics } from '../core/diagnostics.js'
-import { BrokerError } from '../core/errors.js'
-import type { Broker, Clock, Timer } from '../core/ports.js'
-import type { Position } from '../core/position.js'
+
+import type { Broker } from '../../broker/broker.js'
+import type { Clock, Timer } from '../../core/clock.js'
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError } from '../../core/errors.js'
+import type { Position } from '../../core/position.js'
+import { catchUpWith } from '../reader/resume.js'
 import { Channel, type ChannelOptions } from './channel.js'
 import { PageStore } from './page-store.js'
-import { catchUpWith } from './starts.js'
 
 interface Registration {
   readonly channel: Channel

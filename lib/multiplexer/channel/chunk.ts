@@ -1,6 +1,6 @@
-import { Blocks } from '../core/blocks.js'
-import type { LogEntry } from '../core/message.js'
-import { idLine, printCursor } from '../wire/cursor.js'
+import type { LogEntry } from '../../core/message.js'
+import { Blocks } from '../../wire/blocks.js'
+import { idLine, printCursor } from '../../wire/cursor.js'
 
 /** Bytes joined to one write while catching up: enough to be cheap, small beside a socket's buffers. */
 const CHUNK_BYTES = 32_768

@@ -1,5 +1,5 @@
 /** The pages that all channels of a process have read. Owns how many bytes they take, and how many reads are under way at once. */
-import type { Clock } from '../core/ports.js'
+import type { Clock } from '../../core/clock.js'
 import type { Page } from './page.js'
 
 /** How long pages are kept: about as long as a reconnect storm lasts. */

@@ -1,7 +1,7 @@
 /** From what a request asks for to where its stream begins in each channel. */
-import type { Position } from '../core/position.js'
-import type { Channel } from './channel.js'
-import type { Start } from './cursors.js'
+import type { Position } from '../../core/position.js'
+import type { Channel } from '../channel/channel.js'
+import type { Start } from './positions.js'
 
 /**
  * Matches the cursor's parts to channels by their epochs, those of former lives included.
