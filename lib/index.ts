@@ -21,7 +21,7 @@ export {
 export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
 export type { BrokerState, PublishOptions } from './broker/broker.js'
-export type { LogOptions } from './broker/options.js'
+export type { HistoryOptions } from './broker/options.js'
 export type { Auth } from './core/auth.js'
 export { channel } from './core/channel-name.js'
 export type { Clock, Timer } from './core/clock.js'
@@ -39,7 +39,7 @@ export {
   SseError,
   unauthorized,
 } from './core/errors.js'
-export type { Priority, SseEvent, Verdict } from './core/message.js'
+export type { Priority, SendResult, SseEvent } from './core/message.js'
 export type { Position } from './core/position.js'
 export type { Tracing } from './core/tracing.js'
 export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'

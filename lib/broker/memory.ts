@@ -18,7 +18,7 @@ import {
   type PublishOptions,
   READ_BYTES,
 } from './broker.js'
-import { type LogOptions, type ResolvedLogOptions, resolveLogOptions } from './options.js'
+import { type HistoryOptions, type ResolvedHistoryOptions, resolveHistoryOptions } from './options.js'
 import { positionsAfter } from './positions.js'
 
 const SWEEP_MS = 10_000
@@ -47,7 +47,7 @@ interface Publication {
 export class MemoryBroker implements Broker {
   readonly kind = 'memory'
   readonly processId = createProcessId()
-  readonly #options: ResolvedLogOptions
+  readonly #options: ResolvedHistoryOptions
   readonly #clock: Clock
   /** Those used longest ago first. */
   readonly #logs = new Map<string, MemoryLog>()
@@ -61,8 +61,8 @@ export class MemoryBroker implements Broker {
   #sweeper: Timer | undefined
   #state: BrokerState = 'ready'
 
-  constructor(options: LogOptions, clock: Clock) {
-    this.#options = resolveLogOptions(options)
+  constructor(options: HistoryOptions, clock: Clock) {
+    this.#options = resolveHistoryOptions(options)
     this.#clock = clock
   }
 

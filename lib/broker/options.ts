@@ -1,7 +1,7 @@
 import { wholeNumber } from '../core/validation.js'
 
 /** How logs are kept; the same for both brokers. */
-export interface LogOptions {
+export interface HistoryOptions {
   /**
    * Events a channel's log keeps at least, for resuming and for slow streams; what was published together goes together.
    * 0 keeps none: every resume is a gap.
@@ -31,10 +31,10 @@ export interface LogOptions {
   readonly idempotencyTtlMs?: number
 }
 
-export type ResolvedLogOptions = Required<LogOptions>
+export type ResolvedHistoryOptions = Required<HistoryOptions>
 
 /** @throws InvalidOptionError */
-export function resolveLogOptions(options: LogOptions): ResolvedLogOptions {
+export function resolveHistoryOptions(options: HistoryOptions): ResolvedHistoryOptions {
   const historyTtlMs = wholeNumber('historyTtlMs', options.historyTtlMs ?? 3_600_000, 1)
   return {
     historySize: wholeNumber('historySize', options.historySize ?? 2000, 0, 10_000_000),

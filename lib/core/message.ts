@@ -30,7 +30,7 @@ export interface SseEvent {
 }
 
 /** What became of an event given to a stream. */
-export type Verdict =
+export type SendResult =
   /** Written to the socket's buffer, which had room. */
   | 'sent'
   /** Waits in the stream's bounded queue until the socket drains. */

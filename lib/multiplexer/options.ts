@@ -1,6 +1,6 @@
 import type { Request } from 'express'
 import type { BrokerState } from '../broker/broker.js'
-import type { LogOptions } from '../broker/options.js'
+import type { HistoryOptions } from '../broker/options.js'
 import type { RedisBrokerOptions } from '../broker/redis/broker.js'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
@@ -10,7 +10,7 @@ import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
 
-export interface MultiplexerOptions extends LogOptions, Omit<RedisBrokerOptions, 'redis'> {
+export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOptions, 'redis'> {
   /** Where Redis is. Unset or empty: embedded, in this process. */
   readonly redis?: RedisSource | undefined
   /** Bytes of a channel's latest events kept in this process for streams that fall behind. @defaultValue 262_144 */

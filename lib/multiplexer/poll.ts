@@ -9,7 +9,7 @@
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError, type SseError } from '../core/errors.js'
-import type { Verdict } from '../core/message.js'
+import type { SendResult } from '../core/message.js'
 import { wholeNumber } from '../core/validation.js'
 import type { Exchange } from '../http/exchange.js'
 import type { Query } from '../http/query.js'
@@ -106,7 +106,7 @@ class PollSink implements ReaderStream {
     return this.writable
   }
 
-  offer(block: Blocks): Verdict {
+  offer(block: Blocks): SendResult {
     if (!this.writable || !this.spend(1, block.length)) return 'closed'
     this.write(block, 1)
     return 'sent'

@@ -18,7 +18,7 @@ import type { Auth } from '../core/auth.js'
 import type { Timer } from '../core/clock.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { QueueHints, SseEvent, Verdict } from '../core/message.js'
+import type { QueueHints, SendResult, SseEvent } from '../core/message.js'
 import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
 import { cursorOrigin } from '../http/headers.js'
@@ -205,7 +205,7 @@ export class EventStream implements Sink, Pressed {
    * Sends an event, or queues it while the socket is full. Never throws for the state of the stream: the verdict says it.
    * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`: the event itself must be mended
    */
-  send(event: SseEvent): Verdict {
+  send(event: SseEvent): SendResult {
     const encoded = encodeOwnEvent(event, this.#options.maxEventBytes)
     const block = Blocks.of(encoded.body)
     this.#noticeWrap()
@@ -213,7 +213,7 @@ export class EventStream implements Sink, Pressed {
   }
 
   /** Sends a comment, which clients ignore. Its line ends split it into several. */
-  comment(text: string): Verdict {
+  comment(text: string): SendResult {
     const block = Blocks.of(commentBlock(text))
     this.#noticeWrap()
     return this.offer(block, COMMENT, block)
@@ -223,7 +223,7 @@ export class EventStream implements Sink, Pressed {
    * Sends an encoded block, or queues it. @internal
    * @param bare the block without its id
    */
-  offer(block: Blocks, { priority, key, ttlMs = this.#options.queueTtlMs }: QueueHints, bare: Blocks): Verdict {
+  offer(block: Blocks, { priority, key, ttlMs = this.#options.queueTtlMs }: QueueHints, bare: Blocks): SendResult {
     if (this.#closing !== undefined) return 'closed'
     if (this.writable && this.spend(1, block.length)) {
       this.write(block, 1)

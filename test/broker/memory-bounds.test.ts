@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { MemoryBroker } from '../../lib/broker/memory.js'
-import type { LogOptions } from '../../lib/broker/options.js'
+import type { HistoryOptions } from '../../lib/broker/options.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { range } from '../helpers/range.js'
@@ -12,7 +12,7 @@ describe('the memory broker, however many channels there are', () => {
   let broker: MemoryBroker
   afterEach(() => broker.close())
 
-  function start(options: LogOptions): MemoryBroker {
+  function start(options: HistoryOptions): MemoryBroker {
     broker = new MemoryBroker(options, new FakeClock())
     return broker
   }

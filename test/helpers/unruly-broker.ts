@@ -1,6 +1,6 @@
 import type { Broker, ChannelListener, HistoryPage } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
-import type { LogOptions } from '../../lib/broker/options.js'
+import type { HistoryOptions } from '../../lib/broker/options.js'
 import type { EncodedEvent, LogEntry } from '../../lib/core/message.js'
 import type { Position } from '../../lib/core/position.js'
 import { systemClock } from '../../lib/core/system-clock.js'
@@ -12,7 +12,7 @@ import { systemClock } from '../../lib/core/system-clock.js'
 export class UnrulyBroker implements Broker {
   readonly kind = 'memory'
   #logs: MemoryBroker
-  readonly #options: LogOptions
+  readonly #options: HistoryOptions
   readonly #listeners = new Map<string, ChannelListener>()
   #undelivered: { readonly channel: string; readonly entry: LogEntry }[] = []
   /** `<channel> <offset>` of entries that the history has lost. */
@@ -21,7 +21,7 @@ export class UnrulyBroker implements Broker {
   #heads = 0
   #reads = 0
 
-  constructor(options: LogOptions = {}) {
+  constructor(options: HistoryOptions = {}) {
     this.#options = options
     this.#logs = new MemoryBroker(options, systemClock)
   }

@@ -2,7 +2,7 @@
 import { expect } from 'chai'
 import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
-import type { Verdict } from '../../lib/core/message.js'
+import type { SendResult } from '../../lib/core/message.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
 import type { Start } from '../../lib/multiplexer/reader/positions.js'
@@ -55,7 +55,7 @@ export class SmallStream implements ReaderStream {
     this.#source = source
   }
 
-  offer(): Verdict {
+  offer(): SendResult {
     return 'sent'
   }
 

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import express from 'express'
 import { diagnostics } from '../../lib/core/diagnostics.js'
-import type { Verdict } from '../../lib/core/message.js'
+import type { SendResult } from '../../lib/core/message.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
@@ -42,8 +42,8 @@ describe('a stream whose client does not read', () => {
   })
 
   /** Sends numbered events until the socket and then the queue are full. */
-  async function fill(): Promise<Verdict[]> {
-    const verdicts: Verdict[] = []
+  async function fill(): Promise<SendResult[]> {
+    const verdicts: SendResult[] = []
     for (let n = 0; verdicts.filter((verdict) => verdict === 'dropped').length < 10; n++) {
       verdicts.push(stream.send({ data: `${n} ${DATA}` }))
       // Lets the socket pass on to the kernel what it can, so that in the end it is the client that is full.

@@ -8,7 +8,7 @@ import compression from 'compression'
 import express, { type Express } from 'express'
 import express4 from 'express4'
 import request from 'supertest'
-import type { Verdict } from '../../lib/core/message.js'
+import type { SendResult } from '../../lib/core/message.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
@@ -171,7 +171,7 @@ describe('res.sse()', () => {
   it('answers HEAD with the headers alone and lets the route clean up', async () => {
     const app = express()
     app.use(sseMiddleware())
-    const aborted = new Promise<Verdict>((resolve) => {
+    const aborted = new Promise<SendResult>((resolve) => {
       app.get('/', (_req, res) => {
         const stream = res.sse()
         const verdict = stream.send({ data: 1 })

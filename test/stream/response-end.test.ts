@@ -5,7 +5,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { expect } from 'chai'
 import compression from 'compression'
 import express, { type Response } from 'express'
-import type { Verdict } from '../../lib/core/message.js'
+import type { SendResult } from '../../lib/core/message.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
@@ -53,7 +53,7 @@ describe('a stream on a response that the application uses as well', () => {
   }
 
   it('writes nothing after the end, and the connection lives on for the next request', async () => {
-    const verdicts: Verdict[] = []
+    const verdicts: SendResult[] = []
     const reasons: unknown[] = []
     server = await serve((req, res) => {
       if (req.url === '/next') {

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import type { Broker, ChannelListener } from '../../lib/broker/broker.js'
-import type { LogOptions } from '../../lib/broker/options.js'
+import type { HistoryOptions } from '../../lib/broker/options.js'
 import type { LogEntry } from '../../lib/core/message.js'
 import type { Head, Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
@@ -8,7 +8,7 @@ import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
 
 export interface BrokerUnderTest {
-  create(options: LogOptions): Broker
+  create(options: HistoryOptions): Broker
   /** Lets `ms` pass for everything that expires. */
   pass(ms: number): Promise<void>
 }

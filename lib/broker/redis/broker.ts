@@ -20,12 +20,12 @@ import {
   READ_BYTES,
 } from '../broker.js'
 import { FollowedLogs } from '../followed.js'
-import { type LogOptions, resolveLogOptions } from '../options.js'
+import { type HistoryOptions, resolveHistoryOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
 import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
-export interface RedisBrokerOptions extends LogOptions {
+export interface RedisBrokerOptions extends HistoryOptions {
   readonly redis: RedisSource
   /**
    * Put in front of every key and channel in Redis. What comes from the same database, `keyPrefix` and `prefix` meets.
@@ -63,7 +63,7 @@ export class RedisBroker implements Broker {
     const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
     this.#commandTimeoutMs = commandTimeoutMs
     const others = () => this.#subscriber.connections.map(({ client }) => client)
-    const log = resolveLogOptions(options)
+    const log = resolveHistoryOptions(options)
     this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
     this.#followed = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.open(channel))
     this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, historySize: log.historySize, clock })

@@ -12,7 +12,7 @@ import { createEpoch, type Head, type Position } from '../../core/position.js'
 import { isCluster, type RedisSource } from '../../redis/connect.js'
 import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
 import type { HistoryPage } from '../broker.js'
-import type { ResolvedLogOptions } from '../options.js'
+import type { ResolvedHistoryOptions } from '../options.js'
 import { Keys, takeNamespace } from './keys.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
 import { type RedisWithScripts, type ScriptHead, withScripts } from './scripts.js'
@@ -27,7 +27,7 @@ const READS: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
 /** Where an ephemeral event is in the log. */
 const NOWHERE: Position = Object.freeze({ epoch: '', offset: 0 })
 
-export interface RedisCommandsOptions extends ResolvedLogOptions {
+export interface RedisCommandsOptions extends ResolvedHistoryOptions {
   readonly redis: RedisSource
   readonly prefix: string
   readonly commandTimeoutMs: number
