@@ -11,12 +11,11 @@
  */
 
 import type { Auth } from '../core/auth.js'
-import { runDetached } from '../core/callbacks.js'
+import { Listeners, runDetached } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import { Listeners } from '../core/listeners.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'

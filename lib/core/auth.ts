@@ -1,13 +1,13 @@
-/** Who a request comes from, as `authenticate()` found out. */
+/** The authenticated user of a request, as `authenticate()` sets it. */
 export interface Auth {
   readonly user: string
   readonly tenant: string
   /** When the token or session expires, in ms since 1970. `Infinity`: never. */
   readonly expiresAt: number
-  /** All claims of the token; of a session what `resolve` returned as `claims`, else none. */
+  /** All claims of the token. For a session: the `claims` that `resolve` returned, otherwise an empty object. */
   readonly claims: Readonly<Record<string, unknown>>
-  /** The session's id, for `revocations.revoke({ tokenId })`. A token has its id in `claims.jti`. */
+  /** The id of the session, for `revocations.revoke({ tokenId })`. A token has its id in `claims.jti`. */
   readonly id?: string
-  /** When the session began, in ms since 1970. A token has it in `claims.iat`. */
+  /** When the session began, in ms since 1970. A token has this time in `claims.iat`. */
   readonly issuedAt?: number
 }

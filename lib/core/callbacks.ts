@@ -1,26 +1,26 @@
 /**
- * Calls into the application. Owns that each call ends in one of three ways, whatever the application does: with a value, with a
- * rejection, or with a time-out. Must not know what the value means.
+ * Calls into the application. Owns that each call ends with a value, a rejection or a time-out, whatever the
+ * application does. Must not know what the value means.
  */
 import { types } from 'node:util'
 import type { Clock, Timer } from './clock.js'
 import { diagnostics } from './diagnostics.js'
 import { InvalidOptionError, SseError } from './errors.js'
 
-/** How long the kit waits for a function of the application that has no time-out of its own, in ms. */
+/** How long the kit waits for a function of the application, in ms, where no option sets another time-out. */
 export const CALLBACK_TIMEOUT_MS = 10_000
 
 export interface CallbackBounds {
   readonly clock: Clock
-  /** 0: no bound. */
+  /** 0: no time-out. */
   readonly timeoutMs: number
 }
 
 /**
- * Calls `call` at once.
- * @throws Error what `call` throws or rejects with; anything that is not an Error becomes the `cause` of one, because Express
- * takes some values (`'route'`, `undefined`) for an instruction
- * @throws SseError `ERR_SSE_CALLBACK_TIMEOUT`; an outcome that comes later is ignored
+ * Calls `call` synchronously and waits for its result.
+ * @throws Error that `call` throws or rejects with. A value that is not an Error becomes the `cause` of a new Error,
+ * because Express interprets some values (`'route'`, `undefined`) as instructions.
+ * @throws SseError `ERR_SSE_CALLBACK_TIMEOUT` after `timeoutMs`. A later result is ignored.
  */
 export function settle<T>(
   name: string,
@@ -59,40 +59,45 @@ export function settle<T>(
   })
 }
 
-/** For what a function of the application returned against its type. @param expected such as `must return true or false` */
+/**
+ * The error for a function of the application that returned a value of the wrong type.
+ * @param expected such as `must return true or false`
+ */
 export function invalidResult(name: string, expected: string): SseError {
   return callbackError(name, new SseError('ERR_SSE_CALLBACK_INVALID', `${name} ${expected}`))
 }
 
-/** The client gets these errors as answers, so the application has to hear of them in another way. */
+/** The client receives these errors as responses. The application is notified through diagnostics. */
 function callbackError(operation: string, error: SseError): SseError {
   if (diagnostics.callbackError.hasSubscribers) diagnostics.callbackError.publish({ operation, error })
   return error
 }
 
-/** Errors of other realms count as well. */
+/** Also true for errors of other realms (`vm` contexts). */
 export function isError(value: unknown): value is Error {
   return value instanceof Error || types.isNativeError(value)
 }
 
-/** `reason` if it is an Error, else an Error that has it as `cause`. */
+/** Returns `reason` if it is an Error, otherwise a new Error with `reason` as its `cause`. */
 export function toError(name: string, reason: unknown): Error {
   return isError(reason) ? reason : new Error(`${name} failed`, { cause: reason })
 }
 
 /**
- * Refuses a promise where a function of the application must answer at once: a promise is truthy, and its rejection would take
- * the process down.
- * @param onRejected gets what the promise rejects with
+ * Rejects a promise where a function of the application must return its result synchronously: a promise is truthy, and
+ * its rejection would end the process.
+ * @param onRejected receives the reason if the promise rejects
  * @throws InvalidOptionError
  */
 export function answeredAtOnce<T>(name: string, value: T, onRejected: (error: unknown) => void): T {
   if (!isThenable(value)) return value
   value.then(undefined, onRejected)
-  throw new InvalidOptionError(`${name} must return its answer, not a promise: find it out in a middleware before`)
+  throw new InvalidOptionError(`${name} must return its result, not a promise: compute it in an earlier middleware`)
 }
 
-/** Calls `onFailed` with what `call` throws or rejects with; never throws. For callbacks that nothing waits for. */
+/**
+ * Runs a callback whose result nothing waits for. Never throws: an error or rejection goes to `onFailed`.
+ */
 export function runDetached(call: () => unknown, onFailed: (error: unknown) => void): void {
   try {
     const returned = call()
@@ -104,4 +109,22 @@ export function runDetached(call: () => unknown, onFailed: (error: unknown) => v
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return value !== null && typeof value === 'object' && 'then' in value && typeof value.then === 'function'
+}
+
+/** The listeners of one kind of event. Each owner can remove only the listeners that it added. */
+export class Listeners<T> {
+  /** Each entry is an object, so the same function can be added twice. */
+  readonly #entries = new Set<{ readonly listener: (value: T) => void }>()
+
+  /** @returns removes the listener; idempotent */
+  add(listener: (value: T) => void): () => void {
+    const entry = { listener }
+    this.#entries.add(entry)
+    return () => void this.#entries.delete(entry)
+  }
+
+  /** Calls the listeners that were added before this call. They must not throw. */
+  notify(value: T): void {
+    for (const { listener } of [...this.#entries]) listener(value)
+  }
 }

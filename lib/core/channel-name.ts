@@ -2,8 +2,9 @@ import { SseError } from './errors.js'
 import { MAX_CHANNELS } from './position.js'
 
 /**
- * Channel names. The set is narrow on purpose: no glob characters (nothing a pattern subscription could widen), no
- * braces (the kit alone decides which Redis keys share a hash slot), no controls or spaces.
+ * The characters of a channel name. The set is narrow on purpose: no glob characters, which a pattern subscription
+ * would expand; no braces, because only the kit decides which Redis keys share a hash slot; no control characters or
+ * spaces.
  */
 const CHANNEL = /^[A-Za-z0-9_.:@/%=~!+,;$&'()-]{1,200}$/
 
@@ -12,11 +13,15 @@ export function assertChannel(name: unknown): asserts name is string {
   if (typeof name === 'string' && CHANNEL.test(name)) return
   throw new SseError(
     'ERR_SSE_CHANNEL_INVALID',
-    `A channel is 1 to 200 characters of A-Z a-z 0-9 _ . : @ / % = ~ ! + , ; $ & ' ( ) -, got ${JSON.stringify(name)?.slice(0, 80)}. Build it with channel(…parts), which escapes.`,
+    "A channel name must have 1 to 200 characters of A-Z a-z 0-9 _ . : @ / % = ~ ! + , ; $ & ' ( ) -, " +
+      `got ${JSON.stringify(name)?.slice(0, 80)}. Build the name with channel(…parts), which escapes other characters.`,
   )
 }
 
-/** One name or several, without repeats, sorted: the order in which a stream's cursor lists them. */
+/**
+ * One name or several, sorted and without duplicates. The cursor of a stream lists its channels in this order.
+ * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+ */
 export function normalizeChannels(channels: string | readonly string[]): readonly string[] {
   if (typeof channels !== 'string' && !Array.isArray(channels)) {
     throw new SseError(
@@ -27,13 +32,13 @@ export function normalizeChannels(channels: string | readonly string[]): readonl
   const names = typeof channels === 'string' ? [channels] : [...new Set<string>(channels)].sort()
   for (const name of names) assertChannel(name)
   if (names.length >= 1 && names.length <= MAX_CHANNELS) return names
-  throw new SseError('ERR_SSE_CHANNEL_INVALID', `A stream has 1 to ${MAX_CHANNELS} channels, got ${names.length}`)
+  throw new SseError('ERR_SSE_CHANNEL_INVALID', `A stream must have 1 to ${MAX_CHANNELS} channels, got ${names.length}`)
 }
 
 /**
- * Joins parts to a channel name with `:`, escaping what is not allowed and `:` itself, so that different parts never
- * give the same name: `channel('messages', tenant, id)`.
- * @throws SseError `ERR_SSE_CHANNEL_INVALID` for an empty part or a name over 200 characters
+ * Builds a channel name from parts: `channel('messages', tenant, id)`. The parts are joined with `:`. Characters that
+ * are not allowed, and `:` itself, are escaped, so different parts never produce the same name.
+ * @throws SseError `ERR_SSE_CHANNEL_INVALID` for an empty part or a name of more than 200 characters
  */
 export function channel(...parts: readonly string[]): string {
   const name = parts.map(escapePart).join(':')
@@ -43,7 +48,7 @@ export function channel(...parts: readonly string[]): string {
 
 function escapePart(part: string): string {
   if (typeof part !== 'string' || part === '' || !part.isWellFormed()) {
-    throw new SseError('ERR_SSE_CHANNEL_INVALID', 'Each part of a channel name must be a well-formed, non-empty string')
+    throw new SseError('ERR_SSE_CHANNEL_INVALID', 'Each part of a channel name must be a non-empty, well-formed string')
   }
   return encodeURIComponent(part).replaceAll('*', '%2A')
 }

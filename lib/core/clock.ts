@@ -1,14 +1,17 @@
-/** A timer that has been set. `cancel` is idempotent. */
+/** A pending timer. `cancel` is idempotent. */
 export interface Timer {
   cancel(): void
 }
 
-/** Time, so that tests can turn it. */
+/** The source of time. Tests replace it with a clock that they move by hand. */
 export interface Clock {
-  /** Monotonic, in ms, from an arbitrary start. */
+  /** Monotonic time in ms, from an arbitrary start. For durations. */
   now(): number
-  /** Ms since 1970. */
+  /** Wall-clock time in ms since 1970. It may jump forward and back. */
   wallTime(): number
-  /** Calls back once, at or a little after `delayMs` from now; any delay up to 2⁵³ ms. Does not keep the process alive. */
+  /**
+   * Calls `callback` once, `delayMs` from now or a little later. Any delay up to 2⁵³ ms works. The timer does not keep
+   * the process alive.
+   */
   after(delayMs: number, callback: () => void): Timer
 }

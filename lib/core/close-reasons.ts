@@ -1,39 +1,39 @@
 /**
- * Why a stream ends: one table for the control event, the diagnostics and the metric label.
- * `reconnect` tells the client whether coming back makes sense.
+ * Why a stream closes: one table for the control event, diagnostics and the metric label.
+ * `reconnect`: whether the client should reconnect.
  */
 export const CLOSE_REASONS = Object.freeze({
-  /** The connection is gone: the client or the network closed it, or the application destroyed the response. Nothing more can be sent. */
+  /** The client or the network closed the connection, or the application destroyed the response. */
   client_gone: { code: 1, reconnect: false },
   /** The application called `stream.close()`, or ended the response itself. */
   ended: { code: 2, reconnect: true },
-  /** The application called `stream.close('completed')`: the stream is complete, and clients must not reconnect. */
+  /** The application called `stream.close('completed')`. Clients must not reconnect. */
   completed: { code: 15, reconnect: false },
   /** The stream reached its maximum age. */
   max_age: { code: 3, reconnect: true },
-  /** The token ran out; come back with a fresh one. */
+  /** The token expired. The client should reconnect with a new one. */
   expired: { code: 4, reconnect: true },
-  /** The client did not read for too long. */
+  /** The client read nothing for `stallMs`. */
   stalled: { code: 5, reconnect: true },
-  /** The stream fell further behind than its queue holds, and its policy is `disconnect`. */
+  /** The queue of the stream is full, and its policy is `disconnect`. */
   backlog_full: { code: 9, reconnect: true },
-  /** The stream dropped events for too long because its queue was full; its client should poll. */
+  /** The stream dropped events for `saturatedMs` because its queue was full. The client should poll. */
   saturated: { code: 10, reconnect: true },
-  /** The process has too much to do. */
+  /** The process is overloaded (`createPressure`). */
   overloaded: { code: 11, reconnect: true },
   /** The token, its user or its tenant was revoked. */
   revoked: { code: 12, reconnect: true },
-  /** The same user opened more streams than there may be, and this was the oldest. */
+  /** The user opened more streams than the limit allows, and this was the oldest. */
   evicted: { code: 13, reconnect: false },
-  /** There are as many streams as there may be (`createStreamLimits`). */
+  /** The limit on open streams is reached (`createStreamLimits`). */
   limited: { code: 14, reconnect: true },
-  /** Redis, or what limits streams, cannot be reached, so that the stream could not be opened. */
+  /** The stream could not be opened because Redis, or the stream limits, are unavailable. */
   unavailable: { code: 16, reconnect: true },
-  /** The process is going down. */
+  /** The process is shutting down. */
   shutdown: { code: 6, reconnect: true },
   /** The route failed after the headers were sent. */
   error: { code: 7, reconnect: true },
-  /** A HEAD request: headers only, by RFC 9110. */
+  /** The request was HEAD, which gets only headers (RFC 9110, 9.3.2). */
   head: { code: 8, reconnect: false },
 } as const)
 

@@ -1,36 +1,39 @@
-/** Where one log stands or a stream has read to. */
+/** A place in one log: where the log ends, or up to where a stream has read. */
 export interface Position {
-  /** Names one life of one log; six characters of `[a-z0-9]`, made at random when the log is born or replaced. */
+  /**
+   * Names one life of one log: six random characters of `[a-z0-9]`. A log gets a new epoch when it is created, when it
+   * is replaced, and when it has lost entries.
+   */
   readonly epoch: string
-  /** The last event had, dense from 1; 0 is before the first. */
+  /** The offset of the last event, dense from 1. 0: before the first event. */
   readonly offset: number
 }
 
-/** Under which epoch a log is now, and was. */
+/** The current epoch of a log, and its earlier ones. */
 export interface Life {
   readonly epoch: string
   /**
-   * Former lives, the latest first: up to such a position the log is what it was under that epoch; what came after that
-   * is gone. @defaultValue none
+   * Earlier lives, the latest first. Up to such a position the log is the same as under that epoch; the entries after
+   * the position are lost. @defaultValue none
    */
   readonly earlier?: readonly Position[]
 }
 
-/** Where a log stands. */
+/** Where a log ends now. */
 export interface Head extends Position, Life {
-  /** Former epochs after which the log is known to have lost entries. @defaultValue none */
+  /** Earlier epochs after which the log is known to have lost entries. @defaultValue none */
   readonly lossy?: readonly string[]
 }
 
-/** Whether the log has been at a position, and still is what it was up to there. */
+/** Whether the log has reached this position, and is unchanged up to it. */
 export function isIn({ epoch, earlier }: Life, position: Position): boolean {
   if (position.epoch === epoch) return true
   return earlier?.some((life) => life.epoch === position.epoch && position.offset <= life.offset) === true
 }
 
 /**
- * How far two views of one log are the same: the offset of the last position that both have been at. Epochs change, offsets go on.
- * @returns `undefined` if they share no life: these are two logs
+ * The offset up to which two views of one log are the same. An epoch change does not restart the offsets.
+ * @returns `undefined` if the views share no epoch: they are two different logs
  */
 export function sharedOffset(one: Head, other: Head): number | undefined {
   for (const life of livesOf(one)) {
@@ -40,20 +43,21 @@ export function sharedOffset(one: Head, other: Head): number | undefined {
   return undefined
 }
 
-/** The latest first. */
+/** All lives of a log, the latest first. */
 function livesOf({ epoch, offset, earlier = [] }: Head): readonly Position[] {
   return [{ epoch, offset }, ...earlier]
 }
 
-/** The most channels one stream may have: what a cursor carries. */
+/** The maximum number of channels of a stream, and so of positions in a cursor. */
 export const MAX_CHANNELS = 8
 
 const EPOCH_LENGTH = 6
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 
 /**
- * A fresh epoch. Six characters (2.2e9 values) keep a cursor over eight channels within 128 bytes up to offset
- * 99,999,999. They only have to differ from the same log's former lives and from the few others in one cursor.
+ * A new random epoch. Six characters give 2.2e9 values and keep a cursor over eight channels within 128 bytes up to
+ * offset 99,999,999. An epoch only has to differ from the earlier epochs of its log and from the other epochs in one
+ * cursor.
  */
 export function createEpoch(random: () => number = Math.random): string {
   let epoch = ''

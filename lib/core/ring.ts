@@ -1,6 +1,5 @@
 /**
- * A first-in-first-out ring that grows by doubling and never moves its items one by one. All operations O(1)
- * (push amortised).
+ * A first-in-first-out queue in a ring that doubles when it is full. All operations are O(1), `push` amortised.
  *
  * ```
  *   slots  [ e  f  .  .  b  c  d ]      length 5
@@ -20,7 +19,7 @@ export class Ring<T> {
     return this.#length
   }
 
-  /** The item `index` places behind the oldest, or `undefined` outside 0 … length-1. */
+  /** The item at `index`, counted from the oldest; `undefined` outside 0 … length−1. */
   at(index: number): T | undefined {
     if (index < 0 || index >= this.#length) return undefined
     return this.#slots[(this.#head + index) & (this.#slots.length - 1)]
@@ -32,7 +31,7 @@ export class Ring<T> {
     this.#length++
   }
 
-  /** Takes the oldest item. */
+  /** Removes and returns the oldest item. */
   shift(): T | undefined {
     if (this.#length === 0) return undefined
     const item = this.#slots[this.#head]

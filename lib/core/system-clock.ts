@@ -5,9 +5,9 @@ import { TimerWheel } from './timer-wheel.js'
 const TICK_MS = 50
 
 /**
- * The process's own clock. Its timers run on one wheel for all streams of the process, as Node's timers share lists. Behind it is one
- * timer of Node's, for the next tick at which something may be due: waking up costs more than a heartbeat does (bench
- * `idle`). It does not keep the process alive, and belongs to no async context: whichever request sets it, it fires for all of them.
+ * The clock of the process. All its timers run on one timer wheel, and the wheel uses a single timer of Node, set for
+ * the next tick at which a timer may be due: a wake-up costs more than a heartbeat (bench `idle`). That timer does not
+ * keep the process alive and belongs to no async context, because it fires for all requests.
  */
 class SystemClock implements Clock {
   readonly #wheel = new TimerWheel(TICK_MS)

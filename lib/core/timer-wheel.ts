@@ -2,12 +2,14 @@ import type { Timer } from './clock.js'
 
 const SLOTS = 512
 
-/** A list is a ring of links, its slot's own among them: in and out without a search, and without anything to allocate. */
+/**
+ * A doubly linked ring that contains the slot itself: insertion and removal need neither a search nor an allocation.
+ */
 class Link {
   next: Link = this
   previous: Link = this
 
-  /** At the end of the slot's list. */
+  /** Appends this link to the slot's list. */
   addTo(slot: Link): void {
     this.previous = slot.previous
     this.next = slot
@@ -15,7 +17,7 @@ class Link {
     slot.previous = this
   }
 
-  /** All of another slot's list, which is not empty; this one is. */
+  /** Moves the list of another slot, which must not be empty, into this one, which must be. */
   takeAll(slot: Link): void {
     this.next = slot.next
     this.previous = slot.previous
@@ -52,9 +54,9 @@ class WheelTimer extends Link implements Timer {
 }
 
 /**
- * A hashed timer wheel: any number of timers at O(1) to set and to cancel, on one tick. A timer fires at the first tick
- * at or after its due time; one further away than a turn of the wheel just stays in its slot for more turns, so delays
- * beyond 2³¹−1 ms (where `setTimeout` fires at once) are fine.
+ * A hashed timer wheel: setting and cancelling a timer is O(1) for any number of timers. A timer fires at the first
+ * tick at or after its due time. A timer that is due after more than one turn of the wheel stays in its slot for
+ * further turns, so delays beyond 2³¹−1 ms work (`setTimeout` would fire immediately).
  *
  * ```
  *   tick 1030 ─► slot 1030 mod 512 = 6 : { due 1030 → fires } { due 1542 → next turn }
@@ -70,17 +72,17 @@ export class TimerWheel {
     this.#tickMs = tickMs
   }
 
-  /** Timers set and not yet fired or cancelled. */
+  /** The number of pending timers. */
   get size(): number {
     return this.#size
   }
 
-  /** Moves an empty wheel to `nowMs`, so that idle time is not walked through tick by tick. */
+  /** Moves an empty wheel to `nowMs`, so that `advance` does not step through idle time. */
   reset(nowMs: number): void {
     if (this.#size === 0) this.#tick = Math.floor(nowMs / this.#tickMs)
   }
 
-  /** When the next timer may be due; it may also be one of a later turn. `undefined`: there is none. */
+  /** The earliest time at which a timer may be due: its slot may hold timers of later turns. `undefined`: no timer. */
   get nextMs(): number | undefined {
     if (this.#size === 0) return undefined
     let tick = this.#tick + 1
@@ -103,7 +105,7 @@ export class TimerWheel {
     this.#size--
   }
 
-  /** Fires all that is due at `nowMs`. A callback that throws does not keep the others from firing. */
+  /** Fires every timer that is due at `nowMs`, also if a callback throws. */
   advance(nowMs: number): void {
     const target = Math.floor(nowMs / this.#tickMs)
     while (this.#tick < target) {
@@ -114,11 +116,11 @@ export class TimerWheel {
 
   #fire(slot: Link): void {
     if (slot.next === slot) return
-    // Apart from the slot, for callbacks may set timers that come into it; those that they cancel are in this list no more.
-    const met = new Link()
-    met.takeAll(slot)
-    while (met.next !== met) {
-      const timer = met.next as WheelTimer
+    // In a list of their own: callbacks may set timers in this slot, and may cancel timers that have not fired yet.
+    const pending = new Link()
+    pending.takeAll(slot)
+    while (pending.next !== pending) {
+      const timer = pending.next as WheelTimer
       timer.remove()
       if (timer.dueTick > this.#tick) {
         timer.addTo(slot)
@@ -138,7 +140,7 @@ function call(callback: () => void): void {
   try {
     callback()
   } catch (error) {
-    // As an uncaught exception, like one from setTimeout, but without taking the other timers of this tick with it.
+    // Becomes an uncaught exception, as with setTimeout, but the other timers of this tick still fire.
     queueMicrotask(() => {
       throw error
     })

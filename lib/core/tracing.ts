@@ -1,21 +1,21 @@
 import type { LogEntry } from './message.js'
 
-/** What a trace is told of the way of events. Nothing of it may throw or wait, whatever becomes of the trace. */
+/** Traces the path of events (`createTracing`). No method may throw or wait, even if the trace is lost. */
 export interface Tracing {
-  /** Events are about to be published as one step. @returns `undefined` where that is not traced */
+  /** Called before events are published as one step. @returns `undefined` if this publish is not traced */
   publish(channel: string, events: number): PublishTrace | undefined
   /**
-   * Entries of one channel were written to streams that were not behind.
-   * @param beganAt when the first was, in ms since 1970
+   * Called after entries of one channel were written to its live streams.
+   * @param beganAt when the first entry was written, in ms since 1970
    */
   deliver(channel: string, entries: readonly LogEntry[], streams: number, beganAt: number): void
-  /** A client has handled an entry, and all before it. */
+  /** Called when a client has acknowledged an entry and all before it. */
   acknowledge(channel: string, entry: LogEntry, ack: { readonly stream: string; readonly latencyMs?: number }): void
 }
 
 export interface PublishTrace {
-  /** What the events carry, so that their trace goes on where they arrive; see `EncodedEvent`. */
+  /** The trace context that the events carry, so that their receivers continue the trace; see `EncodedEvent`. */
   readonly trace: string | undefined
-  /** Published, or not: `error`. */
+  /** Called when the events were published, or with the `error` that prevented it. */
   end(error?: unknown): void
 }

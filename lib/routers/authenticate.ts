@@ -25,6 +25,7 @@ import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
+import { oneOf } from '../core/validation.js'
 import { isAuth, markAuthenticated } from '../http/auth-of.js'
 import { sendProblem } from '../http/problem.js'
 import { boundedStore } from '../store/bounded.js'
@@ -159,9 +160,7 @@ function revocationCheck({
   onRevocationError = 'closed',
   clock = systemClock,
 }: AuthenticateOptions): RevocationCheck | undefined {
-  if (onRevocationError !== 'open' && onRevocationError !== 'closed') {
-    throw new InvalidOptionError('onRevocationError must be open or closed')
-  }
+  oneOf('onRevocationError', onRevocationError, ['open', 'closed'])
   if (revocations === undefined) return undefined
   if (typeof revocations?.isRevoked !== 'function') {
     throw new InvalidOptionError('revocations must be what createRevocations() gives')

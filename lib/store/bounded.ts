@@ -4,8 +4,8 @@ import { BrokerError, SseError } from '../core/errors.js'
 import type { KeyValueStore } from './store.js'
 
 /**
- * A store of the application, which may be of its own making: no operation takes longer than 10 s, and an answer of the wrong form
- * is an error. Closing it is the application's.
+ * Guards a store that the application gave: an operation fails after 10 s, and a result of the wrong type is an error.
+ * The application closes the store.
  */
 export function boundedStore(store: KeyValueStore, clock: Clock): KeyValueStore {
   async function run<T>(
@@ -15,7 +15,7 @@ export function boundedStore(store: KeyValueStore, clock: Clock): KeyValueStore 
   ): Promise<T> {
     const value = await settle(`store.${name}`, call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS }).catch(asBrokerError)
     if (isValid(value)) return value
-    throw invalidResult(`store.${name}`, 'resolved to a value that a KeyValueStore never gives')
+    throw invalidResult(`store.${name}`, 'resolved to a value of the wrong type; see KeyValueStore')
   }
   return {
     get: (keys) =>

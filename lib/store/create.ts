@@ -7,17 +7,21 @@ import type { KeyValueStore } from './store.js'
 
 export interface StoreOptions {
   /**
-   * Where all processes meet: a URL, ioredis options (both: a connection of the store's own), or an ioredis client (used
-   * as it is, not closed). Left out or empty: the store lives in this process alone.
+   * The Redis that all processes share: a URL or ioredis options (the store opens and closes its own connection), an
+   * ioredis client or a `createRedis()` handle (the store uses it and does not close it). Absent or empty: the store
+   * keeps its values in this process only.
    */
   readonly redis?: RedisSource | undefined
-  /** Comes before every key in Redis. @defaultValue 'sse:' */
+  /** Prefix of every key in Redis. @defaultValue 'sse:' */
   readonly prefix?: string | undefined
-  /** The clock of the store in this process; Redis keeps its own time. @defaultValue the process's clock */
+  /** The clock of a store in this process, for tests. Redis uses its own time. @defaultValue the system clock */
   readonly clock?: Clock | undefined
 }
 
-/** The store for where the kit runs: shared through Redis, or in this process. @throws InvalidOptionError */
+/**
+ * Creates a key-value store: shared through Redis, or in this process.
+ * @throws InvalidOptionError
+ */
 export function createStore({ redis: given, prefix, clock }: StoreOptions = {}): KeyValueStore {
   const redis = givenRedis(given)
   if (redis === undefined) return new MemoryStore(clock === undefined ? {} : { clock })

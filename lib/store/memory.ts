@@ -1,6 +1,6 @@
 /**
- * The key-value store of a single process: caches and de-duplication without Redis. Owns the entries, their expiry and
- * the bound on their number; must not know what they mean.
+ * The key-value store of a single process, for caches and de-duplication without Redis. Owns the entries, their expiry
+ * and the bound on their number. Must not know what the values mean.
  */
 
 import type { Clock, Timer } from '../core/clock.js'
@@ -11,12 +11,12 @@ import type { KeyValueStore } from './store.js'
 
 export interface MemoryStoreOptions {
   /**
-   * The most entries kept. At the limit entries that have run out make room, else the hundredth (at least one) that was
-   * set longest ago: their owners then see no value.
+   * The maximum number of entries. When it is reached, the oldest hundredth (at least one) is evicted: their keys then
+   * have no value.
    * @defaultValue 100_000
    */
   readonly maxEntries?: number
-  /** @defaultValue the process's clock */
+  /** For tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
@@ -26,7 +26,10 @@ interface Entry {
   readonly expiry: Timer
 }
 
-/** All operations are O(1), amortised, and take effect at once, so a claim or a take has exactly one winner. */
+/**
+ * All operations are O(1), amortised, and take effect synchronously, so exactly one caller of `claim` or `take`
+ * succeeds.
+ */
 export class MemoryStore implements KeyValueStore {
   /** In the order in which they were set, the oldest first. */
   readonly #entries = new Map<string, Entry>()
@@ -39,7 +42,7 @@ export class MemoryStore implements KeyValueStore {
     this.#clock = clock
   }
 
-  /** Entries held, among them such as have run out since the clock's last tick. */
+  /** The number of entries, including those that expired since the clock's last tick. */
   get size(): number {
     return this.#entries.size
   }
@@ -79,7 +82,7 @@ export class MemoryStore implements KeyValueStore {
     this.#entries.clear()
   }
 
-  /** A timer may fire a little late, so what has run out is also told by its time. */
+  /** Compares the time as well, because the timer of an entry may fire a little late. */
   #alive(key: string): Entry | undefined {
     const entry = this.#entries.get(key)
     return entry && entry.expiresAt > this.#clock.now() ? entry : undefined
@@ -94,8 +97,8 @@ export class MemoryStore implements KeyValueStore {
   }
 
   /**
-   * Entries leave when they run out, by their timer, so those still here go by age alone. Many at a time, since finding
-   * the first of a Map means stepping over the holes of all that were deleted before it.
+   * Evicts the oldest entries. Timers remove the expired ones. Evicts many at a time, because finding the first key of
+   * a Map steps over all keys that were deleted before it.
    */
   #evict(): void {
     let surplus = Math.ceil(this.#maxEntries / 100)

@@ -1,6 +1,6 @@
 /**
- * The key-value store that the processes of a fleet share. Owns its connection, unless it was given a client, and the
- * bound on how long a command may take; must not know what the values mean.
+ * The key-value store that several processes share through Redis. Owns its connection, unless it was given a client,
+ * and the time limit of each command. Must not know what the values mean.
  */
 
 import { diagnostics } from '../core/diagnostics.js'
@@ -11,26 +11,28 @@ import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource } fro
 import { RedisHandle } from '../redis/handle.js'
 import type { KeyValueStore } from './store.js'
 
-/** @defaultValue of `prefix` */
 const STORE_PREFIX = 'sse:'
 
 export interface RedisStoreOptions {
   /**
-   * A URL or ioredis options: the store opens a connection of its own and closes it. An ioredis client: the store uses
-   * that very client and leaves it open.
+   * A URL or ioredis options: the store opens and closes its own connection. An ioredis client: the store uses this
+   * client and does not close it.
    */
   readonly redis: RedisSource
-  /** Comes before every key. `''`: nothing does. @defaultValue 'sse:' */
+  /** Prefix of every key. `''`: no prefix. @defaultValue 'sse:' */
   readonly prefix?: string
   /**
-   * How long a command may take, the wait for the connection included, in ms. After that it fails with
-   * `ERR_SSE_BROKER_UNAVAILABLE` if it was not written, with `ERR_SSE_BROKER_TIMEOUT` if it may have run.
+   * The time limit of a command, in ms, including the wait for the connection. After it the command fails with
+   * `ERR_SSE_BROKER_UNAVAILABLE` if it was not written, and with `ERR_SSE_BROKER_TIMEOUT` if it may have run.
    * @defaultValue 2000
    */
   readonly commandTimeoutMs?: number
 }
 
-/** `claim` is one `SET NX PX`, `get` one `MGET`, `take` one `GETDEL`. Keys expire in Redis, so nothing is left when all processes are gone. */
+/**
+ * `claim` is one `SET NX PX`, `get` one `MGET`, `take` one `GETDEL`. Redis expires the keys, so none remain after all
+ * processes have exited.
+ */
 export class RedisStore implements KeyValueStore {
   readonly #redis: RedisHandle
   readonly #prefix: string
@@ -46,7 +48,7 @@ export class RedisStore implements KeyValueStore {
   async get(keys: readonly string[]): Promise<readonly (string | undefined)[]> {
     if (keys.length === 0) return []
     const names = keys.map((key) => this.#prefix + key)
-    // In a cluster the keys lie on different nodes, for all that MGET may know.
+    // In a cluster the keys may be on different nodes, which MGET does not support.
     const values = await this.#run(
       (client) => (isCluster(client) ? Promise.all(names.map((name) => client.get(name))) : client.mget(names)),
       true,
@@ -80,7 +82,7 @@ export class RedisStore implements KeyValueStore {
     this.#redis.close()
   }
 
-  /** After one command has waited for the connection in vain, others fail at once until it is back. */
+  /** After one command has waited for the connection until its time limit, others fail immediately until it is back. */
   async #run<T>(command: (client: RedisClient) => Promise<T>, reads = false): Promise<T> {
     if (this.#closed) throw closed()
     try {

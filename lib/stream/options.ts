@@ -2,7 +2,7 @@ import type { Revocations } from '../auth/revocations.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { wholeNumber } from '../core/validation.js'
+import { oneOf, wholeNumber } from '../core/validation.js'
 import type { StreamRequest } from '../http/requester.js'
 import type { Pacing } from '../limits/pacing/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
@@ -101,9 +101,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     throw new InvalidOptionError(`backlog must be replay or one of ${QUEUE_POLICIES.join(', ')}, got ${backlog}`)
   }
   const { refuseWith = 'status' } = options
-  if (refuseWith !== 'status' && refuseWith !== 'stream') {
-    throw new InvalidOptionError(`refuseWith must be status or stream, got ${refuseWith}`)
-  }
+  oneOf('refuseWith', refuseWith, ['status', 'stream'])
   return {
     replays: backlog === 'replay',
     queuePolicy: backlog === 'replay' ? 'drop-newest' : backlog,

@@ -41,7 +41,7 @@ describe('values of the application in authenticate', () => {
     }
     for (const option of ['userClaim', 'tenantClaim'] as const) await get({ [option]: rejects }).expect(500)
     expect(errors).to.have.length(2)
-    expect(String(errors[0])).to.include('userClaim must return its answer, not a promise')
+    expect(String(errors[0])).to.include('userClaim must return its result, not a promise')
   })
 
   it('takes no request error of a claim function for an answer to the client', async () => {

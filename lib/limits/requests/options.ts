@@ -2,7 +2,7 @@ import type { Request, Response } from 'express'
 import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { wholeNumber } from '../../core/validation.js'
+import { oneOf, wholeNumber } from '../../core/validation.js'
 import type { RedisSource } from '../../redis/connect.js'
 import { givenRedis } from '../../redis/source.js'
 
@@ -133,9 +133,9 @@ export interface ResolvedRateLimit {
 export function resolveRateLimit(options: RateLimitOptions): ResolvedRateLimit {
   const { mode = 'hybrid', onError = 'open', prefix = 'sse:limit:', clock = systemClock } = options
   const redis = givenRedis(options.redis)
-  if (mode !== 'hybrid' && mode !== 'exact') throw new InvalidOptionError('mode must be hybrid or exact')
+  oneOf('mode', mode, ['hybrid', 'exact'])
   if (options.mode !== undefined && redis === undefined) throw new InvalidOptionError('mode needs redis')
-  if (onError !== 'open' && onError !== 'closed') throw new InvalidOptionError('onError must be open or closed')
+  oneOf('onError', onError, ['open', 'closed'])
   if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
   const given: readonly RequestLimit[] = options.limits ?? [options as RequestLimit]
   if (!Array.isArray(given) || given.length === 0) throw new InvalidOptionError('limits must have one at least')

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { wholeNumber } from '../../core/validation.js'
+import { oneOf, wholeNumber } from '../../core/validation.js'
 import type { RedisSource } from '../../redis/connect.js'
 import { givenRedis } from '../../redis/source.js'
 
@@ -65,7 +65,7 @@ export type ResolvedStreamLimits = Readonly<Required<Omit<StreamLimitsOptions, '
 /** @throws InvalidOptionError */
 export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStreamLimits {
   const { onError = 'open', prefix = 'sse:', evictOldest = false } = options
-  if (onError !== 'open' && onError !== 'closed') throw new InvalidOptionError('onError must be open or closed')
+  oneOf('onError', onError, ['open', 'closed'])
   if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
   if (typeof evictOldest !== 'boolean') throw new InvalidOptionError('evictOldest must be true or false')
   const perUser = wholeNumber('perUser', options.perUser ?? 20, 0)

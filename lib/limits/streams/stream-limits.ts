@@ -2,10 +2,9 @@
  * request ─► **stream limits** ─► stream: how many streams may be open, by user, tenant, address and process. Owns the leases of
  * this process and what they add up to here; what they add up to everywhere is Redis's (redis-leases.ts).
  */
-import { runDetached } from '../../core/callbacks.js'
+import { Listeners, runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { Listeners } from '../../core/listeners.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
 import { Lease, type LeaseHolder, type LossReason, type StreamLease } from './lease.js'

@@ -68,7 +68,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           expect(errors).to.have.length(1)
           if (how === 'throws') expect(errors[0]?.message).to.equal('broken')
           else {
-            expect(errors[0]?.message).to.contain(`${option} must return its answer, not a promise`)
+            expect(errors[0]?.message).to.contain(`${option} must return its result, not a promise`)
             await new Promise((resolve) => setImmediate(resolve))
             expect(reported.map(({ operation, error }) => [operation, String(error)])).to.deep.equal([
               [option, 'Error: broken'],
