@@ -1,19 +1,20 @@
 import type { Socket } from 'node:net'
 
 const CRLF = '\r\n'
-/** A buffer of this many bytes is not copied to be joined with others: all streams are sent the log's own. */
+/** Buffers of this size or larger are never copied: all streams write the log's own buffer. */
 const LARGE_BYTES = 65_536
 
 /**
- * Whole blocks of an event stream as bytes that any number of streams may be sent. Immutable. Framed as a chunk of
- * HTTP/1.1 (RFC 9112, 7.1) at most once, when the first stream asks for it; large ones are framed while they are written.
+ * Complete blocks of an event stream as bytes that any number of streams share. Immutable. The blocks are framed as an
+ * HTTP/1.1 chunk (RFC 9112, 7.1) at most once, when the first stream needs the chunk. Large blocks are framed while
+ * they are written.
  */
 export class Blocks {
-  /** In bytes, without a frame. */
+  /** In bytes, without the chunk frame. */
   readonly length: number
   #bytes: Buffer | undefined
   #chunk: Buffer | undefined
-  /** Set where something is too large to be copied. */
+  /** Set if a part is too large to be copied. */
   readonly #parts: readonly Buffer[] | undefined
 
   private constructor(
@@ -32,7 +33,7 @@ export class Blocks {
     return new Blocks(bytes.length, bytes, undefined, bytes.length < LARGE_BYTES ? undefined : [bytes])
   }
 
-  /** Joins parts and frames them in the same copy. @param parts strings must be ASCII */
+  /** Joins parts and frames them in one copy. @param parts strings must be ASCII */
   static join(parts: readonly (Buffer | string)[]): Blocks {
     let length = 0
     let largest = 0
@@ -58,7 +59,7 @@ export class Blocks {
     return this.#chunk
   }
 
-  /** Writes them as one chunk. @returns as `socket.write`. */
+  /** Writes the blocks as one chunk. @returns like `socket.write`: whether the buffer has room */
   writeTo(socket: Socket): boolean {
     if (this.#parts === undefined) return socket.write(this.chunk)
     socket.cork()
@@ -70,7 +71,7 @@ export class Blocks {
   }
 }
 
-/** Joins what is small between what is large. */
+/** Joins adjacent small parts and keeps large parts as they are. */
 function joinSmall(parts: readonly (Buffer | string)[]): readonly Buffer[] {
   const joined: Buffer[] = []
   let small: Buffer[] = []
@@ -87,11 +88,11 @@ function joinSmall(parts: readonly (Buffer | string)[]): readonly Buffer[] {
   return [...joined, Buffer.concat(small)].filter(({ length }) => length > 0)
 }
 
-/** Joins parts and frames them in the same copy. */
+/** Joins parts and frames them in one copy. */
 function frame(parts: readonly (Buffer | string)[], length: number): Buffer {
   const size = sizeLine(length)
   const chunk = Buffer.allocUnsafe(size.length + length + CRLF.length)
-  // Strings next to each other are written as one.
+  // Adjacent strings are joined and written at once.
   let text = size
   let at = 0
   for (const part of parts) {

@@ -1,7 +1,8 @@
 /**
- * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, except `sse.open` and the
- * last `sse.reset` of a group, which state it: an id never stands for a reset that has not been announced. The `id` of `sse.close` on a
- * stream that is complete is no position, see `COMPLETED_ID`. The names and fields are the contract with clients.
+ * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, except
+ * `sse.open` and the last `sse.reset` of a group, which state it: an id never stands for a reset that has not been
+ * announced. The `id` of `sse.close` on a stream that is complete is no position, see `COMPLETED_ID`. The names and
+ * fields are the contract with clients.
  */
 
 import type { CloseReason } from '../core/close-reasons.js'
@@ -24,7 +25,10 @@ export interface OpenData {
   readonly window?: number | undefined
 }
 
-/** The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id. ASCII. */
+/**
+ * The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id.
+ * ASCII.
+ */
 export function openText(data: OpenData, retryMs: number, cursor: string | undefined): string {
   const id = cursor === undefined ? '' : `id: ${cursor}\n`
   return `retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`
@@ -60,7 +64,10 @@ export function expiredBlock(reason: 'expired' | 'revoked'): Blocks {
   return controlBlock('sse.expired', { reason })
 }
 
-/** Poll at `url` (relative to the stream's own) after `afterMs`, until an answer says that the stream may be opened again. */
+/**
+ * Poll at `url` (relative to the stream's own) after `afterMs`, until an answer says that the stream may be opened
+ * again.
+ */
 export function pollBlock(data: { url: string; afterMs: number; reason: CloseReason }): Blocks {
   return controlBlock('sse.poll', data)
 }
@@ -70,10 +77,16 @@ export function closeBlock(reason: CloseReason, retryMs: number): Blocks {
   return Blocks.of(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
 }
 
-/** The `id:` of a complete stream. A native EventSource reconnects with it, and 204 then ends it for good (WHATWG HTML 9.2.3). */
+/**
+ * The `id:` of a complete stream. A native EventSource reconnects with it, and 204 then ends it for good (WHATWG HTML
+ * 9.2.3).
+ */
 export const COMPLETED_ID = 'sse.completed'
 
-/** The stream is complete. @param retryMs when clients that do not know this event reconnect, to be answered with 204 */
+/**
+ * The stream is complete.
+ * @param retryMs when clients that do not know this event reconnect, to be answered with 204
+ */
 export function completedBlock(retryMs: number): Blocks {
   const data = JSON.stringify({ reason: 'completed' satisfies CloseReason })
   return Blocks.of(Buffer.from(`retry: ${retryMs}\nid: ${COMPLETED_ID}\nevent: sse.close\ndata: ${data}\n\n`))

@@ -1,30 +1,32 @@
 /**
- * Last-Event-ID ⇄ positions. A cursor is `<epoch>-<offset>`, or several joined with `.`, one for each channel. Epochs
- * differ, so a part needs no channel name. No Node imports: the browser client shares this file.
+ * Cursor (`Last-Event-ID`) ⇄ positions. A cursor is `<epoch>-<offset>`, or several of them joined with `.`, one for
+ * each channel. The epoch identifies the channel, so a part needs no channel name. No Node imports: the browser client
+ * shares this file.
  */
 import { MAX_CHANNELS, type Position } from '../core/position.js'
 
 /**
- * Eight epochs with the largest safe offsets are 191 bytes. (Up to offset 99,999,999 a cursor stays within the 128 bytes
- * that a cross-origin request may carry without a preflight.)
+ * The length of eight positions with the largest safe offsets. (Up to offset 99,999,999 a cursor fits into the 128
+ * bytes that a cross-origin request may carry in a header without a preflight; Fetch, 2.2.2.)
  */
 const MAX_CURSOR_LENGTH = 191
 const PART = /^[a-z0-9]{1,16}-(?:0|[1-9][0-9]{0,15})$/
 
+/** The inverse of `parseCursor`. */
 export function printCursor(positions: readonly Position[]): string {
   let cursor = ''
   for (const { epoch, offset } of positions) cursor += `${cursor === '' ? '' : '.'}${epoch}-${offset}`
   return cursor
 }
 
-/** The line that makes a cursor a client's `Last-Event-ID`. */
+/** The `id:` line. Clients keep its cursor and send it as `Last-Event-ID`. */
 export function idLine(cursor: string): string {
   return `id: ${cursor}\n`
 }
 
 /**
- * What does not parse counts as no cursor, never as an error: the value comes from outside and may be anybody's.
- * @returns `undefined` for no cursor
+ * Parses a cursor. The value is untrusted, so an invalid one counts as absent and is never an error.
+ * @returns `undefined` if `text` is not a cursor
  */
 export function parseCursor(text: unknown): readonly Position[] | undefined {
   if (typeof text !== 'string' || text === '' || text.length > MAX_CURSOR_LENGTH) return undefined

@@ -1,6 +1,6 @@
 /**
- * publish ─► encode once ─► …: an event becomes bytes here, and nowhere else is one built again. The `id:` line is put
- * in front later, because a published event's id is its position, which the log assigns.
+ * publish ─► **encode once** ─► broker ─► …: the only place where an event becomes bytes. The `id:` line is added
+ * later, because the id of a published event is its position, which the log assigns.
  */
 import { InvalidEventError } from '../core/errors.js'
 import type { EncodedEvent, Priority, SseEvent } from '../core/message.js'
@@ -8,15 +8,17 @@ import { dataLines, fieldLine, retryLine } from './fields.js'
 
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 
-/** The default bound of an encoded event: 1 MiB. */
+/** The default maximum size of an encoded event: 1 MiB. */
 export const MAX_EVENT_BYTES = 1_048_576
 
-/** What can be published as one step: a log keeps it as one entry, and one message carries it to all processes. */
+/**
+ * Limits of `publishMany`: the log stores all its events as one entry, and one message carries them to all processes.
+ */
 const MAX_BATCH_EVENTS = 1000
 const MAX_BATCH_EVENT_SIZES = 8
 
 /**
- * Encodes all of an event but its `id`.
+ * Encodes an event without its `id`.
  * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`
  */
 export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_BYTES): EncodedEvent {
@@ -37,38 +39,38 @@ export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_B
   if (body.length > maxEventBytes) {
     throw new InvalidEventError(
       'ERR_SSE_EVENT_TOO_LARGE',
-      `The event has ${body.length} bytes, over maxEventBytes ${maxEventBytes}`,
+      `The encoded event has ${body.length} bytes, more than maxEventBytes (${maxEventBytes})`,
     )
   }
   return { body, priority, key: key === undefined ? undefined : encodeURIComponent(key), ttlMs, ephemeral }
 }
 
-/** Encodes an event with the id its caller gave it, for streams that are not on a log. */
+/** Encodes an event with the id that the application gave it, for streams without a log. */
 export function encodeOwnEvent(event: SseEvent, maxEventBytes?: number): EncodedEvent {
   const encoded = encodeEvent(event, maxEventBytes)
   if (event.id === undefined) return encoded
   return { ...encoded, body: Buffer.concat([Buffer.from(fieldLine('id', event.id)), encoded.body]) }
 }
 
-/** Encodes an event for a log. @throws InvalidEventError also for an `id`, which would hide the position */
+/** Encodes an event for a log. @throws InvalidEventError also for an `id`, which would replace the position */
 export function encodePublished(event: SseEvent, maxEventBytes?: number): EncodedEvent {
   const encoded = encodeEvent(event, maxEventBytes)
   if (event.id !== undefined) {
-    throw invalid('A published event must not have an id: its id on the wire is its position in the log')
+    throw invalid('A published event must not have an id: its id is its position in the log')
   }
   return encoded
 }
 
 /**
- * Encodes events to be published as one step.
- * @throws InvalidEventError naming the index of the event that is wrong, or if they are too many or too large together
+ * Encodes events that are published as one step.
+ * @throws InvalidEventError with the index of the invalid event; or if there are too many events or too many bytes
  */
 export function encodeBatch(events: readonly SseEvent[], maxEventBytes: number): readonly EncodedEvent[] {
-  if (!Array.isArray(events)) throw invalid('publishMany takes an array of events')
+  if (!Array.isArray(events)) throw invalid('publishMany needs an array of events')
   if (events.length > MAX_BATCH_EVENTS) {
     throw new InvalidEventError(
       'ERR_SSE_EVENT_TOO_LARGE',
-      `${events.length} events are more than the ${MAX_BATCH_EVENTS} that can be published as one step`,
+      `publishMany takes at most ${MAX_BATCH_EVENTS} events, got ${events.length}`,
     )
   }
   let bytes = 0
@@ -85,7 +87,7 @@ export function encodeBatch(events: readonly SseEvent[], maxEventBytes: number):
   if (bytes > MAX_BATCH_EVENT_SIZES * maxEventBytes) {
     throw new InvalidEventError(
       'ERR_SSE_EVENT_TOO_LARGE',
-      `The events have ${bytes} bytes together, over ${MAX_BATCH_EVENT_SIZES} × maxEventBytes ${maxEventBytes}`,
+      `The encoded events have ${bytes} bytes, more than ${MAX_BATCH_EVENT_SIZES} × maxEventBytes (${maxEventBytes})`,
     )
   }
   return encoded
@@ -93,7 +95,8 @@ export function encodeBatch(events: readonly SseEvent[], maxEventBytes: number):
 
 function eventLine(name: string): string {
   const line = fieldLine('event', name)
-  if (name.startsWith('sse.')) throw invalid(`Event names that start with "sse." belong to the kit, got "${name}"`)
+  if (name.startsWith('sse.'))
+    throw invalid(`Event names that start with "sse." are reserved for the kit, got "${name}"`)
   return line
 }
 
@@ -103,9 +106,9 @@ function serialize(data: unknown): string {
   try {
     json = JSON.stringify(data)
   } catch (cause) {
-    throw new InvalidEventError('ERR_SSE_EVENT_INVALID', 'data cannot be written as JSON', { cause })
+    throw new InvalidEventError('ERR_SSE_EVENT_INVALID', 'data cannot be serialized as JSON', { cause })
   }
-  if (json === undefined) throw invalid(`data must be a string or JSON, got ${typeof data}`)
+  if (json === undefined) throw invalid(`data must be a string or a value that JSON can express, got ${typeof data}`)
   return json
 }
 

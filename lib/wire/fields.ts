@@ -1,13 +1,16 @@
 /**
- * The rules of the event stream format (WHATWG HTML, 9.2.5 and 9.2.6) that keep one event from becoming two.
- * A field ends at CRLF, LF or CR; an `id` with NUL is ignored by every client.
+ * The fields of the event stream format (WHATWG HTML, 9.2.5 and 9.2.6). Owns that no value can add a field or end a
+ * block: a field ends at CRLF, LF or CR. Clients ignore an `id` with NUL.
  */
 import { InvalidEventError } from '../core/errors.js'
 
 const FIELD_BREAK = /[\r\n\0]/
 const LINE_END = /\r\n|\r|\n/
 
-/** One line `name: value`. @throws InvalidEventError for CR, LF or NUL: the rest would be read as another field. */
+/**
+ * One line `name: value`.
+ * @throws InvalidEventError for CR, LF or NUL: clients would read the rest as another field, or ignore the field
+ */
 export function fieldLine(name: 'event' | 'id', value: string): string {
   if (typeof value !== 'string') throw new InvalidEventError('ERR_SSE_EVENT_INVALID', `${name} must be a string`)
   if (FIELD_BREAK.test(value)) {
@@ -16,7 +19,7 @@ export function fieldLine(name: 'event' | 'id', value: string): string {
   return `${name}: ${value}\n`
 }
 
-/** `retry: <ms>`: digits only, or clients ignore it. @throws InvalidEventError */
+/** The line `retry: <ms>`. Clients ignore a value that is not all digits. @throws InvalidEventError */
 export function retryLine(retryMs: number): string {
   if (!Number.isSafeInteger(retryMs) || retryMs < 0) {
     throw new InvalidEventError('ERR_SSE_EVENT_INVALID', `retry must be a whole number of ms from 0, got ${retryMs}`)
@@ -24,16 +27,16 @@ export function retryLine(retryMs: number): string {
   return `retry: ${retryMs}\n`
 }
 
-/** The data, one `data:` line for each of its lines: the client joins them with LF again. */
+/** One `data:` line for each line of the data. Clients join the lines with LF. */
 export function dataLines(data: string): string {
-  // The common case, JSON, has no line end; `includes` is far cheaper than a split.
+  // The common case, JSON, has no line end. `includes` is much cheaper than `split`.
   if (!data.includes('\n') && !data.includes('\r')) return `data: ${data}\n`
   let lines = ''
   for (const line of data.split(LINE_END)) lines += `data: ${line}\n`
   return lines
 }
 
-/** A comment block. Line ends split it, so that none of it can be read as a field. */
+/** A comment block. The text is split at line ends, so no part of it can be read as a field. */
 export function commentBlock(text: string): Buffer {
   let block = ''
   for (const line of text.split(LINE_END)) block += `: ${line}\n`

@@ -1,7 +1,7 @@
 /**
- * text in any pieces ─► **parse** ─► events (HTML, 9.2.5 and 9.2.6). Also runs in browsers. The kit's own, since a client needs what
- * parsers for events alone do not tell: that an id without data is a position too, and an event as soon as its last line has
- * ended, also by CR.
+ * text in arbitrary pieces ─► **parse** ─► events (WHATWG HTML, 9.2.5 and 9.2.6). Also runs in browsers. Not a library,
+ * because the client needs two things that event parsers do not report: the id of a block without data, which is a
+ * position too, and an event as soon as its last line has ended, also if a CR ends it.
  */
 
 export interface ReceivedEvent {
@@ -12,21 +12,22 @@ export interface ReceivedEvent {
 
 export interface ParserHandlers {
   readonly onEvent: (event: ReceivedEvent) => void
-  /** A block without data, which is no event, has an id. */
+  /** Receives the id of a block without data. Such a block is not an event. */
   readonly onId: (id: string) => void
   readonly onRetry: (ms: number) => void
 }
 
 /**
- * @param assertFits told how many characters an event's data has, and what waits for the end of its line or block; throws if those
- * are too many
- * @returns takes the next piece, without byte order mark
+ * Creates a parser.
+ * @param assertFits receives the number of characters of the current data and of the unfinished line; must throw if
+ * they are too many
+ * @returns a function that takes the next piece of text, without byte order mark
  */
 export function createParser(
   { onEvent, onId, onRetry }: ParserHandlers,
   assertFits: (chars: number) => void,
 ): (text: string) => void {
-  /** Of the line that has not ended. */
+  /** The beginning of the unfinished line. */
   let rest = ''
   let endedInCr = false
   let data: string | undefined
@@ -34,7 +35,7 @@ export function createParser(
   let id: string | undefined
 
   function onBlock(): void {
-    // Also one that came in one piece: how the network cuts must make no difference.
+    // Checked for every block, so the result does not depend on how the network splits the text.
     assertFits(data?.length ?? 0)
     if (data !== undefined) onEvent({ event: type || undefined, data, id })
     else if (id !== undefined) onId(id)
@@ -50,10 +51,10 @@ export function createParser(
   }
 
   return (text) => {
-    // Of a CRLF whose CR has ended the line already.
+    // Skip the LF of a CRLF whose CR was the end of the previous piece.
     const piece = endedInCr && text.startsWith('\n') ? text.slice(1) : text
     if (text !== '') endedInCr = piece.endsWith('\r')
-    // Looked for in the piece alone: a long line that comes in many would be gone through again with each.
+    // Only the new piece is searched: a long line in many pieces would otherwise be searched again with each of them.
     if (/[\r\n]/.test(piece)) {
       const lines = (rest + piece).split(/\r\n?|\n/)
       rest = lines.pop() ?? ''
