@@ -7,6 +7,8 @@
  *                 └─ lagging: channel tail ─► broker history ─► live again
  *
  * Imports point one way: core ← wire ← {broker, store, auth, limits, observe} ← stream ← multiplexer ← routers ← here.
+ *
+ * @packageDocumentation
  */
 
 export type { ClaimSource } from './auth/claims.js'

@@ -10,6 +10,7 @@ import type { Resolve } from './sessions.js'
 import { parseUrl, type SourceRules, TICKET_PARAMETER } from './token-sources.js'
 import { JWT_ALGORITHMS, type JwtAlgorithm, type JwtHeader, type VerifyKey, type VerifyRules } from './verify.js'
 
+/** Options of `authenticate`. */
 export interface AuthenticateOptions {
   /**
    * The secret of tokens signed with HS algorithms, at least 32 bytes. Several: any of them may have signed, so that a
@@ -86,7 +87,7 @@ export interface AuthenticateOptions {
   readonly allowedOrigins?: readonly string[]
   /** `true`: a request without a token goes on, without `req.auth`. A bad token is a 401 still. @defaultValue false */
   readonly optional?: boolean
-  /** @defaultValue the process's clock */
+  /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock
 }
 

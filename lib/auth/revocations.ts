@@ -29,7 +29,17 @@ const BATCH = 1000
 const MAX_REMEMBERED = 30_000
 
 /** What is revoked: all tokens and sessions of a user within its tenant, all of a tenant, or the one with this `jti` or session `id`. */
-export type RevocationSelector = { readonly tenant: string; readonly user?: string } | { readonly tokenId: string }
+export type RevocationSelector =
+  | {
+      /** The tenant: all of its users, unless `user` is given. */
+      readonly tenant: string
+      /** One user of the tenant. */
+      readonly user?: string
+    }
+  | {
+      /** The `jti` of a token, or the `id` of a session. */
+      readonly tokenId: string
+    }
 
 /** A revocation that has taken effect. Plain JSON, to be told to other processes. */
 export type Revocation = RevocationSelector & {
@@ -37,6 +47,7 @@ export type Revocation = RevocationSelector & {
   readonly at: number
 }
 
+/** Options of `createRevocations`. */
 export interface RevocationsOptions {
   /** Where the processes of a fleet meet. A store in one process forgets with the process, and where it is full. */
   readonly store: KeyValueStore
@@ -61,7 +72,7 @@ export interface RevocationsOptions {
    * revocation. @defaultValue 25_000
    */
   readonly checkMs?: number
-  /** @defaultValue the process's clock */
+  /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock
 }
 
@@ -70,6 +81,7 @@ interface Remembered {
   readonly until: number
 }
 
+/** Revokes tokens, users and tenants for all processes on one store. Made by `createRevocations`. */
 export class Revocations {
   readonly #store: KeyValueStore
   readonly #ttlMs: number
@@ -159,7 +171,7 @@ export class Revocations {
     this.#watch.delete(stream)
   }
 
-  /** @throws BrokerError where the store does not answer */
+  /** Whether a token or session is revoked. @throws BrokerError where the store does not answer */
   async isRevoked(auth: Auth): Promise<boolean> {
     if (this.#isKnownRevoked(auth)) {
       this.#restoreIfDue()

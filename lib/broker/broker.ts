@@ -29,6 +29,7 @@ export interface ChannelListener {
   onResubscribed(head: Head): void
 }
 
+/** Options of one publish call. */
 export interface PublishOptions {
   /**
    * 1 to 256 characters. A second publish with the same key within `idempotencyTtlMs` adds no event (`publishMany`:
@@ -38,6 +39,7 @@ export interface PublishOptions {
   readonly idempotencyKey?: string
 }
 
+/** State of a broker's connection: `degraded` after a failure, until it serves again; `closed` for good. */
 export type BrokerState = 'connecting' | 'ready' | 'degraded' | 'closed'
 
 /**

@@ -1,4 +1,9 @@
-/** `express-sse-kit/bus`: one connection for all listeners of a page, and for all tabs. Apart, so that who needs it not does not load it. */
+/**
+ * `express-sse-kit/bus`: one connection for all listeners of a page, and for all tabs. A separate entry point, so that only
+ * applications that use it load it.
+ *
+ * @packageDocumentation
+ */
 export {
   createEventBus,
   type EventBus,

@@ -8,6 +8,7 @@
  * - `ERR_SSE_OPTION_INVALID`: options that exclude each other; thrown where they are given
  */
 export class EventStreamError extends Error {
+  /** What happened; see above. */
   readonly code: string
   /** The HTTP status, where it was one that ended the stream. */
   readonly status: number | undefined

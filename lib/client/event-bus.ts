@@ -12,6 +12,7 @@ import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
 import { advance, behindEvent, createReplay, placed, type Replay } from './replay.js'
 import { joinTabs, type Source } from './tabs.js'
 
+/** Options of `createEventBus`: of all its connections. */
 export interface EventBusOptions extends Omit<ClientOptions, 'cursor' | 'onState' | 'signal'> {
   /**
    * One connection for all tabs: one of them has it, and the others get its events. Needs Web Locks (https) and BroadcastChannel;
@@ -24,6 +25,7 @@ export interface EventBusOptions extends Omit<ClientOptions, 'cursor' | 'onState
   readonly lingerMs?: number | undefined
 }
 
+/** Options of one listener of a shared stream. */
 export interface SharedStreamOptions {
   /**
    * Where to begin: what the shared stream has had since is given first. Where that is no longer to be had, `sse.reset` with reason
@@ -37,7 +39,9 @@ export interface SharedStreamOptions {
 /** One listener's share. `close()` gives it back; with the last one the connection is closed. */
 export type SharedStream<Events extends object = Record<string, unknown>> = Listenable<Events>
 
+/** Streams that are shared: one connection for all listeners of a URL. */
 export interface EventBus {
+  /** Listens to `url`: opens the connection, or shares the one there is. */
   stream<Events extends object = Record<string, unknown>>(
     url: string,
     options?: SharedStreamOptions,

@@ -20,6 +20,7 @@ export class ClientEvent<Data = unknown> {
   }
 }
 
+/** Called with each event of the type that it listens to. */
 export type ClientListener<Data = unknown> = (event: ClientEvent<Data>) => void
 
 export interface Listeners {

@@ -8,7 +8,9 @@ import type { ClientEvent, ClientListener } from './listeners.js'
  */
 export type ClientState = 'connecting' | 'open' | 'polling' | 'waiting' | 'closed'
 
+/** The state of a stream of the client, and why it has it. */
 export interface ClientStateChange {
+  /** The state that the stream is in now. */
   readonly state: ClientState
   /** Why, where there is a reason: a control event's, a status, a network error, `offline`, `hidden`, `frozen`. */
   readonly reason?: string
@@ -101,6 +103,7 @@ type DataOf<Events, Type> = Type extends keyof Events ? Events[Type] : unknown
 
 /** What a stream of one's own and a shared one have in common. */
 export interface Listenable<Events extends object = Record<string, unknown>> {
+  /** The state now. */
   readonly state: ClientState
   /** The last change of state: a new object with each. */
   readonly status: ClientStateChange
@@ -117,6 +120,7 @@ export interface Listenable<Events extends object = Record<string, unknown>> {
   close(): void
 }
 
+/** A stream of the client: events to listen to, or to iterate over. */
 export interface ClientStream<Events extends object = Record<string, unknown>>
   extends Listenable<Events>,
     AsyncIterable<ClientEvent> {

@@ -1,6 +1,8 @@
 /** The authenticated user of a request, as `authenticate()` sets it. */
 export interface Auth {
+  /** The user: unique within the tenant. */
   readonly user: string
+  /** The tenant that the user belongs to. */
   readonly tenant: string
   /** When the token or session expires, in ms since 1970. `Infinity`: never. */
   readonly expiresAt: number

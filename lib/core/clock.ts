@@ -1,5 +1,6 @@
 /** A pending timer. `cancel` is idempotent. */
 export interface Timer {
+  /** Cancels the callback, unless it was called already. Idempotent. */
   cancel(): void
 }
 

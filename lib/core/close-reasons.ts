@@ -37,4 +37,5 @@ export const CLOSE_REASONS = Object.freeze({
   head: { code: 8, reconnect: false },
 } as const)
 
+/** Why a stream ended: a key of `CLOSE_REASONS`. */
 export type CloseReason = keyof typeof CLOSE_REASONS

@@ -88,6 +88,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_CALLBACK_INVALID: { status: 500, title: 'Application callback returned an invalid value' },
 } as const)
 
+/** The stable code of an error of the kit: a key of `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
 export interface SseErrorOptions {
@@ -100,9 +101,13 @@ export interface SseErrorOptions {
 
 /** The base class of all errors of the kit. Express uses its `status` and `headers` for the response. */
 export class SseError extends Error {
+  /** What happened, stable over versions; see `ERROR_CODES`. */
   readonly code: ErrorCode
+  /** The HTTP status of the answer. */
   readonly status: number
+  /** Response headers that belong to the answer. Empty if there are none. */
   readonly headers: Readonly<Record<string, string>>
+  /** Further members of the problem document (RFC 9457, 3.2). Empty if there are none. */
   readonly members: Readonly<Record<string, unknown>>
 
   constructor(code: ErrorCode, message: string, options: SseErrorOptions = {}) {

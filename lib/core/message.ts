@@ -19,7 +19,7 @@ export interface SseEvent {
   readonly id?: string
   /** Sets the client's reconnection time, in ms. */
   readonly retry?: number
-  /** @defaultValue 'normal' */
+  /** What a full queue drops first, and sends first, with the policy `drop-low-priority`. @defaultValue 'normal' */
   readonly priority?: Priority
   /** Names the state that this event updates. The `coalesce` policy keeps only the latest event of each key. */
   readonly key?: string

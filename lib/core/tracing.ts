@@ -10,7 +10,16 @@ export interface Tracing {
    */
   deliver(channel: string, entries: readonly LogEntry[], streams: number, beganAt: number): void
   /** Called when a client has acknowledged an entry and all before it. */
-  acknowledge(channel: string, entry: LogEntry, ack: { readonly stream: string; readonly latencyMs?: number }): void
+  acknowledge(
+    channel: string,
+    entry: LogEntry,
+    ack: {
+      /** The id of the client's stream. */
+      readonly stream: string
+      /** The latency of the event that the client reported, in ms. */
+      readonly latencyMs?: number
+    },
+  ): void
 }
 
 export interface PublishTrace {

@@ -2,16 +2,26 @@
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/validation.js'
 
+/** Options of `shutdown`. */
 export interface ShutdownOptions {
   /** The HTTP server; any server of Node's (HTTP/1.1, HTTPS, HTTP/2). */
   readonly server: ClosableServer
   /** What has open streams, multiplexers and `sseMiddleware()`: each is closed over `windowMs`. */
-  readonly streams: readonly { close(options: { readonly windowMs: number }): Promise<unknown> }[]
+  readonly streams: readonly {
+    /** Ends all streams, spread over `windowMs`. */
+    close(options: {
+      /** In ms. */
+      readonly windowMs: number
+    }): Promise<unknown>
+  }[]
   /**
    * What requests need, closed one after the other when none is under way any more: rate limits, stream limits, stores, and last
    * the Redis they share. @defaultValue none
    */
-  readonly parts?: readonly { close(): unknown }[]
+  readonly parts?: readonly {
+    /** Closes the part; its promise is waited for. */
+    close(): unknown
+  }[]
   /** Over how long the ends of streams are spread, in ms. 0: all at once. @defaultValue 0 */
   readonly windowMs?: number
   /**
@@ -23,8 +33,11 @@ export interface ShutdownOptions {
 
 /** As much of a server as is needed. HTTP/2 servers lack some of it. */
 export interface ClosableServer {
+  /** Stops accepting connections, and calls back when the last connection is closed. */
   close(onClosed: () => void): unknown
+  /** Closes the connections without a request under way. */
   closeIdleConnections?(): void
+  /** Closes all connections. */
   closeAllConnections?(): void
 }
 

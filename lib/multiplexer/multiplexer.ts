@@ -46,6 +46,7 @@ import { startsOf } from './reader/resume.js'
 import { type Asked, answering, askedBy, beginsEarliest, closeReasonOf } from './requests.js'
 import { parseSignal, printSignal, type Signal } from './signals.js'
 
+/** Publishes to channels, and serves them as streams and polls. Made by `createMultiplexer`, once in a process. */
 export class Multiplexer {
   readonly #broker: Broker
   readonly #registry: ChannelRegistry
@@ -229,11 +230,17 @@ export class Multiplexer {
   /**
    * Refuses new streams (503), ends all others with `sse.reconnect`, and then closes the broker's connections. Idempotent: the
    * first call counts. Stop accepting connections before it.
-   * @param options.windowMs over how long the ends are spread, in ms, so that clients do not come back all at once. What
-   * is published meanwhile still arrives. @defaultValue 0
    * @throws InvalidOptionError
    */
-  close({ windowMs = 0 }: { readonly windowMs?: number } = {}): Promise<void> {
+  close({
+    windowMs = 0,
+  }: {
+    /**
+     * Over how long the ends are spread, in ms, so that clients do not come back all at once. What is published
+     * meanwhile still arrives. 0: all at once. @defaultValue 0
+     */
+    readonly windowMs?: number
+  } = {}): Promise<void> {
     this.#closing ??= this.#close(wholeNumber('windowMs', windowMs, 0))
     return this.#closing
   }

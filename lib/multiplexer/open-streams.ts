@@ -13,13 +13,15 @@ import type { Reader } from './reader/reader.js'
 
 /** One stream on channels as it is now. */
 export interface ChannelStreamStatus extends StreamStatus {
+  /** The names of its channels. */
   readonly channels: readonly string[]
   /** Events that it is behind its channels; what waits in its queue (`queued`) is not among them. */
   readonly lag: number
   /** Events sent that its client has not acknowledged; `undefined` without a window. */
   readonly unacknowledged: number | undefined
-  /** What the client said with its last acknowledgement. */
+  /** How full the client's buffer was at its last acknowledgement, from 0 to 1; `undefined`: not reported. */
   readonly buffer: number | undefined
+  /** The latency that the client reported with its last acknowledgement, in ms; `undefined`: not reported. */
   readonly latencyMs: number | undefined
 }
 

@@ -10,6 +10,7 @@ import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import type { RedisSource } from '../redis/connect.js'
 import type { StreamOptions } from '../stream/options.js'
 
+/** Options of `createMultiplexer`. */
 export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOptions, 'redis'> {
   /** Where Redis is. Unset or empty: embedded, in this process. */
   readonly redis?: RedisSource | undefined
@@ -40,7 +41,10 @@ export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOpti
 }
 
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
-export type ChannelRequest = Request & { readonly auth: Auth }
+export type ChannelRequest = Request & {
+  /** Who the request comes from. */
+  readonly auth: Auth
+}
 
 /**
  * Which channels a request's stream has: one name or up to eight. What it throws refuses the stream: `forbidden()`, `unauthorized()` and
@@ -54,8 +58,11 @@ export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | P
  */
 export type StreamHandler = (req: StreamRequest, res: AnyResponse, next: (error?: unknown) => void) => Promise<void>
 
+/** A multiplexer as it is now. */
 export interface MultiplexerStatus {
+  /** Where its logs are: in this process, or in Redis. */
   readonly broker: 'memory' | 'redis'
+  /** The state of the broker's connection. */
   readonly state: BrokerState
   /** Streams open on channels in this process. */
   readonly streams: number

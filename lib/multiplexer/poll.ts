@@ -20,15 +20,19 @@ import { createParser, type ReceivedEvent } from '../wire/parse.js'
 import type { Start } from './reader/positions.js'
 import { Reader, type ReaderStream } from './reader/reader.js'
 
+/** One event in the answer to a poll. */
 export interface PolledEvent {
   /** The client's cursor once it has handled this event; not on events that are in no log. */
   readonly id?: string
+  /** The event's type; `message` where the publisher named none. */
   readonly event: string
+  /** The data as a stream sends it: a string as it is, anything else as JSON. */
   readonly data: string
 }
 
 /** What a poll is answered with, as JSON. */
 export interface PollAnswer {
+  /** Oldest first. Control events (`sse.gap`, `sse.reset` …) are among them. */
   readonly events: readonly PolledEvent[]
   /** For the next poll, or to open a stream from. */
   readonly cursor: string
@@ -141,6 +145,7 @@ function ignore(): void {
   // The kit's own blocks: no retry:, and none too large. Nothing is to be settled before there is a promise.
 }
 
+/** Options of `Multiplexer.poll`. */
 export interface PollOptions {
   /** Events in one answer, at most. @defaultValue 256 */
   readonly maxEvents?: number

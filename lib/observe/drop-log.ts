@@ -12,13 +12,17 @@ import { lineWriter, toStderr } from './log-writer.js'
 
 /** One line. JSON leaves out what is unknown. */
 export interface DropLine {
+  /** Names the kind of line. */
   readonly event: 'sse.drop'
   /** `queue_full`, `coalesced`, `expired` or `shed`. */
   readonly reason: string
+  /** The client's address. */
   readonly client_ip: string | undefined
   /** The stream's id, as `sse.open` told its client. */
   readonly connection_id: string
+  /** Who opened the stream. */
   readonly user: string | undefined
+  /** The user's tenant. */
   readonly tenant: string | undefined
   /** Of this stream so far. */
   readonly drops_total: number
@@ -30,8 +34,9 @@ export interface DropLine {
   readonly suppressed: number
 }
 
+/** Options of `logDrops`. */
 export interface DropLogOptions {
-  /** @defaultValue one line of JSON on stderr */
+  /** Writes a line. @defaultValue one line of JSON on stderr */
   readonly write?: (line: DropLine) => void
   /** Lines at most. @defaultValue 5 */
   readonly linesPerSecond?: number

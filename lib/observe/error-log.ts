@@ -12,6 +12,7 @@ import { lineWriter, toStderr } from './log-writer.js'
 
 /** One line. JSON leaves out what is unknown. */
 export interface ErrorLine extends ErrorDetails {
+  /** Names the kind of line. */
   readonly event: 'sse.error'
   /** The diagnostics channel it was on, without `express-sse-kit:`. */
   readonly source: string
@@ -27,8 +28,9 @@ export interface ErrorLine extends ErrorDetails {
   readonly suppressed: number
 }
 
+/** Options of `logErrors`. */
 export interface ErrorLogOptions {
-  /** @defaultValue one line of JSON on stderr */
+  /** Writes a line. @defaultValue one line of JSON on stderr */
   readonly write?: (line: ErrorLine) => void
   /** How long a cause that has its line gets no other, in ms. @defaultValue 60_000 */
   readonly intervalMs?: number

@@ -8,6 +8,7 @@ import type { Sample } from './numbers.js'
 import { Family, type MetricsRegister, ownRegister, registerAll } from './register.js'
 import { type Sums, Tally } from './tally.js'
 
+/** Options of `createMetrics`. */
 export interface MetricsOptions {
   /**
    * Where the metrics go: prom-client's `register`, or a `Registry`. @defaultValue a new one, for which prom-client must be
@@ -17,7 +18,10 @@ export interface MetricsOptions {
   /** Whose broker, channels and pressure are shown. @defaultValue none's; all else is counted for the whole process */
   readonly multiplexer?: ObservedMultiplexer
   /** Whose leases are shown. @defaultValue none's */
-  readonly streamLimits?: { readonly size: number }
+  readonly streamLimits?: {
+    /** Leases that this process holds. */
+    readonly size: number
+  }
   /** Begins every name. @defaultValue 'sse_' */
   readonly prefix?: string
 }
@@ -28,6 +32,7 @@ interface ObservedMultiplexer {
   readonly pressure: { readonly level: string }
 }
 
+/** What `createMetrics` returns. */
 export interface Metrics {
   /** What `metrics()` serves. */
   readonly register: MetricsRegister

@@ -5,10 +5,15 @@ import type { Sample } from './numbers.js'
 
 /** As much of a prom-client (15) `Registry` as is used. */
 export interface MetricsRegister {
+  /** The media type of `metrics()`. */
   readonly contentType: string
+  /** All metrics, as text. */
   metrics(): Promise<string>
+  /** Adds a metric. Throws if the register has one with its name. */
   registerMetric(metric: RegisteredMetric): void
+  /** The metric with this name, or `undefined`. */
   getSingleMetric(name: string): unknown
+  /** Removes the metric of this name. */
   removeSingleMetric(name: string): void
 }
 

@@ -14,11 +14,20 @@ import type { PublishTrace, Tracing } from '../core/tracing.js'
 
 /** As much of `@opentelemetry/api` as is used. */
 export interface OpenTelemetryApi {
+  /** The context without a span. */
   readonly ROOT_CONTEXT: object
-  readonly context: { active(): object }
+  /** Contexts. */
+  readonly context: {
+    /** The context of the code that runs now. */
+    active(): object
+  }
+  /** Tracers, and the spans of contexts. */
   readonly trace: {
+    /** The tracer with this name, of the global provider. */
     getTracer(name: string): SpanTracer
+    /** What identifies the span of a context. */
     getSpanContext(context: object): SpanContext | undefined
+    /** A context with this span as its parent. */
     setSpanContext(context: object, spanContext: SpanContext): object
   }
 }
@@ -47,6 +56,7 @@ interface Span {
   end(): void
 }
 
+/** Options of `createTracing`. */
 export interface TracingOptions {
   /** `import * as api from '@opentelemetry/api'` */
   readonly api: OpenTelemetryApi

@@ -2,7 +2,9 @@ import { createContext, createElement, type ReactNode, useContext, useMemo, useR
 import { createEventBus, type EventBus, type EventBusOptions } from '../client/bus.js'
 import type { ClientStateChange } from '../client/index.js'
 
+/** Properties of `SseProvider`. */
 export interface SseProviderProps extends EventBusOptions {
+  /** The components that share the connections. */
   readonly children?: ReactNode
 }
 

@@ -8,6 +8,7 @@ import {
 } from '../client/index.js'
 import { BusContext } from './provider.js'
 
+/** Options of `useSSE`. */
 export interface UseSseOptions extends Pick<ClientOptions, 'cursor' | 'onState'> {
   /** With a token of its own the hook has a stream of its own, also below an `SseProvider`. @defaultValue the provider's */
   readonly token?: ClientOptions['token']

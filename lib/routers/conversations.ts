@@ -28,7 +28,9 @@ export function messagesChannel(tenant: string, conversationId: string): string 
   return channel('messages', tenant, conversationId)
 }
 
+/** Options of `conversationStreams`. */
 export interface ConversationStreamsOptions {
+  /** Serves the streams and polls. */
   readonly multiplexer: Multiplexer
   /**
    * Whether the caller may read this conversation. Asked on every opening of `/messages/:conversationId`; the answer no
@@ -44,6 +46,7 @@ export interface ConversationStreamsOptions {
   readonly authorizeTimeoutMs?: number
   /** Override the multiplexer's stream options. */
   readonly stream?: StreamOptions
+  /** For the routes under `/poll`; see `Multiplexer.poll`. */
   readonly poll?: PollOptions
   /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock

@@ -21,12 +21,17 @@ import { DashboardCache, type Owner } from './dashboard-cache.js'
 
 /** What a dashboard needs to start. Goes out as JSON. */
 export interface DashboardData {
+  /** The signed-in user, in the form that the page expects. */
   readonly profile: unknown
+  /** The user's tenant. */
   readonly tenant: unknown
+  /** What is switched on for the user. */
   readonly features: unknown
+  /** Channels or accounts that the page shows. */
   readonly channels: unknown
 }
 
+/** Options of `dashboardInit`. */
 export interface DashboardOptions {
   /**
    * Loads the data of one user. Must depend on user and tenant alone, for its result answers all requests of that user
@@ -55,13 +60,19 @@ export interface DashboardOptions {
   readonly clock?: Clock
 }
 
+/** The router that `dashboardInit` returns. */
 export type DashboardRouter = Router & {
   /**
    * No request that comes after this, to any process, gets data of the user, or of the whole tenant, whose load began
    * before.
    * @throws BrokerError where the store does not answer; the data may then be given out until `ttlMs` is over
    */
-  invalidate(owner: { readonly tenant: string; readonly user?: string }): Promise<void>
+  invalidate(owner: {
+    /** The tenant: all of its users, unless `user` is given. */
+    readonly tenant: string
+    /** One user of the tenant. */
+    readonly user?: string
+  }): Promise<void>
   /** Closes the store, unless it was given. Idempotent. */
   close(): Promise<void>
 }

@@ -7,6 +7,7 @@ import { sendProblem } from '../http/problem.js'
 import { detailsOf, OncePerCause } from '../observe/error-causes.js'
 import { type StreamOnResponse, streamOf } from '../stream/stream-of.js'
 
+/** Options of `sseErrors`. */
 export interface SseErrorsOptions {
   /**
    * Gets the errors that end here and that an operator must know: every error after a stream was opened, and those of the kit with a

@@ -7,6 +7,7 @@ import { systemClock } from '../core/system-clock.js'
 import { AppFailure, answering } from '../http/answering.js'
 import type { MetricsRegister } from '../observe/register.js'
 
+/** Options of `metrics`. */
 export interface MetricsRouterOptions {
   /** What is served: `createMetrics().register`, or any registry of prom-client. */
   readonly register: Pick<MetricsRegister, 'contentType' | 'metrics'>

@@ -21,6 +21,7 @@ import {
   resolveRateLimit,
 } from '../limits/requests/options.js'
 
+/** The middleware that `rateLimit` returns. */
 export type RateLimitHandler = RequestHandler & {
   /** Gives back what is leased and closes the connection, unless it was given. Idempotent. */
   close(): Promise<void>

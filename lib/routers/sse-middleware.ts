@@ -25,11 +25,15 @@ export interface SseMiddleware extends RequestHandler {
    * Refuses new streams (`ERR_SSE_CLOSED`, 503; with `refuseWith: 'stream'` a stream that ends at once) and ends all streams that were
    * opened with `res.sse()`, with `sse.reconnect`. Resolves when their responses are closed, at the latest `closeGraceMs` after the
    * window. Idempotent: the first call counts. Stop accepting connections before it.
-   * @param options.windowMs over how long the ends are spread, in ms, so that clients do not come back all at once. 0: all at once.
-   * @defaultValue 0
    * @throws InvalidOptionError
    */
-  close(options?: { readonly windowMs?: number }): Promise<void>
+  close(options?: {
+    /**
+     * Over how long the ends are spread, in ms, so that clients do not come back all at once. 0: all at once.
+     * @defaultValue 0
+     */
+    readonly windowMs?: number
+  }): Promise<void>
 }
 
 /**

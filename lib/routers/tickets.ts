@@ -16,6 +16,7 @@ import { bodyError } from '../http/body-error.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 
+/** Options of `tickets`. */
 export interface TicketsOptions {
   /** Where tickets wait to be redeemed: the one given to `authenticate({ tickets })`, in each process. */
   readonly store: KeyValueStore

@@ -5,6 +5,7 @@ import { MemoryStore } from './memory.js'
 import { RedisStore } from './redis.js'
 import type { KeyValueStore } from './store.js'
 
+/** Options of `createStore`. */
 export interface StoreOptions {
   /**
    * The Redis that all processes share: a URL or ioredis options (the store opens and closes its own connection), an

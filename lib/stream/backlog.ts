@@ -19,6 +19,7 @@ import type { Blocks } from '../wire/blocks.js'
  */
 export type QueuePolicy = (typeof QUEUE_POLICIES)[number]
 
+/** All policies; see `QueuePolicy`. */
 export const QUEUE_POLICIES = [
   'drop-newest',
   'drop-oldest',

@@ -53,6 +53,7 @@ export interface Opening {
   readonly among?: Set<EventStream> | undefined
 }
 
+/** One open stream: what `res.sse()` and `openStream` return. It ends with its request, however that ends. */
 export class EventStream implements Sink, Pressed {
   /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string

@@ -18,6 +18,7 @@ import { SseError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 
+/** Options of `createPressure`. */
 export interface PressureOptions {
   /**
    * Bytes that events may take while they wait in the queues of all streams together, with what it takes to keep them.
@@ -62,7 +63,9 @@ const SHED_TO = 0.75
 /** Which part of the streams is moved each second, so that their polls do not come all at once. */
 const MOVED_PART = 0.1
 
+/** Bounds on the load of a process, for all streams that share it. Made by `createPressure`. */
 export class Pressure {
+  /** For how long clients that are moved or refused are asked to stay away from streams, in ms. */
   readonly pauseMs: number
   readonly #maxBacklogBytes: number
   readonly #maxLoopDelayMs: number
@@ -89,6 +92,7 @@ export class Pressure {
     this.#clock = clock
   }
 
+  /** How much pressure there is now. */
   get level(): PressureLevel {
     if (this.#clock.now() - this.#last >= this.#sustainMs) return 'none'
     return this.#last - this.#since >= this.#sustainMs ? 'sustained' : 'pressed'

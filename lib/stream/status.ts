@@ -2,12 +2,17 @@ import type { Client } from '../http/requester.js'
 
 /** One stream as it is now. */
 export interface StreamStatus extends Client {
+  /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string
+  /** How long it has been open, in ms. */
   readonly ageMs: number
-  /** Events, as are the next two. */
+  /** Events sent since it was opened. */
   readonly sent: number
+  /** Events dropped since it was opened. */
   readonly dropped: number
+  /** Events in its queue now. */
   readonly queued: number
+  /** Bytes of the events in its queue now. */
   readonly queuedBytes: number
   /** Whether the client reads more slowly than it is sent to. */
   readonly full: boolean

@@ -29,6 +29,7 @@ export const PACING_PRESETS = Object.freeze({
   publicIp: { capacity: 60, refillPerSecond: 30 },
 }) satisfies Readonly<Record<string, Rate>>
 
+/** A key of `PACING_PRESETS`, usable in place of a rate. */
 export type PacingPreset = keyof typeof PACING_PRESETS
 
 /** What shares one bucket: the stream alone, its user or tenant, its address, its HTTP/2 session, or all streams. */
@@ -48,6 +49,7 @@ export interface Paced {
 
 const SCOPES: readonly PacingScope[] = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 
+/** Token buckets that limit how fast streams send; all streams that are given it share them. Made by `createPacing`. */
 export class Pacing {
   readonly #clock: Clock
   readonly #scopes = new Map<PacingScope, BucketRegistry>()
@@ -171,7 +173,15 @@ export class Pacer {
  * its buckets. `createPacing({ stream: 'dashboard', user: { capacity: 100, refillPerSecond: 50 } })`
  * @throws InvalidOptionError
  */
-export function createPacing(rates: PacingRates, { clock = systemClock }: { clock?: Clock } = {}): Pacing {
+export function createPacing(
+  rates: PacingRates,
+  {
+    clock = systemClock,
+  }: {
+    /** For tests. @defaultValue the system's clock */
+    clock?: Clock
+  } = {},
+): Pacing {
   return new Pacing(rates, clock)
 }
 

@@ -67,6 +67,7 @@ export interface RequestLimit {
   readonly localPoints?: number
 }
 
+/** Options that all limits of one `rateLimit` share. */
 export interface SharedLimitOptions {
   /**
    * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
@@ -92,15 +93,23 @@ export interface SharedLimitOptions {
   readonly timeoutMs?: number
   /** Comes before every key in Redis. @defaultValue 'sse:limit:' */
   readonly prefix?: string
-  /** @defaultValue the process's clock */
+  /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock
 }
 
 /** One limit, or several of which a request must pass all; it counts against all of them or none. */
 export type RateLimitOptions = SharedLimitOptions &
   (
-    | (RequestLimit & { readonly limits?: undefined })
-    | { readonly limits: readonly RequestLimit[]; readonly by?: undefined }
+    | (RequestLimit & {
+        /** Left out with a single limit. */
+        readonly limits?: undefined
+      })
+    | {
+        /** Several limits; a request must pass all of them. */
+        readonly limits: readonly RequestLimit[]
+        /** Each limit has its own. */
+        readonly by?: undefined
+      }
   )
 
 export interface ResolvedLimit {

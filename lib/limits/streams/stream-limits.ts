@@ -12,6 +12,7 @@ import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOption
 import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
 import { RedisLeases } from './redis-leases.js'
 
+/** Limits how many streams are open, over all processes on one Redis. Made by `createStreamLimits`. */
 export class StreamLimits {
   readonly #evictListeners = new Listeners<string>()
   readonly #options: ResolvedStreamLimits

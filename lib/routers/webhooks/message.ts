@@ -9,6 +9,7 @@ export type Provider = (typeof PROVIDERS)[number]
 
 /** A message that a customer sent, whatever the provider. */
 export interface InboundMessage {
+  /** The provider that delivered it. */
   readonly provider: Provider
   /** Which of your accounts it was sent to: WhatsApp's phone number id, the Page's id, the Instagram account's id. */
   readonly accountId: string
@@ -35,7 +36,9 @@ export interface InboundMessage {
 
 /** What became of a message that you sent. */
 export interface InboundStatus {
+  /** The provider that delivered it. */
   readonly provider: Provider
+  /** Which of your accounts sent the message; as in `InboundMessage`. */
   readonly accountId: string
   /** The provider's id of your message. Absent where the provider names a time only: `upTo`. */
   readonly messageId?: string
@@ -53,6 +56,7 @@ export interface InboundStatus {
 
 /** A part of a delivery that is neither a message nor a status. */
 export interface InboundUnknown {
+  /** The provider that delivered it. */
   readonly provider: Provider
   /** Where it is known. */
   readonly accountId?: string

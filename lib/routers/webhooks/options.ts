@@ -10,6 +10,7 @@ import { createStore } from '../../store/create.js'
 import type { KeyValueStore } from '../../store/store.js'
 import { type InboundMessage, type InboundStatus, type InboundUnknown, PROVIDERS, type Provider } from './message.js'
 
+/** Options of `webhooks`. */
 export interface WebhooksOptions {
   /**
    * The app secret that signs the deliveries. Several: any of them may have signed, so that a secret can be replaced. By
@@ -57,7 +58,7 @@ export interface WebhooksOptions {
    * @defaultValue 60_000
    */
   readonly claimTtlMs?: number
-  /** @defaultValue the process's clock */
+  /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock
 }
 

@@ -24,6 +24,7 @@ import {
 import { isSameSecret, isSigned } from './signature.js'
 import { parseWhatsApp } from './whatsapp.js'
 
+/** The router that `webhooks` returns. */
 export type WebhooksRouter = Router & {
   /** Closes the store, unless it was given. Idempotent. */
   close(): Promise<void>
