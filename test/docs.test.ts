@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -182,5 +183,20 @@ describe('docs/diagnostics.md', () => {
       await fetch(server.url)
       await multiplexer.publish('orders', { data: 1 })
     }
+  })
+})
+
+describe('the documents', () => {
+  it('name only files that exist', async () => {
+    const pages = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md']
+    for (const page of await readdir(join(root, 'docs'))) if (page.endsWith('.md')) pages.push(`docs/${page}`)
+    const missing: string[] = []
+    for (const page of pages) {
+      const text = await readFile(join(root, page), 'utf8')
+      const named = [...text.matchAll(/`((?:lib|test|bench|example)\/[\w./-]+)`/g)].map(([, name = '']) => name)
+      const linked = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, name = '']) => join(page, '..', name))
+      for (const name of [...named, ...linked]) if (!existsSync(join(root, name))) missing.push(`${page}: ${name}`)
+    }
+    expect(missing).to.deep.equal([])
   })
 })
