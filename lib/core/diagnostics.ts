@@ -50,7 +50,7 @@ export const diagnostics = Object.freeze({
   publishEnd: channel('express-sse-kit:publish:end'),
   /** `{ channel, events, error }`: events given to `offer` were not published, or may not have been. */
   publishError: channel('express-sse-kit:publish:error'),
-  /** `{ state, reason? }`: the broker became `ready` or `degraded`. */
+  /** `{ state }`: the broker became `ready` or `degraded`. */
   brokerState: channel('express-sse-kit:broker:state'),
   /** `{ operation, error }`: a background operation failed and will be retried. */
   brokerError: channel('express-sse-kit:broker:error'),
