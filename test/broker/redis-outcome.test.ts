@@ -6,6 +6,7 @@ import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { RedisBroker, type RedisBrokerOptions } from '../../lib/broker/redis/broker.js'
+import type { Clock } from '../../lib/core/clock.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { LogEntry } from '../../lib/core/message.js'
 import { systemClock } from '../../lib/core/system-clock.js'
@@ -61,9 +62,9 @@ describe('the redis broker, of what becomes of a publication', () => {
     for (const server of servers.splice(0)) server.close()
   })
 
-  function start(options: Partial<RedisBrokerOptions> = {}): RedisBroker {
+  function start(options: Partial<RedisBrokerOptions> = {}, clock: Clock = systemClock): RedisBroker {
     const defaults = { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 }
-    const broker = new RedisBroker({ ...defaults, ...options }, systemClock)
+    const broker = new RedisBroker({ ...defaults, ...options }, clock)
     brokers.push(broker)
     return broker
   }
@@ -188,6 +189,48 @@ describe('the redis broker, of what becomes of a publication', () => {
       // The late try is answered before this.
       await eventually(async () => (await calls('evalsha')) + (await calls('eval')) >= before + 1)
       expect(await logged()).to.deep.equal(['first', 'third'])
+    })
+
+    describe('by a clock that may differ from that of Redis', () => {
+      let lagMs: number
+      const clock: Clock = {
+        now: () => systemClock.now() - lagMs,
+        wallTime: () => systemClock.wallTime(),
+        after: (delayMs, callback) => systemClock.after(delayMs, callback),
+      }
+
+      beforeEach(() => {
+        lagMs = 0
+      })
+
+      it('what arrives so late that nobody remembers its process', async () => {
+        const broker = start({}, clock)
+        await broker.publish(channel, event('first'))
+        const held = proxy.holdRequests()
+        // As if what is held back now were to arrive a minute later than it does.
+        lagMs = 60_000
+        const publishing = broker.publish(channel, event('second'))
+        await eventually(() => held.bytes() > 0)
+        lagMs = 0
+        proxy.breakConnections()
+        expect((await publishing).offset).to.equal(2)
+        await admin.del(await admin.keys(`sse:{${channel}}:a:*`))
+        const before = (await calls('evalsha')) + (await calls('eval'))
+        held.release()
+        await eventually(async () => (await calls('evalsha')) + (await calls('eval')) > before)
+        await broker.publish(channel, event('third'))
+        expect(await logged()).to.deep.equal(['first', 'second', 'third'])
+      })
+
+      it('what is published after the machine was suspended', async () => {
+        const broker = start({}, clock)
+        await broker.publish(channel, event('first'))
+        lagMs = 3_600_000
+        expect((await broker.publish(channel, event('second'))).offset).to.equal(2)
+        lagMs = 0
+        expect((await broker.publish(channel, event('third'))).offset).to.equal(3)
+        expect(await logged()).to.deep.equal(['first', 'second', 'third'])
+      })
     })
 
     it('at a cost that does not grow with the history', async () => {
