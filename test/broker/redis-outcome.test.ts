@@ -435,6 +435,16 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(await publishing).to.deep.equal([undefined])
     })
 
+    it('leaves no connection behind, whether it ever subscribed or not', async () => {
+      const connections = async () => String(await admin.client('LIST')).split('express-sse-kit:').length - 1
+      const [publisher, follower] = [start(), start()]
+      await publisher.publish(channel, event(1))
+      await follower.subscribe(channel, new Recorder())
+      expect(await connections()).to.be.at.least(3)
+      await Promise.all([publisher.close(), follower.close()])
+      await eventually(async () => (await connections()) === 0)
+    })
+
     it('reports what it could not publish: unknown if it was written, closed if not', async () => {
       const broker = start({ commandTimeoutMs: 1000 })
       await broker.publish(channel, event(0))
