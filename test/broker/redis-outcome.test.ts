@@ -13,6 +13,7 @@ import { systemClock } from '../../lib/core/system-clock.js'
 import { RedisStore } from '../../lib/store/redis.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
+import { FakeClock } from '../helpers/fake-clock.js'
 import { freePort } from '../helpers/free-port.js'
 import { range } from '../helpers/range.js'
 import { RedisServer } from '../helpers/redis-server.js'
@@ -443,6 +444,16 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(await connections()).to.be.at.least(3)
       await Promise.all([publisher.close(), follower.close()])
       await eventually(async () => (await connections()) === 0)
+    })
+
+    it('leaves no timer behind', async () => {
+      const clock = new FakeClock()
+      const broker = start({}, clock)
+      await broker.subscribe(channel, new Recorder())
+      await broker.publish(channel, event(1))
+      expect(clock.pending).to.be.above(0)
+      await broker.close()
+      expect(clock.pending).to.equal(0)
     })
 
     it('reports what it could not publish: unknown if it was written, closed if not', async () => {
