@@ -37,7 +37,7 @@ interface Next {
 interface Polling {
   readonly url: URL
   readonly reason: string
-  /** When to try the stream again, in ms since 1970; `undefined`: when an answer says so. */
+  /** When to try the stream again, by the monotonic clock; `undefined`: when an answer says so. */
   readonly streamAt?: number
 }
 
@@ -157,7 +157,7 @@ export function createEventStream<Events extends object = Record<string, unknown
     if (error === INTERRUPTED || status.state === 'closed') return { delayMs: 0 }
     if (error === SWALLOWED && ++swallowed >= 2 && pollUrl !== undefined) {
       const delayMs = Math.min(LONGEST_STREAM_RETRY_MS, streamRetryMs * 2 ** streamTries++)
-      polling = { url: at(pollUrl), reason: error.message, streamAt: Date.now() + delayMs }
+      polling = { url: at(pollUrl), reason: error.message, streamAt: performance.now() + delayMs }
       return { delayMs: 0 }
     }
     return backOff(error?.message ?? String(error), error?.afterMs)
@@ -227,7 +227,7 @@ export function createEventStream<Events extends object = Record<string, unknown
     signal.throwIfAborted()
     cursor = answer.cursor
     failures = 0
-    if (!answer.stream || (streamAt !== undefined && Date.now() < streamAt)) {
+    if (!answer.stream || (streamAt !== undefined && performance.now() < streamAt)) {
       return { delayMs: Math.max(answer.events.length > 0 ? 0 : SHORTEST_POLL_MS, answer.afterMs || 0) }
     }
     polling = undefined

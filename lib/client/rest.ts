@@ -19,6 +19,7 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 export function createRest(): Rest {
   const reasons = new Set<string>()
+  /** By the monotonic clock: a wait does not change when the wall clock is set. */
   let until = 0
   let floor = 0
   let wake: (() => void) | undefined
@@ -51,14 +52,14 @@ export function createRest(): Rest {
       wake?.()
     },
     async take(delayMs, floorMs, onRest) {
-      let now = Date.now()
+      let now = performance.now()
       until = now + delayMs
       floor = now + floorMs
       // Timers may be a little early.
       while (reasons.size > 0 || until - now > 1) {
-        onRest(until - now)
+        onRest(Math.round(until - now))
         await sleep(until - now)
-        now = Date.now()
+        now = performance.now()
       }
     },
   }

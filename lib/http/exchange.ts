@@ -7,7 +7,7 @@
  * so the connection is watched until then.
  */
 import { type IncomingMessage, OutgoingMessage } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 
 /** A request as Node's HTTP/1 server or its HTTP/2 compatibility API passes it. */
@@ -34,6 +34,11 @@ export class Exchange {
   /** The connection, which earlier and later exchanges use too. On HTTP/2 what can be read of it. */
   get socket(): Socket {
     return this.#req.socket
+  }
+
+  /** On HTTP/2 the stream that carries the response; else, or once it is gone, `undefined`. */
+  get http2Stream(): ServerHttp2Stream | undefined {
+    return isHttp2(this.#res) ? this.#res.stream : undefined
   }
 
   /**

@@ -193,10 +193,11 @@ function unknown(what: string, cause: unknown): BrokerError {
   return new BrokerError('ERR_SSE_BROKER_TIMEOUT', `${what}; the command may have run`, cause)
 }
 
-/** Refused by a server that is no master, or not yet ready. */
+/** Refused by a server that is no master, or not yet ready; or the try came too late, and another one may not. */
 function isPassing(error: unknown): boolean {
   return (
-    error instanceof Error && /^(?:-?READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)|READONLY/.test(error.message)
+    error instanceof Error &&
+    /^(?:-?READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|LATE)|READONLY/.test(error.message)
   )
 }
 

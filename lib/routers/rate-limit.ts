@@ -5,6 +5,7 @@ import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { answeredAtOnce } from '../core/callbacks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError, SseError } from '../core/errors.js'
+import { LeaseClock } from '../core/lease-clock.js'
 import { Exchange } from '../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../http/problem.js'
 import { reportFailure } from '../limits/requests/callback-failure.js'
@@ -91,9 +92,10 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
 
 function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: ResolvedRateLimit): Limiter {
   if (redis === undefined) return new LeaseLimiter({ limits, clock, ledger: undefined, failOpen })
-  const ledger = new Ledger({ redis, timeoutMs, clock })
+  const leaseClock = new LeaseClock(clock)
+  const ledger = new Ledger({ redis, timeoutMs, clock: leaseClock })
   const Kind = mode === 'exact' ? ExactLimiter : LeaseLimiter
-  return new Kind({ limits, clock, ledger, failOpen })
+  return new Kind({ limits, clock: leaseClock, ledger, failOpen })
 }
 
 interface Refusal {

@@ -1,6 +1,6 @@
 /**
  * The key-value store of a single process, for caches and de-duplication without Redis. Owns the entries, their expiry
- * and the bound on their number. Must not know what the values mean.
+ * and the bounds on their number and size. Must not know what the values mean.
  */
 
 import type { Clock, Timer } from '../core/clock.js'
@@ -16,9 +16,18 @@ export interface MemoryStoreOptions {
    * @defaultValue 100_000
    */
   readonly maxEntries?: number
+  /**
+   * The maximum size of all entries in bytes, two for each character of keys and values. When it is exceeded, the oldest entries are
+   * evicted until a hundredth is free. The newest entry always stays.
+   * @defaultValue 134_217_728 (128 MiB)
+   */
+  readonly maxBytes?: number
   /** For tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
+
+/** What an entry costs besides its characters, about. */
+const ENTRY_BYTES = 200
 
 interface Entry {
   readonly value: string
@@ -34,11 +43,14 @@ export class MemoryStore implements KeyValueStore {
   /** In the order in which they were set, the oldest first. */
   readonly #entries = new Map<string, Entry>()
   readonly #maxEntries: number
+  readonly #maxBytes: number
+  #bytes = 0
   readonly #clock: Clock
   #closed = false
 
-  constructor({ maxEntries = 100_000, clock = systemClock }: MemoryStoreOptions = {}) {
+  constructor({ maxEntries = 100_000, maxBytes = 134_217_728, clock = systemClock }: MemoryStoreOptions = {}) {
     this.#maxEntries = wholeNumber('maxEntries', maxEntries, 1)
+    this.#maxBytes = wholeNumber('maxBytes', maxBytes, 1)
     this.#clock = clock
   }
 
@@ -80,6 +92,7 @@ export class MemoryStore implements KeyValueStore {
     this.#closed = true
     for (const { expiry } of this.#entries.values()) expiry.cancel()
     this.#entries.clear()
+    this.#bytes = 0
   }
 
   /** Compares the time as well, because the timer of an entry may fire a little late. */
@@ -92,8 +105,10 @@ export class MemoryStore implements KeyValueStore {
     wholeNumber('ttlMs', ttlMs, 1)
     this.#remove(key)
     if (this.#entries.size >= this.#maxEntries) this.#evict()
-    const expiry = this.#clock.after(ttlMs, () => this.#entries.delete(key))
+    const expiry = this.#clock.after(ttlMs, () => this.#remove(key))
     this.#entries.set(key, { value, expiresAt: this.#clock.now() + ttlMs, expiry })
+    this.#bytes += costOf(key, value)
+    if (this.#bytes > this.#maxBytes) this.#makeRoom(key)
   }
 
   /**
@@ -108,12 +123,27 @@ export class MemoryStore implements KeyValueStore {
     }
   }
 
+  /** @param newest the entry that stays, however large it is */
+  #makeRoom(newest: string): void {
+    for (const key of this.#entries.keys()) {
+      if (key === newest || this.#bytes <= this.#maxBytes * 0.99) break
+      this.#remove(key)
+    }
+  }
+
   #remove(key: string): void {
-    this.#entries.get(key)?.expiry.cancel()
+    const entry = this.#entries.get(key)
+    if (entry === undefined) return
+    entry.expiry.cancel()
     this.#entries.delete(key)
+    this.#bytes -= costOf(key, entry.value)
   }
 
   #assertOpen(): void {
     if (this.#closed) throw new BrokerError('ERR_SSE_CLOSED', 'The store was closed')
   }
+}
+
+function costOf(key: string, value: string): number {
+  return 2 * (key.length + value.length) + ENTRY_BYTES
 }

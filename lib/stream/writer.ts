@@ -36,13 +36,16 @@ interface Wait {
   readonly since: number
   timer: Timer | undefined
   stopListening: (() => void) | undefined
-  /** What the connection had taken when that was last looked at, and when it was first seen. */
+  /** How much the client had taken when that was last looked at (see `bytesTaken`), and when that was first seen. */
   taken: number
   takenAt: number
 }
 
 /** Looks at what the client takes, in each `stallMs`: a client that stops is noticed up to an eighth later. */
 const LOOKS = 8
+
+/** On HTTP/2: as much as a frame holds by default. */
+const PORTION_BYTES = 16_384
 
 const nodeWrite = ServerResponse.prototype.write
 
@@ -94,14 +97,12 @@ export class Writer {
       wait.stopListening = () => socket.off('drain', onDrain)
     }
     if (stallMs === 0) return
-    wait.taken = bytesTaken(this.#exchange.socket)
+    wait.taken = bytesTaken(this.#exchange)
     const look = (): void => {
-      const taken = bytesTaken(this.#exchange.socket)
+      const taken = bytesTaken(this.#exchange)
       const lookedAt = clock.now()
-      if (taken !== wait.taken) {
-        wait.taken = taken
-        wait.takenAt = lookedAt
-      }
+      if (taken > wait.taken) wait.takenAt = lookedAt
+      wait.taken = taken
       const leftMs = wait.takenAt + stallMs - lookedAt
       if (leftMs > 0) wait.timer = clock.after(Math.min(leftMs, stallMs / LOOKS), look)
       else this.#owner.onStalled()
@@ -137,9 +138,24 @@ export class Writer {
       // The application has taken the socket away.
       this.#leaveSocket()
     }
-    const room = res.write(blocks.bytes)
+    const room = this.#writeToResponse(blocks.bytes)
     // Compressing middleware holds bytes back until it is told to let go.
     res.flush?.()
+    return room
+  }
+
+  /**
+   * Of a write on HTTP/2 only its end can be seen, so a large one is split: a client that takes long for one event is not stalled. Node
+   * would join the portions that wait into one write again.
+   */
+  #writeToResponse(bytes: Buffer): boolean {
+    const stream = this.#exchange.http2Stream
+    if (stream === undefined || bytes.length <= PORTION_BYTES) return this.#res.write(bytes)
+    Object.assign(stream, { _writev: undefined })
+    let room = true
+    for (let at = 0; at < bytes.length; at += PORTION_BYTES) {
+      room = this.#res.write(bytes.subarray(at, at + PORTION_BYTES))
+    }
     return room
   }
 
@@ -227,10 +243,16 @@ interface Handle {
 }
 
 /**
- * How many bytes of a connection have been taken by the kernel, and so, because its buffers are bounded, by the client. Unlike `drain`
- * this grows while a single large write is under way. On HTTP/2 it counts the streams of a connection together.
+ * A number that grows when the client takes bytes of this exchange, and never otherwise.
+ *
+ * On HTTP/1 the bytes that the kernel has taken from the connection, and so, because its buffers are bounded, the client. Unlike `drain`
+ * it grows while a single large write is under way. The streams of an HTTP/2 connection share its socket, and each has its own window
+ * of flow control: there it is what waits in the exchange's own stream, negative.
  */
-function bytesTaken(socket: Socket & OnSocket): number {
+function bytesTaken(exchange: Exchange): number {
+  const { http2Stream } = exchange
+  if (http2Stream !== undefined) return -http2Stream.writableLength
+  const socket: Socket & OnSocket = exchange.socket
   const handle = socket._handle
   if (typeof handle?.bytesWritten !== 'number') return socket.bytesWritten - socket.writableLength
   let taken = handle.bytesWritten

@@ -108,6 +108,18 @@ describe("another library's req.auth", () => {
     })
   }
 
+  it('has expired where all else fits but its expiry is in seconds', async () => {
+    const inAnHour = Math.floor(Date.now() / 1000) + 3600
+    const url = await start(foreign((user) => ({ user, tenant: 'acme', expiresAt: inAnHour, claims: {} })))
+    const { status, body } = await supertest(url).get('/poll?wait=60000')
+    expect([status, body.code]).to.deep.equal([401, 'ERR_SSE_TOKEN_EXPIRED'])
+    for (const path of ['/stream', '/own']) {
+      const stream = await SseClient.open(url + path)
+      await stream.control('sse.expired')
+      await stream.ended()
+    }
+  })
+
   it('serves through resolve: each user has limits, streams and acknowledgements of its own', async () => {
     const payload = FOREIGN['the payload of a token (express-jwt)'] as (user: string) => unknown
     const resolve = (req: object) => {

@@ -54,6 +54,24 @@ describe('the memory broker, however many channels there are', () => {
     expect(kept).to.deep.equal(range(1001 - kept.length, 1000).reverse())
   })
 
+  it('takes no room from a followed log as long as logs that nobody follows have some', async () => {
+    start({ maxLogBytes: 100_000 })
+    const { epoch } = await broker.subscribe('followed', new Recorder())
+    for (const _ of range(1, 5)) await broker.publish('followed', event(1000))
+    for (const n of range(1, 1000)) await broker.publish(`log:${n}`, event(1000))
+    const { head, entries } = await broker.read('followed', 0, 10)
+    expect([head, entries.length]).to.deep.equal([{ epoch, offset: 5 }, 5])
+  })
+
+  it('keeps an event that is larger than all logs together may be, until the next one', async () => {
+    start({ maxLogBytes: 50_000 })
+    const { epoch } = await broker.publish('large', event(200_000))
+    const { head, entries } = await broker.read('large', 0, 10)
+    expect([head, entries.length]).to.deep.equal([{ epoch, offset: 1 }, 1])
+    await broker.publish('large', event(10))
+    expect((await broker.read('large', 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([2])
+  })
+
   it('trims followed logs where nothing else is left, so that their readers find a gap, and always keeps one event', async () => {
     start({ maxLogBytes: 50_000 })
     const { epoch } = await broker.subscribe('followed', new Recorder())

@@ -6,12 +6,14 @@ import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { RedisBroker, type RedisBrokerOptions } from '../../lib/broker/redis/broker.js'
+import type { Clock } from '../../lib/core/clock.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { LogEntry } from '../../lib/core/message.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { RedisStore } from '../../lib/store/redis.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
+import { FakeClock } from '../helpers/fake-clock.js'
 import { freePort } from '../helpers/free-port.js'
 import { range } from '../helpers/range.js'
 import { RedisServer } from '../helpers/redis-server.js'
@@ -61,9 +63,9 @@ describe('the redis broker, of what becomes of a publication', () => {
     for (const server of servers.splice(0)) server.close()
   })
 
-  function start(options: Partial<RedisBrokerOptions> = {}): RedisBroker {
+  function start(options: Partial<RedisBrokerOptions> = {}, clock: Clock = systemClock): RedisBroker {
     const defaults = { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 }
-    const broker = new RedisBroker({ ...defaults, ...options }, systemClock)
+    const broker = new RedisBroker({ ...defaults, ...options }, clock)
     brokers.push(broker)
     return broker
   }
@@ -188,6 +190,48 @@ describe('the redis broker, of what becomes of a publication', () => {
       // The late try is answered before this.
       await eventually(async () => (await calls('evalsha')) + (await calls('eval')) >= before + 1)
       expect(await logged()).to.deep.equal(['first', 'third'])
+    })
+
+    describe('by a clock that may differ from that of Redis', () => {
+      let lagMs: number
+      const clock: Clock = {
+        now: () => systemClock.now() - lagMs,
+        wallTime: () => systemClock.wallTime(),
+        after: (delayMs, callback) => systemClock.after(delayMs, callback),
+      }
+
+      beforeEach(() => {
+        lagMs = 0
+      })
+
+      it('what arrives so late that nobody remembers its process', async () => {
+        const broker = start({}, clock)
+        await broker.publish(channel, event('first'))
+        const held = proxy.holdRequests()
+        // As if what is held back now were to arrive a minute later than it does.
+        lagMs = 60_000
+        const publishing = broker.publish(channel, event('second'))
+        await eventually(() => held.bytes() > 0)
+        lagMs = 0
+        proxy.breakConnections()
+        expect((await publishing).offset).to.equal(2)
+        await admin.del(await admin.keys(`sse:{${channel}}:a:*`))
+        const before = (await calls('evalsha')) + (await calls('eval'))
+        held.release()
+        await eventually(async () => (await calls('evalsha')) + (await calls('eval')) > before)
+        await broker.publish(channel, event('third'))
+        expect(await logged()).to.deep.equal(['first', 'second', 'third'])
+      })
+
+      it('what is published after the machine was suspended', async () => {
+        const broker = start({}, clock)
+        await broker.publish(channel, event('first'))
+        lagMs = 3_600_000
+        expect((await broker.publish(channel, event('second'))).offset).to.equal(2)
+        lagMs = 0
+        expect((await broker.publish(channel, event('third'))).offset).to.equal(3)
+        expect(await logged()).to.deep.equal(['first', 'second', 'third'])
+      })
     })
 
     it('at a cost that does not grow with the history', async () => {
@@ -390,6 +434,26 @@ describe('the redis broker, of what becomes of a publication', () => {
       const publishing = settle([broker.publish(channel, event(1))])
       await broker.close()
       expect(await publishing).to.deep.equal([undefined])
+    })
+
+    it('leaves no connection behind, whether it ever subscribed or not', async () => {
+      const connections = async () => String(await admin.client('LIST')).split('express-sse-kit:').length - 1
+      const [publisher, follower] = [start(), start()]
+      await publisher.publish(channel, event(1))
+      await follower.subscribe(channel, new Recorder())
+      expect(await connections()).to.be.at.least(3)
+      await Promise.all([publisher.close(), follower.close()])
+      await eventually(async () => (await connections()) === 0)
+    })
+
+    it('leaves no timer behind', async () => {
+      const clock = new FakeClock()
+      const broker = start({}, clock)
+      await broker.subscribe(channel, new Recorder())
+      await broker.publish(channel, event(1))
+      expect(clock.pending).to.be.above(0)
+      await broker.close()
+      expect(clock.pending).to.equal(0)
     })
 
     it('reports what it could not publish: unknown if it was written, closed if not', async () => {

@@ -409,6 +409,19 @@ describe("the example's configuration", () => {
     await inbox.stop()
   })
 
+  it('serves them on the port for everybody only where none of their own is set', async () => {
+    for (const [internal, status] of [
+      ['', 200],
+      ['9464', 404],
+    ] as const) {
+      const inbox = await TestInbox.start({ environment: { INTERNAL_PORT: internal } })
+      for (const path of ['/metrics', '/readyz', '/healthz']) {
+        expect((await inbox.call('GET', path)).status, path + internal).to.equal(status)
+      }
+      await inbox.stop()
+    }
+  })
+
   it('has no demo in production: no sign-in, no seeded conversations', async () => {
     const inbox = await TestInbox.start({ environment: production })
     const answer = await inbox.call('POST', '/api/v1/auth/login', { body: { user: 'dana', tenant: 'acme' } })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { expect } from 'chai'
 import { eventually } from '../helpers/eventually.js'
 import { freePort } from '../helpers/free-port.js'
@@ -9,6 +11,16 @@ import { InboxProcess } from './process.js'
 /** 12 KB in UTF-8, the longest that is taken. */
 const LONG_TEXT = '€'.repeat(4096)
 const DRAIN_MS = 1000
+
+async function isRefused(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  const refused = await once(socket, 'connect').then(
+    () => false,
+    () => true,
+  )
+  socket.destroy()
+  return refused
+}
 
 describe("the example's process", function () {
   // A process of its own compiles all it imports.
@@ -97,7 +109,15 @@ describe("the example's process", function () {
     for (const path of ['/', '/api/v1/conversations', '/workbench']) {
       expect((await fetch(`http://127.0.0.1:${internal}${path}`)).status, path).to.equal(404)
     }
+    // A request that is not complete yet holds the end up.
+    const client = connect(port, '127.0.0.1')
+    client.on('error', () => undefined)
+    client.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n')
+    await once(client, 'data')
     inbox.child.kill('SIGTERM')
+    await eventually(() => isRefused(port))
+    expect((await fetch(`http://127.0.0.1:${internal}/metrics`)).status, 'while it ends').to.equal(200)
+    client.destroy()
     expect(await inbox.ended).to.deep.equal([0, null])
   })
 

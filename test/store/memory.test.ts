@@ -21,6 +21,24 @@ describe('MemoryStore', () => {
     await store.close()
   })
 
+  it('holds at most maxBytes, however few entries that are, and always the newest one', async () => {
+    const clock = new FakeClock()
+    const store = new MemoryStore({ maxBytes: 100_000, clock })
+    const page = 'x'.repeat(10_000)
+    for (let n = 0; n < 50; n++) await store.set(`page:${n}`, page, 10_000)
+    expect(store.size).to.equal(4)
+    // What is replaced, deleted or has expired takes no room any more.
+    for (let n = 0; n < 50; n++) await store.set('page:49', page, 20_000)
+    expect(store.size).to.equal(4)
+    await store.delete('page:48')
+    clock.advance(10_000)
+    for (let n = 50; n < 53; n++) await store.set(`page:${n}`, page, 10_000)
+    expect(store.size).to.equal(4)
+    await store.set('large', 'x'.repeat(100_000), 10_000)
+    expect([store.size, (await store.get(['large']))[0]?.length]).to.deep.equal([1, 100_000])
+    await store.close()
+  })
+
   it('evicts what has run out before anything that has not', async () => {
     const clock = new FakeClock()
     const store = new MemoryStore({ maxEntries: 3, clock })

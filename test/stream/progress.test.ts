@@ -105,3 +105,45 @@ describe('a client that takes long for one large event', () => {
     })
   }
 })
+
+describe('a client that stops reading one of its HTTP/2 streams', () => {
+  for (const [what, events, bytes] of [
+    ['many events', 40, 10_000],
+    ['one large event', 1, 1_000_000],
+  ] as const) {
+    it(`stalls that stream, and not the one beside it that it reads: ${what}`, async () => {
+      const clock = new FakeClock()
+      const streams: EventStream[] = []
+      const server = createHttp2Server((req, res) => {
+        streams.push(openStream(req, res, { clock, stallMs: 30_000, heartbeatMs: 10_000, maxEventBytes: 2_000_000 }))
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      const session = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+      const open = async (): Promise<[EventStream, Readable]> => {
+        const request = session.request()
+        request.on('error', () => undefined)
+        await once(request, 'response')
+        return [streams.at(-1) as EventStream, request]
+      }
+      const [stopped] = await open()
+      const [busy, body] = await open()
+      let had = 0
+      body.on('data', (chunk: Buffer) => {
+        had += chunk.length
+      })
+      for (let n = 0; n < events; n++) stopped.send({ data: 'x'.repeat(bytes) })
+      for (let seconds = 0; seconds < 60 && stopped.closeReason === undefined; seconds += 5) {
+        const before = had
+        busy.send({ data: 'y'.repeat(20_000) })
+        await eventually(() => had >= before + 20_000)
+        clock.advance(5000)
+      }
+      expect([stopped.closeReason, busy.closeReason]).to.deep.equal(['stalled', undefined])
+      busy.close()
+      session.destroy()
+      server.close()
+      await once(server, 'close')
+    })
+  }
+})

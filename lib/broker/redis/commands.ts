@@ -20,7 +20,10 @@ import { SeenPositions } from './seen-positions.js'
 
 /** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
 const MAX_PENDING = 10_000
-/** How long a process's last publication on a channel is remembered at least, in ms: longer than a try can be under way. */
+/**
+ * How long a process's last publication on a channel is remembered at least, in ms. A try may take effect for half as long, so whatever
+ * arrives late is either recognised or refused.
+ */
 const ATTEMPT_TTL_MS = 60_000
 const EMPTY = Buffer.alloc(0)
 const READS: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
@@ -49,6 +52,8 @@ export class RedisCommands {
   /** Counts what this process has published: each of its calls has a number of its own, and all tries of a call the same. */
   #sequence = 0
   #pending = 0
+  /** Redis's clock minus the local one, by the last answer; `undefined`: none yet. In a cluster that of the node that answered. */
+  #redisOffset: number | undefined
 
   constructor(options: RedisCommandsOptions, clock: Clock) {
     const { redis, commandTimeoutMs, probeMs, others } = options
@@ -110,8 +115,9 @@ export class RedisCommands {
     const now = this.#clock.wallTime()
     const payload = printPayload(events, now)
     const kept = logged.length === events.length ? '' : printPayload(logged, now)
+    const attemptTtlMs = Math.max(ATTEMPT_TTL_MS, 5 * commandTimeoutMs)
     const { keys } = this
-    const send = (client: RedisWithScripts) =>
+    const call = (client: RedisWithScripts) =>
       client.ssePublish(
         keys.meta(channel),
         keys.stream(channel),
@@ -120,15 +126,29 @@ export class RedisCommands {
         ...this.#openArgs(channel),
         keys.name(channel),
         sequence,
-        Math.max(ATTEMPT_TTL_MS, 5 * commandTimeoutMs),
+        attemptTtlMs,
         historySize,
         historyTtlMs,
         idempotencyKey === undefined ? 0 : idempotencyTtlMs,
         logged.length,
         payload,
         kept,
+        this.#redisTimeIn(attemptTtlMs / 2),
       )
-    const [epoch, offset, earlier, refusal] = await this.#run('publish', send, limits)
+    const send = (client: RedisWithScripts) =>
+      call(client).then(
+        (answer) => {
+          this.#noteRedisTime(answer[3])
+          return answer
+        },
+        (error: unknown) => {
+          // Redis's clock is not what it was taken for: the next try has another deadline.
+          const [, now] = (error instanceof Error && /LATE (\d+)/.exec(error.message)) || []
+          if (now !== undefined) this.#noteRedisTime(Number(now))
+          throw error
+        },
+      )
+    const [epoch, offset, earlier, , refusal] = await this.#run('publish', send, limits)
     if (refusal !== undefined) {
       throw new BrokerError(
         'ERR_SSE_BROKER_TIMEOUT',
@@ -219,6 +239,15 @@ export class RedisCommands {
   #openArgs(channel: string): [string, string, number, number] {
     const seen = this.#seen.get(channel)
     return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
+  }
+
+  #noteRedisTime(now: number): void {
+    this.#redisOffset = now - this.#clock.now()
+  }
+
+  /** @returns what Redis's clock will show in `ms`, and never more; 0 if that is not known yet */
+  #redisTimeIn(ms: number): number {
+    return this.#redisOffset === undefined ? 0 : Math.floor(this.#redisOffset + this.#clock.now() + ms)
   }
 
   #headOf(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {

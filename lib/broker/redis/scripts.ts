@@ -59,17 +59,23 @@ return {e, string.format('%d', o), earlier}
 /**
  * KEYS meta, stream, last publication of the process, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 number of the publication,
  * 7 how long that is remembered, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the log, 12 payload,
- * 13 the payload to keep where that is another one, else ''. The cost does not depend on the number of events.
+ * 13 the payload to keep where that is another one, else '', 14 until when this try may take effect, by Redis's clock, or 0. The cost
+ * does not depend on the number of events.
  *
  * A publication may arrive more than once, and late: every try looks for the last one of its process. The same number: it was done
- * already, by another try. A higher one: it is a try that was held back, whose process has gone on since.
+ * already, by another try. A higher one: it is a try that was held back, whose process has gone on since. A try that arrives after its
+ * deadline is refused with `LATE <Redis's time>`: the last publication of its process may be forgotten by then.
  * An idempotency key whose events the log has lost does not count.
  *
  * What Redis refuses in the middle is undone, so that refused means neither logged nor delivered. Where that is refused as well, the
- * offset is used up, and the fourth value says why.
- * Returns epoch, offset of the last event, former lives.
+ * offset is used up, and the fifth value says why.
+ * Returns epoch, offset of the last event, former lives, Redis's time in ms.
  */
-const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `${OPEN_LOG}
+const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[14] ~= '0' and now > tonumber(ARGV[14]) then return {err = string.format('LATE %d', now)} end
+${OPEN_LOG}
 local function isKept(epoch, offset)
   if epoch == e then return true end
   for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
@@ -87,8 +93,8 @@ if before then
   local sequence, be, bo = string.match(before, '^(%d+) (%w+)-(%d+)$')
   if tonumber(sequence) >= tonumber(ARGV[6]) then
     redis.call('SET', KEYS[3], before, 'PX', ARGV[7])
-    if isKept(be, bo) then return {e, bo, earlier} end
-    return {be, bo, ''}
+    if isKept(be, bo) then return {e, bo, earlier, now} end
+    return {be, bo, '', now}
   end
 end
 if ARGV[10] ~= '0' then
@@ -97,7 +103,7 @@ if ARGV[10] ~= '0' then
     local ke, ko = string.match(known, '^(%w+)-(%d+)$')
     if isKept(ke, ko) then
       redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. known, 'PX', ARGV[7])
-      return {e, ko, earlier}
+      return {e, ko, earlier, now}
     end
   end
 end
@@ -114,7 +120,7 @@ local done, refusal = pcall(function()
   end
   redis.call('${publish}', ARGV[5], e .. ' ' .. first .. '\\n' .. ARGV[12])
 end)
-if done then return {e, last, earlier} end
+if done then return {e, last, earlier, now} end
 if type(refusal) == 'table' then refusal = refusal.err end
 local undone = pcall(function()
   if added then
@@ -126,7 +132,7 @@ local undone = pcall(function()
   if before then redis.call('SET', KEYS[3], before, 'PX', ARGV[7]) else redis.call('DEL', KEYS[3]) end
 end)
 if undone then return {err = refusal} end
-return {e, last, earlier, refusal}
+return {e, last, earlier, now, refusal}
 `
 
 /**
@@ -178,7 +184,7 @@ interface Scripts {
     attempts: string,
     idempotency: string,
     ...args: Arg[]
-  ): Promise<readonly [...ScriptHead, refusal?: string]>
+  ): Promise<readonly [...ScriptHead, now: number, refusal?: string]>
   sseReadBuffer(meta: string, stream: string, ...args: Arg[]): Promise<ScriptPage>
 }
 

@@ -29,6 +29,7 @@ export class LeaseLimiter implements Limiter {
   constructor({ limits, clock, ledger, failOpen }: LeaseLimiterOptions) {
     this.#clock = clock
     this.#ledger = ledger
+    // Until Redis has answered. Its windows follow the monotonic clock: a wall clock that is set gives and takes no points.
     const clockOffset = clock.wallTime() - clock.now()
     for (const limit of limits) {
       const context: AccountContext = { limit, clock, ledger, failOpen, clockOffset }

@@ -13,6 +13,7 @@
 import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
+import type { LeaseClock } from '../../core/lease-clock.js'
 import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
 import { RedisHandle } from '../../redis/handle.js'
 import { observed } from '../../redis/observed.js'
@@ -25,7 +26,7 @@ const CHUNK = 500
 export interface LedgerOptions {
   readonly redis: RedisSource
   readonly timeoutMs: number
-  readonly clock: Clock
+  readonly clock: LeaseClock
 }
 
 export class Ledger {
@@ -47,7 +48,7 @@ export class Ledger {
     this.#redis = new RedisHandle(redis, {
       connectionName: 'express-sse-kit:limiter',
       commandTimeoutMs: COMMAND_TIMEOUT_MS,
-      clock,
+      clock: clock.steady,
     })
     this.client = withLimiterScripts(this.#redis.client)
     this.#connectedBefore = this.client.status === 'ready'

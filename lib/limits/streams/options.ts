@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
+import { LeaseClock } from '../../core/lease-clock.js'
 import { systemClock } from '../../core/system-clock.js'
 import { oneOf, wholeNumber } from '../../core/validation.js'
 import type { RedisSource } from '../../redis/connect.js'
@@ -70,8 +71,10 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
   if (typeof evictOldest !== 'boolean') throw new InvalidOptionError('evictOldest must be true or false')
   const perUser = wholeNumber('perUser', options.perUser ?? 20, 0)
   if (evictOldest && perUser === 0) throw new InvalidOptionError('evictOldest needs a limit perUser')
+  const { clock = systemClock } = options
+  const redis = givenRedis(options.redis)
   return {
-    redis: givenRedis(options.redis),
+    redis,
     perUser,
     perTenant: wholeNumber('perTenant', options.perTenant ?? 2000, 0),
     perIp: wholeNumber('perIp', options.perIp ?? 0, 0),
@@ -83,6 +86,6 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
     onError,
     prefix,
     timeoutMs: wholeNumber('timeoutMs', options.timeoutMs ?? 500, 1, 60_000),
-    clock: options.clock ?? systemClock,
+    clock: redis === undefined ? clock : new LeaseClock(clock),
   }
 }

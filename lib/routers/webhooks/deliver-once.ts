@@ -14,6 +14,7 @@ import { settle } from '../../core/callbacks.js'
 import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
+import { LeaseClock } from '../../core/lease-clock.js'
 import { MemoryStore } from '../../store/memory.js'
 import type { KeyValueStore } from '../../store/store.js'
 
@@ -30,6 +31,8 @@ export interface DeliverOnceOptions {
 
 export class DeliverOnce {
   readonly #options: DeliverOnceOptions
+  /** Measures how old a claim is. */
+  readonly #leaseClock: LeaseClock
   /**
    * What was handled here while the store could not be told. Without it the next delivery would be handled again, for the
    * claim runs out.
@@ -38,6 +41,7 @@ export class DeliverOnce {
 
   constructor(options: DeliverOnceOptions) {
     this.#options = options
+    this.#leaseClock = new LeaseClock(options.clock)
     this.#unmarked = new MemoryStore({ maxEntries: 10_000, clock: options.clock })
   }
 
@@ -55,7 +59,7 @@ export class DeliverOnce {
       return false
     }
     // Before the command, as the claim may begin to run out before its answer is here.
-    const claimedAt = clock.now()
+    const claimedAt = this.#leaseClock.now()
     const claimed = await this.#ask(() => store.claim(key, PROCESSING, claimTtlMs))
     if (!claimed) {
       const [state] = await this.#ask(() => store.get([key]))
@@ -69,7 +73,7 @@ export class DeliverOnce {
       await settle(name, () => handled, { clock, timeoutMs: claimTtlMs })
     } catch (error) {
       // A claim that has run out meanwhile may be another's by now.
-      if (clock.now() - claimedAt < claimTtlMs) await this.#release(key)
+      if (this.#leaseClock.now() - claimedAt < claimTtlMs) await this.#release(key)
       else this.#markWhenHandled(key, handled)
       throw error
     }

@@ -40,6 +40,19 @@ describe('request limits without Redis', () => {
     }
   })
 
+  for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+    it(`neither refill nor wait when the wall clock is set, forward or back: ${algorithm}`, async () => {
+      const handler = limiter({ by: 'user', points: 10, duration: 60, algorithm })
+      expect(await admittedOf(handler, 30, alice)).to.equal(10)
+      for (const byMs of [3_600_000, -7_200_000]) {
+        clock.setWallClock(byMs)
+        expect(await admittedOf(handler, 5, alice), `set by ${byMs} ms`).to.equal(0)
+        clock.advance(61_000)
+        expect(await admittedOf(handler, 30, alice), 'a minute later').to.equal(10)
+      }
+    })
+  }
+
   it('count a user within its tenant, a tenant, an address, and what a function answers', async () => {
     const of = (by: RequestLimit['by']): RateLimitHandler => limiter({ by, name: 'it', points: 2, duration: 60 })
     for (const [handler, one, same, other] of [

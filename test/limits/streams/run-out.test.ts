@@ -7,6 +7,7 @@ import { Redis } from 'ioredis'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../../helpers/eventually.js'
+import { FakeClock } from '../../helpers/fake-clock.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { TcpProxy } from '../../helpers/tcp-proxy.js'
 import { owner, refusalOf, TestStream } from '../../suites/stream-limits.js'
@@ -150,5 +151,22 @@ describe('stream leases that have run out', () => {
     expect([first.closed, second.closed, third.closed]).to.deep.equal([undefined, 'limited', undefined])
     await eventually(async () => (await good(USER_KEY)) === 2)
     expect(cut.size).to.equal(1)
+  })
+
+  it('are found out soon after the machine was suspended, long before the next renewal', async () => {
+    const clock = new FakeClock()
+    const suspended = start({ perUser: 1, leaseMs: 3_600_000, clock })
+    const old = await TestStream.open(suspended, owner('ada'))
+    // While the machine stood still the lease ran out, and another process took the place.
+    await redis.del(USER_KEY, TENANT_KEY)
+    const other = await TestStream.open(start({ perUser: 1 }), owner('ada'))
+    clock.setWallClock(3_600_000)
+    clock.advance(1000)
+    await eventually(() => old.closed !== undefined)
+    expect([old.closed, other.closed]).to.deep.equal(['limited', undefined])
+    // What it opens from now on is not older than what others have opened meanwhile.
+    await TestStream.open(suspended, owner('bob'))
+    const [member = ''] = await redis.zrange('sse:{streams}:user:acme:bob', 0, -1)
+    expect(Number(member.split(':')[0])).to.equal(clock.wallTime())
   })
 })

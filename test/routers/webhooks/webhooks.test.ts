@@ -336,23 +336,31 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await expectReceived(post(app, payload), 0)
       })
 
-      it('whose handler outlives its claim does not take the claim of the next with it', async () => {
-        const clock = new FakeClock()
-        const store = new MemoryStore({ clock })
-        const app = await start({
-          clock,
-          store,
-          claimTtlMs: 1000,
-          onMessage: async () => {
-            clock.advance(1000)
-            await store.claim('webhook:whatsapp:1', 'processing', 1000)
-            throw new Error('too late')
-          },
+      for (const suspended of [false, true]) {
+        const where = suspended ? ', on a machine that was suspended' : ''
+        it(`whose handler outlives its claim does not take the claim of the next with it${where}`, async () => {
+          const clock = new FakeClock()
+          const store = new MemoryStore({ clock })
+          const app = await start({
+            clock,
+            store,
+            claimTtlMs: 1000,
+            onMessage: async () => {
+              if (suspended) {
+                await store.delete('webhook:whatsapp:1')
+                clock.setWallClock(1000)
+              } else {
+                clock.advance(1000)
+              }
+              await store.claim('webhook:whatsapp:1', 'processing', 1000)
+              throw new Error('too late')
+            },
+          })
+          expect((await post(app, whatsAppPayload([whatsAppText('1')]))).status).to.equal(500)
+          expect(await store.get(['webhook:whatsapp:1'])).to.deep.equal(['processing'])
+          await store.close()
         })
-        expect((await post(app, whatsAppPayload([whatsAppText('1')]))).status).to.equal(500)
-        expect(await store.get(['webhook:whatsapp:1'])).to.deep.equal(['processing'])
-        await store.close()
-      })
+      }
 
       it('is not handled while the store fails, and not twice if the store fails after it was handled', async () => {
         const clock = new FakeClock()

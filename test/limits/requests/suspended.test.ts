@@ -1,0 +1,78 @@
+import { EventEmitter } from 'node:events'
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
+import { eventually } from '../../helpers/eventually.js'
+import { FakeClock } from '../../helpers/fake-clock.js'
+import { RedisServer } from '../../helpers/redis-server.js'
+import { ask, request } from './support.js'
+
+/** 24 days, in seconds: no test meets the window's turn. */
+const LONG = 2_073_600
+const alice = request({ user: 'alice' })
+
+describe('request limits of a machine that was suspended', () => {
+  let server: RedisServer
+  let admin: Redis
+  let clock: FakeClock
+  let limiter: RateLimitHandler
+
+  before(async () => {
+    server = await RedisServer.start()
+    admin = new Redis(server.url)
+  })
+
+  after(async () => {
+    admin.disconnect()
+    await server.stop()
+  })
+
+  beforeEach(() => {
+    clock = new FakeClock()
+  })
+
+  afterEach(async () => {
+    await limiter.close()
+    await admin.flushall()
+  })
+
+  async function calls(): Promise<number> {
+    const stats = await admin.info('commandstats')
+    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+  }
+
+  for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+    it(`grant nothing more from a lease that ran out meanwhile: ${algorithm}`, async () => {
+      limiter = rateLimit({ redis: server.url, clock, by: 'user', points: 64_000, duration: LONG, algorithm })
+      await ask(limiter, alice)
+      const before = await calls()
+      await ask(limiter, alice)
+      expect(await calls(), 'on lease').to.equal(before)
+      clock.setWallClock(LONG * 1000)
+      await ask(limiter, alice)
+      expect(await calls(), 'asked again').to.equal(before + 1)
+    })
+  }
+
+  it('give nothing back to a later window: exact', async () => {
+    const countWhen = (): boolean => false
+    limiter = rateLimit({ redis: server.url, clock, by: 'user', points: 10, duration: LONG, mode: 'exact', countWhen })
+    const exchange = (): [{ req: object; res: EventEmitter & { headersSent: boolean } }, Promise<void>] => {
+      const req = { ...alice, socket: {} }
+      const res = Object.assign(new EventEmitter(), { headersSent: false, setHeader: () => undefined })
+      return [{ req, res }, new Promise((resolve) => void limiter(alice, res as never, () => resolve()))]
+    }
+    const [suspended, admitted] = exchange()
+    await admitted
+    const [key] = (await admin.keys('*')) as [string]
+    // The next window, of which less is left.
+    await admin.set(key, 5, 'PX', LONG * 500)
+    clock.setWallClock(LONG * 1000)
+    suspended.res.headersSent = true
+    suspended.res.emit('close')
+    const [, next] = exchange()
+    await next
+    await eventually(async () => Number(await admin.get(key)) >= 6)
+    expect(await admin.get(key)).to.equal('6')
+  })
+})
