@@ -70,7 +70,7 @@ describe('behind nginx', () => {
     const page = await openPage({ pollUrl: '/poll', openTimeoutMs: 300, streamRetryMs: 300 })
     const stop = server.publishOn()
     await is(page, 'polling')
-    expect(await stateOf(page)).to.equal('polling nothing arrives')
+    expect(await stateOf(page)).to.equal('polling no data received')
     expect(server.opened, 'streams that were swallowed').to.be.at.least(2)
     await seesMore(page, 50)
     // It looks again whether streams come through, in vain, and misses nothing by that.

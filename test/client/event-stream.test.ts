@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { expect } from 'chai'
 import { EventSource } from 'eventsource'
-import { reconnectDelay, retryAfterMs } from '../../lib/client/backoff.js'
 import {
   type ClientEvent,
   type ClientOptions,
@@ -9,6 +8,7 @@ import {
   type ClientStream,
   createEventStream,
 } from '../../lib/client/index.js'
+import { reconnectDelay, retryAfterMs } from '../../lib/client/retry-delay.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'

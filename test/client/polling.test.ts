@@ -84,7 +84,7 @@ describe('the client, where streams do not get through', () => {
     await seen(20)
     expect(streams, 'before it polls').to.be.at.least(2)
     expect(polls[0]?.get('wait')).to.equal('20000')
-    expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('nothing arrives')
+    expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('no data received')
     // Tried again and again, in vain.
     await eventually(() => streams >= 4)
     await seen(client.numbers().length + 20)
