@@ -43,7 +43,7 @@ export interface SharedStreamOptions {
   readonly onState?: ((change: ClientStateChange) => void) | undefined
 }
 
-/** One listener's part of a shared connection. `close()` on the last part closes the connection. */
+/** One listener's part of a shared connection. The connection is closed `lingerMs` after the last part is closed. */
 export type SharedStream<Events extends object = Record<string, unknown>> = Listenable<Events>
 
 /** Streams that are shared: one connection for all listeners of a URL. */
@@ -90,7 +90,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
   const normalizeUrl = (url: string): string => new URL(url, globalThis.location?.href).href
 
   function notify(): void {
-    for (const watcher of stateListeners) callSafely(watcher, undefined)
+    for (const listener of stateListeners) callSafely(listener, undefined)
   }
 
   function open(url: string, cursor: string): SharedFeed {

@@ -20,10 +20,10 @@ export function advance(position: string, { type, id }: ClientEvent): string | u
   if (type === 'sse.reset') return id
   if (!isBeyond(id, position)) return undefined
   // Another stream may send the channels in another order, so each part can be ahead or behind.
-  const had = offsets(position)
+  const knownOffsets = offsets(position)
   const parts = parseCursor(id)
   return parts
-    ? printCursor(parts.map(({ epoch, offset }) => ({ epoch, offset: Math.max(offset, had.get(epoch) ?? 0) })))
+    ? printCursor(parts.map(({ epoch, offset }) => ({ epoch, offset: Math.max(offset, knownOffsets.get(epoch) ?? 0) })))
     : id
 }
 

@@ -85,7 +85,7 @@ function enterTab(
 ): FeedSource {
   const channel = new BroadcastChannel(name)
   const tabId = Math.random().toString(36)
-  const left = new AbortController()
+  const closed = new AbortController()
   let leader: ClientStream | undefined
   let isSynced = false
 
@@ -98,13 +98,13 @@ function enterTab(
 
   function lead(): Promise<unknown> {
     // The tab left while it waited for the lock.
-    if (left.signal.aborted) return Promise.resolve()
+    if (closed.signal.aborted) return Promise.resolve()
     const stream = createEventStream(url, {
       ...options,
       cursor: replay.position,
       pauseWhenHiddenMs: undefined,
       onState(change) {
-        if (left.signal.aborted) return
+        if (closed.signal.aborted) return
         post(stateMessage(change))
         onState(change)
       },
@@ -119,7 +119,7 @@ function enterTab(
       if (before === '' && replay.position !== '') post({ kind: 'leads' })
     })
     post({ kind: 'leads' })
-    return new Promise((resolve) => left.signal.addEventListener('abort', resolve))
+    return new Promise((resolve) => closed.signal.addEventListener('abort', resolve))
   }
 
   function welcome(to: string, position: string, { status }: ClientStream): void {
@@ -147,9 +147,9 @@ function enterTab(
     else if (message.kind === 'reconnect') leader.reconnect()
   }
   onState({ state: 'connecting' })
-  navigator.locks.request(name, { signal: left.signal }, lead).catch(() => {
+  navigator.locks.request(name, { signal: closed.signal }, lead).catch(() => {
     // The page is not allowed to use locks: the tab opens its own stream.
-    if (!left.signal.aborted) void lead()
+    if (!closed.signal.aborted) void lead()
   })
   hello()
 
@@ -159,7 +159,7 @@ function enterTab(
       else leader.reconnect()
     },
     close() {
-      left.abort()
+      closed.abort()
       leader?.close()
       channel.close()
     },
