@@ -8,7 +8,7 @@
 import type { CloseReason } from '../core/close-reasons.js'
 
 /** Why events of a log cannot be sent: the log was trimmed by size, or the events expired. */
-export type GapReason = 'trimmed'
+type GapReason = 'trimmed'
 
 /**
  * Why a channel restarts. In both cases the next events do not continue the history that the client has.
@@ -62,7 +62,7 @@ export interface DroppedData {
 }
 
 /** `sse.reconnect`: the server ends the stream; the client should reconnect after `afterMs`. */
-export interface ReconnectData {
+interface ReconnectData {
   readonly reason: CloseReason
   readonly afterMs: number
 }
@@ -81,7 +81,7 @@ export interface PollData {
 }
 
 /** `sse.close`: the server ends the stream; the client must not reconnect. */
-export interface CloseData {
+interface CloseData {
   readonly reason: CloseReason
 }
 
