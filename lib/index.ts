@@ -70,7 +70,7 @@ export type {
   MultiplexerOptions,
   MultiplexerStatus,
 } from './multiplexer/options.js'
-export type { PollAnswer, PolledEvent, PollOptions } from './multiplexer/poll.js'
+export type { PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
 export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
@@ -109,3 +109,4 @@ export { openStream } from './stream/open-stream.js'
 export type { StreamOptions } from './stream/options.js'
 export { createPressure, type Pressure, type PressureLevel, type PressureOptions } from './stream/pressure.js'
 export type { StreamStatus } from './stream/status.js'
+export type { PollAnswer, PolledEvent } from './wire/contract.js'

@@ -1,27 +1,30 @@
-import { reconnectDelay } from './backoff.js'
+/**
+ * handled events ─► **acks** ─► `POST …/ack`. Owns when an acknowledgement is sent and retried. Must not know how.
+ *
+ * Each acknowledgement covers all events before it, so a later one replaces a lost one.
+ */
+import type { Ack } from '../wire/contract.js'
 import { EventStreamError } from './error.js'
+import { reconnectDelay } from './retry-delay.js'
 
-/** What is posted. It stands for all before it, so one that is lost is made good by the next. */
-export interface Ack {
-  readonly stream: string
-  readonly cursor: string
-  readonly latencyMs: number | undefined
-}
-
-export interface Acks {
-  /** A stream has begun that counts acknowledgements. */
+export interface AckBatcher {
+  /** A stream opened that counts acknowledgements. */
   open(stream: string, window: number): void
-  /** All up to this position has been handled. */
+  /** All events up to this cursor have been handled. */
   handled(cursor: string, latencyMs: number | undefined): void
-  /** The stream has ended; the next one begins with nothing unacknowledged. */
+  /** The stream ended. The next stream starts without unacknowledged events. */
   close(): void
 }
 
-interface Batch extends Ack {
+/** What one open stream has to acknowledge. */
+interface PendingAck {
+  readonly stream: string
   readonly window: number
   cursor: string
   latencyMs: number | undefined
+  /** Events handled since the last successful acknowledgement. */
   count: number
+  /** Failed attempts in a row. */
   failures: number
   isSending: boolean
   timer: ReturnType<typeof setTimeout> | undefined
@@ -29,34 +32,37 @@ interface Batch extends Ack {
 
 const RETRY_MS = 1000
 
-/** Acknowledges in batches: when half the window is unacknowledged, or after `ackMs`. */
-export function createAcks(ackMs: number, post: (ack: Ack) => Promise<unknown>): Acks {
-  let current: Batch | undefined
+/**
+ * Sends acknowledgements in batches: as soon as half of the window is unacknowledged, otherwise after `ackMs`.
+ * @param post rejects with an `EventStreamError` if a retry cannot succeed
+ */
+export function createAckBatcher(ackMs: number, post: (ack: Ack) => Promise<unknown>): AckBatcher {
+  let current: PendingAck | undefined
 
-  function send(batch: Batch, delayMs: number): void {
-    if (delayMs > 0) batch.timer ??= setTimeout(() => void flush(batch), delayMs)
-    else void flush(batch)
+  function send(pending: PendingAck, delayMs: number): void {
+    if (delayMs > 0) pending.timer ??= setTimeout(() => void flush(pending), delayMs)
+    else void flush(pending)
   }
 
-  async function flush(batch: Batch): Promise<void> {
-    clearTimeout(batch.timer)
-    batch.timer = undefined
-    batch.isSending = true
-    const { stream, cursor, latencyMs, count } = batch
+  async function flush(pending: PendingAck): Promise<void> {
+    clearTimeout(pending.timer)
+    pending.timer = undefined
+    pending.isSending = true
+    const { stream, cursor, latencyMs, count } = pending
     let delayMs = ackMs
     try {
-      await post({ stream, cursor, latencyMs })
-      batch.failures = 0
-      batch.count -= count
-      if (batch.count >= batch.window / 2) delayMs = 0
+      await post({ stream, cursor, ...(latencyMs !== undefined && { latencyMs }) })
+      pending.failures = 0
+      pending.count -= count
+      if (pending.count >= pending.window / 2) delayMs = 0
     } catch (error) {
-      // Refused for good: the stream is no more, or there is none of whom it was asked.
-      if (error instanceof EventStreamError) batch.count = 0
-      // Tried again without waiting for another event: with the window used up there is none.
-      delayMs = reconnectDelay(RETRY_MS, batch.failures++)
+      // A retry cannot succeed: the stream has ended, or the server has no such route.
+      if (error instanceof EventStreamError) pending.count = 0
+      // Does not wait for another event: with the window used up, the server sends none.
+      delayMs = reconnectDelay(RETRY_MS, pending.failures++)
     }
-    batch.isSending = false
-    if (batch === current && batch.count > 0) send(batch, delayMs)
+    pending.isSending = false
+    if (pending === current && pending.count > 0) send(pending, delayMs)
   }
 
   return {

@@ -1,6 +1,6 @@
 /**
- * `express-sse-kit/bus`: one connection for all listeners of a page, and for all tabs. A separate entry point, so that only
- * applications that use it load it.
+ * `express-sse-kit/bus`: one connection for all listeners of a page, and for all tabs. A separate entry point, so that
+ * only applications that use it load it.
  *
  * @packageDocumentation
  */

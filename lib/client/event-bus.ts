@@ -1,5 +1,6 @@
 /**
- * One stream for all who listen to the same URL: on a page, and with `tabs` in all tabs of a user.
+ * One stream for all listeners to the same URL: on a page, and with `tabs` in all tabs of a user. Owns which listener
+ * gets which events.
  *
  * ```
  *   stream, or the tabs' leader ─► feed: the latest events ─┬─► one listener's position ─► its handlers
@@ -7,36 +8,42 @@
  * ```
  */
 import { createEventStream } from './event-stream.js'
-import { type ClientEvent, createListeners, guarded } from './listeners.js'
+import { type ClientEvent, callSafely, createEventListeners } from './listeners.js'
 import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
-import { advance, behindEvent, createReplay, placed, type Replay } from './replay.js'
-import { joinTabs, type Source } from './tabs.js'
+import { advance, behindEvent, createReplay, type Replay, withPosition } from './replay.js'
+import { type FeedSource, joinTabs } from './tabs.js'
 
 /** Options of `createEventBus`: of all its connections. */
 export interface EventBusOptions extends Omit<ClientOptions, 'cursor' | 'onState' | 'signal'> {
   /**
-   * One connection for all tabs: one of them has it, and the others get its events. Needs Web Locks (https) and BroadcastChannel;
-   * without them each tab has its own. @defaultValue false
+   * One connection for all tabs: one tab has the connection and forwards the events to the others. Needs Web Locks
+   * (https) and BroadcastChannel; without them each tab has its own connection.
+   * @defaultValue false
    */
   readonly tabs?: boolean | undefined
-  /** With `tabs`: who is signed in. Tabs with another identity share nothing with these. @defaultValue '' */
+  /** With `tabs`: identifies the signed-in user. Tabs with different identities share nothing. @defaultValue '' */
   readonly identity?: string | undefined
-  /** How long a connection is kept after its last listener has gone: components come and go. @defaultValue 1000 */
+  /**
+   * How long a connection is kept after its last listener was closed, in ms, because components unmount and mount
+   * again.
+   * @defaultValue 1000
+   */
   readonly lingerMs?: number | undefined
 }
 
 /** Options of one listener of a shared stream. */
 export interface SharedStreamOptions {
   /**
-   * Where to begin: what the shared stream has had since is given first. Where that is no longer to be had, `sse.reset` with reason
-   * `behind` says to load anew. @defaultValue what comes from now on
+   * The cursor to start from: events that the shared stream has received since are replayed first. If they are no
+   * longer kept, the listener gets `sse.reset` with reason `behind` and should reload.
+   * @defaultValue new events only
    */
   readonly cursor?: string | undefined
-  /** Told of the state at once, and of every change. */
+  /** Called immediately with the current state, and with every change. */
   readonly onState?: ((change: ClientStateChange) => void) | undefined
 }
 
-/** One listener's share. `close()` gives it back; with the last one the connection is closed. */
+/** One listener's part of a shared connection. The connection is closed `lingerMs` after the last part is closed. */
 export type SharedStream<Events extends object = Record<string, unknown>> = Listenable<Events>
 
 /** Streams that are shared: one connection for all listeners of a URL. */
@@ -46,85 +53,90 @@ export interface EventBus {
     url: string,
     options?: SharedStreamOptions,
   ): SharedStream<Events>
-  /** The state of the connection to `url`, and why it was refused for good; without one, of the connection that is worst off. */
+  /**
+   * The state of the connection to `url`, with the error that ended it. Without `url`: the worst state of all
+   * connections, in the order `closed`, `waiting`, `connecting`, `polling`, `open`.
+   */
   status(url?: string): ClientStateChange
-  /** Tells that `status()` may have changed. @returns the way to stop */
+  /** Calls `listener` when `status()` may have changed. @returns removes the listener */
   onState(listener: () => void): () => void
 }
 
-interface Share {
+/** One part of a shared stream, as its feed calls it. */
+interface Subscriber {
   offer(event: ClientEvent): void
   onState(): void
 }
 
-interface Feed {
+/** One connection, and the listeners that share it. */
+interface SharedFeed {
   readonly replay: Replay
-  readonly shares: Set<Share>
+  readonly subscribers: Set<Subscriber>
   status: ClientStateChange
-  source: Source | undefined
+  source: FeedSource | undefined
   linger: ReturnType<typeof setTimeout> | undefined
 }
 
 const NO_STREAM: ClientStateChange = { state: 'closed', reason: 'no stream' }
-const WORST_FIRST = ['closed', 'waiting', 'connecting', 'polling', 'open']
+const STATES_WORST_FIRST = ['closed', 'waiting', 'connecting', 'polling', 'open']
 
-/** Streams by URL, each opened when it is first asked for, with these options. */
+/** Shared streams by URL, each opened for its first listener, with these options. */
 export function createEventBus(options: EventBusOptions = {}): EventBus {
   const { tabs, identity = '', lingerMs = 1000, ...streamOptions } = options
-  const feeds = new Map<string, Feed>()
-  /** How streams ended for good, complete or refused, until they are opened again. */
-  const refused = new Map<string, ClientStateChange>()
-  const watchers = new Set<() => void>()
-  const keyOf = (url: string): string => new URL(url, globalThis.location?.href).href
+  const feeds = new Map<string, SharedFeed>()
+  /** The final state of streams that completed or were refused, until they are opened again. */
+  const endStates = new Map<string, ClientStateChange>()
+  const stateListeners = new Set<() => void>()
+  const normalizeUrl = (url: string): string => new URL(url, globalThis.location?.href).href
 
   function notify(): void {
-    for (const watcher of watchers) guarded(watcher, undefined)
+    for (const listener of stateListeners) callSafely(listener, undefined)
   }
 
-  function open(url: string, cursor: string): Feed {
+  function open(url: string, cursor: string): SharedFeed {
     const replay = createReplay(cursor)
-    const feed: Feed = {
+    const feed: SharedFeed = {
       replay,
-      shares: new Set(),
+      subscribers: new Set(),
       status: { state: 'connecting' },
       source: undefined,
       linger: undefined,
     }
     feeds.set(url, feed)
-    refused.delete(url)
+    endStates.delete(url)
     const onEvent = (event: ClientEvent): void => {
-      if (replay.push(event)) for (const share of feed.shares) share.offer(event)
+      if (replay.push(event)) for (const subscriber of feed.subscribers) subscriber.offer(event)
     }
     const onState = (change: ClientStateChange): void => {
       feed.status = change
       if (change.state === 'closed') {
-        if (change.error || change.reason === 'completed') refused.set(url, change)
+        if (change.error || change.reason === 'completed') endStates.set(url, change)
         drop(url, feed)
       }
-      for (const share of feed.shares) share.onState()
+      for (const subscriber of feed.subscribers) subscriber.onState()
       notify()
     }
     if (tabs && typeof BroadcastChannel !== 'undefined' && globalThis.navigator?.locks) {
       feed.source = joinTabs(url, identity, streamOptions, { replay, onEvent, onState })
     } else {
       const stream = createEventStream(url, { ...streamOptions, cursor, onState })
-      stream.on('*', (event) => onEvent(placed(event, stream)))
+      stream.on('*', (event) => onEvent(withPosition(event, stream)))
       feed.source = stream
     }
     return feed
   }
 
-  function drop(url: string, feed: Feed): void {
+  function drop(url: string, feed: SharedFeed): void {
     if (feeds.get(url) === feed) feeds.delete(url)
     feed.source?.close()
   }
 
   return {
     stream(address, { cursor = '', onState } = {}) {
-      const url = keyOf(address)
+      const url = normalizeUrl(address)
       const feed = feeds.get(url) ?? open(url, cursor)
       clearTimeout(feed.linger)
-      const listeners = createListeners()
+      const listeners = createEventListeners()
       let position = cursor
       let hasJoined = false
       let closed: ClientStateChange | undefined
@@ -137,20 +149,20 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       }
       function join(): void {
         const at = feed.replay.position
-        // Until the stream has said where it began, nobody knows what was missed.
+        // Before the stream sent its first position, the missed events are unknown.
         if (hasJoined || closed || (cursor !== '' && at === '')) return
         hasJoined = true
         position ||= at
         const missed = position === '' ? [] : (feed.replay.since(position) ?? [behindEvent(at)])
         for (const event of missed) deliver(event)
       }
-      const share: Share = {
+      const subscriber: Subscriber = {
         offer: (event) => (hasJoined ? deliver(event) : join()),
-        onState: () => guarded(onState, feed.status),
+        onState: () => callSafely(onState, feed.status),
       }
-      feed.shares.add(share)
-      share.onState()
-      // Once the listeners are there.
+      feed.subscribers.add(subscriber)
+      subscriber.onState()
+      // After the caller has added its listeners.
       queueMicrotask(join)
       const status = (): ClientStateChange => closed ?? feed.status
 
@@ -169,9 +181,9 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
         close() {
           if (closed) return
           closed = { state: 'closed', reason: 'closed' }
-          feed.shares.delete(share)
-          guarded(onState, closed)
-          if (feed.shares.size > 0) return
+          feed.subscribers.delete(subscriber)
+          callSafely(onState, closed)
+          if (feed.subscribers.size > 0) return
           feed.linger = setTimeout(() => {
             drop(url, feed)
             notify()
@@ -181,14 +193,17 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
     },
 
     status(url) {
-      if (url !== undefined) return feeds.get(keyOf(url))?.status ?? refused.get(keyOf(url)) ?? NO_STREAM
+      if (url !== undefined) {
+        const key = normalizeUrl(url)
+        return feeds.get(key)?.status ?? endStates.get(key) ?? NO_STREAM
+      }
       const all = [...feeds.values()].map(({ status }) => status)
-      return WORST_FIRST.flatMap((state) => all.filter((status) => status.state === state))[0] ?? NO_STREAM
+      return STATES_WORST_FIRST.flatMap((state) => all.filter((status) => status.state === state))[0] ?? NO_STREAM
     },
 
     onState(listener) {
-      watchers.add(listener)
-      return () => watchers.delete(listener)
+      stateListeners.add(listener)
+      return () => stateListeners.delete(listener)
     },
   }
 }

@@ -1,21 +1,21 @@
 import type { ClientEvent } from './listeners.js'
 
-/** What waits for the async iterator. */
+/** The events that wait for the async iterator. */
 export interface EventQueue {
-  /** @returns whether somebody iterates; else nothing is kept */
+  /** @returns whether the event was queued: `false` without an iteration */
   push(event: ClientEvent): boolean
-  /** Pending while it is full, for the one who reads; `undefined` if it is not. */
+  /** Resolves when the queue has room; `undefined` if it has room now. */
   room(): Promise<void> | undefined
-  /** From 0 to 1. */
+  /** How full the queue is, from 0 to 1. */
   fullness(): number
-  /** No more will come. */
+  /** Ends the iteration after the queued events. Rejects it with `error`, if given. */
   end(error?: Error): void
   iterate(): AsyncGenerator<ClientEvent, void, void>
 }
 
 /**
- * A queue bounded by its filler, which stops reading while there is no room.
- * @param onHandled the consumer has asked for the next one
+ * The queue does not enforce its bound. The connection does: it stops reading while `room()` is pending.
+ * @param onHandled called when the consumer requests the next event
  */
 export function createEventQueue(limit: number, onHandled: (event: ClientEvent) => void): EventQueue {
   let events: ClientEvent[] = []
@@ -25,7 +25,7 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
   let onArrival: (() => void) | undefined
   let onRoom: (() => void) | undefined
 
-  function release(): void {
+  function notifyRoom(): void {
     if (events.length < limit) onRoom?.()
   }
 
@@ -52,12 +52,14 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
     },
 
     async *iterate() {
-      if (isActive) throw new TypeError('The stream is being iterated already')
+      if (isActive) {
+        throw new TypeError('The stream already has an iteration; end it before starting another, or use on()')
+      }
       isActive = true
       try {
         for (;;) {
           for (let event = events.shift(); event !== undefined; event = events.shift()) {
-            release()
+            notifyRoom()
             yield event
             onHandled(event)
           }
@@ -70,7 +72,7 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
       } finally {
         isActive = false
         events = []
-        release()
+        notifyRoom()
       }
     },
   }

@@ -1,183 +1,164 @@
 /**
- * The browser's side: one stream, kept open until it is closed or refused for good. Owns what comes after each attempt. No Node
- * imports.
+ * One stream in a browser: kept open until it is closed, or refused with a status that does not allow a retry. Owns
+ * what follows each attempt. No Node imports.
  *
  * ```
  *   connecting ──first byte──► open ──ended, silent──► waiting ──► connecting …
- *       │ swallowed twice        │ sse.poll               ▲
+ *       │ no data, twice         │ sse.poll               ▲
  *       └────────► polling ◄─────┘                        │ failed
- *                    └── the answer, or the time, says stream ──► connecting
- *   any ── close(), sse.close, a refusal that stays ──► closed
+ *                    └── an answer allows the stream, or the retry time is reached ──► connecting
+ *   any ── close(), sse.close, a refusal without retry ──► closed
  * ```
  */
 
+import type { Ack, PollAnswer } from '../wire/contract.js'
 import type { ReceivedEvent } from '../wire/parse.js'
-import { createAcks } from './acks.js'
-import { reconnectDelay } from './backoff.js'
-import { CONTROL_TYPES, controlData } from './control.js'
+import { createAckBatcher } from './acks.js'
+import { createAttempt, INTERRUPTED, NO_DATA, SILENT } from './attempt.js'
+import { CONTROL_NAMES, controlData } from './control.js'
 import { EventStreamError } from './error.js'
 import { createEventQueue } from './event-queue.js'
 import { connectFetch } from './fetch-transport.js'
-import { ClientEvent, createListeners, guarded } from './listeners.js'
+import { ClientEvent, callSafely, createEventListeners } from './listeners.js'
 import { connectNative } from './native-transport.js'
 import type { ClientOptions, ClientState, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
 import { createRequests, type RetryableError } from './requests.js'
-import { createRest } from './rest.js'
+import { createRetryDelay, reconnectDelay } from './retry-delay.js'
 
-/** What comes after an attempt. */
-interface Next {
+/** The delay before the next attempt. */
+interface NextAttempt {
   readonly delayMs: number
-  /** The part of it that the server asked for. */
+  /** The part of the delay that the server requested. */
   readonly floorMs?: number
-  /** Left out: the state stays. */
+  /** The reason for the state `waiting`. Absent: the state does not change. */
   readonly reason?: string
 }
 
 interface Polling {
   readonly url: URL
   readonly reason: string
-  /** When to try the stream again, by the monotonic clock; `undefined`: when an answer says so. */
+  /** When to try the stream again, in ms by the monotonic clock; `undefined`: when a poll answer allows it. */
   readonly streamAt?: number
 }
 
-/** As `multiplexer.poll()` answers. */
-interface PollAnswer {
-  readonly events: readonly ReceivedEvent[]
-  readonly cursor: string
-  readonly stream: boolean
-  readonly afterMs: number
-}
-
 const JSON_TYPE = 'application/json'
-/** Missed heartbeats before the connection counts as dead. */
+/** After this many heartbeat intervals without data the connection is treated as lost. */
 const SILENCE_FACTOR = 2.5
-const LONGEST_STREAM_RETRY_MS = 600_000
-/** Between an answer that brought nothing and the next poll: a server that answers at once must not be asked without pause. */
-const SHORTEST_POLL_MS = 200
-/** Why an attempt is cut off. */
-const INTERRUPTED = new Error('interrupted')
-const SWALLOWED = new Error('nothing arrives')
-const SILENT = new Error('no heartbeat')
+const MAX_STREAM_RETRY_MS = 600_000
+/** The minimum delay after a poll without events, for servers that answer immediately with `afterMs` 0. */
+const MIN_POLL_MS = 200
 
 /**
- * Opens a stream and keeps it open until `close()` or an answer that cannot get better.
- * @throws EventStreamError `ERR_SSE_OPTION_INVALID`
+ * Opens a stream and reconnects it until `close()`, or until the server refuses it with a status that does not allow a
+ * retry. Returns immediately; failures are reported as state changes.
+ * @param url relative to the page, or absolute
+ * @throws EventStreamError `ERR_SSE_OPTION_INVALID` for `window` together with `tokenIn: 'ticket'`
  */
 export function createEventStream<Events extends object = Record<string, unknown>>(
   url: string,
   options: ClientOptions = {},
 ): ClientStream<Events> {
-  const { signal: closing, transport, window, openTimeoutMs = 10_000, longPollMs = 20_000 } = options
+  const { signal: closeSignal, transport, window, openTimeoutMs = 10_000, longPollMs = 20_000 } = options
   const base = new URL(url, globalThis.location?.href)
-  const at = (relative: string): URL => new URL(relative, base)
-  const listeners = createListeners()
+  const resolveUrl = (relative: string): URL => new URL(relative, base)
+  const listeners = createEventListeners()
   const requests = createRequests(options)
-  const rest = createRest()
+  const retryDelay = createRetryDelay()
   const queue = createEventQueue(options.bufferEvents ?? 256, onHandled)
-  const acks = createAcks(options.ackMs ?? 1000, async (ack) => {
-    const target = at(options.ackUrl ?? 'ack')
+  const acks = createAckBatcher(options.ackMs ?? 1000, async (ack) => {
+    const target = resolveUrl(options.ackUrl ?? 'ack')
     const headers = { 'Content-Type': JSON_TYPE, ...(await requests.authorize(target, 'header')) }
-    const body = JSON.stringify({ ...ack, buffer: queue.fullness() })
+    const body = JSON.stringify({ ...ack, buffer: queue.fullness() } satisfies Ack)
     await requests.send(target, { method: 'POST', headers, body })
   })
   let status: ClientStateChange = { state: 'connecting' }
   let cursor = options.cursor ?? ''
   let { retryMs = 3000 } = options
+  /** Failed attempts in a row. */
   let failures = 0
-  /** Attempts in a row of which not one byte arrived. */
-  let swallowed = 0
-  /** Times the stream is to be tried again while polling takes its place. */
+  /** Attempts in a row that received no byte. */
+  let emptyAttempts = 0
+  /** How often the stream was tried while polling replaces it. */
   let streamTries = 0
   let polling: Polling | undefined
-  let attempt = new AbortController()
-  let guard: ReturnType<typeof setTimeout> | undefined
+  let attempt = createAttempt()
   let heartbeatMs = 0
   let silenceMs = 0
-  /** What the server said of what comes after this connection. */
-  let farewell: Next | undefined
+  /** The next attempt as the server requested it, in `sse.reconnect` or `sse.poll`. */
+  let requestedNext: NextAttempt | undefined
   let listenNative: ((type: string) => void) | undefined
 
   function setState(state: ClientState, more: Omit<ClientStateChange, 'state'> = {}): void {
     if (status.state === 'closed') return
     status = { state, ...more }
-    guarded(options.onState, status)
+    callSafely(options.onState, status)
   }
 
   function close(reason: string, error?: EventStreamError): void {
     if (status.state === 'closed') return
     setState('closed', { reason, ...(error && { error }) })
     stopWatching()
-    closing?.removeEventListener('abort', onAbort)
+    closeSignal?.removeEventListener('abort', onAbort)
     endAttempt()
     queue.end(error)
-    rest.skip()
-  }
-
-  /** Cuts the attempt off unless something happens before; 0: does not. */
-  function expectWithin(ms: number, reason: Error): void {
-    clearTimeout(guard)
-    if (ms > 0) guard = setTimeout(() => attempt.abort(reason), ms)
+    retryDelay.end()
   }
 
   function endAttempt(): void {
-    expectWithin(0, INTERRUPTED)
     acks.close()
     attempt.abort(INTERRUPTED)
   }
 
   async function run(): Promise<void> {
     while (status.state !== 'closed') {
-      const { delayMs, floorMs = 0, reason } = rest.paused ? { delayMs: 0 } : await attemptOnce()
+      const { delayMs, floorMs = 0, reason } = retryDelay.paused ? { delayMs: 0 } : await attemptOnce()
       endAttempt()
-      await rest.take(delayMs, floorMs, (leftMs) => {
-        if (rest.paused) setState('waiting', { reason: rest.paused })
+      await retryDelay.wait(delayMs, floorMs, (leftMs) => {
+        if (retryDelay.paused) setState('waiting', { reason: retryDelay.paused })
         else if (reason !== undefined) setState('waiting', { reason, delayMs: leftMs })
       })
     }
   }
 
-  async function attemptOnce(): Promise<Next> {
-    attempt = new AbortController()
+  async function attemptOnce(): Promise<NextAttempt> {
+    attempt = createAttempt()
     const { signal } = attempt
     try {
-      return await Promise.race([
-        polling === undefined ? connect(signal) : poll(signal, polling),
-        // Also out of what does not end by itself, such as a token that never comes.
-        new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
-      ])
+      return await attempt.race(polling === undefined ? connect(signal) : poll(signal, polling))
     } catch (error) {
       return afterFailure(signal.aborted ? signal.reason : error)
     }
   }
 
-  function afterFailure(error: RetryableError): Next {
+  function afterFailure(error: RetryableError): NextAttempt {
     const { pollUrl, streamRetryMs = 60_000 } = options
     if (error instanceof EventStreamError) close(error.message, error)
     if (error === INTERRUPTED || status.state === 'closed') return { delayMs: 0 }
-    if (error === SWALLOWED && ++swallowed >= 2 && pollUrl !== undefined) {
-      const delayMs = Math.min(LONGEST_STREAM_RETRY_MS, streamRetryMs * 2 ** streamTries++)
-      polling = { url: at(pollUrl), reason: error.message, streamAt: performance.now() + delayMs }
+    if (error === NO_DATA && ++emptyAttempts >= 2 && pollUrl !== undefined) {
+      const delayMs = Math.min(MAX_STREAM_RETRY_MS, streamRetryMs * 2 ** streamTries++)
+      polling = { url: resolveUrl(pollUrl), reason: error.message, streamAt: performance.now() + delayMs }
       return { delayMs: 0 }
     }
     return backOff(error?.message ?? String(error), error?.afterMs)
   }
 
-  function backOff(reason: string, floorMs = 0): Next {
+  function backOff(reason: string, floorMs = 0): NextAttempt {
     return { delayMs: Math.max(floorMs, reconnectDelay(retryMs, failures++)), floorMs, reason }
   }
 
-  async function connect(signal: AbortSignal): Promise<Next> {
+  async function connect(signal: AbortSignal): Promise<NextAttempt> {
+    // Also without a wait this is one turn, so that a stream that is closed immediately requests no token.
     await queue.room()
     signal.throwIfAborted()
     setState('connecting')
-    farewell = undefined
+    requestedNext = undefined
     silenceMs = 0
     const target = new URL(base)
     if (window !== undefined) target.searchParams.set('window', String(window))
     const headers = await requests.authorize(target)
     signal.throwIfAborted()
-    expectWithin(openTimeoutMs, SWALLOWED)
+    attempt.abortAfter(openTimeoutMs, NO_DATA)
     await (transport === 'native' ? connectNative : connectFetch)({
       ...{ url: target, headers, cursor, signal, requests, options },
       room: queue.room,
@@ -189,55 +170,50 @@ export function createEventStream<Events extends object = Record<string, unknown
       onRetry: (ms) => {
         retryMs = ms
       },
-      onRead: (held) => expectWithin(held ? 0 : silenceMs, SILENT),
-      types: [
-        'message',
-        ...CONTROL_TYPES.map((type) => `sse.${type}`),
-        ...(options.eventTypes ?? []),
-        ...listeners.types(),
-      ],
+      onRead: (isPaused) => attempt.abortAfter(isPaused ? 0 : silenceMs, SILENT),
+      types: ['message', ...CONTROL_NAMES, ...(options.eventTypes ?? []), ...listeners.types()],
       onListen: (listen) => {
         listenNative = listen
       },
     })
-    return farewell ?? backOff('the connection ended')
+    return requestedNext ?? backOff('the connection ended')
   }
 
   function onAlive(): void {
     if (status.state !== 'connecting') return
     failures = 0
-    swallowed = 0
+    emptyAttempts = 0
     streamTries = 0
     setState('open')
   }
 
-  async function poll(signal: AbortSignal, { url, reason, streamAt }: Polling): Promise<Next> {
+  async function poll(signal: AbortSignal, { url, reason, streamAt }: Polling): Promise<NextAttempt> {
     await queue.room()
     signal.throwIfAborted()
     if (status.state !== 'polling') setState('polling', { reason })
     const target = new URL(url)
     if (cursor !== '') target.searchParams.set('cursor', cursor)
-    // Where the server has told the stream to poll, it has too much to do to hold requests.
+    // No long polls after `sse.poll`: that server is overloaded and should not hold requests.
     if (streamAt !== undefined) target.searchParams.set('wait', String(longPollMs))
     const headers = { Accept: JSON_TYPE, ...(await requests.authorize(target)) }
     signal.throwIfAborted()
-    expectWithin(openTimeoutMs && longPollMs + openTimeoutMs, SILENT)
+    attempt.abortAfter(openTimeoutMs && longPollMs + openTimeoutMs, SILENT)
     const answer = (await (await requests.send(target, { headers, signal }, JSON_TYPE)).json()) as PollAnswer
     for (const event of answer.events) onEvent(signal, event)
     signal.throwIfAborted()
     cursor = answer.cursor
     failures = 0
     if (!answer.stream || (streamAt !== undefined && performance.now() < streamAt)) {
-      return { delayMs: Math.max(answer.events.length > 0 ? 0 : SHORTEST_POLL_MS, answer.afterMs || 0) }
+      return { delayMs: Math.max(answer.events.length > 0 ? 0 : MIN_POLL_MS, answer.afterMs || 0) }
     }
     polling = undefined
     return { delayMs: 0 }
   }
 
   function onEvent(signal: AbortSignal, { event: type = 'message', data, id }: ReceivedEvent): void {
-    // The rest of what came in one read: it comes again.
+    // The read brought more events. The next connection resumes before them, so they are sent again.
     if (signal.aborted) return
-    // That of `sse.close` is no position: it is for clients that do not know the event.
+    // The id of `sse.close` is not a position; it is for clients that do not know the event.
     const position = type === 'sse.close' ? undefined : id
     if (position !== undefined) cursor = position
     const event = new ClientEvent(type, data, position ?? '')
@@ -247,7 +223,7 @@ export function createEventStream<Events extends object = Record<string, unknown
   }
 
   function onHandled(event: ClientEvent): void {
-    guarded(() => event.id !== '' && acks.handled(event.id, options.latencyOf?.(event)), undefined)
+    callSafely(() => event.id !== '' && acks.handled(event.id, options.latencyOf?.(event)), undefined)
   }
 
   function onControl(type: string, event: ClientEvent): void {
@@ -257,35 +233,38 @@ export function createEventStream<Events extends object = Record<string, unknown
       heartbeatMs = data.heartbeatMs ?? 0
       if (data.stream && data.window) acks.open(data.stream, data.window)
     } else if (type === 'sse.expired') {
-      // The connection is about to end; coming back with the same token would only cost a 401.
+      // The server ends the connection next. A reconnect with the same token would get a 401.
       requests.expireToken()
     } else if (type === 'sse.reconnect') {
-      farewell ??= { delayMs: afterMs, floorMs: afterMs, reason }
+      requestedNext ??= { delayMs: afterMs, floorMs: afterMs, reason }
     } else if (type === 'sse.poll' && data.url !== undefined) {
-      polling = { url: at(data.url), reason }
-      farewell = { delayMs: afterMs, floorMs: afterMs }
+      polling = { url: resolveUrl(data.url), reason }
+      requestedNext = { delayMs: afterMs, floorMs: afterMs }
       setState('polling', { reason })
     } else if (type === 'sse.close') {
-      close(reason, endedError(reason))
+      close(reason, errorOf(reason))
     }
-    // A native EventSource sees heartbeats only where they are events.
+    // A native EventSource reports only heartbeats that are events. Without them silence is not a failure.
     if (type === 'sse.heartbeat' || transport !== 'native') silenceMs = heartbeatMs * SILENCE_FACTOR
   }
 
   const onAbort = (): void => close('aborted')
   if (window !== undefined && options.tokenIn === 'ticket') {
-    throw new EventStreamError('ERR_SSE_OPTION_INVALID', 'A ticket is good for one GET: no window with it')
+    throw new EventStreamError(
+      'ERR_SSE_OPTION_INVALID',
+      "window needs more than one request, and a ticket is valid for one GET; use tokenIn 'header' or 'token'",
+    )
   }
   const stopWatching = watchPage(
     options.pauseWhenHiddenMs,
     (reason) => {
-      rest.pause(reason)
+      retryDelay.pause(reason)
       attempt.abort(INTERRUPTED)
     },
-    rest.resume,
+    retryDelay.resume,
   )
-  closing?.addEventListener('abort', onAbort)
-  if (closing?.aborted) onAbort()
+  closeSignal?.addEventListener('abort', onAbort)
+  if (closeSignal?.aborted) onAbort()
   else void run()
 
   return {
@@ -305,14 +284,14 @@ export function createEventStream<Events extends object = Record<string, unknown
     reconnect() {
       polling = undefined
       attempt.abort(INTERRUPTED)
-      rest.skip()
+      retryDelay.end()
     },
     close: () => close('closed'),
     [Symbol.asyncIterator]: queue.iterate,
   }
 }
 
-/** A stream that is complete has not failed. */
-function endedError(reason: string): EventStreamError | undefined {
+/** A completed stream has no error. */
+function errorOf(reason: string): EventStreamError | undefined {
   return reason === 'completed' ? undefined : new EventStreamError('ERR_SSE_ENDED', reason)
 }

@@ -1,11 +1,11 @@
-/** Who hears which events. An error of one listener is reported and keeps nothing from the others. */
+/** The event and its listeners. An error of one listener is reported and does not affect the others. */
 
 export class ClientEvent<Data = unknown> {
-  /** The event's type; `message` where the server named none. */
+  /** The event's type; `message` if the server sent none. */
   readonly type: string
   /** The data as sent. */
   readonly data: string
-  /** The position after this event; '' where it has none: the kit's own control events, ephemeral ones. */
+  /** The cursor after this event. '' on events that are not in a log: most control events, and ephemeral events. */
   readonly id: string
 
   constructor(type: string, data: string, id: string) {
@@ -14,7 +14,7 @@ export class ClientEvent<Data = unknown> {
     this.id = id
   }
 
-  /** The data as JSON. @throws SyntaxError */
+  /** Parses the data as JSON. @throws SyntaxError */
   json(): Data {
     return JSON.parse(this.data) as Data
   }
@@ -23,15 +23,16 @@ export class ClientEvent<Data = unknown> {
 /** Called with each event of the type that it listens to. */
 export type ClientListener<Data = unknown> = (event: ClientEvent<Data>) => void
 
-export interface Listeners {
+export interface EventListeners {
+  /** The types that have had listeners. */
   readonly types: () => Iterable<string>
-  /** @returns the way to stop */
-  // biome-ignore lint/suspicious/noExplicitAny: each listener knows the data of its type
+  /** @returns removes the listener */
+  // biome-ignore lint/suspicious/noExplicitAny: each listener knows the data type of its event type
   add(type: string, listener: ClientListener<any>): () => void
   emit(event: ClientEvent): void
 }
 
-export function createListeners(): Listeners {
+export function createEventListeners(): EventListeners {
   const byType = new Map<string, Set<ClientListener>>()
   return {
     types: () => byType.keys(),
@@ -42,14 +43,14 @@ export function createListeners(): Listeners {
     },
     emit(event) {
       for (const type of new Set([event.type, '*'])) {
-        for (const listener of byType.get(type) ?? []) guarded(listener, event)
+        for (const listener of byType.get(type) ?? []) callSafely(listener, event)
       }
     },
   }
 }
 
-/** Calls what is not ours: what it throws goes where uncaught errors go, and we go on. */
-export function guarded<Value>(call: ((value: Value) => void) | undefined, value: Value): void {
+/** Calls a callback of the application. Reports its error as uncaught instead of throwing it. */
+export function callSafely<Value>(call: ((value: Value) => void) | undefined, value: Value): void {
   try {
     call?.(value)
   } catch (error) {

@@ -1,10 +1,13 @@
-/** What a stream of the client can be told, and what it says. Types alone: the defaults are where they are used. */
+/** The options and the interface of a client stream. Types only: the defaults are in the code that uses them. */
 import type { EventStreamError } from './error.js'
 import type { ClientEvent, ClientListener } from './listeners.js'
 
 /**
- * `polling`: the events come by polling for now, see `ClientOptions.pollUrl`; `waiting`: between connections, or paused;
- * `closed`: for good.
+ * - `connecting`: a request was sent, no data has arrived yet
+ * - `open`: the stream delivers events
+ * - `polling`: polling replaces the stream for now, see `ClientOptions.pollUrl`
+ * - `waiting`: between two attempts, or paused
+ * - `closed`: ended, without another attempt
  */
 export type ClientState = 'connecting' | 'open' | 'polling' | 'waiting' | 'closed'
 
@@ -12,111 +15,148 @@ export type ClientState = 'connecting' | 'open' | 'polling' | 'waiting' | 'close
 export interface ClientStateChange {
   /** The state that the stream is in now. */
   readonly state: ClientState
-  /** Why, where there is a reason: a control event's, a status, a network error, `offline`, `hidden`, `frozen`. */
+  /**
+   * The reason, if there is one: from a control event, a status (`HTTP 503`), a network error, `offline`, `hidden`,
+   * `frozen`.
+   */
   readonly reason?: string
-  /** In state `waiting`: how long. Left out while it is paused. */
+  /** In state `waiting`: the time until the next attempt, in ms. Absent while the stream is paused. */
   readonly delayMs?: number
-  /** In state `closed`: what ended it, unless it was you, or the stream is complete (`reason: 'completed'`). */
+  /** In state `closed`: the error that ended the stream. Absent after `close()`, and if the stream is completed. */
   readonly error?: EventStreamError
 }
 
 /**
- * Gives the token, or with `tokenIn: 'ticket'` a ticket, for a request to `url`.
- * @param refresh the server no longer takes the last one
+ * Returns the token for a request to `url`, or with `tokenIn: 'ticket'` a ticket.
+ * @param refresh whether the server no longer accepts the last token
  */
 export type TokenProvider = (refresh: boolean, url: string) => string | undefined | Promise<string | undefined>
 
-/** All times in ms. */
+/** All times are in ms. */
 export interface ClientOptions {
   /**
-   * Asked before every request. After a 401, and after the server has said that the token ran out, asked for a fresh one.
-   * Where it fails it is asked again, with back-off. @defaultValue none: cookies, or nothing
+   * Called before every request, with `refresh` after a 401 and after the server reported that the token expired. If it
+   * rejects, it is called again with the back-off of `retryMs`.
+   * @defaultValue no token; cookies are sent according to `credentials`
    */
   readonly token?: TokenProvider | undefined
   /**
-   * Where the token goes: the Authorization header, `?token=`, or `?ticket=` for one that is good once. @defaultValue
-   * 'header', with `native` 'token'
+   * Where the token is sent: in the Authorization header, as `?token=`, or as `?ticket=` for a ticket, which is valid
+   * once.
+   * @defaultValue 'header'; 'token' with `transport: 'native'`
    */
   readonly tokenIn?: 'header' | 'token' | 'ticket' | undefined
-  /** Where to begin: the `cursor` a list was loaded with. @defaultValue where the log stands */
+  /**
+   * The cursor to start from, for example the `cursor` of a list that was loaded.
+   * @defaultValue the current head of the logs
+   */
   readonly cursor?: string | undefined
-  /** Told of every change of state, the first `connecting` included. */
+  /** Called with every change of state, including the first `connecting`. */
   readonly onState?: ((change: ClientStateChange) => void) | undefined
   /** Closes the stream when it aborts. */
   readonly signal?: AbortSignal | undefined
   /**
-   * `native`: the browser's EventSource, where `fetch` cannot stream. It cannot send headers, and sees neither `retry:` nor the
-   * status of a refusal, so it tries again whatever that was. @defaultValue 'fetch'
+   * `native`: the browser's EventSource, for environments in which `fetch` cannot stream. It cannot send headers and
+   * reports neither `retry:` nor the status of a refusal, so it retries after every refusal.
+   * @defaultValue 'fetch'
    */
   readonly transport?: 'fetch' | 'native' | undefined
   /**
-   * `native` alone: types that `*`, the iterator, shared streams and hooks hear, since EventSource has no `*`. Of a stream of one's
-   * own also those listened to by name.
+   * With `native` only: the event types for `*`, the iterator, shared streams and hooks, because EventSource has no
+   * `*`. A stream also receives the types to which it has listeners.
+   * @defaultValue none
    */
   readonly eventTypes?: readonly string[] | undefined
-  /** As with `fetch`. @defaultValue 'same-origin' */
+  /** As in `fetch`. @defaultValue 'same-origin' */
   readonly credentials?: RequestCredentials | undefined
-  /** The `fetch` to use, for headers of your own or a mock. @defaultValue the global one */
+  /** The `fetch` to use, for example to add headers, or a mock. @defaultValue the global one */
   readonly fetch?: typeof fetch | undefined
-  /** Before the next connection after a failure, until the server says another (`retry:`); it doubles up to 30 s. @defaultValue 3000 */
+  /**
+   * The delay before the next attempt after a failure, until the server sends another one (`retry:`). Doubles with each
+   * failure in a row, up to 30 s.
+   * @defaultValue 3000
+   */
   readonly retryMs?: number | undefined
-  /** At least this long before the next attempt after a 401. @defaultValue 3000 */
+  /** The minimum delay before the next attempt after a 401. @defaultValue 3000 */
   readonly tokenRetryMs?: number | undefined
   /**
-   * Where no byte comes for so long after a request, something on the way holds the stream back. For servers that say
-   * nothing before their first event: 0, never. @defaultValue 10_000
+   * If no byte arrives for this long after a request, the attempt fails: an intermediary may buffer the stream. 0: no
+   * limit, for servers that send nothing before their first event.
+   * @defaultValue 10_000
    */
   readonly openTimeoutMs?: number | undefined
   /**
-   * Where to poll, relative to the stream's URL, once a stream has been held back twice in a row. (Where the server moves a
-   * stream to polling, it says itself where.) @defaultValue nowhere: the stream is tried again
+   * Where to poll, relative to the stream's URL, after two attempts in a row without data. (A server that moves a
+   * stream to polling sends the URL itself.)
+   * @defaultValue none: the stream is retried
    */
   readonly pollUrl?: string | undefined
-  /** How long the answer to such a poll may wait for an event. @defaultValue 20_000 */
+  /** How long the answer to a poll at `pollUrl` may wait for an event. @defaultValue 20_000 */
   readonly longPollMs?: number | undefined
-  /** While it polls so, after how long the stream is tried again; it doubles up to 10 min. @defaultValue 60_000 */
+  /**
+   * While the client polls at `pollUrl`: when it retries the stream. Doubles with each retry, up to 10 min.
+   * @defaultValue 60_000
+   */
   readonly streamRetryMs?: number | undefined
   /**
-   * Opens the stream with `?window=`: the server sends so many events beyond those acknowledged, and what listeners and the
-   * iterator have handled is acknowledged. Not with `tokenIn: 'ticket'`. @defaultValue none
+   * Opens the stream with `?window=`: the server sends this many events beyond the last acknowledged one. The client
+   * acknowledges what listeners and the iterator have handled. Not with `tokenIn: 'ticket'`.
+   * @defaultValue no acknowledgements
    */
   readonly window?: number | undefined
   /** Where to acknowledge, relative to the stream's URL. @defaultValue 'ack' */
   readonly ackUrl?: string | undefined
-  /** An acknowledgement waits for more so long, unless half the window is unacknowledged. @defaultValue 1000 */
+  /**
+   * The maximum delay of an acknowledgement. Sent earlier if half of the window is unacknowledged.
+   * @defaultValue 1000
+   */
   readonly ackMs?: number | undefined
-  /** How long the event took from its making until now, for acknowledgements. @defaultValue not said */
+  /**
+   * Returns the time from the creation of the event until now, for acknowledgements.
+   * @defaultValue acknowledgements omit it
+   */
   readonly latencyOf?: ((event: ClientEvent) => number | undefined) | undefined
   /**
-   * Events that may wait for the iterator; then reading stops until it has caught up. What came in one read is kept whole, so
-   * it may be exceeded by that. @defaultValue 256
+   * How many events may wait for the iterator. Then the client stops reading until the consumer catches up. The events
+   * of one read are always queued together, so the limit can be exceeded by one read.
+   * @defaultValue 256
    */
   readonly bufferEvents?: number | undefined
-  /** An event of more characters ends the stream (`ERR_SSE_EVENT_TOO_LARGE`). `fetch` alone. @defaultValue 2_097_152 */
+  /**
+   * An event with more characters ends the stream (`ERR_SSE_EVENT_TOO_LARGE`). With `fetch` only.
+   * @defaultValue 2_097_152
+   */
   readonly maxEventChars?: number | undefined
-  /** Closes the connection once the page has been hidden for so long, until it is seen again. @defaultValue never */
+  /**
+   * Closes the connection when the page has been hidden for this long; reconnects when it is visible.
+   * @defaultValue never
+   */
   readonly pauseWhenHiddenMs?: number | undefined
 }
 
-/** What a map of events says of a type: `ClientEvent.json()` returns it. */
+/** The data of an event type in a map of events: `ClientEvent.json()` returns it. */
 type DataOf<Events, Type> = Type extends keyof Events ? Events[Type] : unknown
 
-/** What a stream of one's own and a shared one have in common. */
+/** The common interface of a stream and a shared stream. */
 export interface Listenable<Events extends object = Record<string, unknown>> {
   /** The state now. */
   readonly state: ClientState
-  /** The last change of state: a new object with each. */
+  /** The last change of state. A new object after each change. */
   readonly status: ClientStateChange
-  /** The position after the last event had. */
+  /** The cursor after the last received event. */
   readonly cursor: string
   /**
-   * Listens to one type of event; `*` hears all, control events included. What a listener throws is reported as uncaught,
-   * and the stream goes on. @returns the way to stop
+   * Listens to one type of event; `*` listens to all, including control events. An error thrown by a listener is
+   * reported as uncaught and does not end the stream.
+   * @returns removes the listener
    */
   on<Type extends string>(type: Type, listener: ClientListener<DataOf<Events, Type>>): () => void
-  /** Connects now, without waiting any longer; from polling, back to the stream. Nothing once it has ended. */
+  /**
+   * Connects immediately, without the remaining delay. Ends polling and returns to the stream. Does nothing after the
+   * end.
+   */
   reconnect(): void
-  /** Ends it for good. Idempotent. */
+  /** Ends the stream without another attempt. Idempotent. */
   close(): void
 }
 
@@ -125,8 +165,9 @@ export interface ClientStream<Events extends object = Record<string, unknown>>
   extends Listenable<Events>,
     AsyncIterable<ClientEvent> {
   /**
-   * What `*` hears, one after the other, from the first `next()` on; reading stops while the consumer is behind. One
-   * iteration at a time. Ends when the stream is closed, with its error where that has one.
+   * Iterates over the events that `*` receives, from the first `next()` on. The client stops reading while the consumer
+   * lags. Ends when the stream is closed; rejects with the stream's error if it has one.
+   * @throws TypeError during another iteration of the same stream
    */
   [Symbol.asyncIterator](): AsyncGenerator<ClientEvent, void, void>
 }

@@ -1,8 +1,8 @@
 /**
- * Tells when a page should have no connection: `offline`, `frozen` (or in the back/forward cache), and after `hiddenMs` of
- * being hidden `hidden`. Where there is no page, as in Node, never; workers know `offline` alone.
- * @param hiddenMs `undefined`: hidden or not makes no difference
- * @returns the way to stop
+ * Reports when a page should have no connection, with a reason: `offline`; `frozen` (also in the back/forward cache);
+ * `hidden` for `hiddenMs`. Workers report `offline` only, Node nothing.
+ * @param hiddenMs `undefined`: does not report `hidden`
+ * @returns stops the reports
  */
 export function watchPage(
   hiddenMs: number | undefined,
@@ -22,7 +22,7 @@ export function watchPage(
 
   on(globalThis, 'offline', () => pause('offline'))
   on(globalThis, 'online', () => resume('offline'))
-  // With an open connection a page is not kept in the back/forward cache.
+  // Browsers do not keep a page with an open connection in the back/forward cache.
   on(globalThis, 'pagehide', (event) => (event as PageTransitionEvent).persisted && pause('frozen'))
   on(globalThis, 'pageshow', () => resume('frozen'))
   on(page, 'freeze', () => pause('frozen'))

@@ -1,28 +1,29 @@
 /**
- * Where one of several that share a stream has come to. Cursors are compared part by part: `<epoch>-<offset>` of each channel.
- * What is no cursor of this kit's can only be equal or not.
+ * The positions of several listeners that share a stream, and the latest events for listeners that join. Cursors are
+ * compared part by part: `<epoch>-<offset>` of each channel. Ids of other servers are only compared for equality.
  */
+import type { ResetData } from '../wire/contract.js'
 import { parseCursor, printCursor } from '../wire/cursor.js'
 import { ClientEvent } from './listeners.js'
 
-/** Whether `id` stands for anything that is not before or at `position`. */
+/** Whether `id` includes an event that `position` does not include. */
 export function isBeyond(id: string, position: string): boolean {
   if (id === '' || id === position) return false
-  const had = offsets(position)
-  return parseCursor(id)?.every(({ epoch, offset }) => (had.get(epoch) ?? -1) >= offset) !== true
+  const knownOffsets = offsets(position)
+  return parseCursor(id)?.every(({ epoch, offset }) => (knownOffsets.get(epoch) ?? -1) >= offset) !== true
 }
 
-/** @returns the position after an event; `undefined` if it is one that was had before */
+/** @returns the position after the event; `undefined` if `position` already includes the event */
 export function advance(position: string, { type, id }: ClientEvent): string | undefined {
   if (id === '') return position
-  // The log begins anew, be it at a lower offset.
+  // The log restarts, possibly at a lower offset.
   if (type === 'sse.reset') return id
   if (!isBeyond(id, position)) return undefined
-  // Another stream may order the channels otherwise, so that one part is ahead here and another there.
-  const had = offsets(position)
+  // Another stream may send the channels in another order, so each part can be ahead or behind.
+  const knownOffsets = offsets(position)
   const parts = parseCursor(id)
   return parts
-    ? printCursor(parts.map(({ epoch, offset }) => ({ epoch, offset: Math.max(offset, had.get(epoch) ?? 0) })))
+    ? printCursor(parts.map(({ epoch, offset }) => ({ epoch, offset: Math.max(offset, knownOffsets.get(epoch) ?? 0) })))
     : id
 }
 
@@ -30,22 +31,30 @@ function offsets(cursor: string): Map<string, number> {
   return new Map(parseCursor(cursor)?.map(({ epoch, offset }) => [epoch, offset]))
 }
 
-/** For who comes with a position that is no longer to be had: it loads anew, and goes on from `position`. */
+/**
+ * For a listener whose position is older than the kept events: its application reloads, and the listener continues from
+ * `position`.
+ */
 export function behindEvent(position: string): ClientEvent {
-  return new ClientEvent('sse.reset', '{"channel":"","reason":"behind"}', position)
+  const data: ResetData = { channel: '', reason: 'behind' }
+  return new ClientEvent('sse.reset', JSON.stringify(data), position)
 }
 
-/** A reset tells, beyond what the server says, where the stream goes on: for all who share it, that is the only way to know. */
-export function placed(event: ClientEvent, { cursor }: { readonly cursor: string }): ClientEvent {
+/**
+ * Adds the stream's cursor to a `sse.reset`: listeners that share the stream have no other way to learn their new
+ * position.
+ */
+export function withPosition(event: ClientEvent, { cursor }: { readonly cursor: string }): ClientEvent {
   return event.type === 'sse.reset' ? new ClientEvent(event.type, event.data, cursor) : event
 }
 
-/** The latest events of a stream, for those that join it with a position of their own. */
+/** The latest events of a shared stream, for listeners that join with their own position. */
 export interface Replay {
+  /** The position after the last event. '' until the stream sent a position. */
   readonly position: string
-  /** @returns whether it is new */
+  /** @returns whether the event is new */
   push(event: ClientEvent): boolean
-  /** What comes after a position; `undefined` if that is further back than what is kept. */
+  /** The events after a position; `undefined` if the position is older than the kept events. */
   since(position: string): readonly ClientEvent[] | undefined
 }
 
@@ -55,7 +64,7 @@ const MAX_CHARS = 262_144
 export function createReplay(start: string): Replay {
   const events: ClientEvent[] = []
   let position = start
-  /** The position before the first of the events. */
+  /** The position before the first kept event. */
   let base = start
   let chars = 0
 
@@ -68,7 +77,8 @@ export function createReplay(start: string): Replay {
       const next = advance(position, event)
       if (next === undefined) return false
       position = next
-      // Events in no log are for those who are there. Of the kit's own, what is gone or new must be said to all who pass it.
+      // Events without an id are for current listeners only, except `sse.gap`: it applies to each listener that replays
+      // past it.
       if (event.id === '' && event.type !== 'sse.gap') return true
       chars += event.data.length
       for (events.push(event); events.length > MAX_EVENTS || chars > MAX_CHARS; ) {

@@ -1,29 +1,31 @@
-/** The requests of one stream: the token each needs, and what a refusal means. */
-import { retryAfterMs } from './backoff.js'
+/** The HTTP requests of one stream. Owns their tokens, and which failures are retried. */
 import { EventStreamError } from './error.js'
 import type { ClientOptions } from './options.js'
+import { retryAfterMs } from './retry-delay.js'
 
 type Headers = Record<string, string>
 
-/** A failure that another attempt may mend, though not before this has passed. */
+/** A failure after which a retry may succeed, not earlier than after `afterMs`. */
 export interface RetryableError extends Error {
   readonly afterMs?: number
 }
 
 export interface Requests {
-  /** Puts the token where it goes: into the URL, or into the headers returned. */
+  /** Requests a token and adds it to the URL, or returns it as a header. */
   authorize(url: URL, place?: ClientOptions['tokenIn']): Promise<Headers>
   /**
-   * @param type what the answer must be; left out: nothing in particular
-   * @throws RetryableError, EventStreamError unless it is answered with that
+   * @param type the media type that the response must have. Without it, each 2xx response is accepted, otherwise only a
+   * 200.
+   * @throws RetryableError if a retry may succeed
+   * @throws EventStreamError for other responses
    */
   send(url: URL, init: RequestInit, type?: string): Promise<Response>
-  /** The token is good no more: a fresh one for the next request. */
+  /** The token is no longer valid: the next request needs a new one. */
   expireToken(): void
 }
 
-/** Besides 5xx: the same request may succeed later. */
-const WORTH_A_RETRY = [401, 408, 425, 429]
+/** Besides 5xx: statuses after which the same request may succeed. */
+const RETRYABLE_STATUSES = [401, 408, 425, 429]
 
 export function createRequests(options: ClientOptions): Requests {
   const { tokenIn = options.transport === 'native' ? 'token' : 'header', tokenRetryMs = 3000 } = options
@@ -34,10 +36,9 @@ export function createRequests(options: ClientOptions): Requests {
     },
 
     async authorize(url, place = tokenIn) {
-      // Always a turn later, so that who is closed at once asks for nothing.
-      const asked = refresh
-      const token = await options.token?.(asked, url.href)
-      if (asked) refresh = false
+      const isRefresh = refresh
+      const token = await options.token?.(isRefresh, url.href)
+      if (isRefresh) refresh = false
       if (token === undefined) return {}
       if (place === 'header') return { Authorization: `Bearer ${token}` }
       url.searchParams.set(place, token)
@@ -51,15 +52,16 @@ export function createRequests(options: ClientOptions): Requests {
       if (type === undefined ? response.ok : status === 200) {
         if (type === undefined || headers.get('content-type')?.split(';')[0]?.trim().toLowerCase() === type)
           return response
-        throw new EventStreamError('ERR_SSE_NOT_A_STREAM', `The answer is no ${type}`, status)
+        const got = headers.get('content-type') ?? 'no Content-Type'
+        throw new EventStreamError('ERR_SSE_NOT_A_STREAM', `The response must be ${type}, got ${got}`, status)
       }
       const reason = `HTTP ${status}`
-      if (status >= 500 || WORTH_A_RETRY.includes(status)) {
+      if (status >= 500 || RETRYABLE_STATUSES.includes(status)) {
         refresh ||= status === 401
         const afterMs = Math.max(retryAfterMs(response), status === 401 ? tokenRetryMs : 0)
         throw Object.assign(new Error(reason), { afterMs })
       }
-      // The server's own code, from its problem document (RFC 9457).
+      // The server's code, from its problem document (RFC 9457).
       const problem = await response.json().catch(() => undefined)
       throw new EventStreamError(problem?.code ?? (response.ok ? 'ERR_SSE_ENDED' : 'ERR_SSE_REFUSED'), reason, status)
     },

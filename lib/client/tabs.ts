@@ -1,47 +1,49 @@
 /**
- * One connection for the tabs of one user: the leader has it, and tells the others what comes. Who holds the lock, leads; it is
- * free again when the tab is closed, crashes, or leaves.
+ * One connection for the tabs of one user. The tab that holds a Web Lock is the leader: it has the connection and
+ * forwards events and states to the other tabs, the followers. The browser releases the lock when the tab is closed or
+ * crashes; a hidden or frozen tab releases it itself. Then another tab becomes the leader.
  *
  * ```
- *   leader    ── { before, event } ──►  all: a follower who is not at `before` has missed something, and says hello
- *   follower  ── { hello: position } ──►  leader ── { to, events since position } ──►  that follower
- *   leader    ── { leads } ──►  all: say hello
+ *   leader    ── event { before, event } ──►  followers: one that is not at `before` yet missed events: sends hello
+ *   follower  ── hello { position } ──►  leader ── welcome { to, events after position } ──►  that follower
+ *   leader    ── leads ──►  followers: each sends hello
  * ```
  *
- * Every tab has its own position and drops what is not beyond it; a new leader opens its stream from its own. So nothing is missed
- * or repeated, wherever the last one stopped.
+ * Every tab has its own position and ignores events that its position includes. A new leader opens its stream from its
+ * own position. So no event is lost or repeated, whatever the position of the last leader was.
  */
 import { EventStreamError } from './error.js'
 import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'
 import type { ClientOptions, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
-import { behindEvent, isBeyond, placed, type Replay } from './replay.js'
+import { behindEvent, isBeyond, type Replay, withPosition } from './replay.js'
 
-/** Where a tab's events go. */
+/** Where a tab delivers its events and states. */
 export interface TabFeed {
   readonly replay: Replay
   onEvent(event: ClientEvent): void
   onState(change: ClientStateChange): void
 }
 
-export interface Source {
+/** What a feed gets its events from: the tabs of a user, or a stream. */
+export interface FeedSource {
   reconnect(): void
   close(): void
 }
 
-type Message =
+type TabMessage =
   | { readonly kind: 'leads' | 'reconnect' }
   | { readonly kind: 'hello'; readonly from: string; readonly position: string }
   | { readonly kind: 'welcome'; readonly to: string; readonly events: readonly ClientEvent[] }
   | { readonly kind: 'event'; readonly before: string; readonly event: ClientEvent }
   | { readonly kind: 'state'; readonly change: ClientStateChange }
 
-/** @param identity whose events they are */
-export function joinTabs(url: string, identity: string, options: ClientOptions, feed: TabFeed): Source {
+/** @param identity identifies the user; tabs with different identities share nothing */
+export function joinTabs(url: string, identity: string, options: ClientOptions, feed: TabFeed): FeedSource {
   const name = `express-sse-kit ${JSON.stringify([identity, url])}`
   const reasons = new Set<string>()
-  let tab: Source | undefined
+  let tab: FeedSource | undefined
   const enter = (): void => {
     if (reasons.size === 0) tab ??= enterTab(name, url, options, feed)
   }
@@ -49,11 +51,11 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
     tab?.close()
     tab = undefined
   }
-  // What is frozen or hidden leaves, lest the others wait for it.
+  // A frozen or hidden tab leaves, because as the leader it would forward no events.
   const stopWatching = watchPage(
     options.pauseWhenHiddenMs,
     (reason) => {
-      // The leader sees to being offline; the others hear of it.
+      // The leader's stream handles `offline`, and the followers get its state.
       if (reason === 'offline') return
       reasons.add(reason)
       leave()
@@ -74,45 +76,50 @@ export function joinTabs(url: string, identity: string, options: ClientOptions, 
   }
 }
 
-/** From entering to leaving: follows, and leads once it has the lock. */
-function enterTab(name: string, url: string, options: ClientOptions, { replay, onEvent, onState }: TabFeed): Source {
+/** Follows, and leads once the tab has the lock, until `close()`. */
+function enterTab(
+  name: string,
+  url: string,
+  options: ClientOptions,
+  { replay, onEvent, onState }: TabFeed,
+): FeedSource {
   const channel = new BroadcastChannel(name)
-  const me = Math.random().toString(36)
-  const leaving = new AbortController()
+  const tabId = Math.random().toString(36)
+  const closed = new AbortController()
   let leader: ClientStream | undefined
   let isSynced = false
 
-  const post = (message: Message): void => channel.postMessage(message)
+  const post = (message: TabMessage): void => channel.postMessage(message)
 
   function hello(): void {
     isSynced = false
-    post({ kind: 'hello', from: me, position: replay.position })
+    post({ kind: 'hello', from: tabId, position: replay.position })
   }
 
   function lead(): Promise<unknown> {
-    // Left while the lock was on its way.
-    if (leaving.signal.aborted) return Promise.resolve()
+    // The tab left while it waited for the lock.
+    if (closed.signal.aborted) return Promise.resolve()
     const stream = createEventStream(url, {
       ...options,
       cursor: replay.position,
       pauseWhenHiddenMs: undefined,
       onState(change) {
-        if (leaving.signal.aborted) return
+        if (closed.signal.aborted) return
         post(stateMessage(change))
         onState(change)
       },
     })
     leader = stream
     stream.on('*', (received) => {
-      const event = placed(received, stream)
+      const event = withPosition(received, stream)
       const before = replay.position
       post({ kind: 'event', before, event })
       onEvent(event)
-      // Until now nobody could be told where they stand.
+      // The first position: before it, a hello could not be answered.
       if (before === '' && replay.position !== '') post({ kind: 'leads' })
     })
     post({ kind: 'leads' })
-    return new Promise((resolve) => leaving.signal.addEventListener('abort', resolve))
+    return new Promise((resolve) => closed.signal.addEventListener('abort', resolve))
   }
 
   function welcome(to: string, position: string, { status }: ClientStream): void {
@@ -122,27 +129,27 @@ function enterTab(name: string, url: string, options: ClientOptions, { replay, o
     else if (at !== '') post({ kind: 'welcome', to, events: replay.since(position) ?? [behindEvent(at)] })
   }
 
-  function follow(message: Message): void {
+  function follow(message: TabMessage): void {
     if (message.kind === 'leads') hello()
-    else if (message.kind === 'state') onState(withError(message.change))
-    else if (message.kind === 'welcome' && message.to === me) {
+    else if (message.kind === 'state') onState(restoreError(message.change))
+    else if (message.kind === 'welcome' && message.to === tabId) {
       isSynced = true
-      for (const event of message.events) onEvent(revived(event))
+      for (const event of message.events) onEvent(restoreEvent(event))
     } else if (message.kind === 'event' && isSynced) {
       if (isBeyond(message.before, replay.position)) hello()
-      else onEvent(revived(message.event))
+      else onEvent(restoreEvent(message.event))
     }
   }
 
-  channel.onmessage = ({ data: message }: MessageEvent<Message>) => {
+  channel.onmessage = ({ data: message }: MessageEvent<TabMessage>) => {
     if (leader === undefined) follow(message)
     else if (message.kind === 'hello') welcome(message.from, message.position, leader)
     else if (message.kind === 'reconnect') leader.reconnect()
   }
   onState({ state: 'connecting' })
-  navigator.locks.request(name, { signal: leaving.signal }, lead).catch(() => {
-    // Where a page may not have locks it has a stream of its own.
-    if (!leaving.signal.aborted) void lead()
+  navigator.locks.request(name, { signal: closed.signal }, lead).catch(() => {
+    // The page is not allowed to use locks: the tab opens its own stream.
+    if (!closed.signal.aborted) void lead()
   })
   hello()
 
@@ -152,26 +159,26 @@ function enterTab(name: string, url: string, options: ClientOptions, { replay, o
       else leader.reconnect()
     },
     close() {
-      leaving.abort()
+      closed.abort()
       leader?.close()
       channel.close()
     },
   }
 }
 
-/** What a message carries of an error is its own properties' doing. */
-function stateMessage({ error, ...change }: ClientStateChange): Message {
+/** Structured clones keep only the standard properties of an Error, so the error is sent as a plain object. */
+function stateMessage({ error, ...change }: ClientStateChange): TabMessage {
   const plain = error && { code: error.code, message: error.message, status: error.status }
   return { kind: 'state', change: { ...change, ...(plain && { error: plain as EventStreamError }) } }
 }
 
-function withError({ error, ...change }: ClientStateChange): ClientStateChange {
+function restoreError({ error, ...change }: ClientStateChange): ClientStateChange {
   return error === undefined
     ? change
     : { ...change, error: new EventStreamError(error.code, error.message, error.status) }
 }
 
-/** Messages carry no methods. */
-function revived({ type, data, id }: ClientEvent): ClientEvent {
+/** Structured clones have no methods. */
+function restoreEvent({ type, data, id }: ClientEvent): ClientEvent {
   return new ClientEvent(type, data, id)
 }

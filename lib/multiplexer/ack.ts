@@ -11,18 +11,7 @@ import type { Auth } from '../core/auth.js'
 import { RequestError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
 import type { AnyResponse, StreamRequest } from '../http/requester.js'
-
-/** What a client sends. */
-export interface Ack {
-  /** As `sse.open` gave it. */
-  readonly stream: string
-  /** The id of the last event handled; it stands for all before it. */
-  readonly cursor: string
-  /** How full the client's own buffer is, from 0 to 1. */
-  readonly buffer?: number
-  /** How long the last event took from its making until it was handled, in ms, by the client's reckoning. */
-  readonly latencyMs?: number
-}
+import type { Ack } from '../wire/contract.js'
 
 /** In place of an owner. Shorter than a hash, so it is nobody's. */
 const NOBODY = '-'

@@ -7,8 +7,8 @@ import type { Tracing } from '../core/tracing.js'
 import { drain } from '../stream/drain.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
+import type { Ack } from '../wire/contract.js'
 import { parseCursor } from '../wire/cursor.js'
-import type { Ack } from './ack.js'
 import type { Reader } from './reader/reader.js'
 
 /** One stream on channels as it is now. */

@@ -16,31 +16,10 @@ import type { Query } from '../http/query.js'
 import type { AnyResponse } from '../http/requester.js'
 import type { StreamSource } from '../stream/source.js'
 import type { Blocks } from '../wire/blocks.js'
+import type { PollAnswer, PolledEvent } from '../wire/contract.js'
 import { createParser, type ReceivedEvent } from '../wire/parse.js'
 import type { Start } from './reader/positions.js'
 import { Reader, type ReaderStream } from './reader/reader.js'
-
-/** One event in the answer to a poll. */
-export interface PolledEvent {
-  /** The client's cursor once it has handled this event; not on events that are in no log. */
-  readonly id?: string
-  /** The event's type; `message` where the publisher named none. */
-  readonly event: string
-  /** The data as a stream sends it: a string as it is, anything else as JSON. */
-  readonly data: string
-}
-
-/** What a poll is answered with, as JSON. */
-export interface PollAnswer {
-  /** Oldest first. Control events (`sse.gap`, `sse.reset` …) are among them. */
-  readonly events: readonly PolledEvent[]
-  /** For the next poll, or to open a stream from. */
-  readonly cursor: string
-  /** Whether the client may open a stream (again). */
-  readonly stream: boolean
-  /** How long the client should wait before it polls again, in ms; 0 if more is there already. */
-  readonly afterMs: number
-}
 
 /** Collects what a reader sends, up to a bound. */
 class PollSink implements ReaderStream {

@@ -1,6 +1,7 @@
 /** What processes on one broker say to each other, beside events. */
 import type { Revocation } from '../auth/revocations.js'
-import { type Ack, parseAck } from './ack.js'
+import type { Ack } from '../wire/contract.js'
+import { parseAck } from './ack.js'
 
 export type Signal =
   /** To the process that has the stream: its client has handled events. */

@@ -8,19 +8,19 @@ export interface SseProviderProps extends EventBusOptions {
   readonly children?: ReactNode
 }
 
-/** Undefined outside of a provider. @internal */
+/** `undefined` outside of a provider. @internal */
 export const BusContext = createContext<EventBus | undefined>(undefined)
 
 /**
- * One connection for all components below that use the same URL, and with `tabs` for all tabs. Give `identity` where users may
- * change: another one has connections of its own. `token` may be another function with each render; the other options are
- * those of the first.
+ * One connection for all components below that use the same URL, and with `tabs` for all tabs. Set `identity` if the
+ * user can change: each identity has its own connections. `token` may be a new function in each render. For all other
+ * options the values of the first render count.
  */
 export function SseProvider({ children, ...options }: SseProviderProps): ReactNode {
   const latest = useRef(options)
   latest.current = options
   const { identity, tabs } = options
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is not named here is that of the first render
+  // biome-ignore lint/correctness/useExhaustiveDependencies: for the other options the values of the first render count
   const bus = useMemo(
     () => createEventBus({ ...options, token: (...request) => latest.current.token?.(...request) }),
     [identity, tabs],
@@ -28,18 +28,19 @@ export function SseProvider({ children, ...options }: SseProviderProps): ReactNo
   return createElement(BusContext.Provider, { value: bus }, children)
 }
 
-const ON_THE_SERVER: ClientStateChange = { state: 'connecting' }
+const SERVER_STATE: ClientStateChange = { state: 'connecting' }
 
 /**
- * The state of the provider's connection to `url`; without one, of the connection that is worst off. Opens none. Renders with each
- * change of state, and with nothing else.
+ * The state of the provider's connection to `url`; without `url`, the worst state of its connections. Opens no
+ * connection. Renders the component on each change of that state, and on nothing else.
+ * @throws Error outside of an `SseProvider`
  */
 export function useSSEState(url?: string): ClientStateChange {
   const bus = useContext(BusContext)
-  if (bus === undefined) throw new Error('useSSEState needs an <SseProvider> above it')
+  if (bus === undefined) throw new Error('useSSEState needs an <SseProvider>; add one above this component')
   return useSyncExternalStore(
     bus.onState,
     () => bus.status(url),
-    () => ON_THE_SERVER,
+    () => SERVER_STATE,
   )
 }

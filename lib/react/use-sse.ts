@@ -10,13 +10,13 @@ import { BusContext } from './provider.js'
 
 /** Options of `useSSE`. */
 export interface UseSseOptions extends Pick<ClientOptions, 'cursor' | 'onState'> {
-  /** With a token of its own the hook has a stream of its own, also below an `SseProvider`. @defaultValue the provider's */
+  /** With this option the hook opens its own stream, also below an `SseProvider`. @defaultValue the provider's token */
   readonly token?: ClientOptions['token']
-  /** `false` keeps the stream closed. @defaultValue true */
+  /** `false`: no stream, and the state is `closed`. @defaultValue true */
   readonly enabled?: boolean
 }
 
-/** By event type; `*` hears everything. */
+/** Handlers by event type; `*` handles all events, including control events. */
 export type SseHandlers<Events extends object = Record<string, unknown>> = {
   readonly [Type in keyof Events]?: ClientListener<Events[Type]>
 } & {
@@ -24,10 +24,10 @@ export type SseHandlers<Events extends object = Record<string, unknown>> = {
 }
 
 /**
- * Listens to a stream while the component is mounted: below an `SseProvider` to the one that all share, else to one of its own.
- * Handlers and options may change without a reconnect, only another `url` (or `enabled`) is another stream. Events render
- * nothing; what handlers set does.
- * @returns the connection's state
+ * Listens to a stream while the component is mounted: below an `SseProvider` to the shared stream, otherwise to its
+ * own. New handlers and options do not reconnect; a change of `url` or `enabled` does. An event does not render the
+ * component, unless its handler sets state.
+ * @returns the state of the connection
  */
 export function useSSE<Events extends object = Record<string, unknown>>(
   url: string,

@@ -1,103 +1,79 @@
 /**
- * What the kit itself says on a stream. None of these carries an `id`, so none moves the client's cursor, except
- * `sse.open` and the last `sse.reset` of a group, which state it: an id never stands for a reset that has not been
- * announced. The `id` of `sse.close` on a stream that is complete is no position, see `COMPLETED_ID`. The names and
- * fields are the contract with clients.
+ * The control events as blocks of a stream. Owns their bytes; the data types are in contract.ts.
+ *
+ * A control event has no `id` and does not move the client's cursor, with three exceptions: `sse.open` and the last
+ * `sse.reset` of a group carry the position, so that no id ever includes a reset that was not announced. The `id` of
+ * `sse.close` on a completed stream is not a position, see `COMPLETED_ID`.
  */
-
 import type { CloseReason } from '../core/close-reasons.js'
 import { Blocks } from './blocks.js'
-
-/** Why a part of a log cannot be sent: trimmed by size, or expired. */
-export type GapReason = 'trimmed'
-/**
- * Why a channel starts anew: its log was lost or replaced (`log_replaced`), or the cursor is ahead of the log
- * (`cursor_ahead`): what comes next shares no history with what the client has.
- */
-export type ResetReason = 'log_replaced' | 'cursor_ahead'
-
-export interface OpenData {
-  /** The stream's own id, for logs and support. */
-  readonly stream: string
-  /** Between heartbeats; a client that hears nothing for twice as long may take the connection for dead. 0: none. */
-  readonly heartbeatMs: number
-  /** How many events the server sends beyond the last one that was acknowledged. Left out: as many as there are. */
-  readonly window?: number | undefined
-}
+import type { ControlEvents, DroppedData, ExpiredData, GapData, OpenData, PollData, ResetData } from './contract.js'
+import { idLine } from './cursor.js'
 
 /**
- * The first block: `retry:`, on a log the `id:` it starts from, and `sse.open`, with data so that clients keep the id.
- * ASCII.
+ * The first block of a stream: `retry:`, the `id:` from which a stream on logs starts, and `sse.open`. Clients keep the
+ * id because the block has data. ASCII.
  */
 export function openText(data: OpenData, retryMs: number, cursor: string | undefined): string {
-  const id = cursor === undefined ? '' : `id: ${cursor}\n`
-  return `retry: ${retryMs}\n${id}event: sse.open\ndata: ${JSON.stringify(data)}\n\n`
+  return controlText('sse.open', data, `retry: ${retryMs}\n${cursor === undefined ? '' : idLine(cursor)}`)
 }
 
-/** Events `from` … `to` of the channel are no longer there. */
-export function gapBlock(data: { channel: string; from: number; to: number; reason: GapReason }): Blocks {
+export function gapBlock(data: GapData): Blocks {
   return controlBlock('sse.gap', data)
 }
 
 /**
- * The channel starts anew: what the client knows of it may be incomplete and should be loaded again.
- * @param cursor the position from here; `undefined`: further resets must be announced before it is true
+ * @param cursor the position after the reset; `undefined` while more resets must be announced before that position is
+ * valid
  */
-export function resetBlock(data: { channel: string; reason: ResetReason }, cursor?: string): Blocks {
-  const id = cursor === undefined ? '' : `id: ${cursor}\n`
-  return Blocks.of(Buffer.from(`${id}event: sse.reset\ndata: ${JSON.stringify(data)}\n\n`))
+export function resetBlock(data: ResetData, cursor?: string): Blocks {
+  return controlBlock('sse.reset', data, cursor === undefined ? '' : idLine(cursor))
 }
 
-/** `count` events were dropped between the times `from` and `to` (ms since 1970). */
-export function droppedBlock(data: { count: number; reason: string; from: number; to: number }): Blocks {
+export function droppedBlock(data: DroppedData): Blocks {
   return controlBlock('sse.dropped', data)
 }
 
-/** The server is about to end the stream; come back after `afterMs` (also as `retry:` for native clients). */
+/** `retry:` repeats `afterMs` for clients that do not know the event, such as a native EventSource. */
 export function reconnectBlock(reason: CloseReason, afterMs: number): Blocks {
-  const data = JSON.stringify({ reason, afterMs })
-  return Blocks.of(Buffer.from(`retry: ${afterMs}\nevent: sse.reconnect\ndata: ${data}\n\n`))
+  return controlBlock('sse.reconnect', { reason, afterMs }, `retry: ${afterMs}\n`)
 }
 
-/** The token is good no more; a fresh one is needed. */
-export function expiredBlock(reason: 'expired' | 'revoked'): Blocks {
+export function expiredBlock(reason: ExpiredData['reason']): Blocks {
   return controlBlock('sse.expired', { reason })
 }
 
-/**
- * Poll at `url` (relative to the stream's own) after `afterMs`, until an answer says that the stream may be opened
- * again.
- */
-export function pollBlock(data: { url: string; afterMs: number; reason: CloseReason }): Blocks {
+export function pollBlock(data: PollData): Blocks {
   return controlBlock('sse.poll', data)
 }
 
-/** The server ends the stream and does not want it back; `retry:` keeps clients away that do not know this event. */
+/** @param retryMs when clients that do not know the event reconnect */
 export function closeBlock(reason: CloseReason, retryMs: number): Blocks {
-  return Blocks.of(Buffer.from(`retry: ${retryMs}\nevent: sse.close\ndata: ${JSON.stringify({ reason })}\n\n`))
+  return controlBlock('sse.close', { reason }, `retry: ${retryMs}\n`)
 }
 
 /**
- * The `id:` of a complete stream. A native EventSource reconnects with it, and 204 then ends it for good (WHATWG HTML
- * 9.2.3).
+ * The `id:` of a completed stream. A native EventSource reconnects with it; the server answers 204, and the EventSource
+ * stops (WHATWG HTML 9.2.3).
  */
 export const COMPLETED_ID = 'sse.completed'
 
-/**
- * The stream is complete.
- * @param retryMs when clients that do not know this event reconnect, to be answered with 204
- */
+/** Ends a completed stream. @param retryMs when clients that do not know the event reconnect, to get a 204 */
 export function completedBlock(retryMs: number): Blocks {
-  const data = JSON.stringify({ reason: 'completed' satisfies CloseReason })
-  return Blocks.of(Buffer.from(`retry: ${retryMs}\nid: ${COMPLETED_ID}\nevent: sse.close\ndata: ${data}\n\n`))
+  return controlBlock('sse.close', { reason: 'completed' }, `retry: ${retryMs}\n${idLine(COMPLETED_ID)}`)
 }
 
-/** The application's heartbeat as a comment: ignored by clients, seen by proxies. */
+/** The heartbeat as a comment. Clients ignore it; proxies see that the connection is in use. */
 export const HEARTBEAT = Blocks.of(Buffer.from(':\n\n'))
 
-/** The heartbeat as an event, for native EventSource, which cannot see comments. */
+/** The heartbeat as an event, for a native EventSource, which does not report comments. */
 export const HEARTBEAT_EVENT = controlBlock('sse.heartbeat', {})
 
-function controlBlock(event: string, data: object): Blocks {
-  return Blocks.of(Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`))
+function controlBlock<Name extends keyof ControlEvents>(name: Name, data: ControlEvents[Name], lines = ''): Blocks {
+  return Blocks.of(Buffer.from(controlText(name, data, lines)))
+}
+
+/** @param lines complete lines before `event:` */
+function controlText<Name extends keyof ControlEvents>(name: Name, data: ControlEvents[Name], lines: string): string {
+  return `${lines}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`
 }

@@ -1,4 +1,4 @@
-/** The real Chromium that the browser tests drive, and the pictures for the README. */
+/** The Chromium that the browser tests drive, and the screenshots for the README. */
 import { mkdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type Browser, type BrowserContextOptions, chromium, type LaunchOptions, type Page } from 'playwright-core'
@@ -23,7 +23,7 @@ export function launch(options: LaunchOptions = {}): Promise<Browser> {
   })
 }
 
-/** A page of its own context, so of its own session, that fails the test by what goes wrong in it. */
+/** A page in a new context, so with a new session. Collects the page's errors, so that the test can fail on them. */
 export async function openPage(
   browser: Browser,
   options: BrowserContextOptions = {},
@@ -34,13 +34,13 @@ export async function openPage(
   const problems: string[] = []
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('console', (message) => {
-    // A refused connection is what a restart looks like from here.
+    // A restart of the server refuses connections: those errors are expected.
     if (message.type() === 'error' && !/net::ERR_|status of 50\d/.test(message.text())) problems.push(message.text())
   })
   return { page, problems }
 }
 
-/** With `SCREENSHOTS=1` keeps a picture in docs/screenshots. */
+/** With `SCREENSHOTS=1` saves a screenshot in docs/screenshots. */
 export async function screenshot(page: Page, name: string): Promise<void> {
   if (process.env.SCREENSHOTS !== '1') return
   await mkdir(FOLDER, { recursive: true })

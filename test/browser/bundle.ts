@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { build, type Rollup } from 'vite'
 
-/** A script for a page of the tests, with all that it imports. @param name its file beside this one, without `.ts` */
+/** A script for a test page, bundled with its imports. @param name its file in this folder, without `.ts` */
 export async function bundle(name: string): Promise<string> {
   const [result] = (await build({
     configFile: false,
@@ -21,7 +21,7 @@ export async function bundle(name: string): Promise<string> {
   return result?.output[0].code ?? ''
 }
 
-/** A page with nothing but that script. */
+/** A page that contains only that script. */
 export function pageWith(script: string): string {
   return `<!doctype html><title>page</title><link rel="icon" href="data:,"><div id="root"></div><script src="${script}"></script>`
 }

@@ -37,7 +37,7 @@ describe('the hooks in Chromium', () => {
   const isOpen = () => eventually(async () => (await stateOf(page)) === 'open')
   const saw = (count: number) => eventually(async () => (await seenBy(page)).length === count)
 
-  it('have one connection in StrictMode, through unmounting and mounting', async () => {
+  it('keep one connection in StrictMode, also while components unmount and mount', async () => {
     await render()
     await isOpen()
     await server.publish()
@@ -45,7 +45,7 @@ describe('the hooks in Chromium', () => {
     await render({ mounted: 0 })
     await render({ mounted: 3 })
     await server.publish()
-    // The three begin at their cursor again.
+    // The three components start at their cursor again.
     await saw(2 + 6)
     expect((await seenBy(page)).slice(2).sort()).to.deep.equal([1, 1, 1, 2, 2, 2])
     expect(server.opened).to.equal(1)
@@ -53,7 +53,7 @@ describe('the hooks in Chromium', () => {
     await eventually(() => server.streams === 0)
   })
 
-  it('render nothing for an event, and connect to nothing for another handler or token', async () => {
+  it('do not render for an event, and do not reconnect for a new handler or token', async () => {
     await render({ mounted: 1 })
     await isOpen()
     const before = await rendered()
@@ -72,7 +72,7 @@ describe('the hooks in Chromium', () => {
     expect(tokens.at(-1)).to.equal('Bearer token-10')
   })
 
-  it('have another connection for another user', async () => {
+  it('open another connection for another user', async () => {
     await render({ identity: 'dana' })
     await isOpen()
     await render({ identity: 'gus' })
@@ -85,7 +85,7 @@ describe('the hooks in Chromium', () => {
     ['without a provider', { provided: false }],
     ['with a token of their own', { own: true }],
   ] as const) {
-    it(`have a connection each ${where}, one in StrictMode too`, async () => {
+    it(`have one connection each ${where}, also in StrictMode`, async () => {
       await render(props)
       await eventually(() => server.streams === 2)
       await server.publish()

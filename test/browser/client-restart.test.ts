@@ -6,7 +6,7 @@ import { RedisServer } from '../helpers/redis-server.js'
 import { launch } from './browser.js'
 import { KitServer, seenBy, stateOf } from './kit-page.js'
 
-describe('the client in Chromium, when its server dies and another takes its place', () => {
+describe('the client in Chromium, when another server replaces one that crashed', () => {
   let browser: Browser
   let page: Page
   let server: KitServer
@@ -40,7 +40,7 @@ describe('the client in Chromium, when its server dies and another takes its pla
     await eventually(async () => (await stateOf(page)).startsWith('waiting'))
   }
 
-  it('resumes where the log is in Redis, what others published meanwhile included', async () => {
+  it('resumes from a log in Redis, including events that other processes published meanwhile', async () => {
     redis = await RedisServer.start()
     server = await KitServer.start({}, redis.url)
     other = createMultiplexer({ redis: redis.url })
@@ -59,7 +59,7 @@ describe('the client in Chromium, when its server dies and another takes its pla
     expect(await seenBy(page)).to.deep.equal(server.numbers)
   })
 
-  it('is told to load anew where the log died too, and goes on', async () => {
+  it('gets sse.reset if the log was lost with the server, then new events', async () => {
     server = await KitServer.start()
     await openPage()
     await server.publish(3)

@@ -27,7 +27,7 @@ describe('tabs in Chromium', () => {
     await server.stop()
   })
 
-  /** A tab that listens from the first event on. */
+  /** Opens a tab that listens from the first event on. */
   async function openTab(identity = 'dana', cursor = start): Promise<Page> {
     const page = await context.newPage()
     await page.goto(server.url)
@@ -46,7 +46,7 @@ describe('tabs in Chromium', () => {
     }
   }
 
-  it('are eight on one connection, and each has every event', async () => {
+  it('share one connection among eight, and each gets every event', async () => {
     const pages = await openTabs(8)
     await allOpen(pages)
     expect(server.streams).to.equal(1)
@@ -61,7 +61,7 @@ describe('tabs in Chromium', () => {
     ['crashes', crash],
     ['goes elsewhere', (page: Page) => page.goto('about:blank').then(() => undefined)],
   ] as const) {
-    it(`miss and repeat nothing when the one with the connection ${how} in traffic`, async () => {
+    it(`get each event once when the tab with the connection ${how} in traffic`, async () => {
       let pages = await openTabs(4)
       await allOpen(pages)
       const stop = server.publishOn()
@@ -82,14 +82,14 @@ describe('tabs in Chromium', () => {
     })
   }
 
-  it('have what came before they joined, from their own cursors', async () => {
+  it('replay the events after their own cursors when they join', async () => {
     const first = await openTab()
     await allOpen([first])
     await server.publish(20)
     const later = await server.cursor()
     await server.publish(20)
     await assertAllSaw([first])
-    // No more than what a page keeps for those that join, however long they take to.
+    // Not more events than a page keeps for tabs that join, however long joining takes.
     const [all, half] = await Promise.all([openTab(), openTab('dana', later), server.publish(150)])
     await server.publish(20)
     await assertAllSaw([first, all])
@@ -97,7 +97,7 @@ describe('tabs in Chromium', () => {
     expect(server.opened).to.equal(1)
   })
 
-  it('are told to load anew where their cursor is from before what is kept', async () => {
+  it('get sse.reset if their cursor is older than the kept events', async () => {
     const first = await openTab()
     await allOpen([first])
     await server.publish(400)
@@ -108,7 +108,7 @@ describe('tabs in Chromium', () => {
     await assertAllSaw([late], [-1, 401, 402])
   })
 
-  it('of another user have nothing of it', async () => {
+  it('of another user get none of the events', async () => {
     const [dana, gus] = await Promise.all([openTab('dana'), openTab('gus')])
     await allOpen([dana, gus])
     expect(server.streams).to.equal(2)
@@ -116,7 +116,7 @@ describe('tabs in Chromium', () => {
     await assertAllSaw([dana, gus])
   })
 
-  it('are all told when the connection is refused for good', async () => {
+  it('all close when the server refuses the connection without retry', async () => {
     const pages = await openTabs(2)
     await allOpen(pages)
     await server.multiplexer.close()
@@ -131,7 +131,7 @@ describe('tabs in Chromium', () => {
     }
   })
 
-  it('have a stream each where there are no locks', async () => {
+  it('have one stream each without Web Locks', async () => {
     await context.addInitScript(() => Object.defineProperty(navigator, 'locks', { value: undefined }))
     const pages = await openTabs(2)
     await allOpen(pages)

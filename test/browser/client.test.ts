@@ -28,7 +28,7 @@ describe('the client in Chromium', () => {
     await server.stop()
   })
 
-  /** With options that can be sent to a page. */
+  /** Takes only options that can be serialized for a page. */
   async function open(options: Parameters<typeof kit.open>[0] = {}): Promise<void> {
     await page.evaluate((options) => kit.open(options), { cursor: start, ...options })
     await isOpen()
@@ -42,7 +42,7 @@ describe('the client in Chromium', () => {
   }
 
   for (const transport of ['fetch', 'native'] as const) {
-    it(`misses and repeats nothing over connections that are cut, by ${transport}`, async () => {
+    it(`delivers each event once over connections that are cut, by ${transport}`, async () => {
       await open({ transport })
       const stop = server.publishOn()
       for (let round = 1; round <= 4; round++) {
@@ -56,7 +56,7 @@ describe('the client in Chromium', () => {
     })
   }
 
-  it('hears by native what is listened to after it has opened, and what it is told of', async () => {
+  it('delivers by native the types of listeners added after the opening, and eventTypes', async () => {
     await open({ transport: 'native', eventTypes: ['n'] })
     await page.evaluate(() => {
       kit.stream?.on('late', (event) => void kit.seen.push(event.json() as number))
@@ -68,7 +68,7 @@ describe('the client in Chromium', () => {
     expect(await seenBy(page)).to.deep.equal([7, -1, 1, -2])
   })
 
-  it('puts its token and its cursor into the URL by native, a fresh one for each connection', async () => {
+  it('sends its token and its cursor in the URL by native, with a new token for each connection', async () => {
     const urls: URL[] = []
     page.on('request', (request) => urls.push(new URL(request.url())))
     await open({ transport: 'native', tokenIn: 'ticket', withTickets: true })
@@ -81,7 +81,7 @@ describe('the client in Chromium', () => {
     expect(urls.map(({ searchParams }) => searchParams.get('last_event_id'))).to.deep.equal([start, `${epoch}-1`])
   })
 
-  it('holds no connection offline, and comes back at once', async () => {
+  it('has no connection while offline, and reconnects immediately when online', async () => {
     await open({ retryMs: 100_000 })
     await server.publish()
     await assertSawAll()
@@ -95,9 +95,9 @@ describe('the client in Chromium', () => {
     expect(server.opened).to.equal(2)
   })
 
-  it('holds none while it is frozen', async () => {
+  it('has no connection while the page is frozen', async () => {
     await open({ retryMs: 100_000 })
-    // What freezes tabs is the browser's own mind; so what it says is said for it.
+    // Tests cannot make the browser freeze a tab, so the test dispatches the browser's events.
     await page.evaluate(() => document.dispatchEvent(new Event('freeze')))
     await eventually(() => server.streams === 0)
     await server.publish(3)
@@ -106,9 +106,9 @@ describe('the client in Chromium', () => {
     await assertSawAll()
   })
 
-  it('holds none while it is hidden, if told so', async () => {
+  it('has no connection while the page is hidden, with pauseWhenHiddenMs', async () => {
     await open({ retryMs: 100_000, pauseWhenHiddenMs: 10 })
-    // Headless pages are never hidden; so what the browser says is said for it.
+    // Headless pages are never hidden, so the test dispatches the browser's events.
     const setHidden = (hidden: boolean) =>
       page.evaluate((hidden) => {
         Object.defineProperty(document, 'hidden', { value: hidden, configurable: true })
@@ -123,7 +123,7 @@ describe('the client in Chromium', () => {
     await assertSawAll()
   })
 
-  it('lets go as the page is put into the back/forward cache, and not a moment longer', async () => {
+  it('closes the connection when the page enters the back/forward cache', async () => {
     await open({ retryMs: 100_000 })
     const say = (type: string) =>
       page.evaluate((type) => void dispatchEvent(new PageTransitionEvent(type, { persisted: true })), type)
@@ -134,13 +134,13 @@ describe('the client in Chromium', () => {
     await isOpen()
   })
 
-  it('goes on from where it was when it comes out of the cache', async () => {
+  it('resumes from its position when the page leaves the cache', async () => {
     await open({ retryMs: 100_000 })
     await server.publish(2)
     await assertSawAll()
     await page.goto(`${server.url}/kit.js`)
     await eventually(() => server.streams === 0)
-    // From here on the page is out of the driver's sight, which does not know the cache: the server is asked.
+    // The driver does not know the cache and cannot see the page any more, so the test checks the server.
     await page.evaluate(() => setTimeout(() => history.back()))
     await eventually(() => server.streams === 1)
     expect(server.loaded, 'as it was, not loaded again').to.equal(1)

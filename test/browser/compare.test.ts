@@ -11,7 +11,7 @@ describe('the comparison in Chromium', () => {
   let inbox: TestInbox
   let page: Page
   let problems: string[]
-  /** Requests for data as the server sees them, by path. */
+  /** The requests for data that the server received, by path. */
   let asked: string[]
 
   before(async () => {
@@ -45,13 +45,13 @@ describe('the comparison in Chromium', () => {
     return items.evaluateAll((all) => all.map((item) => item.getAttribute('data-message-id')))
   }
 
-  it('shows the same messages on both sides, and what each asked and waited for them', async () => {
+  it('shows the same messages on both sides, with the requests and the delay of each', async () => {
     await open()
-    // At the beginning the streams cost more: each list, and its stream.
+    // First the streams cost more: one request for each list, and one for its stream.
     await eventually(async () => (await numberOf('streaming-total')) === 5)
     await start()
     await page.getByText('Three customers write').waitFor()
-    // Until the thread has been polled again.
+    // Until the next poll of the thread.
     await eventually(async () => (await numberOf('polling-count')) > 2, 40_000)
     await page.getByRole('button', { name: 'Stop the customers' }).click()
     await page.getByRole('button', { name: 'Let customers write' }).waitFor()
@@ -72,7 +72,7 @@ describe('the comparison in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('goes on after the connections were cut, and shows once what came meanwhile', async () => {
+  it('recovers after the connections were cut, and shows messages sent meanwhile once', async () => {
     await open()
     await start()
     await eventually(async () => (await numberOf('streaming-count')) > 0)
@@ -90,7 +90,7 @@ describe('the comparison in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('is reached from the inbox, whose session it shares, and leads back', async () => {
+  it('is linked from the inbox, shares its session, and links back', async () => {
     await open()
     await page.getByRole('link', { name: 'Inbox' }).click()
     await page.getByTestId('compare').click()
@@ -108,12 +108,12 @@ describe('the comparison in Chromium', () => {
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
-    it(`is worth a look in ${colorScheme}`, async () => {
+    it(`renders in the ${colorScheme} scheme`, async () => {
       await open({ ...DESKTOP, colorScheme })
       await start()
       await page.mouse.move(640, 30)
       await eventually(async () => (await numberOf('streaming-count')) > 0)
-      // Charts need their time: the last minute without its beginning.
+      // Waits until the charts have data: they show the last minute.
       if (process.env.SCREENSHOTS === '1') {
         await eventually(async () => (await numberOf('streaming-requests')) === 0, 90_000)
       }

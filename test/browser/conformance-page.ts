@@ -1,4 +1,4 @@
-/** What the page of the conformance tests has, as `conformance`. Bundled. */
+/** The global `conformance` of the page of the conformance tests. Bundled. */
 import { type Observation, type RunOptions, runEventSource, runKit } from '../conformance/clients.js'
 import type { Conformer } from '../conformance/connection-rows.js'
 
@@ -13,7 +13,7 @@ class Conformance {
     return runKit(url, { ...options, transport, signal: abort.signal })
   }
 
-  /** Ends a run that would go on. */
+  /** Ends a run that does not end by itself. */
   end(url: string): void {
     this.#running.get(url)?.abort()
   }

@@ -53,7 +53,7 @@ describe('the client and the standard in Chromium:', () => {
   }
 
   describe('the client by EventSource', () => {
-    /** It takes nothing for final, so it is closed once it has had all. */
+    /** EventSource retries after every refusal, so the test closes it after the last request. */
     async function runUntilOver(run: Run, options: RunOptions): Promise<Observation> {
       const running = runIn('kit, native', run.url, options)
       await Promise.race([running, eventually(() => run.isOver)])
@@ -86,17 +86,17 @@ describe('the client and the standard in Chromium:', () => {
     await other.stop()
   })
 
-  it('read any stream alike, wherever it is cut', async function () {
+  it('parse any stream in the same way, however it is split into chunks', async function () {
     this.timeout(120_000)
     await fc.assert(
       fc.asyncProperty(wireBytes, cuts, async (bytes, fractions) => {
-        // Chromium reads a line end right behind a byte order mark wrongly: see the rows.
+        // Chromium misreads a line end directly after a byte order mark: see the rows.
         fc.pre(!/^\uFEFF[\r\n]/.test(Buffer.from(bytes).toString()))
         const [oracle, kit] = await Promise.all(
           (['Chromium', 'kit'] as const).map(async (client) => {
             const run = server.run([PRELUDE, chunks(...cutAt(bytes, fractions))])
             const { events } = await runIn(client, run.url, { types: TYPES })
-            // A name that was spoilt is one that EventSource was not asked to listen to.
+            // EventSource has no listener for a name that the split corrupted.
             const heard = events.filter(({ type }) => TYPES.includes(type))
             return { events: heard, ids: run.asked.map(({ lastEventId }) => lastEventId) }
           }),

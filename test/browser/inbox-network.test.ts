@@ -5,7 +5,7 @@ import { eventually } from '../helpers/eventually.js'
 import { launch, openPage } from './browser.js'
 import { bubble, connected, row, signInByLink, textsOf } from './inbox-page.js'
 
-describe('the inbox in Chromium, cut off', () => {
+describe('the inbox in Chromium, disconnected', () => {
   let browser: Browser
   let inbox: TestInbox
   let page: Page
@@ -33,7 +33,7 @@ describe('the inbox in Chromium, cut off', () => {
     await inbox.deliver('whatsapp', whatsAppPayload({ id: `wamid.${number}`, text: `Number ${number}` }))
   }
 
-  it('by the network, has once what came meanwhile, and sends then what was written meanwhile', async () => {
+  it('by the network, shows messages sent meanwhile once, and then sends its own replies', async () => {
     await page.context().setOffline(true)
     await page.locator('[data-testid=connection][data-state=waiting]').waitFor()
     await eventually(() => inbox.services.multiplexer.status().streams === 0)
@@ -52,7 +52,7 @@ describe('the inbox in Chromium, cut off', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('by a revoked token, comes back with a new one, and has once what came meanwhile', async () => {
+  it('by a revoked token, reconnects with a new one, and shows messages sent meanwhile once', async () => {
     const opened = inbox.services.multiplexer.inspect()[0]?.id
     await inbox.services.revocations.revoke({ user: 'dana', tenant: 'acme' })
     await deliver(2)
@@ -69,7 +69,7 @@ describe('the inbox in Chromium, cut off', () => {
     expect(problems.filter((problem) => !problem.includes('401'))).to.deep.equal([])
   })
 
-  it('by a token that is refused on a request, sends it again with a new one', async () => {
+  it('by a token that the server rejects, retries the request with a new one', async () => {
     await page.evaluate(() => {
       const session = JSON.parse(localStorage.getItem('inbox.session') ?? '{}') as object
       localStorage.setItem('inbox.session', JSON.stringify({ ...session, token: 'no longer good' }))
@@ -85,8 +85,8 @@ describe('the inbox in Chromium, cut off', () => {
     expect(problems.filter((problem) => !problem.includes('401'))).to.deep.equal([])
   })
 
-  it('from streams by something on the way that holds them back, polls for the same events', async () => {
-    // Neither an answer nor a refusal.
+  it('from streams by an intermediary that buffers them, polls for the same events', async () => {
+    // The request gets no response.
     await page.route('**/api/v1/sse/conversations', () => undefined)
     await page.reload()
     await page.locator('[data-testid=connection][data-state=polling]').waitFor({ timeout: 40_000 })

@@ -1,8 +1,8 @@
-/** What the tests of the inbox look for in its page. */
+/** Locators for the page of the inbox. */
 import type { Locator, Page } from 'playwright-core'
 import type { TestInbox } from '../example/harness.js'
 
-/** Where `whatsAppPayload()` arrives. */
+/** The conversation of `whatsAppPayload()`. */
 export const CONVERSATION = 'wa-106540352242922-16315551234'
 export const DESKTOP = { viewport: { width: 1180, height: 760 } }
 

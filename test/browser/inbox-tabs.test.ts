@@ -62,7 +62,7 @@ describe("a user's tabs of the inbox in Chromium", () => {
     }
   }
 
-  /** Delivers until told to stop. @returns the way to stop */
+  /** Delivers messages until stopped. @returns stops it */
   function deliverOn(by = inbox): () => Promise<void> {
     let isOver = false
     const delivering = (async () => {
@@ -77,7 +77,7 @@ describe("a user's tabs of the inbox in Chromium", () => {
     }
   }
 
-  /** Everything delivered, in order, and nothing twice. */
+  /** Every delivered message, in order, once. */
   async function assertAllShown(pages: readonly Page[]): Promise<void> {
     const texts = range(1, delivered).map((number) => `Number ${number}`)
     for (const page of pages) {
@@ -92,7 +92,7 @@ describe("a user's tabs of the inbox in Chromium", () => {
     await eventually(() => delivered >= before + count)
   }
 
-  it('are eight on one stream, each with its own thread, and sign out together', async () => {
+  it('share one stream among eight, each with its own thread, and sign out together', async () => {
     await start()
     const pages = await openTabs(8)
     expect(inbox.services.multiplexer.inspect()).to.have.length(1)
@@ -117,7 +117,7 @@ describe("a user's tabs of the inbox in Chromium", () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('lose and repeat nothing when the one with the connection is closed, or crashes, in traffic', async () => {
+  it('show each message once when the tab with the connection is closed, or crashes, in traffic', async () => {
     await start()
     let pages = await openTabs(4)
     await deliver()
@@ -139,13 +139,13 @@ describe("a user's tabs of the inbox in Chromium", () => {
     await more(10)
     await stop()
     await assertAllShown(pages)
-    // By the stream alone: each new leader opens it where it was itself, and nobody loads anything anew.
+    // From the stream only: each new leader opens it at its own position, and no tab reloads its lists.
     expect(loads).to.deep.equal(['/api/v1/sse/conversations', '/api/v1/sse/conversations'])
     expect(streams()).to.equal(1)
     expect(pages).to.have.length(2)
   })
 
-  it('come back together on one stream after a restart in traffic, and have all of it', async () => {
+  it('reconnect together on one stream after a restart in traffic, and show every message', async () => {
     server = await RedisServer.start()
     await start(server.url)
     const pages = await openTabs(3)
@@ -168,7 +168,7 @@ describe("a user's tabs of the inbox in Chromium", () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('follow when another user signs in in one of them', async () => {
+  it('switch the user when another user signs in in one of them', async () => {
     await start()
     const [, second] = (await openTabs(2)) as [Page, Page]
     await signInByLink(second, inbox, 'gus', 'globex')

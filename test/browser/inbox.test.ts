@@ -37,7 +37,7 @@ describe('the inbox in Chromium', () => {
   const bubble = (text: string) => inPage.bubble(page, text)
   const row = (id: string) => inPage.row(page, id)
 
-  /** Another process on the same port: what a deployment looks like to an open page. */
+  /** Starts another process on the same port, as a deployment does. */
   async function restart(redisUrl?: string): Promise<void> {
     const { port } = inbox
     await inbox.stop()
@@ -45,7 +45,7 @@ describe('the inbox in Chromium', () => {
     inbox = await TestInbox.start({ port, ...(redisUrl !== undefined && { redisUrl }) })
   }
 
-  it('signs in, shows what a webhook brings without a reload, and sends a reply', async () => {
+  it('signs in, shows a webhook message without a reload, and sends a reply', async () => {
     await start()
     let loads = 0
     page.on('load', () => loads++)
@@ -91,7 +91,7 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('stays signed in over a reload, signs in by link, and out again', async () => {
+  it('stays signed in after a reload, signs in by link, and signs out', async () => {
     await start()
     await signInByLink('gus', 'globex')
     expect(new URL(page.url()).search).to.equal('')
@@ -105,7 +105,7 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('reconnects after a restart on Redis, and shows what was sent meanwhile and after, once each', async () => {
+  it('reconnects after a restart on Redis, and shows each message sent meanwhile and after once', async () => {
     server = await RedisServer.start()
     await start(DESKTOP, server.url)
     const beside = await TestInbox.start({ redisUrl: server.url })
@@ -129,7 +129,7 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('loads its lists again where a restart has lost the logs', async () => {
+  it('reloads its lists when a restart lost the logs', async () => {
     await start()
     await signInByLink()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Lost with the process' }))
@@ -152,26 +152,26 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('says so where a restart has lost the conversation that is open', async () => {
+  it('shows an error when a restart lost the open conversation', async () => {
     await start()
     await signInByLink()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Lost with the process' }))
     await row(CONVERSATION).click()
     await bubble('Lost with the process').waitFor()
     await restart()
-    await page.getByText('This conversation is not there any more.').waitFor()
+    await page.getByText('This conversation no longer exists.').waitFor()
     await page.getByRole('link', { name: 'All conversations' }).last().click()
     await page.getByText('Choose a conversation').waitFor()
     await connected()
     expect(problems.filter((problem) => !/40[34]/.test(problem))).to.deep.equal([])
   })
 
-  it('keeps a reply that could not be sent, and sends it once when told to', async () => {
+  it('keeps a reply that failed, and sends it once on retry', async () => {
     await start()
     await signInByLink()
     await row('demo-lena').click()
     await bubble('can I pick them up in the shop?').waitFor()
-    // The request gets there; only its answer is lost.
+    // The server gets the request; only the response is lost.
     const lose = async (route: Route): Promise<void> => {
       await route.fetch()
       await route.abort()
@@ -185,7 +185,7 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('renews a token that has run out, behind the scenes', async () => {
+  it('renews an expired token in the background', async () => {
     await start()
     await signInByLink()
     await page.evaluate(async () => {
@@ -206,7 +206,7 @@ describe('the inbox in Chromium', () => {
     expect(problems.filter((problem) => !problem.includes('401'))).to.deep.equal([])
   })
 
-  it('is used by keyboard alone', async () => {
+  it('can be used with the keyboard only', async () => {
     await start()
     await signInByLink()
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute('data-testid'))
@@ -219,7 +219,7 @@ describe('the inbox in Chromium', () => {
     expect(await focused()).to.equal('conversation-demo-priya')
     await page.keyboard.press('Enter')
     await bubble('ordering tonight!').waitFor()
-    // From the row the list is left at once.
+    // One Tab leaves the list from a row.
     await page.keyboard.press('Tab')
     expect(await focused()).to.equal('compare')
     await page.getByRole('button', { name: 'Skip to the reply' }).focus()
@@ -231,7 +231,7 @@ describe('the inbox in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('fits a phone: the list, then the thread, and back', async () => {
+  it('fits a phone: shows the list, then the thread, and returns', async () => {
     await start({ viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true })
     await signInByLink()
     await deliverStory()
@@ -247,7 +247,7 @@ describe('the inbox in Chromium', () => {
   })
 
   for (const colorScheme of ['light', 'dark'] as const) {
-    it(`is worth a look in ${colorScheme}`, async () => {
+    it(`renders in the ${colorScheme} scheme`, async () => {
       await start({ ...DESKTOP, colorScheme })
       await signInByLink()
       await deliverStory()
@@ -256,7 +256,7 @@ describe('the inbox in Chromium', () => {
       await page.getByTestId('reply').press('Enter')
       await page.getByTestId('pending').waitFor({ state: 'detached' })
       await bubble('Of course!').waitFor()
-      // As one would find it: a draft begun, the mouse elsewhere.
+      // A typical view: a started draft, and the mouse outside.
       await page.getByTestId('reply').fill('Anything else I can')
       await page.mouse.move(800, 200)
       await screenshot(page, `inbox-${colorScheme}`)
@@ -264,7 +264,7 @@ describe('the inbox in Chromium', () => {
     })
   }
 
-  /** Something in the list that is not the demo's. */
+  /** Adds a conversation that is not one of the demo's. */
   async function deliverStory(): Promise<void> {
     const text = 'Hi, can I change the size of my order before it ships?'
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.story', text }))

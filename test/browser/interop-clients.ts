@@ -1,14 +1,14 @@
-/** What the page of the interoperability tests has, as `interop`: one client at work, of those that run in browsers. Bundled. */
+/** The global `interop` of the page of the interoperability tests: runs one of the browser clients. Bundled. */
 import { type EventSourceMessage, type FetchEventSourceInit, fetchEventSource } from '@microsoft/fetch-event-source'
 import reconnecting from 'reconnecting-eventsource'
 import { SSE, type SSEOptions } from 'sse.js'
 import type { BrowserClient } from '../interop/clients.js'
 import type { Seen } from '../interop/script.js'
 
-// Its types are those of its CommonJS build; bundlers take the other one.
+// Its types describe its CommonJS build, but bundlers use the ES build.
 const ReconnectingEventSource = reconnecting as unknown as typeof reconnecting.default
 
-/** Other ways to use some of them, for the notes of the table. */
+/** Variants of some clients, for the notes of the table. */
 type Variant =
   | 'sse.js by default'
   | 'sse.js with maxRetries'
@@ -26,7 +26,7 @@ const openSseJs =
   (url, types) => {
     const source = new SSE(url, { reconnectDelay: 100, ...options })
     for (const type of types) source.addEventListener(type, note as never)
-    // It is closed between two connections as well.
+    // Its state is `closed` between two connections, too.
     return () => source.readyState === 2 && source.reconnectTimer === null
   }
 
@@ -63,7 +63,7 @@ const OPENERS: Readonly<Record<BrowserClient | Variant, Opener>> = {
   },
   '@microsoft/fetch-event-source': openFetch({ onclose }),
   'fetch-event-source by default': openFetch({}),
-  // As docs/interop.md says.
+  // As docs/interop.md recommends.
   'fetch-event-source as advised': openFetch({
     onclose,
     async onopen({ status }) {

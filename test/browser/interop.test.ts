@@ -10,7 +10,7 @@ import { launch } from './browser.js'
 import { bundle, pageWith } from './bundle.js'
 import type { Interop } from './interop-clients.js'
 
-describe('the server and the clients people use, in Chromium', () => {
+describe('the server and other SSE clients, in Chromium', () => {
   let browser: Browser
   let files: NonNullable<InteropServerOptions['files']>
 
@@ -23,9 +23,9 @@ describe('the server and the clients people use, in Chromium', () => {
   })
   after(() => browser.close())
 
-  /** Each client in a page of its own. */
+  /** Opens a new page for each client. */
   async function open(name: Parameters<Interop['open']>[0], server: InteropServer, url: string): Promise<Connection> {
-    // Browsers trust no certificate for being shown it; that is for the certificate alone.
+    // Chromium does not trust the test's certificate. The option disables only that check.
     const page = await browser.newPage({ ignoreHTTPSErrors: true })
     await page.goto(server.url)
     await page.evaluate(([name, url, types]) => interop.open(name, url, types), [name, url, TYPES] as const)
@@ -64,7 +64,7 @@ describe('the server and the clients people use, in Chromium', () => {
 
     const over = () => eventually(() => connection.isOver())
 
-    it('@microsoft/fetch-event-source is over with the first stream, unless onclose throws', async () => {
+    it('@microsoft/fetch-event-source ends with the first stream, unless onclose throws', async () => {
       connection = await open('fetch-event-source by default', server, '/stream')
       await sees('sse.open')
       server.age()
@@ -72,7 +72,7 @@ describe('the server and the clients people use, in Chromium', () => {
       expect(server.opened('/stream')).to.equal(1)
     })
 
-    it('@microsoft/fetch-event-source, as advised, gives up at a 204, and returns to a 503', async () => {
+    it('@microsoft/fetch-event-source, as recommended, stops at a 204, and retries after a 503', async () => {
       server.press()
       connection = await open('fetch-event-source as advised', server, '/refused-by-status')
       await eventually(() => server.opened('/refused-by-status') === 1)
@@ -84,7 +84,7 @@ describe('the server and the clients people use, in Chromium', () => {
       expect(server.opened('/no-content')).to.equal(1)
     })
 
-    it('sse.js by default never returns', async () => {
+    it('sse.js does not reconnect by default', async () => {
       connection = await open('sse.js by default', server, '/stream')
       await sees('sse.open')
       server.cut()
@@ -92,7 +92,7 @@ describe('the server and the clients people use, in Chromium', () => {
       expect(server.opened('/stream')).to.equal(1)
     })
 
-    it('sse.js with maxRetries gives up at refusals, but not at a 204', async () => {
+    it('sse.js with maxRetries stops at refusals, but not at a 204', async () => {
       server.press()
       connection = await open('sse.js with maxRetries', server, '/refused-by-status')
       await over()

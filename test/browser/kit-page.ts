@@ -1,4 +1,4 @@
-/** Pages with nothing but the client, and a server of the kit behind them. */
+/** Pages that contain only the client, and a server of the kit. */
 import type { IncomingMessage } from 'node:http'
 import express from 'express'
 import type { Page } from 'playwright-core'
@@ -14,20 +14,20 @@ let bundled: Promise<string> | undefined
 
 interface KitServerOptions {
   readonly stream?: StreamOptions
-  /** A Redis of the test's own. @defaultValue none: its logs are its own, and end with it */
+  /** A Redis for the logs. @defaultValue none: the logs are in the process, and end with it */
   readonly redis?: string
 }
 
-/** `/` is the page, `/stream` a stream on the channel `log`, `/poll` the same by polling. */
+/** `/` is the page, `/stream` a stream on the channel `log`, `/poll` a poll on the same channel. */
 export class KitServer {
   readonly #options: KitServerOptions
   #multiplexer: Multiplexer
   #server: TestServer
-  /** Requests for the stream, ever. */
+  /** How many requests for the stream were received. */
   opened = 0
-  /** And for the page. */
+  /** How many requests for the page were received. */
   loaded = 0
-  /** What the last request for the stream said. */
+  /** The last request for the stream. */
   lastEventId: string | string[] | undefined
   #published = 0
 
@@ -43,13 +43,13 @@ export class KitServer {
     return new KitServer(options, ...(await run(options)))
   }
 
-  /** As if its process had died: connections break, and nobody is told why. */
+  /** Simulates a crash of the process: connections break without a control event. */
   async crash(): Promise<void> {
     await this.#server.stop()
     await this.#multiplexer.close()
   }
 
-  /** After a crash: another process, at the same address. */
+  /** Simulates another process at the same address, after a crash. */
   async restart(): Promise<void> {
     const [multiplexer, server] = await run(this.#options, Number(new URL(this.url).port))
     this.#multiplexer = multiplexer
@@ -85,12 +85,12 @@ export class KitServer {
     for (let i = 0; i < count; i++) await this.multiplexer.publish('log', { event: 'n', data: ++this.#published })
   }
 
-  /** What another process has published. */
+  /** Counts events that another process published. */
   notePublished(count: number): void {
     this.#published += count
   }
 
-  /** Publishes until told to stop. @returns the way to stop */
+  /** Publishes until stopped. @returns stops it */
   publishOn(everyMs = 2): () => Promise<void> {
     let isOver = false
     const publishing = (async () => {
@@ -105,7 +105,7 @@ export class KitServer {
     }
   }
 
-  /** Cuts all connections, as a proxy does that is restarted. */
+  /** Cuts all connections, as the restart of a proxy does. */
   cut(): void {
     this.#server.server.closeAllConnections()
   }
@@ -143,12 +143,12 @@ async function run({ stream, redis }: KitServerOptions, port = 0): Promise<[Mult
   return [multiplexer, await serve(app, port)]
 }
 
-/** The numbers a page has had. */
+/** The numbers that a page received. */
 export function seenBy(page: Page): Promise<number[]> {
   return page.evaluate(() => [...kit.seen])
 }
 
-/** The state a page's stream is in, with its reason. */
+/** The state of a page's stream, with its reason. */
 export async function stateOf(page: Page): Promise<string> {
   return page.evaluate(() => kit.states.at(-1) ?? '')
 }

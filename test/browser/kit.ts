@@ -1,4 +1,7 @@
-/** What the pages of the client's tests have, as `kit`; bundled by kit-page.ts. Each page opens one thing, and notes what comes of it. */
+/**
+ * The global `kit` of the pages of the client's tests. Bundled by kit-page.ts. Each page opens one stream, bus or tree,
+ * and records its events.
+ */
 import { createElement, type ReactNode, StrictMode } from 'react'
 import { createRoot, type Root } from 'react-dom/client'
 import { createEventBus } from '../../lib/client/bus.js'
@@ -15,11 +18,14 @@ interface Numbers {
 }
 
 interface Rendered {
-  /** Components that listen. @defaultValue 2 */
+  /** How many components listen. @defaultValue 2 */
   readonly mounted?: number
-  /** What each multiplies the numbers with, so that it shows which handler was called. @defaultValue 1 */
+  /**
+   * The factor by which handlers multiply the numbers, so that the test sees which handler was called.
+   * @defaultValue 1
+   */
   readonly factor?: number
-  /** Whether they have a token of their own. */
+  /** Whether the components have their own token. */
   readonly own?: boolean
   readonly identity?: string
   /** Whether there is a provider. @defaultValue true */
@@ -27,16 +33,16 @@ interface Rendered {
 }
 
 class Kit {
-  /** The numbers of all events `n`; -1 for `sse.reset`. */
+  /** The numbers of all events of type `n`; -1 for `sse.reset`. */
   readonly seen: number[] = []
-  /** With their reasons. */
+  /** The states with their reasons. */
   readonly states: string[] = []
-  /** How often components were rendered. */
+  /** How often the components were rendered. */
   readonly rendered = { listener: 0, state: 0 }
   stream: Listenable<Numbers> | undefined
   tickets = 0
   cursor = ''
-  /** What the last listener rendered was told, and what listeners heard of the state. */
+  /** The state that the last rendered component got, and the states that listeners got. */
   told = ''
   readonly heard: string[] = []
   #root: Root | undefined
@@ -62,7 +68,7 @@ class Kit {
     this.states.push(`${state} ${reason}`.trim())
   }
 
-  /** Renders again with these changed. */
+  /** Renders again with changed options. */
   render(changes: Rendered): void {
     this.#props = { ...this.#props, ...changes }
     const { mounted = 2, factor = 1, own = false, identity = '', provided = true } = this.#props

@@ -7,11 +7,11 @@ import { SseClient } from '../helpers/sse-client.js'
 import { launch } from './browser.js'
 import { KitServer, seenBy, stateOf } from './kit-page.js'
 
-/** Right for downloads: an answer is passed on once half a megabyte of it is there. */
+/** Suitable for downloads: a response is forwarded in parts of half a megabyte. */
 const SWALLOWING =
   'proxy_ignore_headers X-Accel-Buffering; proxy_buffer_size 512k; proxy_buffers 8 512k; proxy_busy_buffers_size 512k;'
 
-/** Nothing of this was written with streams in mind. */
+/** A typical configuration that was not written for streams. */
 const ORDINARY: Readonly<Record<string, string>> = {
   'as it is, over HTTP/1.0': '',
   'over HTTP/1.1 with connections kept': 'proxy_http_version 1.1; proxy_set_header Connection "";',
@@ -24,7 +24,7 @@ describe('behind nginx', () => {
   let server: KitServer
   let nginx: Nginx | undefined
   let start: string
-  /** How the streams came that the page has opened. */
+  /** The encodings of the streams that the page opened. */
   let encodings: (string | undefined)[]
 
   before(async () => {
@@ -54,7 +54,7 @@ describe('behind nginx', () => {
 
   const is = (page: Page, state: string) => eventually(async () => (await stateOf(page)).split(' ')[0] === state)
 
-  /** Waits for so many more events. */
+  /** Waits for `count` more events. */
   async function seesMore(page: Page, count: number): Promise<void> {
     const before = (await seenBy(page)).length
     await eventually(async () => (await seenBy(page)).length >= before + count)
@@ -65,15 +65,15 @@ describe('behind nginx', () => {
     expect(await seenBy(page)).to.deep.equal(server.numbers)
   }
 
-  it('that swallows streams, the client in Chromium polls, and returns once they come through: every event once, while they go on', async () => {
+  it('that buffers streams, the client in Chromium polls until they are not buffered: every event once', async () => {
     nginx = await Nginx.start(server.url, SWALLOWING)
     const page = await openPage({ pollUrl: '/poll', openTimeoutMs: 300, streamRetryMs: 300 })
     const stop = server.publishOn()
     await is(page, 'polling')
-    expect(await stateOf(page)).to.equal('polling nothing arrives')
+    expect(await stateOf(page)).to.equal('polling no data received')
     expect(server.opened, 'streams that were swallowed').to.be.at.least(2)
     await seesMore(page, 50)
-    // It looks again whether streams come through, in vain, and misses nothing by that.
+    // The client retries the stream without success, and misses no event.
     await eventually(() => server.opened >= 3)
     await is(page, 'polling')
     await seesMore(page, 50)
@@ -91,7 +91,7 @@ describe('behind nginx', () => {
     await eventually(() => server.streams === 0)
   })
 
-  it('that swallows streams, the client in Node does the same', async () => {
+  it('that buffers streams, the client in Node does the same', async () => {
     nginx = await Nginx.start(server.url, SWALLOWING)
     const client = record(`${nginx?.url}/stream`, {
       ...{ cursor: start, pollUrl: '/poll', openTimeoutMs: 300, streamRetryMs: 300 },
@@ -113,11 +113,11 @@ describe('behind nginx', () => {
       })
 
       for (const transport of ['fetch', 'native'] as const) {
-        it(`streams come through by ${transport}, event by event, and end with their page`, async () => {
+        it(`streams by ${transport} deliver each event immediately, and end with their page`, async () => {
           const page = await openPage({ transport })
           await is(page, 'open')
           expect(encodings).to.deep.equal([directives.includes('gzip on') ? 'gzip' : undefined])
-          // Each is awaited before the next is made: none waits in the proxy for more to come.
+          // Each event is awaited before the next is published, so the proxy holds none back.
           for (let n = 1; n <= 5; n++) {
             await server.publish()
             await eventually(async () => (await seenBy(page)).length === n)
@@ -132,7 +132,7 @@ describe('behind nginx', () => {
         })
       }
 
-      it('a stream is what it was to a bare client', async () => {
+      it('a stream works with a minimal client', async () => {
         const client = await SseClient.open(`${nginx?.url}/stream`, { 'last-event-id': start })
         await client.control('sse.open')
         await server.publish(3)

@@ -1,8 +1,8 @@
-/** Tabs of one browser context: which of them has the connection, and how one goes without a word. */
+/** The tabs of one browser context: finds the tab with the connection, and crashes a tab. */
 import { expect } from 'chai'
 import type { Page } from 'playwright-core'
 
-/** The tab that holds the kit's lock. */
+/** The tab that holds the kit's lock, and so has the connection. */
 export async function leaderOf(pages: readonly Page[]): Promise<Page> {
   const isLeader = (page: Page) =>
     page.evaluate(() =>
@@ -20,7 +20,7 @@ export async function leaderOf(pages: readonly Page[]): Promise<Page> {
 export async function crash(page: Page): Promise<void> {
   const crashed = page.waitForEvent('crash')
   const session = await page.context().newCDPSession(page)
-  // The answer never comes.
+  // A crashed page never answers.
   session.send('Page.crash').catch(() => undefined)
   await crashed
 }

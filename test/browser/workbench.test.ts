@@ -34,13 +34,13 @@ describe('the workbench in Chromium', () => {
     return page.getByRole('article', { name, exact: true })
   }
 
-  /** What a plot says that it shows now. */
+  /** The current value of a plot. */
   async function shown(name: string, plot: string): Promise<number> {
     const figure = card(name).locator('figure').filter({ hasText: plot })
     return Number((await figure.locator('output').textContent())?.replace(',', ''))
   }
 
-  it('plays a scenario: a stalled client lags, reads on, and its settings change while it runs', async () => {
+  it('plays a scenario: a stalled client lags, resumes reading, and its settings change while it runs', async () => {
     await open()
     await page.getByRole('button', { name: 'Stalled readers' }).click()
     await card('Stalled, replay').getByText('Its socket is full').waitFor()
@@ -51,7 +51,7 @@ describe('the workbench in Chromium', () => {
     const line = card('Stalled, replay').locator('.plot.lag .main .line')
     expect(await line.getAttribute('d')).to.match(/^M[\d.]+ [\d.]+L/)
 
-    await card('Stalled, replay').getByRole('button', { name: 'Read on' }).click()
+    await card('Stalled, replay').getByRole('button', { name: 'Resume' }).click()
     await eventually(async () => (await shown('Stalled, replay', 'Lag')) === 0)
     await card('Stalled, replay').locator('summary').click()
     await card('Stalled, replay').getByLabel('Pacing').selectOption('chat')
@@ -60,7 +60,7 @@ describe('the workbench in Chromium', () => {
     expect(problems).to.deep.equal([])
   })
 
-  it('is driven by keyboard, and says what it could not do', async () => {
+  it('can be used with the keyboard, and shows errors', async () => {
     await open()
     await page.getByRole('button', { name: 'Add a client' }).press('Enter')
     await page.getByRole('slider', { name: 'Events a second' }).press('End')
@@ -78,7 +78,7 @@ describe('the workbench in Chromium', () => {
     expect(problems.filter((problem) => !problem.includes('400'))).to.deep.equal([])
   })
 
-  it('leads to the inbox', async () => {
+  it('links to the inbox', async () => {
     await open()
     await page.getByRole('button', { name: 'Six policies' }).click()
     await card('coalesce').waitFor()
@@ -101,11 +101,11 @@ describe('the workbench in Chromium', () => {
     ['light', 'Six policies, one pace', 1800],
     ['dark', 'Pressure and polling', 9000],
   ] as const) {
-    it(`is worth a look in ${colorScheme}`, async () => {
+    it(`renders in the ${colorScheme} scheme`, async () => {
       await open({ ...DESKTOP, colorScheme })
       await page.getByRole('button', { name: scenario }).click()
       await page.mouse.move(1000, 990)
-      // Plots need their time.
+      // Waits until the plots have data.
       const events = process.env.SCREENSHOTS === '1' ? story : 1
       await eventually(() => inbox.services.workbench.bench().producer.published >= events, 55_000)
       await screenshot(page, `workbench-${colorScheme}`)

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import express from 'express'
 import type { ClientOptions } from '../../lib/client/index.js'
-import type { Ack } from '../../lib/multiplexer/ack.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import type { Ack } from '../../lib/wire/contract.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
@@ -49,7 +49,7 @@ describe('the client with a window', () => {
       numbers.map((data) => ({ event: 'n', data })),
     )
 
-  it('is sent window after window, for it acknowledges what was handled when half of one is', async () => {
+  it('acknowledges when half of the window is handled, so the server continues to send', async () => {
     await open()
     await publish(range(1, 100))
     await eventually(() => client.numbers().length === 100)
@@ -58,7 +58,7 @@ describe('the client with a window', () => {
     await eventually(() => multiplexer.inspect()[0]?.unacknowledged === 0)
   })
 
-  it('acknowledges fewer after a time, with what it says of itself', async () => {
+  it('acknowledges fewer events after ackMs, with its buffer and latency', async () => {
     await open({ ackMs: 10, latencyOf: (event) => (event.type === 'n' ? 12 : undefined) })
     await publish([1, 2])
     await eventually(() => acks.length === 1 && multiplexer.inspect()[0]?.unacknowledged === 0)
@@ -66,7 +66,7 @@ describe('the client with a window', () => {
     expect(acks[0]).to.deep.equal({ stream: stream.stream, cursor: client.stream.cursor, buffer: 0, latencyMs: 12 })
   })
 
-  it('tries again what failed, without another event', async () => {
+  it('retries a failed acknowledgement without waiting for another event', async () => {
     failing = 1
     await open()
     await publish(range(1, 20))
@@ -74,7 +74,7 @@ describe('the client with a window', () => {
     expect(acks.length).to.be.at.least(2)
   })
 
-  it('counts anew on each connection', async () => {
+  it('starts counting again on each connection', async () => {
     await open()
     await publish(range(1, 3))
     await eventually(() => client.numbers().length === 3)
@@ -86,7 +86,7 @@ describe('the client with a window', () => {
     expect(new Set(acks.map(({ stream }) => stream))).to.have.property('size', 1)
   })
 
-  it('acknowledges what an iterator has been done with, not what waits for it', async () => {
+  it('acknowledges the events that an iterator has handled, not those in its queue', async () => {
     await open({ ackMs: 5 })
     const iterator = client.stream[Symbol.asyncIterator]()
     const first = iterator.next()
@@ -100,7 +100,7 @@ describe('the client with a window', () => {
     expect(acks.at(-1)?.buffer).to.be.above(0)
   })
 
-  it('is refused with tickets, which are good for one GET', () => {
+  it('rejects a window together with tickets, which are valid for one GET', () => {
     expect(() => record(server.url, { window: 1, tokenIn: 'ticket' }))
       .to.throw()
       .with.property('code', 'ERR_SSE_OPTION_INVALID')

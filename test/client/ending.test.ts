@@ -4,7 +4,7 @@ import { eventually } from '../helpers/eventually.js'
 import type { TestServer } from '../helpers/http-server.js'
 import { type Answer, answering, blocks, json, type Recorded, record, status } from './recorded.js'
 
-describe('the client, told what comes next', () => {
+describe('the client, at the end of a connection', () => {
   let server: Awaited<ReturnType<typeof answering>>
   let client: Recorded | undefined
   const servers: TestServer[] = []
@@ -22,15 +22,15 @@ describe('the client, told what comes next', () => {
   const control = (name: string, data: object) => `event: sse.${name}\ndata: ${JSON.stringify(data)}\n\n`
   const closed = () => eventually(() => client?.stream.state === 'closed')
 
-  describe('ends for good, with a code', () => {
+  describe('closes with an error code and does not reconnect', () => {
     const problem = { code: 'ERR_SSE_FORBIDDEN', title: 'Forbidden' }
     for (const [name, answer, expected] of [
       ['204', status(204), { code: 'ERR_SSE_ENDED', status: 204 }],
       ['403 with a problem document', status(403, {}, problem), { code: 'ERR_SSE_FORBIDDEN', status: 403 }],
-      ['404 without', status(404), { code: 'ERR_SSE_REFUSED', status: 404 }],
+      ['404 without a problem document', status(404), { code: 'ERR_SSE_REFUSED', status: 404 }],
       ['410', status(410), { code: 'ERR_SSE_REFUSED', status: 410 }],
       ['418', status(418), { code: 'ERR_SSE_REFUSED', status: 418 }],
-      ['an answer of another type', json({}), { code: 'ERR_SSE_NOT_A_STREAM', status: 200 }],
+      ['a response of another media type', json({}), { code: 'ERR_SSE_NOT_A_STREAM', status: 200 }],
       [
         'sse.close',
         blocks(control('close', { reason: 'evicted' }), true),
@@ -47,7 +47,7 @@ describe('the client, told what comes next', () => {
       })
     }
 
-    it('at an event that is larger than allowed, without keeping it', async () => {
+    it('at an event that is larger than maxEventChars, without buffering it', async () => {
       await serveAnswers((_, res) => {
         res.writeHead(200, { 'content-type': 'text/event-stream' })
         res.write('event: n\ndata: 1\n\ndata: ')
@@ -61,7 +61,7 @@ describe('the client, told what comes next', () => {
     })
   })
 
-  it('ends without an error where the stream is complete, at the position it had', async () => {
+  it('closes without an error when the stream is completed, and keeps its position', async () => {
     const ending = 'retry: 3000\nid: sse.completed\nevent: sse.close\ndata: {"reason":"completed"}\n\n'
     await serveAnswers(blocks(`id: a-1\ndata: x\n\n${ending}data: y\n\n`))
     client = record(server.url)
@@ -77,7 +77,7 @@ describe('the client, told what comes next', () => {
   })
 
   for (const code of [408, 425, 429, 500, 502, 503]) {
-    it(`tries again after ${code}`, async () => {
+    it(`retries after ${code}`, async () => {
       await serveAnswers(status(code), status(204))
       client = record(server.url)
       await closed()
@@ -86,7 +86,7 @@ describe('the client, told what comes next', () => {
     })
   }
 
-  it('comes back when the server says, not before, and on its own time after that', async () => {
+  it('reconnects after the delay that the server requests, then with its own back-off', async () => {
     await serveAnswers(
       blocks(control('reconnect', { reason: 'max_age', afterMs: 123 })),
       blocks('retry: 30\n\n'),
@@ -96,23 +96,23 @@ describe('the client, told what comes next', () => {
     await closed()
     const waits = client.changes.filter(({ state }) => state === 'waiting')
     expect(waits[0]).to.deep.equal({ state: 'waiting', reason: 'max_age', delayMs: 123 })
-    expect(waits[1]?.delayMs, 'as retry: says').to.be.at.most(30)
+    expect(waits[1]?.delayMs, 'the value of retry:').to.be.at.most(30)
   })
 
-  it('rests in peace for longer than a timer can be set, and can be woken', async () => {
+  it('waits longer than the longest timer, and reconnects on request', async () => {
     for (const long of ['3000000000', '9'.repeat(400)]) {
       await serveAnswers(blocks(`retry: ${long}\n\n`), status(204))
       client = record(server.url)
       await eventually(() => client?.stream.state === 'waiting')
-      const told = client.changes.length
+      const before = client.changes.length
       await new Promise((resolve) => setTimeout(resolve, 50))
-      expect(client.changes).to.have.length(told)
+      expect(client.changes).to.have.length(before)
       client.stream.reconnect()
       await closed()
     }
   })
 
-  it('hears of gaps, resets and drops, and of what it does not know', async () => {
+  it('reports gaps, resets and drops, and unknown control events', async () => {
     const names = ['gap', 'reset', 'dropped', 'novelty', 'open']
     await serveAnswers(blocks(names.map((name) => control(name, { reason: name })).join(''), true))
     client = record(server.url)
@@ -121,7 +121,7 @@ describe('the client, told what comes next', () => {
     expect(client.stream.state).to.equal('open')
   })
 
-  it('takes its position from events that have come whole, from no other', async () => {
+  it('takes its position from complete events only', async () => {
     await serveAnswers(blocks('id: a-1\ndata: x\n\nevent: sse.gap\ndata: {}\n\nid: a-2\ndata: cut off'), status(204))
     client = record(server.url)
     await closed()
@@ -129,7 +129,7 @@ describe('the client, told what comes next', () => {
     expect(client.events.map(({ id }) => id)).to.deep.equal(['a-1', ''])
   })
 
-  it('asks the token again that could not be had', async () => {
+  it('calls the token callback again after it rejected', async () => {
     await serveAnswers(status(204))
     let asked = 0
     client = record(server.url, {
@@ -144,7 +144,7 @@ describe('the client, told what comes next', () => {
     expect(client.changes.map(({ reason }) => reason)).to.include('offline')
   })
 
-  it('is closed by a signal, also before it began and while it waits for a token', async () => {
+  it('is closed by a signal, also before the first request and while the token is pending', async () => {
     await serveAnswers(blocks(control('open', {}), true))
     expect(record(server.url, { signal: AbortSignal.abort() }).states()).to.deep.equal(['closed'])
     const abort = new AbortController()
@@ -157,7 +157,7 @@ describe('the client, told what comes next', () => {
     expect(server.requests).to.have.length(1)
   })
 
-  it('asks for nothing if it is closed at once', async () => {
+  it('requests no token and sends no request if it is closed immediately', async () => {
     await serveAnswers(status(204))
     let asked = 0
     const token = () => `${++asked}`
@@ -168,7 +168,7 @@ describe('the client, told what comes next', () => {
     expect(server.requests).to.have.length(1)
   })
 
-  it('connects at once when told to, from waiting and from an open stream', async () => {
+  it('connects immediately on reconnect(), from waiting and from an open stream', async () => {
     await serveAnswers(status(503, { 'retry-after': '100' }), blocks('data: x\n\n', true), status(204))
     client = record(server.url)
     await eventually(() => client?.stream.state === 'waiting')
@@ -179,7 +179,7 @@ describe('the client, told what comes next', () => {
     expect(client.states()).to.deep.equal(['connecting', 'waiting', 'connecting', 'open', 'connecting', 'closed'])
   })
 
-  it('goes on where listeners throw, and reports what they threw', async () => {
+  it('delivers further events after a listener throws, and reports the error', async () => {
     const reported: unknown[] = []
     Object.assign(globalThis, { reportError: (error: unknown) => reported.push(error) })
     await serveAnswers(blocks('event: n\ndata: 1\n\nevent: n\ndata: 2\n\n', true))
@@ -193,7 +193,7 @@ describe('the client, told what comes next', () => {
     expect(client.numbers()).to.deep.equal([1, 2])
   })
 
-  it('drops what else came in the same read once a listener has closed it', async () => {
+  it('drops the remaining events of a read after a listener closes the stream', async () => {
     await serveAnswers(blocks('event: n\ndata: 1\n\nevent: n\ndata: 2\n\n', true))
     client = record(server.url)
     client.stream.on('n', () => client?.stream.close())

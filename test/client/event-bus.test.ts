@@ -46,7 +46,7 @@ describe('the event bus of a page', () => {
     )
   const isOpen = () => eventually(() => bus.status(url).state === 'open')
 
-  it('has one connection for all who listen, and gives each event to each', async () => {
+  it('has one connection for all listeners, and delivers each event to each', async () => {
     const [a, b] = [listen(), listen()]
     await isOpen()
     await publish(1, 3)
@@ -62,7 +62,7 @@ describe('the event bus of a page', () => {
     expect(multiplexer.status().streams).to.equal(1)
   })
 
-  it('keeps the connection for who comes back soon, and closes it once nobody has', async () => {
+  it('keeps the connection for lingerMs after its last listener, then closes it', async () => {
     const first = listen().share
     await isOpen()
     first.close()
@@ -81,7 +81,7 @@ describe('the event bus of a page', () => {
     expect(opened).to.equal(2)
   })
 
-  it('gives who comes later what has been since its cursor, once', async () => {
+  it('replays the events after its cursor, once, to a listener that joins later', async () => {
     const first = await multiplexer.cursor('log')
     const a = listen(first)
     await isOpen()
@@ -100,7 +100,7 @@ describe('the event bus of a page', () => {
     expect(opened).to.equal(1)
   })
 
-  it('drops what a later one has in its list already', async () => {
+  it('skips events that the cursor of a later listener includes', async () => {
     const a = listen(await multiplexer.cursor('log'))
     await isOpen()
     const [{ epoch } = { epoch: '' }] = await publish(1, 1)
@@ -111,10 +111,10 @@ describe('the event bus of a page', () => {
     expect(ahead.seen).to.deep.equal([4, 5])
   })
 
-  it('says behind to who has a cursor from before, and goes on', async () => {
+  it('sends sse.reset with reason behind to a listener with an older cursor, then new events', async () => {
     const old = await multiplexer.cursor('log')
     await publish(1, 5)
-    // Before and after the stream has said where it began.
+    // One listener joins before the stream sent its first position, one after it.
     const [a, early] = [listen(), listen(old)]
     await isOpen()
     const late = listen(old)
@@ -126,9 +126,9 @@ describe('the event bus of a page', () => {
     expect(a.seen).to.deep.equal([6])
   })
 
-  it('tells the state at once and as it changes, and of several streams the worst', async () => {
-    let told = 0
-    const stop = bus.onState(() => told++)
+  it('reports the state immediately and on each change, and the worst of several streams', async () => {
+    let changes = 0
+    const stop = bus.onState(() => changes++)
     const states: string[] = []
     shares.push(bus.stream(url, { onState: ({ state }) => void states.push(state) }))
     await isOpen()
@@ -139,9 +139,9 @@ describe('the event bus of a page', () => {
     expect(shares[1]?.status.error?.status).to.equal(404)
     expect(states[0]).to.equal('connecting')
     expect(states.at(-1)).to.equal('open')
-    expect(told).to.be.above(3)
+    expect(changes).to.be.above(3)
     stop()
-    // What ended is no connection any more; who asks again has a new one.
+    // A connection that ended does not count; another listener opens a new one.
     expect(bus.status().state).to.equal('open')
     expect(bus.status(`${server.url}/nowhere`).error?.status).to.equal(404)
     shares.push(bus.stream(`${server.url}/nowhere`))
@@ -150,7 +150,7 @@ describe('the event bus of a page', () => {
     expect(opened).to.equal(3)
   })
 
-  it('connects anew for all when one asks for it', async () => {
+  it('reconnects for all listeners when one of them calls reconnect()', async () => {
     const { share } = listen()
     await isOpen()
     share.reconnect()

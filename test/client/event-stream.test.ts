@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { expect } from 'chai'
 import { EventSource } from 'eventsource'
-import { reconnectDelay, retryAfterMs } from '../../lib/client/backoff.js'
 import {
   type ClientEvent,
   type ClientOptions,
@@ -9,6 +8,7 @@ import {
   type ClientStream,
   createEventStream,
 } from '../../lib/client/index.js'
+import { reconnectDelay, retryAfterMs } from '../../lib/client/retry-delay.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -49,7 +49,7 @@ describe('the client', () => {
       Promise.all(numbers.map((n) => multiplexer.publish('log', { event: 'n', data: n })))
     const numbers = () => events.filter(({ type }) => type === 'n').map(({ data }) => Number(data))
 
-    it('misses and repeats nothing over connections that are cut again and again', async () => {
+    it('delivers each event once over connections that are cut repeatedly', async () => {
       open('/?channel=log')
       await eventually(() => stream?.state === 'open')
       for (let round = 0; round < 5; round++) {
@@ -61,7 +61,7 @@ describe('the client', () => {
       expect(numbers()).to.deep.equal(range(1, 100))
     })
 
-    it('begins at a given cursor', async () => {
+    it('starts at a given cursor', async () => {
       const cursor = await multiplexer.cursor('log')
       await publish([1, 2])
       open('/?channel=log', { cursor })
@@ -69,7 +69,7 @@ describe('the client', () => {
       expect(stream?.cursor).to.equal(cursor.replace(/0$/, '2'))
     })
 
-    it('is told to come back when the server ends the stream, and comes back', async () => {
+    it('reconnects when the server ends the stream with sse.reconnect', async () => {
       open('/?channel=log')
       await eventually(() => stream?.state === 'open')
       await multiplexer.close()
@@ -77,23 +77,23 @@ describe('the client', () => {
       expect(events.map(({ type }) => type)).to.include('sse.reconnect')
     })
 
-    it('stops listening and closes for good', async () => {
-      const heard: string[] = []
-      const stop = open('/?channel=log').on('n', ({ data }) => heard.push(data))
+    it('removes a listener, and closes without reconnecting', async () => {
+      const received: string[] = []
+      const stop = open('/?channel=log').on('n', ({ data }) => received.push(data))
       await eventually(() => stream?.state === 'open')
       await publish([1])
-      await eventually(() => heard.length === 1)
+      await eventually(() => received.length === 1)
       stop()
       await publish([2])
       await eventually(() => numbers().length === 2)
-      expect(heard).to.deep.equal(['1'])
+      expect(received).to.deep.equal(['1'])
       stream?.close()
       stream?.close()
       await eventually(() => multiplexer.status().streams === 0)
       expect(changes.at(-1)).to.deep.equal({ state: 'closed', reason: 'closed' })
     })
 
-    it('has an equal in the standard EventSource, which resumes as well, also before its first event', async () => {
+    it('resumes like the standard EventSource, which also resumes before its first event', async () => {
       const seen: number[] = []
       const source = new EventSource(`${server.url}/?channel=log`)
       source.addEventListener('n', ({ data }) => seen.push(Number(data)))
@@ -131,7 +131,7 @@ describe('the client', () => {
         res.writeHead(code, headers).end()
       }
 
-    it('sends the token, and asks for a fresh one after a 401', async function () {
+    it('sends the token, and requests a new one after a 401', async function () {
       this.timeout(10_000)
       const asked: boolean[] = []
       const requests = await answer(status(401), status(204))
@@ -147,7 +147,7 @@ describe('the client', () => {
       expect(changes).to.deep.include({ state: 'waiting', reason: 'HTTP 401', delayMs: 3000 })
     })
 
-    it('comes back with a fresh token after sse.expired, without a 401 in between', async () => {
+    it('reconnects with a new token after sse.expired, without a 401', async () => {
       const requests = await answer((_req, res) => {
         res.writeHead(200, { 'content-type': 'text/event-stream' })
         res.end('retry: 5\nevent: sse.open\ndata: {}\n\nevent: sse.expired\ndata: {}\n\n')
@@ -158,7 +158,7 @@ describe('the client', () => {
     })
 
     for (const code of [204, 403, 404]) {
-      it(`ends for good on ${code}`, async () => {
+      it(`closes on ${code} and does not reconnect`, async () => {
         const requests = await answer(status(code))
         open()
         await eventually(() => stream?.state === 'closed')
@@ -167,14 +167,14 @@ describe('the client', () => {
       })
     }
 
-    it('waits as long as Retry-After says', async () => {
+    it('waits as long as Retry-After requests', async () => {
       await answer(status(503, { 'retry-after': '7' }))
       open()
       await eventually(() => stream?.state === 'waiting')
       expect(changes.at(-1)?.delayMs).to.be.at.least(7000)
     })
 
-    it('gives up a connection that falls silent, and opens another', async () => {
+    it('closes a connection without heartbeats, and opens another', async () => {
       const requests = await answer((_req, res) => {
         res.writeHead(200, { 'content-type': 'text/event-stream' })
         res.write('retry: 5\nid: abcdef-1\nevent: sse.open\ndata: {"stream":"s","heartbeatMs":20}\n\n')
@@ -187,14 +187,14 @@ describe('the client', () => {
 })
 
 describe('the back-off', () => {
-  it('doubles with each failure up to 30 s, spread over three quarters of it', () => {
+  it('doubles with each failure up to 30 s, and is reduced at random by up to three quarters', () => {
     expect([0, 1, 2, 3, 10, 1000].map((n) => reconnectDelay(3000, n, () => 1))).to.deep.equal([
       3000, 6000, 12_000, 24_000, 30_000, 30_000,
     ])
     expect(reconnectDelay(3000, 0, () => 0)).to.equal(750)
     expect(
       reconnectDelay(60_000, 5, () => 1),
-      'what the server asks for',
+      'the value that the server requests',
     ).to.equal(60_000)
   })
 

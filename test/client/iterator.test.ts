@@ -23,7 +23,7 @@ describe('the client as an async iterable', () => {
       .map((n) => `event: n\nid: a-${n}\ndata: ${n}\n\n`)
       .join('')
 
-  it('gives every event over all connections, and ends with the error that the stream ends with', async () => {
+  it('yields every event over all connections, and rejects with the error of the stream', async () => {
     await open({}, blocks(numbered(1, 3)), blocks(numbered(4, 6)), status(404))
     const seen: number[] = []
     let error: unknown
@@ -36,7 +36,7 @@ describe('the client as an async iterable', () => {
     expect(error).to.include({ code: 'ERR_SSE_REFUSED', status: 404 })
   })
 
-  it('ends without an error when it is closed, after what had come', async () => {
+  it('ends without an error after close(), once the queued events are consumed', async () => {
     await open({}, blocks(numbered(1, 3), true))
     const seen: string[] = []
     for await (const { data } of client.stream) {
@@ -46,7 +46,7 @@ describe('the client as an async iterable', () => {
     expect(seen).to.deep.equal(['1', '2', '3'])
   })
 
-  it('goes one at a time, and again after a break', async () => {
+  it('allows one iteration at a time, and another after a break', async () => {
     await open({}, blocks(numbered(1, 3), true))
     for await (const _ of client.stream) {
       const second = await client.stream[Symbol.asyncIterator]()
@@ -60,7 +60,7 @@ describe('the client as an async iterable', () => {
     expect(await next).to.deep.equal({ done: true, value: undefined })
   })
 
-  it('stops reading while its consumer is behind, and does not take that for silence', async () => {
+  it('stops reading while its consumer lags, and does not treat the pause as silence', async () => {
     let written = 0
     let isFull = false
     const filler = 'x'.repeat(10_000)
@@ -76,7 +76,7 @@ describe('the client as an async iterable', () => {
         isFull = false
         write()
       })
-      // Alive once all is said.
+      // Keeps the connection in use after the last event.
       const beating = setInterval(() => written === 2000 && res.write(':\n'), 5)
       res.on('close', () => clearInterval(beating))
       write()
@@ -86,7 +86,7 @@ describe('the client as an async iterable', () => {
     const take = async (count: number): Promise<void> => {
       while (events.length < count) {
         const { value, done } = await iterator.next()
-        // A stream that has ended would say so for ever.
+        // After the end, next() resolves immediately: without this check the loop would not end.
         if (done) throw new Error(`ended after ${events.length}`)
         if (value.type === 'n') events.push(value)
       }
@@ -96,7 +96,7 @@ describe('the client as an async iterable', () => {
     await eventually(async () => {
       const stalled = written === before
       before = written
-      // Longer than the client takes silence for.
+      // Longer than the silence after which the client closes a connection.
       await new Promise((resolve) => setTimeout(resolve, 600))
       return stalled
     })

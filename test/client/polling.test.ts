@@ -6,27 +6,27 @@ import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 import { answering, blocks, json, type Recorded, record, status } from './recorded.js'
 
-describe('the client, where streams do not get through', () => {
+describe('the client behind a proxy that buffers streams', () => {
   let multiplexer: Multiplexer
   let server: TestServer
   let client: Recorded | undefined
-  let swallowing: boolean
+  let isBuffering: boolean
   let streams: number
   let polls: URLSearchParams[]
   let published: number
   let publishing: Promise<void> | undefined
 
   beforeEach(async () => {
-    swallowing = false
+    isBuffering = false
     streams = 0
     polls = []
     published = 0
     multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 10 } })
     const app = express()
-    // A proxy that waits for the end of a stream before it passes it on.
+    // As a proxy that forwards a stream only after its end.
     app.get('/stream', (_, res, next) => {
       streams++
-      if (!swallowing) return next()
+      if (!isBuffering) return next()
       res.type('text/event-stream').flushHeaders()
     })
     app.get(
@@ -55,8 +55,8 @@ describe('the client, where streams do not get through', () => {
     await multiplexer.publish('log', { event: 'n', data: ++published })
   }
 
-  /** Publishes on and on, until the test is over. */
-  function publishOn(): void {
+  /** Publishes until the test ends. */
+  function publishContinuously(): void {
     publishing = (async () => {
       while (client !== undefined && client.stream.state !== 'closed') {
         await publish()
@@ -72,23 +72,23 @@ describe('the client, where streams do not get through', () => {
     expect(numbers).to.deep.equal(range(1, numbers.length))
   }
 
-  it('polls once two have been swallowed in a row, and returns to the stream: every event once, while they go on', async () => {
-    swallowing = true
+  it('polls after two attempts without data, and returns to the stream: every event once, in traffic', async () => {
+    isBuffering = true
     client = record(`${server.url}/stream`, {
       cursor: await multiplexer.cursor('log'),
       pollUrl: 'poll',
       openTimeoutMs: 40,
       streamRetryMs: 40,
     })
-    publishOn()
+    publishContinuously()
     await seen(20)
     expect(streams, 'before it polls').to.be.at.least(2)
     expect(polls[0]?.get('wait')).to.equal('20000')
-    expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('nothing arrives')
-    // Tried again and again, in vain.
+    expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('no data received')
+    // The stream is retried repeatedly, without success.
     await eventually(() => streams >= 4)
     await seen(client.numbers().length + 20)
-    swallowing = false
+    isBuffering = false
     await eventually(() => client?.stream.state === 'open')
     const polled = polls.length
     await seen(client.numbers().length + 50)
@@ -96,31 +96,31 @@ describe('the client, where streams do not get through', () => {
     assertComplete()
   })
 
-  it('tries streams again where it knows nowhere to poll', async () => {
-    swallowing = true
+  it('retries the stream without a pollUrl', async () => {
+    isBuffering = true
     client = record(`${server.url}/stream`, { openTimeoutMs: 20 })
     await eventually(() => streams === 4)
     expect(client.states()).to.not.include('polling')
-    swallowing = false
+    isBuffering = false
     await eventually(() => client?.stream.state === 'open')
   })
 
-  it('takes a slow stream for what it is, if told so', async () => {
-    swallowing = true
+  it('waits for a slow stream without limit with openTimeoutMs 0', async () => {
+    isBuffering = true
     client = record(`${server.url}/stream`, { openTimeoutMs: 0, pollUrl: 'poll' })
     await eventually(() => streams === 1)
     await new Promise((resolve) => setTimeout(resolve, 50))
     expect(client.states()).to.deep.equal(['connecting'])
   })
 
-  it('polls where the server says, until an answer says stream: every event once, while they go on', async () => {
+  it('polls at the URL of sse.poll until an answer allows the stream: every event once, in traffic', async () => {
     const until = Date.now() + 1500
-    let told = 0
-    const { server: http } = await serveTold()
+    let streamRequests = 0
+    const { server: http } = await servePollAdvice()
     client = record(`${http.url}/api/stream`, { cursor: await multiplexer.cursor('log') })
-    publishOn()
+    publishContinuously()
     await eventually(() => client?.stream.state === 'polling')
-    await eventually(() => client?.stream.state === 'open' && told === 2)
+    await eventually(() => client?.stream.state === 'open' && streamRequests === 2)
     await seen(client.numbers().length + 20)
     expect(polls.length).to.be.above(2)
     expect(polls.every((query) => query.get('until') === String(until) && !query.has('wait'))).to.equal(true)
@@ -128,10 +128,10 @@ describe('the client, where streams do not get through', () => {
     client.stream.close()
     await http.stop()
 
-    async function serveTold(): Promise<{ server: TestServer }> {
+    async function servePollAdvice(): Promise<{ server: TestServer }> {
       const app = express()
       app.get('/api/stream', (_, res, next) => {
-        if (told++ > 0) return next()
+        if (streamRequests++ > 0) return next()
         const data = { url: `../poll?until=${until}`, afterMs: 5, reason: 'overloaded' }
         const reconnect = 'retry: 60000\nevent: sse.reconnect\ndata: {"reason":"overloaded","afterMs":60000}\n\n'
         res.type('text/event-stream').end(`event: sse.poll\ndata: ${JSON.stringify(data)}\n\n${reconnect}`)
@@ -148,20 +148,20 @@ describe('the client, where streams do not get through', () => {
         '/poll',
         multiplexer.poll(() => 'log', { pollMs: 10 }),
       )
-      told = 0
+      streamRequests = 0
       return { server: await serve(app) }
     }
   })
 
   describe('by polling', () => {
-    const told = blocks('event: sse.poll\ndata: {"url":"/poll","afterMs":1,"reason":"stalled"}\n\n')
+    const pollAdvice = blocks('event: sse.poll\ndata: {"url":"/poll","afterMs":1,"reason":"stalled"}\n\n')
     const nothing = { events: [], cursor: 'abcdef-1', stream: false, afterMs: 1 }
     let scripted: Awaited<ReturnType<typeof answering>>
     afterEach(() => scripted.stop())
 
-    it('renews its token, heeds Retry-After, and ends where an answer is final', async () => {
+    it('renews its token, respects Retry-After, and closes on a refusal without retry', async () => {
       const refused = status(403, {}, { code: 'ERR_SSE_FORBIDDEN' })
-      scripted = await answering(told, status(401), status(503, { 'retry-after': '0' }), json(nothing), refused)
+      scripted = await answering(pollAdvice, status(401), status(503, { 'retry-after': '0' }), json(nothing), refused)
       client = record(scripted.url, { tokenRetryMs: 5, token: (refresh) => (refresh ? 'fresh' : 'stale') })
       await eventually(() => client?.stream.state === 'closed')
       expect(client.stream.status.error).to.include({ code: 'ERR_SSE_FORBIDDEN', status: 403 })
@@ -171,20 +171,24 @@ describe('the client, where streams do not get through', () => {
       expect(client.states()).to.include.members(['polling', 'waiting'])
     })
 
-    it('hears of what is gone and new, and goes on from the answer', async () => {
+    it('reports the control events of an answer, and continues from its cursor', async () => {
       const events = [
         { event: 'sse.gap', data: '{}' },
         { event: 'n', data: '7', id: 'abcdef-7' },
       ]
-      scripted = await answering(told, json({ events, cursor: 'abcdef-9', stream: true, afterMs: 0 }), status(204))
+      scripted = await answering(
+        pollAdvice,
+        json({ events, cursor: 'abcdef-9', stream: true, afterMs: 0 }),
+        status(204),
+      )
       client = record(scripted.url)
       await eventually(() => client?.stream.state === 'closed')
       expect(client.events.map(({ type }) => type)).to.deep.equal(['sse.poll', 'sse.gap', 'n'])
       expect(scripted.requests.at(-1)?.headers['last-event-id']).to.equal('abcdef-9')
     })
 
-    it('returns to the stream at once when told to', async () => {
-      scripted = await answering(told, json({ ...nothing, afterMs: 100_000 }), status(204))
+    it('returns to the stream immediately on reconnect()', async () => {
+      scripted = await answering(pollAdvice, json({ ...nothing, afterMs: 100_000 }), status(204))
       client = record(scripted.url)
       await eventually(() => scripted.requests.length === 2 && client?.stream.cursor === 'abcdef-1')
       client.stream.reconnect()

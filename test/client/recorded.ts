@@ -8,14 +8,14 @@ import {
 } from '../../lib/client/index.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
-/** A stream of the client, with all that it said. */
+/** A client stream with all its events and state changes. */
 export interface Recorded {
   readonly stream: ClientStream
   readonly events: readonly ClientEvent[]
   readonly changes: readonly ClientStateChange[]
-  /** The data of events `n`. */
+  /** The data of the events of type `n`. */
   numbers(): number[]
-  /** The states it was in, each once in a row. */
+  /** The states in order, without repetitions in a row. */
   states(): string[]
 }
 
@@ -35,7 +35,7 @@ export function record(url: string, options: ClientOptions = {}): Recorded {
 
 export type Answer = (req: IncomingMessage, res: ServerResponse) => void
 
-/** A server that answers each request with the next of these, and then on with the last. */
+/** A server that answers each request with the next of `answers`, and all further requests with the last. */
 export async function answering(
   ...answers: readonly Answer[]
 ): Promise<TestServer & { readonly requests: readonly IncomingMessage[] }> {
@@ -54,7 +54,7 @@ export function status(code: number, headers: Record<string, string> = {}, body:
   }
 }
 
-/** A stream of these blocks, that ends after them, or with `open` stays. */
+/** A stream of these blocks. Ends after them, unless `open`. */
 export function blocks(text: string, open = false): Answer {
   return (_, res) => {
     res.writeHead(200, { 'content-type': 'text/event-stream' })

@@ -17,29 +17,29 @@ describe('positions in a shared stream', () => {
     expect(isBeyond('', 'a-1')).to.equal(false)
   })
 
-  it('that are no cursors are the same or not', () => {
+  it('of other servers are only compared for equality', () => {
     expect(isBeyond('41', '41')).to.equal(false)
     expect(isBeyond('41', '42')).to.equal(true)
     expect(advance('41', event('42'))).to.equal('42')
   })
 
-  it('keep what is further in any channel, and forget channels that are no more', () => {
+  it('advance in each channel separately, and lose channels that no longer exist', () => {
     expect(advance('a-5.b-7', event('a-6.b-3'))).to.equal('a-6.b-7')
     expect(advance('a-5.b-7', event('c-1.b-7'))).to.equal('c-1.b-7')
     expect(advance('a-5', event('a-4'))).to.equal(undefined)
     expect(advance('a-5', event('', 'sse.gap'))).to.equal('a-5')
-    expect(advance('a-60', event('a-50', 'sse.reset')), 'after a reset, back').to.equal('a-50')
+    expect(advance('a-60', event('a-50', 'sse.reset')), 'back, after a reset').to.equal('a-50')
   })
 })
 
 describe('the latest events of a shared stream', () => {
   const ids = (events: ReturnType<Replay['since']>) => events?.map(({ id, type }) => id || type)
 
-  it('are had from any position within them', () => {
+  it('are replayed from any kept position', () => {
     const replay = createReplay('a-1')
     for (const n of [2, 3]) expect(replay.push(event(`a-${n}`))).to.equal(true)
     replay.push(event('', 'sse.gap'))
-    expect(replay.push(event('', 'typing')), 'for who is there').to.equal(true)
+    expect(replay.push(event('', 'typing')), 'for current listeners only').to.equal(true)
     replay.push(event('a-9'))
     expect(replay.push(event('a-3'))).to.equal(false)
     expect(replay.position).to.equal('a-9')
@@ -50,7 +50,7 @@ describe('the latest events of a shared stream', () => {
     expect(ids(replay.since('z-1'))).to.equal(undefined)
   })
 
-  it('are not had from anywhere while nobody knows where they began', () => {
+  it('are not replayed from an older position than the first known one', () => {
     const replay = createReplay('')
     replay.push(event('a-5', 'sse.open'))
     replay.push(event('a-6'))
@@ -70,7 +70,7 @@ describe('the latest events of a shared stream', () => {
     expect(ids(replay.since('a-1001'))).to.deep.equal(['a-1002'])
   })
 
-  it('make a follower whole, wherever it stopped and however the next stream orders the channels', () => {
+  it('complete a follower from any position, in any order of the channels of the next stream', () => {
     const steps = fc.array(fc.constantFrom('a', 'b', 'c'), { maxLength: 60 })
     fc.assert(
       fc.property(steps, fc.nat(), fc.nat(), fc.infiniteStream(fc.nat()), (channels, stopAt, leadAt, choices) => {

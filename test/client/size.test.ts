@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { build, type Rollup } from 'vite'
 
-/** Bundled with all it needs, the parser included, as a page's build does it. */
+/** Bundles the entry with all its imports, including the parser, as the build of a page does. */
 async function bundle(entry: string): Promise<Rollup.OutputChunk> {
   const lib = {
     entry: fileURLToPath(new URL(`../../lib/client/${entry}`, import.meta.url)),
@@ -18,17 +18,17 @@ async function bundle(entry: string): Promise<Rollup.OutputChunk> {
   return result?.output[0] as Rollup.OutputChunk
 }
 
-describe('what a page loads', () => {
-  for (const [entry, most] of [
+describe('the bundle that a page loads', () => {
+  for (const [entry, maxBytes] of [
     ['index.ts', 6144],
     ['bus.ts', 8192],
   ] as const) {
-    it(`is at most ${most} bytes gzipped for ${entry}, and needs nothing of Node`, async function () {
+    it(`of ${entry} has at most ${maxBytes} bytes gzipped, and no Node imports`, async function () {
       this.timeout(60_000)
       const { code, imports } = await bundle(entry)
       expect(imports).to.deep.equal([])
       expect(code).to.not.match(/node:|require\(/)
-      expect(gzipSync(code, { level: 9 }).length).to.be.within(1000, most)
+      expect(gzipSync(code, { level: 9 }).length).to.be.within(1000, maxBytes)
     })
   }
 })

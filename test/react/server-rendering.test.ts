@@ -8,12 +8,12 @@ function Component({ url }: { readonly url: string }): ReactNode {
   return `${useSSE(url, {})} ${useSSEState(url).state} ${useSSEState().state}`
 }
 
-function Lonely(): ReactNode {
+function WithoutProvider(): ReactNode {
   return useSSEState().state
 }
 
 describe('the hooks on a server', () => {
-  it('render as if connecting, and open nothing', async () => {
+  it('render the state connecting, and open no connection', async () => {
     let requests = 0
     const server = await serve((_, res) => {
       requests++
@@ -21,7 +21,7 @@ describe('the hooks on a server', () => {
     })
     const tree = createElement(SseProvider, { tabs: true }, createElement(Component, { url: `${server.url}/stream` }))
     expect(renderToString(tree)).to.equal('connecting connecting connecting')
-    // A page's own URLs have no base here.
+    // A relative URL has no base outside of a page.
     expect(renderToString(createElement(SseProvider, null, createElement(Component, { url: '/stream' })))).to.be.a(
       'string',
     )
@@ -30,7 +30,7 @@ describe('the hooks on a server', () => {
     await server.stop()
   })
 
-  it('say what is missing', () => {
-    expect(() => renderToString(createElement(Lonely))).to.throw('<SseProvider>')
+  it('throw an error that names the missing provider', () => {
+    expect(() => renderToString(createElement(WithoutProvider))).to.throw('<SseProvider>')
   })
 })

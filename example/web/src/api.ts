@@ -1,4 +1,4 @@
-/** The REST calls of one session. A token that ran out is renewed once, behind the caller's back. */
+/** The REST calls of one session. After a 401 the token is renewed and the call is retried once. */
 import type { Session } from './session.js'
 import type { ConversationSummary, Dashboard, Listing, Message, TrafficState } from './types.js'
 
@@ -15,19 +15,19 @@ export interface Api {
   dashboard(): Promise<Dashboard>
   conversations(): Promise<Listing<ConversationSummary>>
   messages(conversationId: string): Promise<Listing<Message>>
-  /** @param key makes sending again harmless: the server knows the message by it */
+  /** @param key the Idempotency-Key: the server stores a message that is sent again only once */
   send(conversationId: string, text: string, key: string): Promise<Message>
   markRead(conversationId: string): Promise<void>
-  /** Simulated customers: are they writing? Let them (`POST`), or stop them (`DELETE`). Not in production. */
+  /** The simulated customers: their state (`GET`), start (`POST`) or stop (`DELETE`). Not in production. */
   traffic(method: 'GET' | 'POST' | 'DELETE'): Promise<TrafficState>
 }
 
-/** A call that takes longer has failed: a reply that is forever under way helps nobody. */
+/** A call that takes longer fails, so that the user can retry it. */
 const TIMEOUT_MS = 20_000
 
 /**
- * All calls throw ApiError, or what `fetch` throws where the server cannot be reached.
- * @param send in place of `fetch`, for who looks at what goes over the network
+ * All calls reject with an ApiError, or with the error of `fetch` if the server is unreachable.
+ * @param send replaces `fetch`, for example to count requests
  */
 export function createApi(session: Pick<Session, 'token'>, send: typeof fetch = fetch): Api {
   async function call(path: string, init: RequestInit = {}): Promise<Response> {

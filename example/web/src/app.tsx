@@ -1,4 +1,4 @@
-/** Signed in or not. */
+/** The inbox, or the sign-in form without a session. */
 import type { ReactNode } from 'react'
 import { Inbox } from './inbox.js'
 import { SignIn } from './sign-in.js'

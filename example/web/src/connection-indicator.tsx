@@ -6,7 +6,7 @@ export interface ConnectionIndicatorProps {
   readonly connection: Connection
 }
 
-/** One word for the stream's state. While it waits, the seconds are for the eye alone: read aloud they would be noise. */
+/** The stream's state in one word. Screen readers skip the countdown, which would interrupt every second. */
 export function ConnectionIndicator({ connection }: ConnectionIndicatorProps): ReactNode {
   return (
     <div className="connection" data-testid="connection" data-state={connection.state} title={connection.reason}>
@@ -17,7 +17,7 @@ export function ConnectionIndicator({ connection }: ConnectionIndicatorProps): R
   )
 }
 
-function wordFor({ state, again }: Connection): string {
+function wordFor({ state, isReconnect }: Connection): string {
   switch (state) {
     case 'open':
       return 'Connected'
@@ -26,7 +26,7 @@ function wordFor({ state, again }: Connection): string {
     case 'waiting':
       return 'Reconnecting'
     case 'connecting':
-      return again ? 'Reconnecting…' : 'Connecting…'
+      return isReconnect ? 'Reconnecting…' : 'Connecting…'
     case 'closed':
       return 'Disconnected'
   }

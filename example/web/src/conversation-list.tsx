@@ -1,4 +1,4 @@
-/** The list: one stop for Tab; in it the arrows, Home and End go from row to row. */
+/** The list of conversations. One tab stop; the arrow keys, Home and End move between rows. */
 import type { KeyboardEvent, ReactNode } from 'react'
 import { Avatar } from './marks.js'
 import { shortAge } from './time.js'
@@ -13,8 +13,8 @@ export interface ConversationListProps {
 
 export function ConversationList({ conversations, selected }: ConversationListProps): ReactNode {
   const now = useNow(20_000)
-  // Tab comes to what is open, else to the newest.
-  const stop = conversations.find(({ id }) => id === selected) ?? conversations[0]
+  // The tab stop is the open conversation, otherwise the newest one.
+  const tabStop = conversations.find(({ id }) => id === selected) ?? conversations[0]
   return (
     <ul className="conversations" data-testid="conversations" onKeyDown={onKeyDown}>
       {conversations.map((conversation) => (
@@ -22,7 +22,7 @@ export function ConversationList({ conversations, selected }: ConversationListPr
           <Row
             conversation={conversation}
             current={conversation.id === selected}
-            tabIndex={conversation === stop ? 0 : -1}
+            tabIndex={conversation === tabStop ? 0 : -1}
             now={now}
           />
         </li>

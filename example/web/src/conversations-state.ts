@@ -1,16 +1,16 @@
 /**
- * The list of conversations as a reducer: what the query cache holds of it. Pure. Events may repeat what the list already
- * says, and come late.
+ * The reducer of the list of conversations, as the query cache holds it. Pure. Events may be late, and may repeat what
+ * the list already contains.
  */
 import type { ConversationSummary, Listing } from './types.js'
 
 type ById = ReadonlyMap<string, ConversationSummary>
 
 export interface Conversations {
-  /** Where the stream goes on from the list; `undefined` before there is one. */
+  /** The cursor from which the stream continues the list; `undefined` until the list is loaded. */
   readonly cursor: string | undefined
   readonly byId: ById
-  /** While a list is loaded: what changed meanwhile, which it may not have. Whatever else was known, it replaces. */
+  /** Changes since the current load started. The loaded list may not contain them; it replaces everything else. */
   readonly sinceLoading: ReadonlyMap<string, ConversationSummary | 'read'>
 }
 

@@ -1,6 +1,6 @@
 /**
- * lists (REST) ─► **inbox cache** ◄─ events (stream): the query cache's entries, and how each is changed. An entry is loaded
- * once and kept by events; only where the stream says that something was missed it is loaded anew.
+ * lists (REST) ─► **inbox cache** ◄─ events (stream). Owns the entries of the query cache and their changes. An entry
+ * is loaded once and then updated by events. It is reloaded only after the stream reports missed events.
  */
 import { type QueryClient, type QueryKey, queryOptions } from '@tanstack/react-query'
 import type { Api } from './api.js'
@@ -20,8 +20,8 @@ const threadKey = (id: string): QueryKey => [...THREADS, id]
 export function conversationsQuery(api: Api) {
   return queryOptions({
     queryKey: CONVERSATIONS,
-    // The abort signal stays unused: what takes it is set back to before the load when nobody looks any more, and
-    // what events have brought meanwhile would be gone.
+    // Does not read the abort signal: a query that reads it is reverted when its last component unmounts during the
+    // load, and the events received meanwhile would be lost.
     queryFn: async ({ client }): Promise<Conversations> => {
       updateConversations(client, { type: 'loading' }, NO_CONVERSATIONS)
       const listing = await api.conversations()
@@ -31,7 +31,7 @@ export function conversationsQuery(api: Api) {
   })
 }
 
-/** Only to be loaded once the list is there, where the stream begins: what comes after that reaches both. */
+/** Must be loaded after the list, whose cursor is the start of the stream: later events then reach both. */
 export function threadQuery(api: Api, id: string) {
   return queryOptions({
     queryKey: threadKey(id),
@@ -44,7 +44,7 @@ export function threadQuery(api: Api, id: string) {
   })
 }
 
-/** One request for all that a page needs at its start; its parts become entries of their own. */
+/** One request for all data that a page needs at its start. Each part becomes an entry. */
 export function dashboardQuery(api: Api) {
   return queryOptions({
     queryKey: ['dashboard'],
@@ -60,12 +60,12 @@ export function updateConversations(client: QueryClient, action: ConversationsAc
   update<Conversations>(client, CONVERSATIONS, (state = initial) => state && conversationsReducer(state, action))
 }
 
-/** A thread that nobody has opened is left to be loaded when somebody does. */
+/** Ignores a thread that is not in the cache: it is loaded when it is opened. */
 export function updateThread(client: QueryClient, id: string, action: ThreadAction, initial?: Thread): void {
   update<Thread>(client, threadKey(id), (state = initial) => state && threadReducer(state, action))
 }
 
-/** What is in view at once, the rest when it is opened. */
+/** Reloads visible entries immediately, other entries when they are opened. */
 export async function reload(client: QueryClient): Promise<void> {
   await Promise.all([
     client.invalidateQueries({ queryKey: CONVERSATIONS }),
@@ -73,7 +73,7 @@ export async function reload(client: QueryClient): Promise<void> {
   ])
 }
 
-/** TanStack takes what it is given for the latest; an entry that must be loaded anew stays one. */
+/** `setQueryData` marks an entry as fresh. An entry that must be reloaded is therefore marked again. */
 function update<State>(client: QueryClient, queryKey: QueryKey, change: (state?: State) => State | undefined): void {
   const outdated = client.getQueryState(queryKey)?.isInvalidated === true
   client.setQueryData<State>(queryKey, change)

@@ -1,4 +1,4 @@
-/** The signed-in page: the list on the left, a conversation on the right; on a phone one of the two. */
+/** The page of a signed-in user: the list on the left, a conversation on the right. A phone shows one of the two. */
 import { QueryClientProvider } from '@tanstack/react-query'
 import { SseProvider } from 'express-sse-kit/react'
 import { type ReactNode, useEffect, useState } from 'react'
@@ -19,7 +19,7 @@ export interface InboxProps {
   readonly onSignOut: () => void
 }
 
-/** One user's, with a cache of their own: give it a `key` where users may change. */
+/** The inbox of one user, with its own cache. Set a `key` if the user can change. */
 export function Inbox(props: InboxProps): ReactNode {
   const { user, tenant, token } = props.session
   const [client] = useState(createQueryClient)
@@ -39,13 +39,13 @@ function InboxPage({ session, onSignOut }: InboxProps): ReactNode {
   const selected = useSelection()
   const [announcement, setAnnouncement] = useState('')
   const { conversations, cursor, error, reload, markRead } = useConversations(api)
-  const begun = cursor !== undefined
+  const isListLoaded = cursor !== undefined
   useInboxStream({
     user: session.user,
     cursor,
     onIncoming: ({ text }, { contact }) => setAnnouncement(`${contact}: ${text}`),
   })
-  const connection = useConnection(begun)
+  const connection = useConnection(isListLoaded)
   const unread = conversations.reduce((sum, conversation) => sum + conversation.unread, 0)
 
   useEffect(() => {
@@ -71,7 +71,7 @@ function InboxPage({ session, onSignOut }: InboxProps): ReactNode {
             </button>
           </div>
         )}
-        {begun && conversations.length === 0 && <p className="hint">No conversations yet.</p>}
+        {isListLoaded && conversations.length === 0 && <p className="hint">No conversations yet.</p>}
         <ConversationList conversations={conversations} selected={selected} />
         <Account user={session.user} onSignOut={onSignOut} />
       </nav>
@@ -86,7 +86,7 @@ function InboxPage({ session, onSignOut }: InboxProps): ReactNode {
             key={selected}
             user={session.user}
             api={api}
-            begun={begun}
+            isListLoaded={isListLoaded}
             conversationId={selected}
             conversation={conversations.find(({ id }) => id === selected)}
             onRead={markRead}
@@ -100,7 +100,7 @@ function InboxPage({ session, onSignOut }: InboxProps): ReactNode {
   )
 }
 
-/** A link would change the fragment, which says what is open. */
+/** A button, because a link would change the URL's fragment, which identifies the open conversation. */
 function SkipLink(): ReactNode {
   return (
     <button type="button" className="skip" onClick={() => document.getElementById('reply')?.focus()}>

@@ -1,4 +1,4 @@
-/** The page's entry. The path from here: session ─► lists (REST) and one stream ─► query cache ─► views. */
+/** The entry of the page: session ─► lists (REST) and one stream ─► query cache ─► views. */
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './app.js'

@@ -1,4 +1,4 @@
-/** The page's small pictures: logo, avatars, providers, icons. */
+/** The images of the page: logo, avatars, providers, icons. */
 import type { CSSProperties, ReactNode } from 'react'
 import type { Provider } from './types.js'
 

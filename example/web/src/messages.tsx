@@ -1,4 +1,4 @@
-/** A conversation's messages, by day, and the scrolling: it follows what comes in unless the reader has scrolled up. */
+/** The messages of a conversation, grouped by day. Scrolls to new messages unless the reader has scrolled up. */
 import { Fragment, type ReactNode, useEffect, useLayoutEffect, useRef, useState } from 'react'
 import { Icon } from './marks.js'
 import type { Thread } from './thread-state.js'
@@ -31,16 +31,16 @@ export function Messages({ thread: { messages, pending }, user, onRetry }: Messa
     if (atEnd.current) setMissed(false)
   }
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: whenever there is something new at the end
+  // biome-ignore lint/correctness/useExhaustiveDependencies: runs when there is a new last message
   useLayoutEffect(() => {
     if (atEnd.current) toEnd()
     else setMissed(true)
   }, [lastId])
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what one writes oneself one wants to see
+  // biome-ignore lint/correctness/useExhaustiveDependencies: scrolls to the user's own new message
   useLayoutEffect(toEnd, [pending.length])
 
-  // A phone's keyboard, or a reply of several lines, makes the list lower.
+  // A phone's keyboard or a reply of several lines reduces the height of the list.
   useEffect(() => {
     const element = scroller.current
     if (element === null) return
@@ -57,7 +57,7 @@ export function Messages({ thread: { messages, pending }, user, onRetry }: Messa
         className="messages"
         ref={scroller}
         onScroll={onScroll}
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable with the keyboard
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable element must be reachable with the keyboard
         tabIndex={0}
         role="log"
         aria-label="Messages"
@@ -66,7 +66,7 @@ export function Messages({ thread: { messages, pending }, user, onRetry }: Messa
         {messages.map((message, index) => (
           <Fragment key={message.id}>
             <DayBreak message={message} before={messages[index - 1]} />
-            <Bubble message={message} user={user} follows={isSameVoice(messages[index - 1], message)} />
+            <Bubble message={message} user={user} follows={isSameSender(messages[index - 1], message)} />
           </Fragment>
         ))}
         {pending.map(({ key, text, at, failed }) => (
@@ -107,7 +107,7 @@ function DayBreak({ message, before }: { readonly message: Message; readonly bef
 interface BubbleProps {
   readonly message: Message
   readonly user: string
-  /** Belongs to the bubble above. */
+  /** Whether it is grouped with the bubble above. */
   readonly follows: boolean
 }
 
@@ -123,9 +123,9 @@ function Bubble({ message: { id, direction, text, from, at }, user, follows }: B
   )
 }
 
-const SAME_BREATH_MS = 5 * 60_000
+const GROUPING_MS = 5 * 60_000
 
-function isSameVoice(before: Message | undefined, message: Message): boolean {
+function isSameSender(before: Message | undefined, message: Message): boolean {
   if (before === undefined || before.direction !== message.direction || before.from !== message.from) return false
-  return Date.parse(message.at) - Date.parse(before.at) < SAME_BREATH_MS
+  return Date.parse(message.at) - Date.parse(before.at) < GROUPING_MS
 }

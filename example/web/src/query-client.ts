@@ -1,9 +1,9 @@
 import { QueryClient } from '@tanstack/react-query'
 import { ApiError } from './api.js'
 
-const MOST_RETRIES = 3
+const MAX_RETRIES = 3
 
-/** A cache that asks for nothing by itself: what is in it stays right by the stream's events. */
+/** A cache that does not refetch: the stream's events keep its entries up to date. */
 export function createQueryClient(): QueryClient {
   return new QueryClient({
     defaultOptions: {
@@ -11,16 +11,16 @@ export function createQueryClient(): QueryClient {
         staleTime: Number.POSITIVE_INFINITY,
         refetchOnWindowFocus: false,
         refetchOnReconnect: false,
-        // The reducers keep what has not changed; comparing every message with every event would be for nothing.
+        // The reducers keep unchanged objects, so comparing all messages after each event is unnecessary.
         structuralSharing: false,
-        retry: (failures, error) => failures < MOST_RETRIES && mayGetBetter(error),
+        retry: (failures, error) => failures < MAX_RETRIES && isRetryable(error),
       },
-      // A reply that failed is sent again by its writer; offline it waits for the network.
+      // The user retries a failed reply. While offline a reply waits for the network.
       mutations: { retry: false },
     },
   })
 }
 
-function mayGetBetter(error: Error): boolean {
+function isRetryable(error: Error): boolean {
   return !(error instanceof ApiError) || error.status >= 500 || error.status === 429
 }

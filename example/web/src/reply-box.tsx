@@ -8,7 +8,7 @@ export interface ReplyBoxProps {
 
 const MAX_LENGTH = 4096
 
-/** Enter sends, Shift+Enter begins a line; while a word is being composed (IME), Enter belongs to the composing. */
+/** Enter sends, Shift+Enter starts a new line. During IME composition, Enter ends the composition. */
 export function ReplyBox({ contact, onSend }: ReplyBoxProps): ReactNode {
   const [text, setText] = useState('')
   const box = useRef<HTMLTextAreaElement>(null)
@@ -30,7 +30,7 @@ export function ReplyBox({ contact, onSend }: ReplyBoxProps): ReactNode {
 
   return (
     <form className="reply" onSubmit={submit}>
-      {/* The shadow has the same text and gives the box its height. */}
+      {/* The pseudo-element contains the same text and gives the box its height. */}
       <div className="growing" data-text={`${text}\n`}>
         <textarea
           ref={box}

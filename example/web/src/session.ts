@@ -1,14 +1,14 @@
 /**
- * Who is signed in, in this browser: all its tabs are the same user, and share one connection. Owns the token: where it is
- * kept, and how a new one is had when it has run out.
+ * The session of this browser: all tabs have the same user and share one connection. Owns the token: its storage and
+ * its renewal.
  */
 
 export interface Session {
   readonly user: string
   readonly tenant: string
   /**
-   * The token for a request; with `refresh` a new one, for the server no longer takes the last. Callers that ask at the
-   * same time share one request. Rejects once the user has signed out, in whichever tab.
+   * Returns the token for a request; with `refresh` a new one, because the server rejected the last. Concurrent calls
+   * share one request. Rejects after the user signed out in any tab.
    */
   token(refresh: boolean): Promise<string>
 }
@@ -21,31 +21,31 @@ interface Stored {
 
 const KEY = 'inbox.session'
 
-/** From before a reload, or from another tab. */
+/** The stored session, from before a reload or from another tab. */
 export function restoreSession(): Session | undefined {
   const stored = read()
   return stored && sessionOf(stored)
 }
 
-/** @throws Error with a text for the user */
+/** @throws Error with a message for the user */
 export async function signIn(user: string, tenant: string): Promise<Session> {
   const stored = { user, tenant, token: await requestToken(user, tenant) }
   localStorage.setItem(KEY, JSON.stringify(stored))
   return sessionOf(stored)
 }
 
-/** Here and in the other tabs at once; then the server is told to take the token no more. */
+/** Signs out in all tabs immediately, then revokes the token on the server. */
 export async function signOut(): Promise<void> {
   const stored = read()
   localStorage.removeItem(KEY)
   if (stored === undefined) return
-  // Also when the page is closed right after.
+  // `keepalive`: the request is sent even if the page is closed.
   const init = { method: 'POST', keepalive: true, headers: { Authorization: `Bearer ${stored.token}` } }
   await fetch('/api/v1/auth/logout', init)
 }
 
-/** Tells of another user, or none, after something was done in another tab. @returns the way to stop */
-export function onOtherSession(session: Session | undefined, listener: (session?: Session) => void): () => void {
+/** Calls `listener` when another tab signs in another user, or signs out. @returns removes the listener */
+export function onSessionChange(session: Session | undefined, listener: (session?: Session) => void): () => void {
   const onStorage = ({ key }: StorageEvent): void => {
     if (key !== KEY && key !== null) return
     const stored = read()
@@ -59,7 +59,7 @@ function sessionOf({ user, tenant, token: first }: Stored): Session {
   let last = first
   let renewing: Promise<string> | undefined
 
-  /** What is stored, if it is still this user's. */
+  /** The stored token. @throws Error if another user, or no user, is signed in */
   function current(): string {
     const stored = read()
     if (stored?.user !== user || stored.tenant !== tenant) throw new Error('Signed out')
@@ -68,7 +68,7 @@ function sessionOf({ user, tenant, token: first }: Stored): Session {
 
   async function renew(): Promise<string> {
     const token = await requestToken(user, tenant)
-    // Signed out meanwhile: what was asked for must not sign in again.
+    // If the user signed out meanwhile, the new token must not sign in again.
     current()
     localStorage.setItem(KEY, JSON.stringify({ user, tenant, token }))
     return token
@@ -79,7 +79,7 @@ function sessionOf({ user, tenant, token: first }: Stored): Session {
     tenant,
     async token(refresh) {
       const stored = current()
-      // Where another tab has renewed it, its token is as good.
+      // If another tab renewed the token, uses that one.
       if (!refresh || stored !== last) {
         last = stored
         return stored
@@ -99,7 +99,7 @@ function read(): Stored | undefined {
     const { user, tenant, token } = stored ?? {}
     return user && tenant && token ? { user, tenant, token } : undefined
   } catch {
-    // Not ours, or storage is off: sign in anew.
+    // The entry is invalid, or storage is disabled: the user must sign in.
     return undefined
   }
 }

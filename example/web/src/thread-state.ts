@@ -1,9 +1,9 @@
 /**
- * One conversation's messages as a reducer: what the query cache holds of them. Pure.
+ * The reducer of one conversation's messages, as the query cache holds them. Pure.
  *
- * A reply is on the page at once (`pending`), and comes back twice: as the answer to its request and as an event, in
- * either order. Both have the message's id, the pending one has not. So the user's own messages that arrive while a
- * request is under way are held until its answer says which of them it is.
+ * A reply is shown immediately (`pending`). The server returns it twice, in either order: in the response to the
+ * request, and as an event. Both have the id of the message, the pending reply does not. So the user's own messages
+ * that arrive during a request are held until the response identifies the reply.
  */
 import type { Message } from './types.js'
 
@@ -17,13 +17,13 @@ interface PendingMessage {
 }
 
 export interface Thread {
-  /** Whether a list has come, so that what is missing is not there. */
+  /** Whether the list was loaded. */
   readonly loaded: boolean
-  /** In the order in which they came. */
+  /** In the order of arrival. */
   readonly messages: readonly Message[]
   readonly pending: readonly PendingMessage[]
   readonly held: readonly Message[]
-  /** While a list is loaded: what arrived meanwhile, which it may not have. Whatever else was known, it replaces. */
+  /** Messages since the current load started. The loaded list may not contain them; it replaces all others. */
   readonly sinceLoading: readonly Message[]
 }
 
@@ -72,7 +72,7 @@ function add(state: Thread, messages: readonly Message[]): Thread {
   }
 }
 
-/** Lets go what was held, once no answer is awaited any more. */
+/** Adds the held messages when no request is pending. */
 function release(state: Thread): Thread {
   if (isSending(state) || state.held.length === 0) return state
   return { ...add(state, state.held), held: [] }
@@ -86,7 +86,7 @@ function has(messages: readonly Message[], id: string): boolean {
   return messages.some((message) => message.id === id)
 }
 
-/** The first list, then what only the second has. */
+/** The first list, then the messages that are only in the second. */
 function merge(first: readonly Message[], second: readonly Message[]): readonly Message[] {
   const known = new Set(first.map(({ id }) => id))
   const more = second.filter(({ id }) => !known.has(id))

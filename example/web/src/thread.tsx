@@ -11,18 +11,18 @@ import { useThread } from './use-thread.js'
 export interface ThreadViewProps {
   readonly user: string
   readonly api: Api
-  /** Whether the list is there: a thread is loaded after it. */
-  readonly begun: boolean
+  /** Whether the list is loaded: a thread must be loaded after it. */
+  readonly isListLoaded: boolean
   readonly conversationId: string
-  /** Unknown while the list is loaded, and where there is none of this id. */
+  /** `undefined` until the list is loaded, and if no conversation has the id. */
   readonly conversation: ConversationSummary | undefined
   readonly onRead: (id: string) => void
 }
 
-/** For one conversation as long as it is mounted: give it a `key`. */
+/** Shows one conversation. Set a `key`, because the conversation must not change while it is mounted. */
 export function ThreadView(props: ThreadViewProps): ReactNode {
-  const { user, api, begun, conversationId, conversation, onRead } = props
-  const { thread, error, reload, send, retry } = useThread(api, conversationId, begun)
+  const { user, api, isListLoaded, conversationId, conversation, onRead } = props
+  const { thread, error, reload, send, retry } = useThread(api, conversationId, isListLoaded)
   const features = useDashboardPart('features')
   const account = useDashboardPart('channels')?.find(({ id }) => id === conversation?.accountId)
   const visible = useVisible()
@@ -30,7 +30,7 @@ export function ThreadView(props: ThreadViewProps): ReactNode {
   const { loaded } = thread
 
   useEffect(() => {
-    // Read means: there was something unread, and now it is in view.
+    // Unread messages count as read when they are visible.
     if (unread > 0 && visible && loaded) onRead(conversationId)
   }, [unread, visible, loaded, conversationId, onRead])
 
@@ -72,7 +72,7 @@ function ThreadError({ error, onRetry }: { readonly error: Error; readonly onRet
   const gone = error instanceof ApiError && error.status === 404
   return (
     <div className="notice" role="alert">
-      <p>{gone ? 'This conversation is not there any more.' : `The messages could not be loaded: ${error.message}`}</p>
+      <p>{gone ? 'This conversation no longer exists.' : `The messages could not be loaded: ${error.message}`}</p>
       {gone ? (
         <a className="button" href={LIST_HREF}>
           All conversations

@@ -1,11 +1,11 @@
-/** What the server answers and streams, from the server's own types. */
+/** The types of the server's responses and events. */
 import type { ConversationSummary } from '../../server/announce.js'
 import type { TrafficState } from '../../server/compare/traffic.js'
 import type { Message, Provider } from '../../server/store/inbox-store.js'
 
 export type { ConversationSummary, Message, Provider, TrafficState }
 
-/** A list, and where to open its stream so that nothing is missed between the two. */
+/** A list, and the cursor with which a stream continues it without a gap. */
 export interface Listing<Item> {
   readonly items: readonly Item[]
   readonly cursor: string

@@ -1,4 +1,4 @@
-/** The tenant's conversations, as the cache has them. */
+/** The conversations of the tenant, from the cache. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useMemo } from 'react'
 import type { Api } from './api.js'
@@ -8,7 +8,7 @@ import type { ConversationSummary } from './types.js'
 
 export interface ConversationsView {
   readonly conversations: readonly ConversationSummary[]
-  /** Where the stream begins; `undefined` until the list is there. */
+  /** The cursor to open the stream with; `undefined` until the list is loaded. */
   readonly cursor: string | undefined
   readonly error: Error | null
   readonly reload: () => void
@@ -19,7 +19,7 @@ export function useConversations(api: Api): ConversationsView {
   const client = useQueryClient()
   const { data = NO_CONVERSATIONS, error, refetch } = useQuery(conversationsQuery(api))
   const conversations = useMemo(() => newestFirst(data), [data])
-  // Should it fail, the badge is back with the next list.
+  // If the request fails, the next list restores the badge.
   const { mutate: markRead } = useMutation({
     mutationFn: (id: string) => api.markRead(id),
     onMutate: (id) => updateConversations(client, { type: 'read', id }),

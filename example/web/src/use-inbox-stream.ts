@@ -1,4 +1,4 @@
-/** The one stream of the page, and of all tabs of the user: what it brings goes into the cache. */
+/** The stream of the page, shared by all tabs of the user. Writes its events into the cache. */
 import { useQueryClient } from '@tanstack/react-query'
 import type { ClientStateChange } from 'express-sse-kit/client'
 import { useSSE, useSSEState } from 'express-sse-kit/react'
@@ -15,12 +15,15 @@ interface InboxEvents {
 
 export interface InboxStreamOptions {
   readonly user: string
-  /** The list's, so that nothing is missed between the two; `undefined` while there is no list: then there is no stream. */
+  /**
+   * The cursor of the list, so that the stream continues it without a gap. `undefined` until the list is loaded: no
+   * stream.
+   */
   readonly cursor: string | undefined
   readonly onIncoming: (message: Message, conversation: ConversationSummary) => void
 }
 
-/** An event has the message itself, so an open thread needs no stream of its own. */
+/** Each event contains the message, so an open thread does not need its own stream. */
 export function useInboxStream({ user, cursor, onIncoming }: InboxStreamOptions): void {
   const client = useQueryClient()
   const onMissed = (): void => void reload(client)
@@ -42,19 +45,19 @@ export function useInboxStream({ user, cursor, onIncoming }: InboxStreamOptions)
   )
 }
 
-/** What the indicator shows. */
+/** The state that the indicator shows. */
 export interface Connection extends ClientStateChange {
-  /** It has been open before, so `connecting` is a reconnect. */
-  readonly again: boolean
-  /** In state `waiting`: when the next attempt is made, in ms since 1970. */
+  /** Whether the connection was open before, so that `connecting` is a reconnect. */
+  readonly isReconnect: boolean
+  /** In state `waiting`: the time of the next attempt, in ms since 1970. */
   readonly retryAt: number | undefined
 }
 
-/** @param begun whether there is a list, and with it a stream */
-export function useConnection(begun: boolean): Connection {
+/** @param isListLoaded whether the list is loaded, and so the stream is enabled */
+export function useConnection(isListLoaded: boolean): Connection {
   const change = useSSEState(STREAM)
-  const [again, setAgain] = useState(false)
-  if (change.state === 'open' && !again) setAgain(true)
+  const [hasBeenOpen, setHasBeenOpen] = useState(false)
+  if (change.state === 'open' && !hasBeenOpen) setHasBeenOpen(true)
   const retryAt = useMemo(() => (change.delayMs === undefined ? undefined : Date.now() + change.delayMs), [change])
-  return { ...change, ...(!begun && { state: 'connecting' }), again, retryAt }
+  return { ...change, ...(!isListLoaded && { state: 'connecting' }), isReconnect: hasBeenOpen, retryAt }
 }

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react'
 
-/** The time, rendered anew every `everyMs`: ages grow by themselves. */
+/** The current time. Renders the component every `everyMs`. */
 export function useNow(everyMs: number): number {
   const [now, setNow] = useState(Date.now)
   useEffect(() => {

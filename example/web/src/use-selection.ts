@@ -2,7 +2,7 @@ import { useSyncExternalStore } from 'react'
 
 const PREFIX = '#/conversations/'
 
-/** Which conversation is open. In the URL's fragment, so that Back goes from a thread to the list on a phone. */
+/** The open conversation. Stored in the URL's fragment, so that Back returns from a thread to the list on a phone. */
 export function useSelection(): string | undefined {
   return useSyncExternalStore(subscribe, selected)
 }
@@ -18,7 +18,7 @@ function selected(): string | undefined {
   try {
     return decodeURIComponent(location.hash.slice(PREFIX.length)) || undefined
   } catch {
-    // A fragment typed by hand.
+    // An invalid fragment, for example one typed by hand.
     return undefined
   }
 }

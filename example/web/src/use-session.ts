@@ -1,17 +1,17 @@
-/** Signed in or not, for a page that needs a user. */
+/** The session state of a page that needs a user. */
 import { useEffect, useState } from 'react'
-import { onOtherSession, restoreSession, type Session, signIn, signOut } from './session.js'
+import { onSessionChange, restoreSession, type Session, signIn, signOut } from './session.js'
 
 export interface SessionState {
   readonly session: Session | undefined
   readonly busy: boolean
-  /** Why signing in did not work. */
+  /** The error of the last sign-in. */
   readonly error: string | undefined
   enter(user: string, tenant: string): void
   leave(): void
 }
 
-/** The session of the browser, or the one that the page's link asks for: `?user=dana&tenant=acme` signs in directly. */
+/** The session of the browser, or that of the page's link: `?user=dana&tenant=acme` signs in directly. */
 export function useSession(): SessionState {
   const [session, setSession] = useState<Session | undefined>(() => (linkedUser() ? undefined : restoreSession()))
   const [busy, setBusy] = useState(() => linkedUser() !== undefined)
@@ -25,21 +25,21 @@ export function useSession(): SessionState {
       .finally(() => setBusy(false))
   }
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once, for the link that opened the page
+  // biome-ignore lint/correctness/useExhaustiveDependencies: runs once, for the link that opened the page
   useEffect(() => {
     const linked = linkedUser()
     if (linked === undefined) return
-    // The name has done its work: a reload or a bookmark should not sign in anew.
+    // Removes the name from the URL, so that a reload or a bookmark does not sign in again.
     history.replaceState(null, '', location.pathname + location.hash)
     enter(linked.user, linked.tenant)
   }, [])
 
-  useEffect(() => onOtherSession(session, setSession), [session])
+  useEffect(() => onSessionChange(session, setSession), [session])
 
   function leave(): void {
     signOut().catch((reason: unknown) => {
-      // It runs out by itself; whoever left need not be troubled.
-      console.warn('The server could not be told that the token is no longer used', reason)
+      // Not shown to the user: the token expires anyway.
+      console.warn('The token could not be revoked on the server; it stays valid until it expires', reason)
     })
     history.replaceState(null, '', location.pathname)
     setSession(undefined)

@@ -1,4 +1,4 @@
-/** One conversation's messages, as the cache has them, and the replies on their way out. */
+/** The messages of one conversation, from the cache, and the pending replies. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import type { Api } from './api.js'
 import { threadQuery, updateThread } from './inbox-cache.js'
@@ -9,7 +9,7 @@ export interface ThreadView {
   readonly error: Error | null
   readonly reload: () => void
   readonly send: (text: string) => void
-  /** Sends a reply that failed again, under its first key. */
+  /** Retries a failed reply with its original key. */
   readonly retry: (key: string) => void
 }
 
@@ -19,22 +19,22 @@ interface Reply {
   readonly text: string
 }
 
-/** @param begun whether the list is there, and with it where the stream begins */
-export function useThread(api: Api, conversationId: string, begun: boolean): ThreadView {
+/** @param isListLoaded whether the list is loaded, and so the start of the stream is known */
+export function useThread(api: Api, conversationId: string, isListLoaded: boolean): ThreadView {
   const client = useQueryClient()
-  const query = useQuery({ ...threadQuery(api, conversationId), enabled: begun })
+  const query = useQuery({ ...threadQuery(api, conversationId), enabled: isListLoaded })
   const thread = query.data ?? EMPTY_THREAD
 
-  // The callbacks are called also when another thread has been opened meanwhile.
+  // The callbacks also run after another thread was opened.
   const { mutate } = useMutation({
     mutationFn: ({ key, text }: Reply) => api.send(conversationId, text, key),
-    // One after the other, so that two replies in a row arrive in a row.
+    // Replies are sent one at a time, so that they arrive in order.
     scope: { id: conversationId },
     onMutate: ({ key, text }) => {
       updateThread(client, conversationId, { type: 'sending', key, text, at: new Date().toISOString() })
     },
     onSuccess: (message, { key }) => updateThread(client, conversationId, { type: 'sent', key, message }),
-    // It may have got there all the same: sending again under the same key is harmless.
+    // The server may have stored the reply. A retry with the same key does not store it twice.
     onError: (_, { key }) => updateThread(client, conversationId, { type: 'failed', key }),
   })
 
@@ -50,7 +50,7 @@ export function useThread(api: Api, conversationId: string, begun: boolean): Thr
   }
 }
 
-/** `crypto.randomUUID` exists on https and localhost only; this everywhere. */
+/** `crypto.randomUUID` exists on https and localhost only; `getRandomValues` exists everywhere. */
 function createKey(): string {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

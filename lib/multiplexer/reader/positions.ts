@@ -1,7 +1,7 @@
 /** Where one stream is in each of its channels. */
 import type { LogEntry } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
-import type { ResetReason } from '../../wire/control.js'
+import type { ResetReason } from '../../wire/contract.js'
 import { printCursor } from '../../wire/cursor.js'
 import type { Channel } from '../channel/channel.js'
 

@@ -1,4 +1,4 @@
-/** The page: on top what drives, then what both cost, then what both show. */
+/** The page: the traffic control, the cost of both sides, and the messages that both sides show. */
 import { type ReactNode, useState } from 'react'
 import { createApi } from '../api.js'
 import { Logo } from '../marks.js'
@@ -47,7 +47,7 @@ export function ComparePage({ session }: { readonly session: Session }): ReactNo
             format={bytes}
             top={10_240}
             step={1024}
-            note="Bodies of answers as the page reads them, without headers. A poll weighs what is shown, a stream what happens."
+            note="Response bodies, without headers. A poll transfers the complete list, a stream only the changes."
           />
           <MetricCard
             title="Delay"
@@ -57,21 +57,21 @@ export function ComparePage({ session }: { readonly session: Session }): ReactNo
             now={({ delays }) => delays?.medianMs}
             format={duration}
             top={10_000}
-            note="The lines show what the last messages had to wait at most."
+            note="The lines show the longest delay of the last messages."
           />
         </div>
         <div className="sides">
           <SidePanel
             name="polling"
             title="Polling"
-            how="Asks for the list every 5 s, the open thread every 10 s, the channels every 20 s, the profile every 60 s."
+            how="Requests the list every 5 s, the thread every 10 s, the channels every 20 s, the profile every 60 s."
             view={views.polling}
             cost={last?.polling}
           />
           <SidePanel
             name="streaming"
             title="SSE"
-            how="Asks for each of them once, then has a stream for the list and one for the open thread."
+            how="Requests each of them once, then opens a stream for the list and one for the open thread."
             view={views.streaming}
             cost={last?.streaming}
           />
@@ -86,7 +86,7 @@ interface TrafficPanelProps {
   readonly views: Comparison['views']
 }
 
-function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }: TrafficPanelProps): ReactNode {
+function TrafficPanel({ traffic: { conversationId, endsAt, error, send }, views }: TrafficPanelProps): ReactNode {
   const running = endsAt !== undefined
   return (
     <section className="panel traffic" aria-label="Traffic">
@@ -94,7 +94,7 @@ function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }
         type="button"
         className={running ? '' : 'primary'}
         disabled={conversationId === undefined}
-        onClick={() => ask(running ? 'DELETE' : 'POST')}
+        onClick={() => send(running ? 'DELETE' : 'POST')}
         data-testid="traffic"
       >
         {running ? 'Stop the customers' : 'Let customers write'}
@@ -106,14 +106,14 @@ function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }
             <Countdown until={endsAt} />.
           </>
         ) : (
-          'Both sides run already, and it is quiet: see what that costs. Then let three customers write, for two minutes.'
+          'Both sides run without traffic: compare their cost. Then let three customers write, for two minutes.'
         )}
       </p>
       <Agreement views={views} />
       {error !== undefined && (
         <p className="notice" role="alert">
           {error}{' '}
-          <button type="button" onClick={() => ask('GET')}>
+          <button type="button" onClick={() => send('GET')}>
             Try again
           </button>
         </p>
@@ -122,13 +122,13 @@ function TrafficPanel({ traffic: { conversationId, endsAt, error, ask }, views }
   )
 }
 
-/** Whether both have come to show the same. */
+/** Whether both sides show the same messages. */
 function Agreement({ views: { polling, streaming } }: Pick<TrafficPanelProps, 'views'>): ReactNode {
   const polled = new Set(polling.shown.map(({ message }) => message.id))
   const behind = streaming.shown.filter(({ message }) => !polled.has(message.id)).length
   return (
     <p className={`state ${behind === 0 ? 'same' : 'behind'}`} data-testid="agreement" data-behind={behind}>
-      {behind === 0 ? 'Both show the same messages' : `Polling has yet to show ${behind}`}
+      {behind === 0 ? 'Both show the same messages' : `Polling does not show ${behind} yet`}
     </p>
   )
 }

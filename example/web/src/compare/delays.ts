@@ -1,44 +1,44 @@
-/** How long messages took from being stored until a side showed them. */
+/** The delay of messages from their storage until a side shows them. */
 import type { Message } from '../types.js'
 
 export interface Shown {
   readonly message: Message
-  /** `undefined`: it was there from the beginning. */
+  /** `undefined`: the message was in the first list. */
   readonly delayMs: number | undefined
 }
 
 export interface DelaySummary {
-  /** Messages that came since the beginning. */
+  /** Messages that arrived after the first list. */
   readonly count: number
   readonly medianMs: number
   readonly longestMs: number
-  /** Of the one that had waited longest, of those shown together last: what a reader has just had to wait. */
+  /** The longest delay of the messages that were shown together last. */
   readonly lastMs: number
 }
 
 export interface Delays {
-  /** @param at when the messages were on the page, in ms since 1970 by the server's clock */
+  /** @param at when the messages were rendered, in ms since 1970 by the server's clock */
   add(messages: readonly Message[], at: number): void
-  /** In the order in which they were shown. */
+  /** The messages in the order in which they were shown. */
   shown(): readonly Shown[]
-  /** `undefined` before the first. */
+  /** `undefined` before the first delay. */
   summary(): DelaySummary | undefined
 }
 
-/** What is added first was there before, whenever that was. */
+/** The first messages added are the baseline: they have no delay. */
 export function createDelays(): Delays {
   const shown = new Map<string, Shown>()
   /** Ascending. */
   let sorted: readonly number[] = []
   let lastMs = 0
-  let begun = false
+  let hasBaseline = false
   return {
     add(messages, at) {
       const fresh = messages.filter(({ id }) => !shown.has(id))
-      // Two clocks, compared once, may differ by a little.
-      const delays = begun ? fresh.map((message) => Math.max(0, at - Date.parse(message.at))) : []
+      // The clocks of page and server can differ slightly.
+      const delays = hasBaseline ? fresh.map((message) => Math.max(0, at - Date.parse(message.at))) : []
       for (const [index, message] of fresh.entries()) shown.set(message.id, { message, delayMs: delays[index] })
-      begun = true
+      hasBaseline = true
       if (delays.length === 0) return
       sorted = [...sorted, ...delays].sort((a, b) => a - b)
       lastMs = Math.max(...delays)

@@ -1,4 +1,4 @@
-/** The comparison's entry. The path from here: session ─► two sides, one polls and one streams ─► meter, delays ─► charts. */
+/** The entry of the comparison: session ─► two sides, one polls and one streams ─► meter, delays ─► charts. */
 import { type ReactNode, StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { SignIn } from '../sign-in.js'

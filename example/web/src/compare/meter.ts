@@ -1,4 +1,4 @@
-/** Counts what goes over the network: requests as they are made, and the bytes of the answers' bodies as they come. */
+/** Counts network usage: requests when they are sent, and the bytes of response bodies when they arrive. */
 
 export interface Usage {
   readonly requests: number
@@ -6,9 +6,9 @@ export interface Usage {
 }
 
 export interface Meter {
-  /** To be used in place of the global one. The browser's cache is left out, so that what is counted did come. */
+  /** Replaces the global `fetch`. Bypasses the browser's cache, so that all counted bytes crossed the network. */
   readonly fetch: typeof fetch
-  /** Since the beginning. */
+  /** Since the creation of the meter. */
   total(): Usage
   lastMinute(): Usage
 }
@@ -20,7 +20,7 @@ interface Entry extends Usage {
 const MINUTE_MS = 60_000
 const NOTHING: Usage = { requests: 0, bytes: 0 }
 
-/** @param now in ms, of a clock that only goes forward */
+/** @param now a monotonic clock, in ms */
 export function createMeter(now: () => number = () => performance.now()): Meter {
   let total = NOTHING
   let recent: Entry[] = []

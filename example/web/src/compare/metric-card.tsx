@@ -1,4 +1,4 @@
-/** One quantity of both sides: what it is now, and how it came to be. */
+/** One quantity of both sides: its current value and its history. */
 import type { ReactNode } from 'react'
 import { Chart } from '../plots/chart.js'
 import type { Cost, Frame, SideName } from './use-comparison.js'
@@ -8,7 +8,7 @@ export interface MetricCardProps {
   readonly hint: string
   readonly frames: readonly Frame[]
   readonly value: (cost: Cost) => number | undefined
-  /** What the number says, where that is not what the line shows. @defaultValue the line's value */
+  /** The current value, if it differs from the value of the line. @defaultValue the value of the line */
   readonly now?: (cost: Cost) => number | undefined
   readonly format: (value: number) => string
   readonly top: number
@@ -24,7 +24,7 @@ const SIDES = [
 export function MetricCard(props: MetricCardProps): ReactNode {
   const { title, hint, frames, value, now = value, format, top, step = 1, note } = props
   const last = frames.at(-1)
-  const told = (name: SideName): string => {
+  const formatNow = (name: SideName): string => {
     const amount = last && now(last[name])
     return amount === undefined ? '–' : format(amount)
   }
@@ -38,7 +38,7 @@ export function MetricCard(props: MetricCardProps): ReactNode {
         {SIDES.map(({ name, word }) => (
           <div key={name} className={name}>
             <dt>{word}</dt>
-            <dd data-testid={`${name}-${title.toLowerCase()}`}>{told(name)}</dd>
+            <dd data-testid={`${name}-${title.toLowerCase()}`}>{formatNow(name)}</dd>
           </div>
         ))}
       </dl>

@@ -1,4 +1,4 @@
-/** What one side shows now: the end of the open thread, each message with how late it came. */
+/** One side: the end of the open thread, each message with its delay, and the totals. */
 import type { ReactNode } from 'react'
 import { bytes, count, duration } from '../plots/format.js'
 import { clockTime } from '../time.js'
@@ -7,7 +7,7 @@ import type { Cost, SideName, View } from './use-comparison.js'
 export interface SidePanelProps {
   readonly name: SideName
   readonly title: string
-  /** What it asks for, and when. */
+  /** Describes its requests. */
   readonly how: string
   readonly view: View
   readonly cost: Cost | undefined

@@ -1,27 +1,27 @@
-/** What both sides of the comparison have in common: a dashboard with a list, a thread that is open, and what it cost. */
+/** The common interface of both sides of the comparison: a dashboard with a list and an open thread. */
 import type { Api } from '../api.js'
 import type { Session } from '../session.js'
 import type { ConversationSummary, Message } from '../types.js'
 import type { Meter } from './meter.js'
 
-/** Where a side shows what it has. Called whenever there is something new. */
+/** Where a side shows its data. Called on each change. */
 interface Screen {
   conversations(items: readonly ConversationSummary[]): void
-  /** What the thread has; what was shown before may be in it again. */
+  /** Messages of the thread. Messages that were shown before may be included. */
   messages(items: readonly Message[]): void
-  /** Whether it can be kept, in words; `undefined`: all is well. */
+  /** A problem with the connection, as text; `undefined`: none. */
   trouble(text: string | undefined): void
 }
 
 interface SideOptions {
   readonly session: Session
-  /** Counts; all that a side asks for goes through it. */
+  /** Counts all requests of the side. */
   readonly meter: Meter
   readonly api: Api
-  /** The one that is open. */
+  /** The open conversation. */
   readonly conversationId: string
   readonly screen: Screen
 }
 
-/** Runs until it is stopped. @returns the way to stop */
+/** Starts a side. @returns stops it */
 export type StartSide = (options: SideOptions) => () => void

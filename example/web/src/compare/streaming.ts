@@ -1,6 +1,6 @@
 /**
- * The same dashboard on streams: each thing once, then what is new. It has a stream for each list, as the poller has a timer;
- * the inbox does with the first of them, whose events have the messages too.
+ * The same dashboard with streams: loads each list once, then gets changes. It has one stream for each list, as the
+ * poller has one timer for each. The inbox needs only the first stream, whose events contain the messages, too.
  */
 import { type ClientStateChange, type ClientStream, createEventStream } from 'express-sse-kit/client'
 import {
@@ -13,7 +13,7 @@ import {
 import type { ConversationReadEvent, Message, NewMessageEvent } from '../types.js'
 import type { StartSide } from './side.js'
 
-/** Before the lists are asked for again where they could not be had. */
+/** The delay before a failed start is retried. */
 const RETRY_MS = 3000
 
 export const startStreaming: StartSide = (options) => {
@@ -74,17 +74,17 @@ export const startStreaming: StartSide = (options) => {
     })
   }
 
-  let again: ReturnType<typeof setTimeout> | undefined
+  let retryTimer: ReturnType<typeof setTimeout> | undefined
   function begin(): void {
     start().catch((error: unknown) => {
       report(error)
-      if (!stopped) again = setTimeout(begin, RETRY_MS)
+      if (!stopped) retryTimer = setTimeout(begin, RETRY_MS)
     })
   }
   begin()
   return () => {
     stopped = true
-    clearTimeout(again)
+    clearTimeout(retryTimer)
     for (const stream of streams) stream.close()
   }
 }

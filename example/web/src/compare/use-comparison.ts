@@ -1,4 +1,4 @@
-/** Both sides, running, and what they show and cost, over the last minute. */
+/** Runs both sides and samples what they show and cost, over the last minute. */
 import { useEffect, useRef, useState } from 'react'
 import { flushSync } from 'react-dom'
 import { createApi } from '../api.js'
@@ -13,14 +13,14 @@ import { startStreaming } from './streaming.js'
 
 export type SideName = 'polling' | 'streaming'
 
-/** What a side shows. */
+/** The messages and counts that a side shows. */
 export interface View {
   readonly shown: readonly Shown[]
   readonly unread: number
   readonly trouble: string | undefined
 }
 
-/** What a side cost until now. */
+/** The network usage and the delays of a side. */
 export interface Cost {
   readonly total: Usage
   readonly lastMinute: Usage
@@ -40,7 +40,7 @@ const SAMPLE_MS = 500
 const NOTHING: View = { shown: [], unread: 0, trouble: undefined }
 const NO_VIEWS = { polling: NOTHING, streaming: NOTHING }
 
-/** Begins anew with another conversation. @param clockOffsetMs from this page's clock to the server's */
+/** Restarts for another conversation. @param clockOffsetMs the server's clock minus this page's clock */
 export function useComparison(session: Session, conversationId: string | undefined, clockOffsetMs: number): Comparison {
   const [views, setViews] = useState<Comparison['views']>(NO_VIEWS)
   const [frames, setFrames] = useState<readonly Frame[]>([])
@@ -63,7 +63,7 @@ export function useComparison(session: Session, conversationId: string | undefin
         screen: {
           conversations: (items) => view({ unread: unreadIn(items) }),
           messages(items) {
-            // The clock is read once they are on the page.
+            // Renders synchronously, so that the clock is read after the messages are on the page.
             flushSync(() => view({ shown: withNew(delays.shown(), items) }))
             delays.add(items, Date.now() + offset.current)
             view({ shown: delays.shown() })

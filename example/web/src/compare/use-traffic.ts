@@ -1,16 +1,16 @@
-/** The simulated customers: whether they write, and until when. */
+/** Controls the simulated customers. */
 import { useCallback, useEffect, useState } from 'react'
 import type { Api } from '../api.js'
 
 export interface TrafficControl {
-  /** `undefined` until the server has said. */
+  /** The conversation to which they write; `undefined` until the server answered. */
   readonly conversationId: string | undefined
-  /** When they end by themselves, in ms since 1970 by this page's clock; `undefined`: they do not write. */
+  /** When they stop, in ms since 1970 by this page's clock; `undefined`: they do not write. */
   readonly endsAt: number | undefined
-  /** What to add to this page's clock to have the server's, in ms. */
+  /** The server's clock minus this page's clock, in ms. */
   readonly clockOffsetMs: number
   readonly error: string | undefined
-  readonly ask: (method: 'GET' | 'POST' | 'DELETE') => void
+  readonly send: (method: 'GET' | 'POST' | 'DELETE') => void
 }
 
 export function useTraffic(api: Api): TrafficControl {
@@ -19,12 +19,12 @@ export function useTraffic(api: Api): TrafficControl {
   const [clockOffsetMs, setClockOffsetMs] = useState(0)
   const [error, setError] = useState<string>()
 
-  const ask = useCallback<TrafficControl['ask']>(
+  const send = useCallback<TrafficControl['send']>(
     (method) => {
-      const askedAt = Date.now()
+      const sentAt = Date.now()
       api.traffic(method).then(
         (state) => {
-          const offsetMs = offsetOf(state.now, askedAt, Date.now())
+          const offsetMs = offsetOf(state.now, sentAt, Date.now())
           setError(undefined)
           setClockOffsetMs(offsetMs)
           setConversationId(state.conversationId)
@@ -36,7 +36,7 @@ export function useTraffic(api: Api): TrafficControl {
     [api],
   )
 
-  useEffect(() => ask('GET'), [ask])
+  useEffect(() => send('GET'), [send])
 
   useEffect(() => {
     if (endsAt === undefined) return
@@ -44,10 +44,10 @@ export function useTraffic(api: Api): TrafficControl {
     return () => clearTimeout(timer)
   }, [endsAt])
 
-  return { conversationId, endsAt, clockOffsetMs, error, ask }
+  return { conversationId, endsAt, clockOffsetMs, error, send }
 }
 
-/** 0 where both clocks may be the same: half of how long a slow answer took would be a guess, and worse than that. */
-function offsetOf(serverMs: number, askedAt: number, answeredAt: number): number {
-  return serverMs >= askedAt && serverMs <= answeredAt ? 0 : serverMs - (askedAt + answeredAt) / 2
+/** 0 if both clocks can be equal: half of the duration of a slow response would be a worse estimate. */
+function offsetOf(serverMs: number, sentAt: number, answeredAt: number): number {
+  return serverMs >= sentAt && serverMs <= answeredAt ? 0 : serverMs - (sentAt + answeredAt) / 2
 }

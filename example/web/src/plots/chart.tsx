@@ -1,11 +1,11 @@
-/** Quantities over the last minute: lines and their axis. Drawn by hand, so that it stays small. */
+/** Quantities over the last minute: lines and their axis. Plain SVG, to keep the bundle small. */
 import type { ReactNode } from 'react'
 
 export const SHOWN_MS = 60_000
 const WIDTH = 240
 const HEIGHT = 64
-/** Between two samples further apart than this nobody knows what was. */
-const HOLE_MS = 2000
+/** The line has a gap between samples that are further apart. */
+const MAX_SAMPLE_GAP_MS = 2000
 
 export interface Timed {
   /** In ms since 1970. */
@@ -15,29 +15,29 @@ export interface Timed {
 export type Value<Frame> = (frame: Frame) => number | null | undefined
 
 interface Series<Frame> {
-  /** How it is drawn, by what is shown. */
+  /** The CSS class, named after the quantity. */
   readonly className: string
   readonly value: Value<Frame>
-  /** Shades what is below it. @defaultValue false */
+  /** Fills the area below the line. @defaultValue false */
   readonly filled?: boolean
 }
 
 export interface ChartProps<Frame extends Timed> {
   readonly frames: readonly Frame[]
-  /** The last one lies on top. */
+  /** The last series is drawn on top. */
   readonly series: readonly Series<Frame>[]
   readonly format: (value: number) => string
-  /** The axis ends here at least. */
+  /** The minimum end of the axis. */
   readonly top: number
-  /** The axis ends at 1, 2 or 5 of tens of these. @defaultValue 1 */
+  /** The axis ends at 1, 2 or 5 times a power of ten of this unit. @defaultValue 1 */
   readonly step?: number
   /** A bound, as a dashed line. */
   readonly bound?: number | undefined
-  /** How the time is shaded, if at all. */
+  /** The CSS class of the shade behind a sample; `undefined`: no shade. */
   readonly shade?: ((frame: Frame) => string | undefined) | undefined
 }
 
-/** Says nothing to those who cannot see it: what it shows must stand beside it. */
+/** Hidden from screen readers: the page must also show the values as text. */
 export function Chart<Frame extends Timed>(props: ChartProps<Frame>): ReactNode {
   const { frames, series, format, top, step = 1, bound, shade } = props
   const last = frames.at(-1)
@@ -89,14 +89,14 @@ function pathOf<Frame extends Timed>(
       before = undefined
       continue
     }
-    const continues = before !== undefined && frame.at - before.at < HOLE_MS
+    const continues = before !== undefined && frame.at - before.at < MAX_SAMPLE_GAP_MS
     path += `${continues ? 'L' : 'M'}${x(frame).toFixed(1)} ${y(amount).toFixed(1)}`
     before = frame
   }
   return path
 }
 
-/** Each piece of the line, closed along the axis. */
+/** Each part of the line, closed along the axis. */
 function areaOf(path: string): string {
   const pieces = path.split('M').filter((piece) => piece.includes('L'))
   return pieces
@@ -131,7 +131,7 @@ function shadesOf<Frame>(
   return shades
 }
 
-/** 1, 2 or 5 of tens: so an axis changes seldom, and reads easily when it does. */
+/** Rounds up to 1, 2 or 5 times a power of ten, so that the axis rarely changes and has readable ends. */
 function niceCeil(value: number): number {
   const ten = 10 ** Math.floor(Math.log10(value))
   return ([1, 2, 5].find((digit) => value <= digit * ten * 1.000001) ?? 10) * ten

@@ -1,4 +1,4 @@
-/** Numbers as the plots and cards say them: few digits, so that nothing moves when they change. */
+/** Formats numbers for plots and cards with few digits, so that the layout does not move when they change. */
 export function count(value: number): string {
   if (value >= 100_000) return `${Math.round(value / 1000)}k`
   if (value >= 10_000) return `${(value / 1000).toFixed(1)}k`

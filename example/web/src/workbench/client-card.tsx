@@ -1,4 +1,4 @@
-/** One client: what was chosen for it, what its stream holds over time, and what became of the events. */
+/** One client: its settings, the history of its stream, and its event counts. */
 import { type ReactNode, useCallback } from 'react'
 import type { ClientSettings } from '../../../server/workbench/settings.js'
 import type { ClientPhaseSeen, ClientState, WorkbenchState } from '../../../server/workbench/state.js'
@@ -6,13 +6,13 @@ import { count, duration } from '../plots/format.js'
 import { ClientSettingsForm } from './client-settings.js'
 import type { ClientFrame, Frame } from './frames.js'
 import { Plot } from './plot.js'
-import type { Ask } from './use-workbench.js'
+import type { SendCommand } from './use-workbench.js'
 
 export interface ClientCardProps {
   readonly client: ClientState
   readonly presets: WorkbenchState['presets']
   readonly frames: readonly Frame[]
-  readonly ask: Ask
+  readonly sendCommand: SendCommand
 }
 
 const PHASES: { readonly [phase in ClientPhaseSeen]: string } = {
@@ -23,7 +23,7 @@ const PHASES: { readonly [phase in ClientPhaseSeen]: string } = {
   'cut-off': 'Cut off',
 }
 
-export function ClientCard({ client, presets, frames, ask }: ClientCardProps): ReactNode {
+export function ClientCard({ client, presets, frames, sendCommand }: ClientCardProps): ReactNode {
   const { id, name, readBytesPerSecond, backlog, queueEvents, pacing } = client
   const now = frames.at(-1)?.clients.get(id)
   const phase = now?.phase ?? 'connecting'
@@ -33,8 +33,8 @@ export function ClientCard({ client, presets, frames, ask }: ClientCardProps): R
     return then === 'polling' || then === 'waiting' || then === 'cut-off' ? then : undefined
   }
   const onChange = useCallback(
-    (change: Partial<ClientSettings>) => void ask('PATCH', `/clients/${id}`, change),
-    [ask, id],
+    (change: Partial<ClientSettings>) => void sendCommand('PATCH', `/clients/${id}`, change),
+    [sendCommand, id],
   )
   const stalled = readBytesPerSecond === 0
   return (
@@ -49,7 +49,7 @@ export function ClientCard({ client, presets, frames, ask }: ClientCardProps): R
           className="round"
           aria-label={`Remove ${name}`}
           title="Remove"
-          onClick={() => void ask('DELETE', `/clients/${id}`)}
+          onClick={() => void sendCommand('DELETE', `/clients/${id}`)}
         >
           <svg className="icon" viewBox="0 0 20 20" aria-hidden="true">
             <path d="m5.5 5.5 9 9m0-9-9 9" />
@@ -59,7 +59,7 @@ export function ClientCard({ client, presets, frames, ask }: ClientCardProps): R
       <div className="why">
         <p className="hint">{now === undefined ? 'Connecting' : explain(now, client)}</p>
         <button type="button" onClick={() => onChange({ readBytesPerSecond: stalled ? null : 0 })}>
-          {stalled ? 'Read on' : 'Stall'}
+          {stalled ? 'Resume' : 'Stall'}
         </button>
       </div>
       <div className="plots">
@@ -116,14 +116,14 @@ function Totals({ now }: { readonly now: ClientFrame | undefined }): ReactNode {
       <Total
         name="Missed"
         value={count(now?.missed ?? 0)}
-        title={`Of these urgent: ${count(now?.missedHigh ?? 0)}. Some may still wait in its queue.`}
+        title={`With priority high: ${count(now?.missedHigh ?? 0)}. Some may still wait in the queue.`}
         id="missed"
       />
       <Total name="Dropped" value={count(now?.dropped ?? 0)} title={reasons.join(', ')} id="dropped" />
       <Total
         name="Age"
         value={now?.latencyMs === null || now === undefined ? '–' : duration(now.latencyMs)}
-        title="How old the last event was when the client had it"
+        title="The age of the last event when the client received it"
         id="age"
       />
     </dl>
@@ -146,21 +146,21 @@ function Total({ name, value, id, title }: TotalProps): ReactNode {
   )
 }
 
-/** Why it is as it is. */
+/** Explains the state of the client. */
 function explain(now: ClientFrame, { window }: ClientState): string {
   switch (now.phase) {
     case 'connecting':
       return 'Opens its stream'
     case 'cut-off':
-      return 'Ended by the server; the client has not read that yet'
+      return 'Ended by the server; the client has not read the end yet'
     case 'waiting':
-      return `Waits to come back (${now.reason})`
+      return `Waits before it reconnects (${now.reason})`
     case 'polling':
-      return `Polls in place of its stream (${now.reason})`
+      return `Polls instead of streaming (${now.reason})`
     case 'stream':
       if (now.full) return 'Its socket is full: it does not read fast enough'
       if (window !== null && now.unacknowledged === window) return `Waits: ${window} events are not acknowledged`
       if ((now.lag ?? 0) > 0 || (now.queued ?? 0) > 0) return 'Waits for tokens'
-      return now.returned > 0 ? `Up to date; back from polling ${now.returned}×` : 'Up to date'
+      return now.returned > 0 ? `Up to date; returned from polling ${now.returned}×` : 'Up to date'
   }
 }

@@ -1,4 +1,4 @@
-/** What one client does, and what its stream does for it. Speed and rates change at once; the rest opens its stream anew. */
+/** The settings of one client and its stream. Speed and pacing change immediately; other changes reopen the stream. */
 import { memo, type ReactNode } from 'react'
 import type { Backlog, ClientSettings, PacingSettings } from '../../../server/workbench/settings.js'
 import type { ClientState, WorkbenchState } from '../../../server/workbench/state.js'
@@ -76,7 +76,7 @@ export const ClientSettingsForm = memo(function ClientSettingsForm(props: Client
   )
 })
 
-/** What is not as usual, in few words. */
+/** The settings that differ from the defaults, in short form. */
 function summaryOf({ readBytesPerSecond, backlog, queueEvents, pacing, window }: ClientSettings): string {
   const words = [backlog === 'replay' ? BACKLOGS.replay : `${BACKLOGS[backlog]}, ${queueEvents}`]
   if (pacing !== null) words.push(rateWord(pacing))
@@ -85,7 +85,7 @@ function summaryOf({ readBytesPerSecond, backlog, queueEvents, pacing, window }:
   return words.join(' · ')
 }
 
-/** The burst, and what comes after it. */
+/** The burst, and the rate after it. */
 function rateWord({ capacity, refillPerSecond }: PacingSettings): string {
   return `${capacity} + ${refillPerSecond}/s`
 }
@@ -105,7 +105,7 @@ interface ChoiceProps {
 }
 
 function Choice({ label, value, choices, word, disabled = false, onChange }: ChoiceProps): ReactNode {
-  // The endpoints take any number; what was chosen there is shown as well.
+  // The endpoints accept any number, so the value may not be one of the choices.
   const all = choices.includes(value) ? choices : [...choices, value]
   return (
     <label>
@@ -161,7 +161,7 @@ interface NumberFieldProps {
   readonly onChange: (value: number) => void
 }
 
-/** Takes the number when the field is left, or at Enter. */
+/** Commits the number when the field loses the focus, or on Enter. */
 function NumberField({ label, value, disabled, onChange }: NumberFieldProps): ReactNode {
   const commit = (field: HTMLInputElement): void => {
     const entered = Number(field.value)

@@ -1,9 +1,9 @@
-/** The last minute of samples, with what only shows between two of them: rates. */
+/** The samples of the last minute, with the rates between them. */
 
 import type { ClientSample, Sample } from '../../../server/workbench/state.js'
 import { SHOWN_MS } from '../plots/chart.js'
 
-/** Over how long a rate is taken. */
+/** The period of a rate. */
 const RATE_MS = 1000
 
 export interface ClientFrame extends Omit<ClientSample, 'dropped'> {
@@ -20,7 +20,7 @@ export interface Frame extends Omit<Sample, 'clients'> {
 export function appendFrame(frames: readonly Frame[], sample: Sample): readonly Frame[] {
   const before = frames.findLast(({ at }) => at <= sample.at - RATE_MS) ?? frames[0]
   const seconds = before === undefined ? 1 : Math.max(0.001, (sample.at - before.at) / 1000)
-  // Counts begin anew with another scenario.
+  // A new scenario resets the counts.
   const rate = (now: number, then: number | undefined): number => Math.max(0, now - (then ?? now)) / seconds
   const clients = sample.clients.map((client): [string, ClientFrame] => {
     const dropped = Object.values(client.dropped).reduce((sum, count) => sum + count, 0)

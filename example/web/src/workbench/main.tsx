@@ -1,4 +1,4 @@
-/** The workbench's entry. The path from here: samples (SSE) ─► frames ─► plots; settings ─► REST. */
+/** The entry of the workbench: samples (SSE) ─► frames ─► plots; settings ─► REST. */
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { Workbench } from './workbench.js'

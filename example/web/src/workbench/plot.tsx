@@ -1,14 +1,14 @@
-/** One quantity over the last minute: a line, its axis, and what it is now. */
+/** One quantity over the last minute: a line, its axis, and the current value. */
 import type { ReactNode } from 'react'
 import { Chart, type ChartProps, type Value } from '../plots/chart.js'
 import type { Frame } from './frames.js'
 
 export interface PlotProps extends Omit<ChartProps<Frame>, 'series'> {
   readonly label: string
-  /** The colour, by what is shown. */
+  /** The colour, by quantity. */
   readonly tone: 'queue' | 'lag' | 'drops' | 'tokens' | 'process'
   readonly value: Value<Frame>
-  /** A fainter line behind it. */
+  /** A second, fainter line behind the first. */
   readonly beside?: Value<Frame>
 }
 

@@ -1,4 +1,4 @@
-/** What the process as a whole does: what it publishes, holds and weighs. */
+/** The process: its publish rate, queues, memory and event loop delay. */
 import type { ReactNode } from 'react'
 import { bytes, count, duration } from '../plots/format.js'
 import type { Frame } from './frames.js'
@@ -10,8 +10,8 @@ export interface ProcessPanelProps {
 }
 
 const PRESSURE = {
-  none: { word: 'No pressure', meaning: 'All bounds are kept' },
-  pressed: { word: 'Pressed', meaning: 'New streams are refused, the largest queues dropped' },
+  none: { word: 'No pressure', meaning: 'All limits are kept' },
+  pressed: { word: 'Pressed', meaning: 'New streams are refused, and the largest queues are shed' },
   sustained: { word: 'Sustained', meaning: 'Streams are moved to polling' },
 } as const
 

@@ -1,8 +1,8 @@
-/** How many events there are, how large, and in which bursts. */
+/** The rate, the size and the bursts of the published events. */
 import { memo, type ReactNode, useState } from 'react'
 import type { ProducerSettings } from '../../../server/workbench/settings.js'
 import { bytes, count } from '../plots/format.js'
-import type { Ask } from './use-workbench.js'
+import type { SendCommand } from './use-workbench.js'
 
 const RATES = [1, 2, 5, 10, 20, 40, 60, 100, 200, 500, 1000]
 const BURSTS = [1, 2, 5, 10, 20, 60, 100, 200, 500]
@@ -10,11 +10,11 @@ const SIZES = [64, 256, 1024, 4096, 16_384]
 
 export interface ProducerPanelProps {
   readonly producer: ProducerSettings
-  readonly ask: Ask
+  readonly sendCommand: SendCommand
 }
 
-export const ProducerPanel = memo(function ProducerPanel({ producer, ask }: ProducerPanelProps): ReactNode {
-  const change = (settings: Partial<ProducerSettings>): Promise<void> => ask('PATCH', '/producer', settings)
+export const ProducerPanel = memo(function ProducerPanel({ producer, sendCommand }: ProducerPanelProps): ReactNode {
+  const change = (settings: Partial<ProducerSettings>): Promise<void> => sendCommand('PATCH', '/producer', settings)
   const { running, eventsPerSecond, burst, eventBytes } = producer
   return (
     <section className="panel" aria-labelledby="producer">
@@ -65,7 +65,7 @@ interface SliderProps {
 }
 
 function Slider({ label, steps, value, format, onChange }: SliderProps): ReactNode {
-  // Where the hand is, until the server has said where it is.
+  // The position of the slider until the server answered.
   const [draft, setDraft] = useState<number>()
   const shown = draft ?? value
   const index = steps.findLastIndex((step) => step <= shown)

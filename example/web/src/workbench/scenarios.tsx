@@ -1,15 +1,15 @@
 import { memo, type ReactNode } from 'react'
 import type { WorkbenchState } from '../../../server/workbench/state.js'
-import type { Ask } from './use-workbench.js'
+import type { SendCommand } from './use-workbench.js'
 
 export interface ScenariosProps {
   readonly scenarios: WorkbenchState['scenarios']
   readonly played: string | null
-  readonly ask: Ask
+  readonly sendCommand: SendCommand
 }
 
-/** One click each: everything anew, set up to show one thing. */
-export const Scenarios = memo(function Scenarios({ scenarios, played, ask }: ScenariosProps): ReactNode {
+/** Buttons that restart the workbench with a prepared scenario. */
+export const Scenarios = memo(function Scenarios({ scenarios, played, sendCommand }: ScenariosProps): ReactNode {
   return (
     <section className="panel" aria-labelledby="scenarios">
       <header>
@@ -24,7 +24,7 @@ export const Scenarios = memo(function Scenarios({ scenarios, played, ask }: Sce
               aria-label={title}
               aria-describedby={`about-${id}`}
               aria-current={id === played}
-              onClick={() => void ask('POST', `/scenarios/${id}`)}
+              onClick={() => void sendCommand('POST', `/scenarios/${id}`)}
             >
               <strong>{title}</strong>
               <span id={`about-${id}`}>{text}</span>

@@ -1,4 +1,4 @@
-/** The page: on the left what drives, on the right what it does. */
+/** The page: controls on the left, the process and the clients on the right. */
 import type { ClientState } from 'express-sse-kit/client'
 import type { ReactNode } from 'react'
 import { Logo } from '../marks.js'
@@ -16,7 +16,7 @@ const CONNECTION: { readonly [state in ClientState]?: string } = {
 }
 
 export function Workbench(): ReactNode {
-  const { connection, state, frames, error, ask } = useWorkbench()
+  const { connection, state, frames, error, sendCommand } = useWorkbench()
   return (
     <div className="workbench">
       <header className="bar">
@@ -35,25 +35,25 @@ export function Workbench(): ReactNode {
       {state !== undefined && (
         <>
           <aside aria-label="Controls">
-            <Scenarios scenarios={state.scenarios} played={state.scenario} ask={ask} />
-            <ProducerPanel producer={state.producer} ask={ask} />
+            <Scenarios scenarios={state.scenarios} played={state.scenario} sendCommand={sendCommand} />
+            <ProducerPanel producer={state.producer} sendCommand={sendCommand} />
           </aside>
           <main>
             <ProcessPanel frames={frames} maxBacklogBytes={state.maxBacklogBytes} />
             <div className="clients-bar">
               <h2>Clients</h2>
               <p className="hint">
-                {state.clients.length} of {state.limits.clients}. The last 60 s; thin lines: not handled by the client
+                {state.clients.length} of {state.limits.clients}. The last 60 s. Thin lines: not handled by the client
                 yet
               </p>
               <button
                 type="button"
                 disabled={state.clients.length >= state.limits.clients}
-                onClick={() => void ask('POST', '/clients', {})}
+                onClick={() => void sendCommand('POST', '/clients', {})}
               >
                 Add a client
               </button>
-              <button type="button" onClick={() => void ask('POST', '/stop')}>
+              <button type="button" onClick={() => void sendCommand('POST', '/stop')}>
                 Stop all
               </button>
             </div>
@@ -67,7 +67,13 @@ export function Workbench(): ReactNode {
             )}
             <div className="clients">
               {state.clients.map((client) => (
-                <ClientCard key={client.id} client={client} presets={state.presets} frames={frames} ask={ask} />
+                <ClientCard
+                  key={client.id}
+                  client={client}
+                  presets={state.presets}
+                  frames={frames}
+                  sendCommand={sendCommand}
+                />
               ))}
             </div>
           </main>
