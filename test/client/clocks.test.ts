@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { createRest } from '../../lib/client/rest.js'
+import { createRetryDelay } from '../../lib/client/retry-delay.js'
 import { eventually } from '../helpers/eventually.js'
 import { type Answer, answering, blocks, json, record } from './recorded.js'
 
@@ -17,8 +17,8 @@ describe('the client while the wall clock is set back', () => {
 
   it('waits between two attempts no longer than it should', async () => {
     const left: number[] = []
-    const rest = createRest()
-    const over = rest.take(60, 0, (leftMs) => {
+    const delay = createRetryDelay()
+    const over = delay.wait(60, 0, (leftMs) => {
       left.push(leftMs)
       setBack()
     })
