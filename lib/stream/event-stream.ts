@@ -103,7 +103,7 @@ export class EventStream implements Sink, Pressed {
     this.#socket = this.#writer.socket
     this.#exchange.onOver(() => this.#onGone())
     this.#res.on('error', reportError)
-    this.#res.on('prefinish', reportEnd)
+    this.#exchange.onEnded(reportEnd)
     this.#among?.add(this)
   }
 
@@ -473,7 +473,7 @@ function abort(controller: AbortController, reason: CloseReason | undefined): vo
   outsideContext(() => controller.abort(reason))
 }
 
-/** One for all streams, as the next. Node calls it within `end()`. */
+/** One for all streams, as the next. */
 function reportEnd(this: object): void {
   const stream = streamOf(this)
   if (stream instanceof EventStream) stream.onResponseEnd()
