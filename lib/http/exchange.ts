@@ -1,10 +1,13 @@
 /**
- * One request and its response, on HTTP/1 or HTTP/2. Owns one question: is it over? Everything that lives as long as a request
- * (streams, polls, leases, acknowledgements, webhooks) asks here and nowhere else.
+ * One request and its response, on HTTP/1 or HTTP/2. Owns two questions: has the application ended the response, and is the exchange
+ * over? Everything that lives as long as a request (streams, polls, leases, acknowledgements, webhooks) asks here and nowhere else.
  *
  * A response reports its own end with `close`, with one exception: Node gives a response to a pipelined HTTP/1 request no socket until
- * the responses before it are finished. If the connection is lost first, neither the response nor the request reports anything,
- * so the connection is watched until then.
+ * the responses before it are finished. If the connection is lost or the response destroyed first, neither the response nor the
+ * request reports anything, so the connection and `res.destroy` are watched until then.
+ *
+ * A call of `res.end()` is reported by `prefinish`, but not by such a response before its turn, and on HTTP/2 not at all; there
+ * `res.end` is watched.
  */
 import { type IncomingMessage, OutgoingMessage } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
@@ -54,6 +57,7 @@ export class Exchange {
       return () => res.off('close', listener)
     }
     const unwatch = queued ? watch(this.#req.socket, notify) : undefined
+    if (queued) afterEach(res, 'destroy', () => process.nextTick(notify))
     let active = true
     function remove(): void {
       active = false
@@ -70,10 +74,28 @@ export class Exchange {
     return remove
   }
 
-  /** Cuts the exchange off; on HTTP/1 its connection ends. Idempotent. */
+  /**
+   * Calls `listener` when the application has ended the response, within `res.end()`; in the next tick if it has done so already. What
+   * was written may still be on its way. Not called if the exchange is over without that.
+   * @param listener called with the response as `this`; it may be called again if `res.end()` is
+   */
+  onEnded(listener: (this: object) => void): void {
+    const res = this.#res
+    if (res.writableEnded) process.nextTick(() => listener.call(res))
+    else if (isHttp2(res) || this.#isQueued()) afterEach(res, 'end', listener)
+    else res.on('prefinish', listener)
+  }
+
+  /** Cuts the exchange off; on HTTP/1 its connection ends, at the latest when it is the turn of the response. Idempotent. */
   destroy(): void {
-    if (isHttp2(this.#res)) this.#res.stream?.destroy()
-    else this.#res.destroy()
+    const res = this.#res
+    if (isHttp2(res)) {
+      res.stream?.destroy()
+      return
+    }
+    // Node 24 would leave the connection open, with a response on it that never ends.
+    if (this.#isQueued() && !res.destroyed) res.once('socket', (socket: Socket) => socket.destroy())
+    res.destroy()
   }
 
   /** The response waits for its turn on an HTTP/1 connection. */
@@ -89,6 +111,18 @@ function isOpen(socket: Socket | null): boolean {
 
 function isHttp2(res: AnyResponse): res is Http2ServerResponse {
   return !(res instanceof OutgoingMessage)
+}
+
+/** Calls `listener` after each call of a method of this response. Costs a property of the response, so only where no event is emitted. */
+function afterEach(res: AnyResponse, method: 'end' | 'destroy', listener: (this: object) => void): void {
+  const watched = new Proxy(res[method], {
+    apply(call, self, args) {
+      const returned: unknown = Reflect.apply(call, self, args)
+      listener.call(res)
+      return returned
+    },
+  })
+  Object.assign(res, { [method]: watched })
 }
 
 /** One listener for each connection, because a client may pipeline any number of requests. */

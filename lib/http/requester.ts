@@ -46,7 +46,7 @@ export interface StreamResponse {
   readonly writableEnded: boolean
   write(chunk: Uint8Array): boolean
   end(): unknown
-  on(event: 'drain' | 'prefinish' | 'finish', listener: () => void): unknown
+  on(event: 'drain' | 'finish', listener: () => void): unknown
   on(event: 'error', listener: (error: Error) => void): unknown
   /** Added by compressing middleware. */
   flush?: () => void

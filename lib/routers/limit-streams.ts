@@ -38,7 +38,10 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
     const holder = { id: randomUUID(), close: (reason: LossReason) => endStreamOf(res, reason) }
     const lease = await limits.acquire(new Owner(req), holder)
     const exchange = new Exchange(req, res)
-    exchange.onOver(() => lease.release())
+    const release = (): void => lease.release()
+    exchange.onOver(release)
+    // As a stream on channels does: what is still on its way is not open any more.
+    exchange.onEnded(release)
     if (!exchange.over) next()
   }
   return (req, res, next) => {

@@ -103,7 +103,7 @@ export class EventStream implements Sink, Pressed {
     this.#socket = this.#writer.socket
     this.#exchange.onOver(() => this.#onGone())
     this.#res.on('error', reportError)
-    this.#res.on('prefinish', reportEnd)
+    this.#exchange.onEnded(reportEnd)
     this.#among?.add(this)
   }
 
@@ -226,7 +226,7 @@ export class EventStream implements Sink, Pressed {
    */
   offer(block: Blocks, { priority, key, ttlMs = this.#options.queueTtlMs }: QueueHints, bare: Blocks): SendResult {
     if (this.#closing !== undefined) return 'closed'
-    if (this.writable && this.spend(1, block.length)) {
+    if (this.writable && this.#source?.claimsCredit !== true && this.spend(1, block.length)) {
       this.write(block, 1)
       return this.#closing === undefined ? 'sent' : 'closed'
     }
@@ -438,9 +438,16 @@ export class EventStream implements Sink, Pressed {
 
   #goOn(): void {
     this.#takeTurns()
-    this.#queue?.flush()
+    if (this.#source?.claimsCredit !== true) this.#queue?.flush()
     if (!this.#full) this.#reportDrops()
     if (this.writable) this.#source?.onDrain()
+  }
+
+  /** @internal See `ReaderStream`. */
+  onClaimEnd(): void {
+    if (this.#closing !== undefined) return
+    this.#logIsNext = true
+    this.#goOn()
   }
 
   /** The queue and the log, where both owe something: one that never runs dry must not keep the other waiting. */
@@ -448,7 +455,7 @@ export class EventStream implements Sink, Pressed {
     const queue = this.#queue
     const source = this.#source
     if (queue === undefined || source === undefined) return
-    for (let idle = 0; idle < 2 && this.writable && queue.length > 0 && source.lagging; ) {
+    for (let idle = 0; idle < 2 && this.writable && queue.length > 0 && source.lagging && !source.claimsCredit; ) {
       const sent = this.#logIsNext ? source.sendSome() : queue.flushOne()
       // What was refused for want of credit keeps its turn.
       if (!sent && !this.writable) return
@@ -466,7 +473,7 @@ function abort(controller: AbortController, reason: CloseReason | undefined): vo
   outsideContext(() => controller.abort(reason))
 }
 
-/** One for all streams, as the next. Node calls it within `end()`. */
+/** One for all streams, as the next. */
 function reportEnd(this: object): void {
   const stream = streamOf(this)
   if (stream instanceof EventStream) stream.onResponseEnd()

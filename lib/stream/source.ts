@@ -51,6 +51,11 @@ export interface StreamSource {
   readonly lag: number
   /** The socket has room again, and what waited in the stream's own queue is out. */
   onDrain(): void
+  /**
+   * It reads a page for its turn, and the last one came in vain because others had spent the credit: credit waits for this one. Bounded
+   * in time; the stream is notified of the end.
+   */
+  readonly claimsCredit: boolean
   /** Sends a little of what it owes, at most one write. @returns whether it sent something */
   sendSome(): boolean
   /** The stream has begun to close. Called once. */

@@ -218,7 +218,7 @@ export class Writer {
 
 /**
  * Whether a chunk written to the socket now comes next on the response. Nothing of the response is read: under Express each response has
- * a shape of its own, so that every look costs (bench `fanout`). Its end is reported by `prefinish`, and a wrapped `res.write` is looked
+ * a shape of its own, so that every look costs (bench `fanout`). Its end is reported by `Exchange`, and a wrapped `res.write` is looked
  * for by `noticeWrap`.
  * @param corks how often the socket may be corked
  */

@@ -72,6 +72,52 @@ describe('an exchange', () => {
     for (const exchange of all) expect(exchange.over).to.equal(true)
   })
 
+  it('is over when its response is destroyed before its turn, and the connection ends at its turn', async () => {
+    const responses: ServerResponse[] = []
+    const { listener, get } = exchanges((res) => responses.push(res))
+    server = createServer(listener)
+    const socket = await dial(await listen(), GET.repeat(3))
+    const [byKit, byApplication] = [await get(1), await get(2)]
+    const ends = Promise.all([over(byKit), over(byApplication)])
+    byKit.destroy()
+    responses[2]?.destroy()
+    await ends
+    expect([byKit.over, byApplication.over]).to.deep.equal([true, true])
+    socket.resume()
+    responses[0]?.end()
+    await once(socket, 'close')
+  })
+
+  for (const kind of ['HTTP/1.1', 'HTTP/1.1, pipelined behind one that is open', 'HTTP/2, unread'] as const) {
+    it(`reports that its response was ended within res.end(), on ${kind}`, async () => {
+      const count = kind.includes('pipelined') ? 2 : 1
+      const responses: ServerResponse[] = []
+      const { listener, get } = exchanges((res) => responses.push(res))
+      server = kind === 'HTTP/2, unread' ? createHttp2Server(listener as never) : createServer(listener)
+      const port = await listen()
+      const client =
+        kind === 'HTTP/2, unread' ? connectHttp2(`http://127.0.0.1:${port}`) : await dial(port, GET.repeat(count))
+      client.on('error', () => undefined)
+      if ('request' in client) {
+        const request = client.request()
+        request.on('error', () => undefined)
+        request.pause()
+      }
+      const exchange = await get(count - 1)
+      const res = responses[count - 1] as ServerResponse
+      const endedOn: unknown[] = []
+      exchange.onEnded(function () {
+        endedOn.push(this)
+      })
+      res.write('x'.repeat(1_000_000))
+      expect(endedOn).to.deep.equal([])
+      res.end()
+      expect(endedOn[0] === res).to.equal(true)
+      await new Promise<void>((resolve) => exchange.onEnded(() => resolve()))
+      client.destroy()
+    })
+  }
+
   it('says it once to each listener, and to none that was removed', async () => {
     const { listener, get } = exchanges()
     server = createServer(listener)

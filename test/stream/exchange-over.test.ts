@@ -72,6 +72,40 @@ describe('a stream and the end of its exchange', () => {
     await Promise.all(streams.map((stream) => stream.close()))
   })
 
+  it('closes when the application ends its response, also before its turn', async () => {
+    const responses: AnyResponse[] = []
+    const { streams, enough, listener } = opening(2)
+    server = createServer((req, res) => {
+      responses.push(res)
+      listener(req, res)
+    })
+    const socket = await dial(await listen(), GET.repeat(2))
+    await enough
+    responses[1]?.end()
+    expect(streams.map(({ closeReason }) => closeReason)).to.deep.equal([undefined, 'ended'])
+    socket.destroy()
+  })
+
+  it('closes when the application ends its response on HTTP/2, whether the client reads or not', async () => {
+    const { streams, enough, listener } = opening(1)
+    let response: AnyResponse | undefined
+    server = createHttp2Server((req, res) => {
+      response = res
+      listener(req, res)
+    })
+    const client = connectHttp2(`http://127.0.0.1:${await listen()}`)
+    client.on('error', () => undefined)
+    client
+      .request()
+      .on('error', () => undefined)
+      .pause()
+    await enough
+    streams[0]?.send({ data: 'x'.repeat(1_000_000) })
+    response?.end()
+    expect(streams[0]?.closeReason).to.equal('ended')
+    client.destroy()
+  })
+
   it('closes when an HTTP/2 client leaves', async () => {
     const { streams, enough, listener } = opening(1)
     server = createHttp2Server(listener)

@@ -1,7 +1,10 @@
 import { expect } from 'chai'
 import express from 'express'
+import type { Broker } from '../../lib/broker/broker.js'
+import { MemoryBroker } from '../../lib/broker/memory.js'
+import type { Clock } from '../../lib/core/clock.js'
 import { createPacing } from '../../lib/limits/pacing/pacing.js'
-import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -40,4 +43,86 @@ describe('the queue of a stream and its log', () => {
       expect(other).to.have.length(1)
     })
   }
+
+  /** A client that is behind on a log that must be read page by page, at a pace slower than pages are kept. */
+  async function behind(broker: Broker, clock: FakeClock) {
+    const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
+    const options = { clock, stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing } }
+    const multiplexer = new Multiplexer(broker, options, clock)
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.stream(() => 'log'),
+      ),
+    )
+    const cursor = await multiplexer.cursor('log')
+    // No tail has these: the channel was not followed when they were published.
+    for (let i = 1; i <= 20; i++) await multiplexer.publish('log', { event: 'log', data: i })
+    const client = await SseClient.open(server.url, { 'last-event-id': cursor })
+    await client.control('sse.open')
+    const send = (): unknown => multiplexer.publish('log', { event: 'queue', data: 1, ephemeral: true })
+    const count = (type: string): number => client.messages.filter(({ event }) => event === type).length
+    const stop = async (): Promise<void> => {
+      client.close()
+      await multiplexer.close()
+      await server.stop()
+    }
+    return { client, send, count, stop }
+  }
+
+  const brokers = {
+    'at once': (clock: Clock) => new MemoryBroker({}, clock),
+    late: (clock: Clock) => new LateBroker(clock),
+  }
+  for (const [answers, createBroker] of Object.entries(brokers)) {
+    it(`take turns also where a page must be read for each turn of the log, and the broker answers ${answers}`, async () => {
+      const clock = new FakeClock()
+      const { client, send, count, stop } = await behind(createBroker(clock), clock)
+      for (let i = 0; i < 20; i++) await send()
+      await client.messagesUntil(1)
+      for (let sent = 1; sent < 16; sent++) {
+        await send()
+        // What was asked of the broker is answered before there is credit again.
+        for (let turns = 0; turns < 5; turns++) await nextTurn()
+        // Longer than a page is kept.
+        clock.advance(10_000)
+        await client.messagesUntil(sent + 1)
+      }
+      const counts = { log: count('log'), queue: count('queue') }
+      await stop()
+      expect(counts.log, 'of the log').to.be.at.least(4)
+      expect(counts.queue, 'of the queue').to.be.at.least(4)
+    })
+  }
+
+  it('do not wait for ever: while the broker does not answer any more, the queue goes on', async () => {
+    const clock = new FakeClock()
+    const { client, send, stop } = await behind(new LateBroker(clock, 1), clock)
+    for (let i = 0; i < 20; i++) await send()
+    await client.messagesUntil(1)
+    for (let sent = 1; sent < 6; sent++) {
+      clock.advance(10_000)
+      await client.messagesUntil(sent + 1)
+    }
+    await stop()
+  })
 })
+
+/** The embedded broker, whose pages come later than everything else that is under way, and after so many no more. */
+class LateBroker extends MemoryBroker {
+  #pages: number
+
+  constructor(clock: Clock, pages = Number.POSITIVE_INFINITY) {
+    super({}, clock)
+    this.#pages = pages
+  }
+
+  override async read(...args: Parameters<MemoryBroker['read']>): ReturnType<MemoryBroker['read']> {
+    for (let turns = 0; turns < 3; turns++) await nextTurn()
+    return this.#pages-- > 0 ? super.read(...args) : new Promise(() => undefined)
+  }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}

@@ -11,7 +11,7 @@
 
 import type { Broker, ChannelListener } from '../../broker/broker.js'
 import { outsideContext } from '../../core/async-context.js'
-import type { Clock } from '../../core/clock.js'
+import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import type { LogEntry, QueueHints } from '../../core/message.js'
 import { type Head, isIn, type Life, type Position, sharedOffset } from '../../core/position.js'
@@ -127,6 +127,11 @@ export class Channel implements ChannelListener, CursorPart {
   /** The last offset that is known to be in the log. What is beyond `flushed` is under way. */
   get known(): number {
     return Math.max(this.#flushed, this.#confirmed)
+  }
+
+  /** See `Clock`. */
+  after(delayMs: number, callback: () => void): Timer {
+    return this.#clock.after(delayMs, callback)
   }
 
   /** Ms since 1970. */

@@ -24,7 +24,10 @@ export interface Cursor {
   earliest: boolean
   /** A page is being read for it. */
   reading: boolean
-  /** Its page came when others had spent the credit; it may be dropped before there is more. The others wait for its next one. */
+  /**
+   * Its page came when others had spent the credit; it may be dropped before there is more. Other cursors, and the stream's own queue,
+   * wait for its next page.
+   */
   passedOver: boolean
 }
 
@@ -83,10 +86,16 @@ export class Cursors {
     const count = this.#cursors.length
     for (let i = 1; i <= count; i++) {
       const cursor = this.#cursors[(this.#turn + i) % count] as Cursor
-      if (cursor.reading && cursor.passedOver) return undefined
+      if (claims(cursor)) return undefined
       if (!cursor.reading && cursor.offset < cursor.channel.flushed) return cursor
     }
     return undefined
+  }
+
+  /** See `StreamSource`. */
+  get claimsCredit(): boolean {
+    for (const cursor of this.#cursors) if (claims(cursor)) return true
+    return false
   }
 
   /** It has had its turn. */
@@ -123,4 +132,8 @@ export class Cursors {
       }),
     )
   }
+}
+
+function claims({ reading, passedOver }: Cursor): boolean {
+  return reading && passedOver
 }

@@ -31,7 +31,12 @@ import { type Cursor, Cursors, type Start } from './positions.js'
 export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'> {
   /** The stream has been sent all there is, and is live. */
   onLive?(): void
+  /** The reader claims the credit no longer (see `StreamSource`): if its page has come, it is its turn. */
+  onClaimEnd?(): void
 }
+
+/** How long credit waits for a page, in ms: longer than a read takes, also one that is tried twice. */
+const CLAIM_MS = 5000
 
 export class Reader implements ChannelReader, StreamSource {
   readonly #stream: ReaderStream
@@ -164,6 +169,10 @@ export class Reader implements ChannelReader, StreamSource {
     if (!this.#cursors.live) this.#readOn()
   }
 
+  get claimsCredit(): boolean {
+    return this.#cursors.claimsCredit
+  }
+
   sendSome(): boolean {
     if (this.#cursors.live || this.#closed || !this.#goesOn) return false
     const { unannounced, behind } = this.#cursors
@@ -254,19 +263,29 @@ export class Reader implements ChannelReader, StreamSource {
     const { channel } = cursor
     const { epoch } = channel
     cursor.reading = true
+    const claim = cursor.passedOver ? channel.after(CLAIM_MS, () => this.#endClaim(cursor)) : undefined
     const page = await channel.history.read(cursor.offset)
-    cursor.reading = false
-    if (page === undefined || this.#closed) return
     // Reset meanwhile, the page is of a log that is gone.
-    if (channel.epoch === epoch) {
+    if (page !== undefined && !this.#closed && channel.epoch === epoch) {
       const unexpected = cursor.offset < channel.flushed && !page.covers(cursor.offset)
       if (page.head.epoch !== epoch || unexpected) await channel.verify()
       else this.#fresh = { cursor, page }
     }
+    claim?.cancel()
+    cursor.reading = false
+    if (page === undefined || this.#closed) return
     const { offset } = cursor
+    if (cursor.passedOver) this.#stream.onClaimEnd?.()
     this.#readOn()
     if (this.#fresh !== undefined && this.lagging && cursor.offset === offset) cursor.passedOver = true
     this.#fresh = undefined
+  }
+
+  /** Its page has not come in time: others go on. */
+  #endClaim(cursor: Cursor): void {
+    cursor.passedOver = false
+    this.#stream.onClaimEnd?.()
+    this.#readOn()
   }
 
   #sendPage(page: Page, cursor: Cursor): void {

@@ -90,6 +90,16 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await eventually(() => limits.size === 0)
     })
 
+    it('gives places back of requests that are answered behind an open stream', async () => {
+      await start({ perUser: 5 })
+      const socket = connect(Number(new URL(url).port), '127.0.0.1')
+      undo.push(() => void socket.destroy())
+      socket.write(['/sse', '/json'].map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''))
+      await eventually(() => held.length === 2)
+      for (const release of held) release()
+      await eventually(() => limits.size === 1)
+    })
+
     it('gives places back of requests that were pipelined behind another on a connection that is lost', async () => {
       await start({ perUser: 5 })
       const socket = connect(Number(new URL(url).port), '127.0.0.1')
