@@ -149,8 +149,8 @@ export class Multiplexer {
    * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
    */
   ack(): StreamHandler {
-    return answering((_, req, res) =>
-      acknowledge(req, res, {
+    return answering((exchange, req, res) =>
+      acknowledge(exchange, req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
         there: async (processId, ack) => (await this.#broker.signal(processId, printSignal({ ack }))) > 0,
