@@ -65,6 +65,22 @@ export class Exchange {
     return remove
   }
 
+  /**
+   * The response's turn on its connection, or the end of the exchange. Node keeps what is written before its turn in memory, for every
+   * pipelined request, so large answers are made only then.
+   * @returns `undefined`: it is the response's turn
+   */
+  turn(): Promise<void> | undefined {
+    if (!this.#isQueued() || this.over) return undefined
+    return new Promise((resolve) => {
+      const unwatch = this.onOver(resolve)
+      this.#res.once('socket', () => {
+        unwatch()
+        resolve()
+      })
+    })
+  }
+
   /** Cuts the exchange off; on HTTP/1 its connection ends. Idempotent. */
   destroy(): void {
     if (isHttp2(this.#res)) this.#res.stream?.destroy()

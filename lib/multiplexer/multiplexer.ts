@@ -115,6 +115,8 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (exchange, req, res) => {
+      await exchange.turn()
+      if (exchange.over) return
       const auth = authOf(req)
       const names = await this.#namesFor(req, channelsOf)
       const query = queryOf(req)
