@@ -48,6 +48,8 @@ export function readBody(req: AnyRequest, exchange: Exchange, maxBytes: number):
     if (Number(req.headers['content-length']) > maxBytes) return refuse(tooLarge(maxBytes))
     req.on('data', onData)
     req.on('end', onEnd)
+    // Somebody may have paused it, to wait for something before.
+    req.resume()
   })
 }
 
