@@ -116,6 +116,28 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect(answers).to.equal(3)
   })
 
+  for (const path of ['/stream', '/poll?wait=20000']) {
+    it(`notices that a client leaves whose body nobody has read: ${path}`, async () => {
+      const app = express()
+        .post(
+          '/stream',
+          multiplexer.stream(() => 'log'),
+        )
+        .post(
+          '/poll',
+          multiplexer.poll(() => 'log'),
+        )
+      const server = await serve(app)
+      stops.push(() => server.stop())
+      const socket = await dial(server.url)
+      socket.resume()
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n${'x'.repeat(500_000)}`)
+      await eventually(() => multiplexer.status().channels === 1)
+      socket.destroy()
+      await nothingIsHeld()
+    })
+  }
+
   for (const moment of ['channelsOf', 'the lease'] as const) {
     for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
       it(`holds nothing for a client on ${protocol} that leaves while ${moment} is awaited`, async () => {
