@@ -19,7 +19,9 @@ export interface AuthenticateOptions {
   readonly secret?: string | Buffer | readonly (string | Buffer)[]
   /**
    * Finds the key for a token, by the `kid` of its header as a rule. `undefined` for a key that is not known: 401. If it
-   * throws or rejects, no one can be authenticated, and the error goes to Express. Needs `algorithms`.
+   * throws or rejects, no one can be authenticated, and the error goes to Express. Needs `algorithms`. Called for every token that looks
+   * like one, forged ones too: cache the keys, bound how often an unknown `kid` is looked up, and return `undefined` for it (`jwks-rsa`:
+   * `rateLimit: true`, and it throws `SigningKeyNotFoundError`).
    */
   readonly getKey?: (header: JwtHeader, req: Request) => VerifyKey | undefined | Promise<VerifyKey | undefined>
   /**

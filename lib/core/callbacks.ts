@@ -84,6 +84,14 @@ export function toError(name: string, reason: unknown): Error {
 }
 
 /**
+ * The one way to pass to Express's `next` what was thrown: a value that is not an Error may be an instruction there (`'route'`, `'router'`,
+ * `undefined`), and the request would go on as if it had been let through.
+ */
+export function failing(next: (error: Error) => unknown, name = 'The handler'): (reason: unknown) => void {
+  return (reason) => void next(toError(name, reason))
+}
+
+/**
  * Rejects a promise where a function of the application must return its result synchronously: a promise is truthy, and
  * its rejection would end the process.
  * @param onRejected receives the reason if the promise rejects

@@ -3,7 +3,7 @@
  * of them, nothing where another handler has answered meanwhile (a time-out middleware), and no rejection that nothing handles.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { toError } from '../core/callbacks.js'
+import { failing, toError } from '../core/callbacks.js'
 import { SseError } from '../core/errors.js'
 import { Exchange } from '../http/exchange.js'
 import { sendProblem } from './problem.js'
@@ -27,13 +27,13 @@ export function answering(handle: (req: Request, res: Response) => Promise<Answe
       })
       .catch((error: unknown) => fail(error, res, next))
       // A problem document that cannot be written.
-      .catch(next)
+      .catch(failing(next))
   }
 }
 
 function fail(error: unknown, res: Response, next: NextFunction): void {
   if (error instanceof AppFailure) next(error.cause)
-  else if (!(error instanceof SseError)) next(toError('The handler', error))
+  else if (!(error instanceof SseError)) failing(next)(error)
   else if (!res.headersSent) sendProblem(res, error)
   // The client has another answer already; what the server did wrong the application must still know.
   else if (error.status >= 500) next(error)

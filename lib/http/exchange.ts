@@ -86,6 +86,22 @@ export class Exchange {
     else res.on('prefinish', listener)
   }
 
+  /**
+   * The response's turn on its connection, or the end of the exchange. Node keeps what is written before its turn in memory, for every
+   * pipelined request, so large answers are made only then.
+   * @returns `undefined`: it is the response's turn
+   */
+  turn(): Promise<void> | undefined {
+    if (!this.#isQueued() || this.over) return undefined
+    return new Promise((resolve) => {
+      const unwatch = this.onOver(resolve)
+      this.#res.once('socket', () => {
+        unwatch()
+        resolve()
+      })
+    })
+  }
+
   /** Cuts the exchange off; on HTTP/1 its connection ends, at the latest when it is the turn of the response. Idempotent. */
   destroy(): void {
     const res = this.#res

@@ -13,8 +13,7 @@ export function ipKey(text: string | undefined): string {
   if (address === undefined) return UNKNOWN
   if (isIP(address) === 4) return address
   const groups = expand(address)
-  // ::ffff:192.0.2.1 and ::192.0.2.1, which is older.
-  if (groups.slice(0, 5).every((group) => group === 0) && (groups[5] === 0xffff || address.includes('.'))) {
+  if (isMapped(groups, address)) {
     const [high = 0, low = 0] = groups.slice(6)
     return [high >> 8, high & 0xff, low >> 8, low & 0xff].join('.')
   }
@@ -28,6 +27,13 @@ function addressIn(text: string): string | undefined {
   const bracketed = /^\[([^\]]*)\](?::\d+)?$/.exec(bare)?.[1]
   const candidates = bracketed === undefined ? [bare, bare.replace(/:\d{1,5}$/, '')] : [bracketed]
   return candidates.map((candidate) => candidate.replace(/%.*$/s, '')).find((candidate) => isIP(candidate) !== 0)
+}
+
+/** `::ffff:192.0.2.1`; `::192.0.2.1`, which is older; `64:ff9b::192.0.2.1`, as NAT64 writes it (RFC 6052, 2.1). */
+function isMapped(groups: readonly number[], address: string): boolean {
+  const [first, second, ...rest] = groups.slice(0, 6)
+  if (first === 0x64 && second === 0xff9b) return rest.every((group) => group === 0)
+  return groups.slice(0, 5).every((group) => group === 0) && (groups[5] === 0xffff || address.includes('.'))
 }
 
 /** The eight groups of an IPv6 address. */

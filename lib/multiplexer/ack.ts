@@ -5,11 +5,12 @@
  *                               └─ else: a signal to the process that its id names
  */
 import { hash, randomUUID } from 'node:crypto'
-import express, { type Request, type Response } from 'express'
 import { isProcessId } from '../broker/broker.js'
 import type { Auth } from '../core/auth.js'
 import { RequestError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
+import { readJson } from '../http/body.js'
+import type { Exchange } from '../http/exchange.js'
 import type { AnyResponse, StreamRequest } from '../http/requester.js'
 import type { Ack } from '../wire/contract.js'
 
@@ -62,7 +63,7 @@ export function parseAck(body: unknown): Ack {
 }
 
 /** An acknowledgement with its bytes' worth of JSON is well below this. */
-const MAX_BODY = '2kb'
+const MAX_BODY_BYTES = 2048
 
 export interface AckRoutes {
   readonly processId: string
@@ -74,12 +75,13 @@ export interface AckRoutes {
 
 /** 204: taken into account. 202: passed on to the process that has the stream. */
 export async function acknowledge(
+  exchange: Exchange,
   req: StreamRequest,
   res: AnyResponse,
   { processId, here, there }: AckRoutes,
 ): Promise<void> {
   const auth = authOf(req)
-  const ack = parseAck(await readJson(req, res))
+  const ack = parseAck(await bodyOf(req, exchange))
   const owner = processOf(ack.stream, auth)
   const isHere = owner === processId
   if (!(isHere ? here(ack) : await there(owner, ack))) throw streamUnknown()
@@ -87,15 +89,10 @@ export async function acknowledge(
   res.end()
 }
 
-/** Whatever its type says, for `navigator.sendBeacon` cannot set one; what a parser has read before is taken as it is. */
-const parser = express.json({ limit: MAX_BODY, type: () => true })
-
-function readJson(req: StreamRequest, res: AnyResponse): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    // It needs nothing that Express adds.
-    parser(req as Request, res as Response, (cause?: unknown) => {
-      if (cause === undefined) resolve((req as Request).body)
-      else reject(new RequestError('ERR_SSE_ACK_INVALID', `The body is no JSON of at most ${MAX_BODY}`, { cause }))
-    })
-  })
+async function bodyOf(req: StreamRequest, exchange: Exchange): Promise<unknown> {
+  try {
+    return await readJson(req, exchange, MAX_BODY_BYTES)
+  } catch (cause) {
+    throw new RequestError('ERR_SSE_ACK_INVALID', `The body must be JSON of at most ${MAX_BODY_BYTES} bytes`, { cause })
+  }
 }

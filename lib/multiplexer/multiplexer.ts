@@ -20,6 +20,7 @@ import type { Position } from '../core/position.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
+import { discardBody } from '../http/body.js'
 import type { Exchange } from '../http/exchange.js'
 import { requestedCursor } from '../http/headers.js'
 import { type Query, queryOf } from '../http/query.js'
@@ -115,8 +116,11 @@ export class Multiplexer {
   poll(channelsOf: ChannelsOf, options: PollOptions = {}): StreamHandler {
     const resolved = resolvePollOptions(options)
     return answering(async (exchange, req, res) => {
+      await exchange.turn()
+      if (exchange.over) return
       const auth = authOf(req)
       const names = await this.#namesFor(req, channelsOf)
+      discardBody(req)
       const query = queryOf(req)
       const cursor = parseCursor(query.get('cursor') ?? requestedCursor(req.headers, query))
       const leftMs = auth && auth.expiresAt - this.#clock.wallTime()
@@ -149,8 +153,8 @@ export class Multiplexer {
    * `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for another user's.
    */
   ack(): StreamHandler {
-    return answering((_, req, res) =>
-      acknowledge(req, res, {
+    return answering((exchange, req, res) =>
+      acknowledge(exchange, req, res, {
         processId: this.#broker.processId,
         here: (ack) => this.#streams.acknowledge(ack),
         there: async (processId, ack) => (await this.#broker.signal(processId, printSignal({ ack }))) > 0,
@@ -258,6 +262,7 @@ export class Multiplexer {
     try {
       const given = this.#namesFor(req, channelsOf)
       names = given instanceof Promise ? await given : given
+      discardBody(req)
     } catch (error) {
       if (exchange.over || closeReasonOf(error) === undefined) throw error
       return this.#refuse(exchange, req, res, options, streamId(this.#broker.processId, auth), error)

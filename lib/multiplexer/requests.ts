@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { failing } from '../core/callbacks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { type ErrorCode, RequestError, SseError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
@@ -19,7 +20,7 @@ export function answering(
     return answer(exchange, req, res).catch((error: unknown) => {
       if (error instanceof SseError && exchange.over) return
       if (error instanceof SseError && !res.headersSent) sendProblem(res as ServerResponse, error)
-      else next(error)
+      else failing(next)(error)
     })
   }
 }

@@ -6,6 +6,7 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis'
 import { outsideContext } from '../core/async-context.js'
 import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
+import { warnOnce } from './warnings.js'
 
 /**
  * - A URL (`redis://…`, `rediss://…`), ioredis options, or an ioredis client, whose options are taken over.
@@ -248,8 +249,18 @@ export function toBrokerError(error: unknown): SseError {
   if (message === 'Command timed out') {
     return new BrokerError('ERR_SSE_BROKER_TIMEOUT', 'Redis did not answer in time; the command may have run', error)
   }
-  if (isRefusal(error)) return new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused: ${message}`, error)
+  if (isRefusal(error)) return refused(message, error)
   return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis is not reachable: ${message}`, error)
+}
+
+/**
+ * The error for a command that Redis answered with an error. What is wrong is seldom the client's or the moment's (`NOPERM`, `WRONGTYPE`),
+ * and limits may go on without Redis: so it is warned of once.
+ */
+export function refused(reason: string, cause: unknown): BrokerError {
+  const error = new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused: ${reason}`, cause)
+  warnOnce('SSE_REDIS_REFUSED', error.message)
+  return error
 }
 
 /** Redis answered, and did not do it. */

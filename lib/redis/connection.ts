@@ -5,9 +5,7 @@
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import { type RedisClient, unavailable } from './connect.js'
-
-/** `process.emitWarning` gets it as `code` if the first connection to a Redis cannot be made. */
-const REDIS_WARNING = 'SSE_REDIS_UNREACHABLE'
+import { warnOnce } from './warnings.js'
 
 /**
  * Sends commands, all of them before it returns: one that is sent later, such as a script in full after NOSCRIPT, is only noted as
@@ -25,7 +23,6 @@ interface SentCommand {
 }
 
 const known = new WeakMap<object, RedisConnection>()
-const warned = new Set<string>()
 
 export class RedisConnection {
   readonly client: RedisClient
@@ -180,12 +177,8 @@ export class RedisConnection {
     if (diagnostics.brokerError.hasSubscribers) {
       diagnostics.brokerError.publish({ operation: 'connect', error: failure })
     }
-    if (this.#everReady || warned.has(failure.message)) return
-    warned.add(failure.message)
-    process.emitWarning(`express-sse-kit: ${failure.message.replace(/\.$/, '')}. The kit keeps trying.`, {
-      type: 'ExpressSseKitWarning',
-      code: REDIS_WARNING,
-    })
+    if (this.#everReady) return
+    warnOnce('SSE_REDIS_UNREACHABLE', `${failure.message.replace(/\.$/, '')}. The kit keeps trying.`)
   }
 
   readonly #wake = (): void => {

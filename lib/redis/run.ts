@@ -16,7 +16,7 @@
 
 import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
-import { isRefusal, type RedisClient, reasonOf } from './connect.js'
+import { isRefusal, type RedisClient, reasonOf, refused } from './connect.js'
 import type { RedisConnection, Send } from './connection.js'
 
 const RETRY_PAUSE_MS = 20
@@ -140,10 +140,10 @@ export class Run<T> {
       this.#fail(error)
       return
     }
-    const refused = isRefusal(error)
-    if (!refused && this.#written && !this.#options.reads) this.#unknown = true
-    const again = this.#options.retries === true && (refused ? isPassing(error) : true)
-    if (!again) this.#fail(this.#errorOf(error, refused))
+    const isRefused = isRefusal(error)
+    if (!isRefused && this.#written && !this.#options.reads) this.#unknown = true
+    const again = this.#options.retries === true && (isRefused ? isPassing(error) : true)
+    if (!again) this.#fail(this.#errorOf(error, isRefused))
     else this.#retry = setTimeout(() => this.#try(), RETRY_PAUSE_MS)
   }
 
@@ -163,10 +163,10 @@ export class Run<T> {
     return this.#connection.unavailable(this.#timeoutMs)
   }
 
-  #errorOf(error: unknown, refused: boolean): BrokerError {
+  #errorOf(error: unknown, isRefused: boolean): BrokerError {
     const reason = error instanceof Error ? reasonOf(error) : String(error)
     if (this.#unknown) return unknown(`The connection to Redis was lost before the answer (${reason})`, error)
-    if (refused) return new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused: ${reason}`, error)
+    if (isRefused) return refused(reason, error)
     return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis is not reachable: ${reason}`, error)
   }
 

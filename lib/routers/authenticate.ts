@@ -20,7 +20,7 @@ import { type FoundToken, findToken, type SourceRules, secretParameters } from '
 import { addSecretParameter, stripParameter } from '../auth/url-secrets.js'
 import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from '../auth/verify.js'
 import type { Auth } from '../core/auth.js'
-import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
+import { CALLBACK_TIMEOUT_MS, failing, invalidResult, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
@@ -60,10 +60,11 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
   const missing = resolve === undefined ? 'The request has no token' : 'Nobody is signed in'
 
   return function authenticated(req: Request, res: Response, next: NextFunction): void {
+    const fail = failing(next, 'authenticate')
     const refuse = (error: unknown): void => {
-      if (!(error instanceof RequestError)) next(error)
+      if (!(error instanceof RequestError)) fail(error)
       else if (failures === undefined) sendProblem(res, error)
-      else failures.count(req, res, error).then(() => sendProblem(res, error), next)
+      else failures.count(req, res, error).then(() => sendProblem(res, error), fail)
     }
     const accept = (auth: Auth | undefined): void => {
       if (auth === undefined && !optional) {

@@ -12,6 +12,7 @@ import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { AppFailure, answering } from '../http/answering.js'
 import { authOf } from '../http/auth-of.js'
+import { Exchange } from '../http/exchange.js'
 import type { RedisSource } from '../redis/connect.js'
 import { givenRedis } from '../redis/source.js'
 import { boundedStore } from '../store/bounded.js'
@@ -117,7 +118,8 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   const router = express.Router()
   router.get(
     '/init',
-    answering(async (req) => {
+    answering(async (req, res) => {
+      await new Exchange(req, res).turn()
       const auth = authOf(req)
       if (auth === undefined) throw tokenMissing()
       const { body, cached } = await answer(auth, req).catch((error: unknown) => {

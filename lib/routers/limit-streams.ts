@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import type { Auth } from '../core/auth.js'
+import { failing } from '../core/callbacks.js'
 import { SseError } from '../core/errors.js'
 import { addressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
@@ -48,8 +49,8 @@ export function limitStreams(limits: StreamLimits): RequestHandler {
     handle(req, res, next)
       .catch((error: unknown) => {
         if (error instanceof SseError && !res.headersSent) sendProblem(res, error)
-        else next(error)
+        else failing(next)(error)
       })
-      .catch(next)
+      .catch(failing(next))
   }
 }

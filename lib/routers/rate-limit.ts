@@ -2,7 +2,7 @@
  * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
-import { answeredAtOnce } from '../core/callbacks.js'
+import { answeredAtOnce, failing } from '../core/callbacks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError, SseError } from '../core/errors.js'
 import { LeaseClock } from '../core/lease-clock.js'
@@ -79,12 +79,13 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       }
       verdict = limiter.check(claims)
     } catch (error) {
-      next(error)
+      failing(next, 'The limit')(error)
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) verdict.then((decided) => concludeLater(decided, req, res, next)).catch(next)
-    else conclude(verdict, req, res, next)
+    if (verdict instanceof Promise) {
+      verdict.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
+    } else conclude(verdict, req, res, next)
   }
 
   return Object.assign(limited, { close: () => limiter.close() })

@@ -2,7 +2,7 @@
  * token ─► **tickets** ─► one-use ticket ─► `?ticket=` ─► `authenticate({ tickets })`: the route where a page that has a token gets
  * what it may put into a URL. Owns the HTTP side; what a ticket is, is in auth/tickets.ts.
  */
-import express, { type Request, type Response, type Router } from 'express'
+import { Router } from 'express'
 import { issueTicket, pathOf } from '../auth/tickets.js'
 import { tokenMissing } from '../auth/token-missing.js'
 import type { Auth } from '../core/auth.js'
@@ -12,7 +12,8 @@ import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { answering } from '../http/answering.js'
 import { authOf } from '../http/auth-of.js'
-import { bodyError } from '../http/body-error.js'
+import { readJson } from '../http/body.js'
+import { Exchange } from '../http/exchange.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 
@@ -45,20 +46,12 @@ export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsO
     return { ticket: await issueTicket(bounded, auth, path, expiresInMs), expiresInMs }
   }
 
-  // Reads nothing where the application's own parser has run.
-  const parseBody = express.json({ type: () => true, limit: MAX_BODY_BYTES, inflate: false })
-  const router = express.Router()
-  const parsed = (req: Request, res: Response): Promise<void> =>
-    new Promise((resolve, reject) => {
-      parseBody(req, res, (failure?: unknown) =>
-        failure === undefined ? resolve() : reject(bodyError(failure, MAX_BODY_BYTES)),
-      )
-    })
+  const router = Router()
   router.post(
     '/',
     answering(async (req, res) => {
-      await parsed(req, res)
-      const answer = await issue(authOf(req), req.body)
+      const body = await readJson(req, new Exchange(req, res), MAX_BODY_BYTES)
+      const answer = await issue(authOf(req), body)
       return () => void res.set('Cache-Control', 'no-store').json(answer)
     }),
   )

@@ -42,6 +42,14 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
 
   afterEach(() => harness.stop())
 
+  it('keeps tenants apart, whatever characters their names have', async () => {
+    await store.upsertConversation(conversation('y', { tenant: 'acme}:conversation:x' }))
+    await store.upsertConversation(conversation('c', { tenant: '}' }))
+    expect(await store.getConversation('acme', 'x}:conversation:y')).to.equal(undefined)
+    expect(await store.getConversation('acme}:conversation:x', 'y')).to.include({ id: 'y' })
+    expect(await store.getConversation('}', 'c')).to.include({ id: 'c', tenant: '}' })
+  })
+
   async function append(given: Message, to: InboxStore = store): Promise<Appended> {
     const appended = await to.append('acme', given)
     if (appended === undefined) throw new Error('there is no such conversation')

@@ -4,9 +4,12 @@ import { type ClientHttp2Session, connect as connectHttp2, createServer as creat
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { expect } from 'chai'
 import express from 'express'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { MultiplexerOptions } from '../../lib/multiplexer/options.js'
+import type { EventStream } from '../../lib/stream/event-stream.js'
+import { openStream } from '../../lib/stream/open-stream.js'
 import { eventually } from '../helpers/eventually.js'
 import { freePort } from '../helpers/free-port.js'
 import { serve } from '../helpers/http-server.js'
@@ -76,6 +79,64 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect(again.status).to.equal(200)
     again.close()
   })
+
+  it('makes no answer for polls pipelined behind an open stream before it is their turn', async () => {
+    const streams: EventStream[] = []
+    let polls = 0
+    const app = express()
+      .get('/stream', (req, res) => void streams.push(openStream(req, res)))
+      .get('/poll', (_req, _res, next) => {
+        polls++
+        next()
+      })
+      .get(
+        '/poll',
+        multiplexer.poll(() => 'log'),
+      )
+    await multiplexer.publish('log', { event: 'n', data: 'x'.repeat(10_000) })
+    let answers = 0
+    const count = (): void => void answers++
+    diagnostics.pollAnswer.subscribe(count)
+    stops.push(() => diagnostics.pollAnswer.unsubscribe(count))
+    const server = await serve(app)
+    stops.push(() => server.stop())
+    const socket = await dial(server.url)
+    let text = ''
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+    socket.write(request('/stream') + request('/poll?from=earliest').repeat(3))
+    await eventually(() => polls === 3)
+    // More than an answer takes.
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect({ answers, channels: multiplexer.status().channels }).to.deep.equal({ answers: 0, channels: 0 })
+    await streams[0]?.close('completed')
+    await eventually(() => text.split('"event":"n"').length === 4)
+    expect(answers).to.equal(3)
+  })
+
+  for (const path of ['/stream', '/poll?wait=20000']) {
+    it(`notices that a client leaves whose body nobody has read: ${path}`, async () => {
+      const app = express()
+        .post(
+          '/stream',
+          multiplexer.stream(() => 'log'),
+        )
+        .post(
+          '/poll',
+          multiplexer.poll(() => 'log'),
+        )
+      const server = await serve(app)
+      stops.push(() => server.stop())
+      const socket = await dial(server.url)
+      socket.resume()
+      socket.write(`POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n${'x'.repeat(500_000)}`)
+      await eventually(() => multiplexer.status().channels === 1)
+      socket.destroy()
+      await nothingIsHeld()
+    })
+  }
 
   for (const moment of ['channelsOf', 'the lease'] as const) {
     for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {

@@ -1,11 +1,13 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { connect } from 'node:net'
 import { expect } from 'chai'
-import type { ErrorRequestHandler } from 'express'
+import express5, { type ErrorRequestHandler } from 'express'
 import supertest from 'supertest'
 import type { Auth } from '../../lib/core/auth.js'
 import { type DashboardOptions, type DashboardRouter, dashboardInit } from '../../lib/routers/dashboard.js'
 import { MemoryStore } from '../../lib/store/memory.js'
 import { RedisStore } from '../../lib/store/redis.js'
+import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
@@ -335,6 +337,48 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
   })
 }
+
+describe('dashboardInit behind an open stream on the same connection', () => {
+  it('loads nothing for pipelined requests before it is their turn', async () => {
+    let loads = 0
+    let requests = 0
+    const router = dashboardInit({
+      ttlMs: 0,
+      load: () => {
+        loads++
+        return { profile: 1, tenant: 2, features: 3, channels: 4 }
+      },
+    })
+    let endStream: () => unknown = () => undefined
+    const app = express5()
+    app.get('/stream', (_, res) => {
+      res.write('open')
+      endStream = () => res.end()
+    })
+    app.use((req, _res, next) => {
+      requests++
+      req.auth = { user: 'ada', tenant: 'acme', expiresAt: 0, claims: {} }
+      next()
+    }, router)
+    const server = await serve(app)
+    const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+    let text = ''
+    socket.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+    socket.write(request('/stream') + request('/init').repeat(3))
+    await eventually(() => requests === 3)
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(loads).to.equal(0)
+    endStream()
+    await eventually(() => text.split('"profile":1').length === 4)
+    expect(loads).to.equal(3)
+    socket.destroy()
+    await server.stop()
+    await router.close()
+  })
+})
 
 describe('the options of dashboardInit', () => {
   const load = (): { profile: 1; tenant: 2; features: 3; channels: 4 } => ({

@@ -109,19 +109,24 @@ export class RedisInboxStore implements InboxStore {
 }
 
 function listKey(tenant: string): string {
-  return `inbox:{${tenant}}:conversations`
+  return `${tenantKey(tenant)}:conversations`
 }
 
 function conversationKey(tenant: string, id: string): string {
-  return `inbox:{${tenant}}:conversation:${id}`
+  return `${tenantKey(tenant)}:conversation:${id}`
 }
 
 function orderKey(tenant: string, id: string): string {
-  return `inbox:{${tenant}}:order:${id}`
+  return `${tenantKey(tenant)}:order:${id}`
 }
 
 function messagesKey(tenant: string, id: string): string {
-  return `inbox:{${tenant}}:messages:${id}`
+  return `${tenantKey(tenant)}:messages:${id}`
+}
+
+/** The identity provider chooses the tenant's name: escaped, because `acme}:conversation:x` must have no key in common with `acme`. */
+function tenantKey(tenant: string): string {
+  return `inbox:{${encodeURIComponent(tenant)}}`
 }
 
 function parseConversation(flat: FlatHash): Conversation | undefined {

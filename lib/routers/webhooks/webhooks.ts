@@ -7,7 +7,8 @@ import express, { type Request, type RequestHandler, type Response, type Router 
 import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { type Answer, AppFailure, answering } from '../../http/answering.js'
-import { bodyError } from '../../http/body-error.js'
+import { parseJson, readBody, tooLarge } from '../../http/body.js'
+import { Exchange } from '../../http/exchange.js'
 import { passed } from '../../http/passed.js'
 import { sendProblem } from '../../http/problem.js'
 import { queryOf } from '../../http/query.js'
@@ -46,13 +47,12 @@ const MAX_CHALLENGE_LENGTH = 1024
 export function webhooks(options: WebhooksOptions): WebhooksRouter {
   const resolved = resolveWebhooksOptions(options)
   const deliverOnce = new DeliverOnce(resolved)
-  const readBody = bodyReader(resolved.maxBodyBytes)
   const router = express.Router()
   for (const [provider, config] of resolved.providers) {
     router
       .route(`/${provider}`)
       .get(handshake(config))
-      .post(answering((req, res) => receive({ provider, config, options: resolved, deliverOnce, readBody }, req, res)))
+      .post(answering((req, res) => receive({ provider, config, options: resolved, deliverOnce }, req, res)))
       .all(answering(refuseMethod))
   }
   const close = async (): Promise<void> => {
@@ -88,17 +88,16 @@ interface Route {
   readonly config: ResolvedProvider
   readonly options: ResolvedWebhooksOptions
   readonly deliverOnce: DeliverOnce
-  readonly readBody: BodyReader
 }
 
 async function receive(
-  { provider, config, options, deliverOnce, readBody }: Route,
+  { provider, config, options, deliverOnce }: Route,
   req: Request,
   res: Response,
 ): Promise<Answer> {
   // Node keeps the address once it was looked up. A client that leaves after its body must not count as another one.
   void req.socket.remoteAddress
-  const body = await readBody(req, res)
+  const body = await signedBytes(req, res, options.maxBodyBytes)
   if (!isSigned(body, req.headers['x-hub-signature-256'], config.secrets)) {
     const { failureLimit } = options
     if (failureLimit !== undefined) await limitFailure(failureLimit, options, req, res)
@@ -121,26 +120,11 @@ function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOption
   })
 }
 
-type BodyReader = (req: Request, res: Response) => Promise<Buffer>
-
 /** The bytes as they came. @throws SseError 413, 415, or 500 if a body parser has taken them */
-function bodyReader(maxBodyBytes: number): BodyReader {
-  const raw = express.raw({ type: () => true, limit: maxBodyBytes, inflate: false })
-  return (req, res) =>
-    new Promise((resolve, reject) => {
-      const kept = keptBody(req)
-      if (kept !== undefined) {
-        if (kept.length <= maxBodyBytes) resolve(kept)
-        else reject(bodyError({ type: 'entity.too.large' }, maxBodyBytes))
-        return
-      }
-      raw(req, res, (error?: unknown) => {
-        if (error !== undefined) reject(rawBodyError(error, maxBodyBytes))
-        else if (Buffer.isBuffer(req.body)) resolve(req.body)
-        else if (hasBody(req)) reject(rawBodyConsumed())
-        else resolve(Buffer.alloc(0))
-      })
-    })
+async function signedBytes(req: Request, res: Response, maxBodyBytes: number): Promise<Buffer> {
+  const body = keptBody(req) ?? (await readBody(req, new Exchange(req, res), maxBodyBytes)) ?? parsedBody(req)
+  if (body.length > maxBodyBytes) throw tooLarge(maxBodyBytes)
+  return body
 }
 
 /** What platforms that parse bodies themselves keep of one. */
@@ -150,31 +134,13 @@ function keptBody(req: Request): Buffer | undefined {
   return rawBody instanceof Uint8Array ? Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength) : undefined
 }
 
-function hasBody(req: Request): boolean {
-  return req.headers['transfer-encoding'] !== undefined || Number(req.headers['content-length'] ?? 0) > 0
-}
-
-/** What `express.raw` fails with. */
-function rawBodyError(cause: unknown, maxBodyBytes: number): SseError {
-  const type = (cause as { readonly type?: unknown }).type
-  const consumed = type === 'stream.not.readable' || type === 'stream.encoding.set'
-  return consumed ? rawBodyConsumed(cause) : bodyError(cause, maxBodyBytes)
-}
-
-function rawBodyConsumed(cause?: unknown): SseError {
-  return new SseError(
+/** What a parser has made of it. @throws SseError */
+function parsedBody({ body }: Request): Buffer {
+  if (Buffer.isBuffer(body)) return body
+  throw new SseError(
     'ERR_SSE_RAW_BODY_CONSUMED',
     'A body parser has read the request, so the signed bytes are gone: mount webhooks() before express.json(), or keep them in req.rawBody',
-    { cause },
   )
-}
-
-function parseJson(body: Buffer): unknown {
-  try {
-    return JSON.parse(body.toString())
-  } catch (cause) {
-    throw new RequestError('ERR_SSE_PAYLOAD_INVALID', 'The body is not JSON', { cause })
-  }
 }
 
 async function refuseMethod(req: Request): Promise<never> {
