@@ -81,10 +81,26 @@ function connect(source: RedisSource, options: ConnectOptions): RedisClient {
   // Without a listener ioredis prints every failed connection attempt; the owner reports states, so this one is silent.
   client.on('error', ignore)
   if (isCluster(client)) {
+    client.on('+node', reconnectWhenReadOnly)
     noteConnections(client)
     keepLooking(client)
+  } else {
+    reconnectWhenReadOnly(client)
   }
   return client
+}
+
+/**
+ * After a failover the old master answers READONLY: only a new connection finds the new one. Once for each connection, since all
+ * commands under way are answered so, and each `disconnect` leaves a listener and a timer on the socket.
+ */
+function reconnectWhenReadOnly(client: Redis): void {
+  let given: unknown
+  client.options.reconnectOnError = ({ message }) => {
+    if (!message.includes('READONLY') || client.stream === given) return false
+    given = client.stream
+    return true
+  }
 }
 
 /** Every connection of a cluster's, of nodes and of those that only ask which node serves what, until it has ended. */
@@ -157,8 +173,8 @@ function owned({ connectionName, commandTimeoutMs }: ConnectOptions): RedisOptio
     maxRetriesPerRequest: 0,
     lazyConnect: false,
     retryStrategy: reconnectDelay,
-    // After a failover the old master answers READONLY: only a new connection finds the new one.
-    reconnectOnError: (error) => error.message.startsWith('READONLY'),
+    // See `reconnectWhenReadOnly`.
+    reconnectOnError: null,
     // The old master takes writes, which are lost, until it is told to stop; the sentinels say sooner who is the new one.
     failoverDetector: true,
   }

@@ -267,6 +267,28 @@ describe('the redis broker, when Redis fails', () => {
     await other.stop()
   })
 
+  it('resets a connection once, however many commands a server refuses that is not the master any more', async () => {
+    const channels = range(1, 40).map((n) => `${channel}:${n}`)
+    const publishOnAll = () => Promise.all(channels.map((each) => broker.publish(each, event(1))))
+    await publishOnAll()
+    const warnings: string[] = []
+    const hear = ({ name }: Error) => void warnings.push(name)
+    process.on('warning', hear)
+    try {
+      await admin.call('REPLICAOF', '127.0.0.1', '1')
+      const publishing = publishOnAll()
+      await stateIs('degraded')
+      await admin.replicaof('NO', 'ONE')
+      const positions = await publishing
+      expect(positions.map(({ offset }) => offset)).to.deep.equal(channels.map(() => 2))
+      // Warnings are emitted on the next tick.
+      await new Promise(setImmediate)
+      expect(warnings).to.not.include('MaxListenersExceededWarning')
+    } finally {
+      process.off('warning', hear)
+    }
+  })
+
   it('survives rights taken away and given back', async () => {
     await publishNumbers(broker, channel, 1)
     const listener = new Recorder()

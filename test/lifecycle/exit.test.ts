@@ -10,17 +10,21 @@ import { RedisServer } from '../helpers/redis-server.js'
 const WHOLE_KIT = new URL('whole-kit.ts', import.meta.url)
 const PUBLISH_ONLY = new URL('publish-only.ts', import.meta.url)
 const WORKER = new URL('worker.ts', import.meta.url)
+const CUT_OFF = new URL('cut-off.ts', import.meta.url)
 
-/** Runs a script to its end, with its success; one that does not end is killed. */
-async function outputOf(script: URL, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...env },
-  })
+/**
+ * Runs a script to its end, with its success; one that does not end is killed.
+ * @param onReady called when it has said `ready`; then its input ends
+ */
+async function outputOf(script: URL, args: readonly string[], onReady: () => void = () => undefined): Promise<string> {
+  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...args], { stdio: 'pipe' })
   let output = ''
   let errors = ''
   child.stdout.on('data', (chunk: Buffer) => {
     output += chunk.toString()
+    if (output !== 'ready ') return
+    onReady()
+    child.stdin.end()
   })
   child.stderr.on('data', (chunk: Buffer) => {
     errors += chunk.toString()
@@ -58,6 +62,28 @@ describe('a process that closes all of the kit', function () {
       await cluster.stop()
     }
   })
+
+  for (const [title, pauseFirst] of [
+    ['fall silent before it closes', false],
+    ['never answer', true],
+  ] as const) {
+    it(`ends by itself where servers ${title}, which never close their side of a connection`, async () => {
+      const [server, cluster] = [await RedisServer.start(), await RedisCluster.start()]
+      const servers = [server, ...[0, 1, 2].map((master) => cluster.server(master))]
+      const pause = () => {
+        for (const each of servers) each.pause()
+      }
+      try {
+        for (const urls of [[server.url], cluster.urls]) {
+          if (pauseFirst) pause()
+          expect(await outputOf(CUT_OFF, urls, pause)).to.equal('ready closed')
+          for (const each of servers) each.resume()
+        }
+      } finally {
+        await Promise.all([server.stop(), cluster.stop()])
+      }
+    })
+  }
 })
 
 describe('a process that only publishes', function () {

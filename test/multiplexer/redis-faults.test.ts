@@ -35,8 +35,11 @@ describe('streams, when Redis fails under them', () => {
   }
 
   /** A process as far as Redis can tell: a multiplexer and a server of its own. */
-  async function startProcess(url = redis.url): Promise<{ multiplexer: Multiplexer; server: TestServer }> {
-    const multiplexer = createMultiplexer({ redis: url, commandTimeoutMs: 500, probeMs: 200, lingerMs: 300 })
+  async function startProcess(
+    url = redis.url,
+    commandTimeoutMs = 500,
+  ): Promise<{ multiplexer: Multiplexer; server: TestServer }> {
+    const multiplexer = createMultiplexer({ redis: url, commandTimeoutMs, probeMs: 200, lingerMs: 300 })
     const server = await serveChannels(multiplexer)
     stops.push(
       () => server.stop(),
@@ -197,6 +200,70 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
+  it('announces the loss of an event that this process has published and no stream has received', async () => {
+    await start()
+    const proxy = await TcpProxy.start(redis.port)
+    stops.push(() => proxy.stop())
+    const [one, two] = [await startProcess(`redis://127.0.0.1:${proxy.port}`), await startProcess()]
+    for (const [name, meanwhile] of [
+      ['first', undefined],
+      // The new epoch comes from another process, and before the answer that says how the old one ended.
+      ['second', () => two.multiplexer.publish('log', { event: 'n', data: 'meanwhile' })],
+    ] as const) {
+      const client = await open(one)
+      await one.multiplexer.publish('log', { event: 'n', data: name })
+      await client.messagesUntil(1)
+      const rewind = await snapshot(admin, 'log')
+      // The subscriber cannot come back before the log has lost what it did not receive.
+      await admin.config('SET', 'maxclients', 1)
+      await admin.client('KILL', 'TYPE', 'pubsub')
+      await one.multiplexer.publish('log', { event: 'n', data: 'lost' })
+      await rewind()
+      await admin.hset('sse:{log}:m', 'r', 'of another server')
+      const held = meanwhile && proxy.holdRequests()
+      await admin.config('SET', 'maxclients', 1000)
+      await eventually(async () => ((await admin.pubsub('NUMSUB', 'sse:{log}')) as [string, number])[1] === 1)
+      await meanwhile?.()
+      if (held !== undefined) {
+        await two.multiplexer.publish('log', { event: 'mark', data: '', ephemeral: true })
+        await client.until(({ events }) => events.at(-1)?.event === 'mark')
+        held.release()
+      }
+      await eventually(() => one.multiplexer.status().state === 'ready')
+      await two.multiplexer.publish('log', { event: 'n', data: 'new' })
+      await client.until(({ messages }) => messages.at(-1)?.data === 'new')
+      const names = client.events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
+      const between = meanwhile === undefined ? ['sse.reset'] : ['mark', 'sse.reset', 'meanwhile']
+      expect(names).to.deep.equal([name, ...between, 'new'])
+      client.close()
+    }
+  })
+
+  it('announces the loss of events to a stream that is ahead of what was delivered in its process', async () => {
+    await start()
+    const [one, two] = [await startProcess(), await startProcess()]
+    const client = await open(two)
+    await one.multiplexer.publish('log', { event: 'n', data: 1 })
+    await client.messagesUntil(1)
+    const rewind = await snapshot(admin, 'log')
+    // What is published now reaches the second process neither live nor from the history.
+    await admin.config('SET', 'maxclients', 1)
+    await admin.client('KILL', 'TYPE', 'pubsub')
+    const { epoch, offset } = await one.multiplexer.publish('log', { event: 'n', data: 'lost' })
+    await admin.xtrim('sse:{log}:s', 'MAXLEN', 0)
+    const ahead = await open(two, `${epoch}-${offset}`)
+    await rewind()
+    await admin.hset('sse:{log}:m', 'r', 'of another server')
+    await admin.config('SET', 'maxclients', 1000)
+    await eventually(() => two.multiplexer.status().state === 'ready')
+    await one.multiplexer.publish('log', { event: 'n', data: 'new' })
+    for (const it of [client, ahead]) {
+      await it.until(({ messages }) => messages.at(-1)?.data === 'new')
+      const names = it.events.slice(1).map(({ event, data }) => (event === 'n' ? data : event))
+      expect(names).to.deep.equal([...(it === client ? ['1'] : []), 'sse.reset', 'new'])
+    }
+  })
+
   it('replays nothing of a log that comes back twice from one backup', async () => {
     await start()
     const one = await startProcess()
@@ -312,7 +379,8 @@ describe('streams, when Redis fails under them', () => {
 
   it('reads on from the log after Redis dropped it as a slow subscriber', async () => {
     await start(['--client-output-buffer-limit', 'pubsub 100kb 0 0'])
-    const [one, two] = [await startProcess(), await startProcess()]
+    // All of it has to be published within the time, on a busy machine as well.
+    const [one, two] = [await startProcess(redis.url, 15_000), await startProcess()]
     const client = await open(two)
     const padding = 'x'.repeat(20_000)
     // More in one go than the limit allows to wait for the subscriber.

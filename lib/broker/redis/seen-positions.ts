@@ -19,20 +19,22 @@ export class SeenPositions {
     return this.#positions.get(channel)
   }
 
+  /** Notes an entry. Of another epoch it says nothing about what was lost before: only a head does. */
   note(channel: string, { epoch, offset }: Position): void {
     const seen = this.#positions.get(channel)
-    if (seen?.epoch === epoch && seen.offset >= offset) return
+    if (seen !== undefined && (seen.epoch !== epoch || seen.offset >= offset)) return
     this.#set(channel, { epoch, offset, lossy: seen?.lossy ?? NONE })
   }
 
   /** Notes where a log is. @returns the former epochs after which it has lost what this process had seen */
   noteHead(channel: string, head: Head): readonly string[] {
+    const { epoch, offset } = head
     const seen = this.#positions.get(channel)
-    this.note(channel, head)
-    const lossy = seen === undefined ? NONE : [...new Set([...lostSince(seen, head), ...seen.lossy])]
-    const known = lossy.filter((epoch) => head.earlier?.some((life) => life.epoch === epoch))
-    if (known.length > 0) this.#set(channel, { ...(this.#positions.get(channel) ?? head), lossy: known })
-    return known
+    const lost = seen === undefined ? NONE : [...new Set([...lostSince(seen, head), ...seen.lossy])]
+    const lossy = lost.filter((former) => head.earlier?.some((life) => life.epoch === former))
+    const furthest = seen?.epoch === epoch ? Math.max(seen.offset, offset) : offset
+    this.#set(channel, { epoch, offset: furthest, lossy })
+    return lossy
   }
 
   #set(channel: string, seen: Seen): void {

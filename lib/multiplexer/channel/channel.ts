@@ -358,14 +358,16 @@ export class Channel implements ChannelListener, CursorPart {
 
   /** The log has another epoch: it is another one, or this one without what was after the last position they share. */
   #goOnWith(head: Head): void {
-    const kept = sharedOffset({ ...this.#life, offset: this.#head }, head)
+    // Streams may be ahead of what was delivered here.
+    const known = Math.max(this.#head, this.#confirmed)
+    const kept = sharedOffset({ ...this.#life, offset: known }, head)
     // All of another log is new to every stream here.
     if (kept === undefined) this.#reset({ ...head, offset: 0 })
-    else if (this.#head > kept) this.#lose({ ...head, offset: kept })
+    else if (known > kept || head.lossy?.includes(this.epoch)) this.#lose({ ...head, offset: kept })
     else this.#rename(head)
   }
 
-  /** Nothing is lost that was seen here. */
+  /** Nothing is known to be lost. */
   #rename(head: Head): void {
     this.#flush()
     this.#follow(head)

@@ -1,0 +1,18 @@
+/** A process that says `ready`, and closes all it has when its input ends, whatever Redis does: `cut-off.ts <redis url>…`. */
+import { once } from 'node:events'
+import { createMultiplexer, createRedis, createStore } from '../../lib/index.js'
+
+const urls = process.argv.slice(2)
+const source = urls.length > 1 ? urls : urls[0]
+const redis = createRedis(source)
+const multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500 })
+const store = createStore({ redis: source })
+// Their outcome is of no interest: that there have been connections is.
+await Promise.allSettled([multiplexer.publish('orders', { event: 'n', data: 1 }), store.get(['key'])])
+const inputEnd = once(process.stdin.resume(), 'end')
+process.stdout.write('ready ')
+await inputEnd
+await multiplexer.close()
+await store.close()
+redis.close()
+process.stdout.write('closed')
