@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { Cluster } from 'ioredis'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { eventually } from '../helpers/eventually.js'
 import type { TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'

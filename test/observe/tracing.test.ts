@@ -250,7 +250,7 @@ describe('tracing', () => {
         const reason = name.includes('no span')
           ? "Cannot read properties of undefined (reading 'spanContext')"
           : 'tracing is broken'
-        expect(warnings).to.deep.equal(silent ? [] : [`Tracing failed, and events go on without: ${reason}`])
+        expect(warnings).to.deep.equal(silent ? [] : [`Tracing failed; events are published without traces: ${reason}`])
       })
     }
   })

@@ -91,10 +91,13 @@ describe('one Redis for all parts', () => {
     await eventually(async () => (await connections()).length === 2)
     const subscriber = /id=(\d+) [^\n]*name=express-sse-kit:subscriber/
     const before = subscriber.exec((await admin.client('LIST')) as string)?.[1]
-    // Nothing is answered until the probe has given the connection up.
-    const lost = new Promise((resolve) => diagnostics.brokerState.subscribe(resolve))
+    // Redis does not reply until the probe has reset the connection.
+    const states: unknown[] = []
+    const onState = (message: unknown) => states.push(message)
+    diagnostics.brokerState.subscribe(onState)
     server.pause()
-    await lost
+    await eventually(() => states.length > 0)
+    diagnostics.brokerState.unsubscribe(onState)
     server.resume()
     await eventually(async () => {
       const now = subscriber.exec((await admin.client('LIST')) as string)?.[1]

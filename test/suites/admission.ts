@@ -5,7 +5,7 @@ import { createRevocations, type Revocations } from '../../lib/auth/revocations.
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { authenticate } from '../../lib/routers/authenticate.js'
 import { sseErrors } from '../../lib/routers/errors.js'
 import { limitStreams } from '../../lib/routers/limit-streams.js'
