@@ -37,7 +37,9 @@ interface MemoryLog {
   offset: number
   /** The last `historySize` entries; the newest has offset `offset`. */
   readonly entries: Ring<LogEntry>
+  /** When the last entry was published, in monotonic ms. */
   publishedAt: number
+  /** When the log was last used, in monotonic ms. */
   touchedAt: number
 }
 
@@ -53,6 +55,7 @@ export class MemoryBroker implements Broker {
   readonly #clock: Clock
   /** Least recently used first. */
   readonly #logs = new Map<string, MemoryLog>()
+  /** The last log in `#logs`. A log that is used repeatedly is not moved there again. */
   #lastUsed: MemoryLog | undefined
   /** The cost of all entries of all logs. */
   #bytes = 0

@@ -10,7 +10,7 @@ export function isRefusal(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError'
 }
 
-/** The refusal is temporary: the server is a replica or not ready yet, or the attempt arrived too late (attempts.ts). */
+/** The refusal is temporary: the server is a replica or not ready, or the attempt arrived too late (attempts.ts). */
 export function isTemporaryRefusal(error: unknown): boolean {
   return (
     error instanceof Error &&

@@ -19,7 +19,7 @@ export class SeenPositions {
     return this.#positions.get(channel)
   }
 
-  /** Notes an entry. An entry of another epoch is ignored, because only a head shows which entries that log has lost. */
+  /** Notes an entry. Ignores an entry of another epoch, because only a head shows which entries that log has lost. */
   note(channel: string, { epoch, offset }: Position): void {
     const seen = this.#positions.get(channel)
     if (seen !== undefined && (seen.epoch !== epoch || seen.offset >= offset)) return
