@@ -76,8 +76,8 @@ export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
 export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
-export type { RedisSource, SharedRedis } from './redis/connect.js'
-export { createRedis } from './redis/shared.js'
+export { createRedis } from './redis/create.js'
+export type { RedisSource, SharedRedis } from './redis/source.js'
 export { authenticate } from './routers/authenticate.js'
 export {
   type ConversationStreamsOptions,

@@ -39,7 +39,7 @@ export interface PublishOptions {
   readonly idempotencyKey?: string
 }
 
-/** State of a broker's connection: `degraded` after a failure, until it serves again; `closed` for good. */
+/** State of a broker's connection: `degraded` after a failure, until it is restored; `closed`: permanently. */
 export type BrokerState = 'connecting' | 'ready' | 'degraded' | 'closed'
 
 /**

@@ -1,13 +1,13 @@
 /**
- * publish ─► encode once ─► **broker** ─► multiplexer: the embedded broker. The same logs as in Redis, in this process;
- * they end with it. Must not know streams or HTTP.
+ * publish ─► encode once ─► **broker** ─► multiplexer: the embedded broker. Owns the logs, which behave like those in
+ * Redis but exist only as long as this process, and their bounds in number and bytes. Must not know streams or HTTP.
  */
 
 import type { Clock, Timer } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
-import { createEpoch, type Position } from '../core/position.js'
+import { createEpoch, type Position, positionsUpTo } from '../core/position.js'
 import { Ring } from '../core/ring.js'
 import {
   type Broker,
@@ -19,15 +19,17 @@ import {
   READ_BYTES,
 } from './broker.js'
 import { type HistoryOptions, type ResolvedHistoryOptions, resolveHistoryOptions } from './options.js'
-import { positionsAfter } from './positions.js'
 
 const SWEEP_MS = 10_000
 const MAX_IDEMPOTENCY_KEYS = 100_000
 
-/** What an entry costs beside its body, roughly. */
+/** The approximate cost of an entry in addition to its body. */
 const ENTRY_BYTES = 200
-/** Of a bound that was reached, so much is left: finding what may go means a look at all that may not. */
-const AFTER_EVICTION = 0.9
+/**
+ * The share of a bound that an eviction keeps. Each eviction steps over all logs that must stay, so it frees more than
+ * is needed now.
+ */
+const KEPT_BY_EVICTION = 0.9
 
 interface MemoryLog {
   readonly channel: string
@@ -35,7 +37,9 @@ interface MemoryLog {
   offset: number
   /** The last `historySize` entries; the newest has offset `offset`. */
   readonly entries: Ring<LogEntry>
+  /** When the last entry was published, in monotonic ms. */
   publishedAt: number
+  /** When the log was last used, in monotonic ms. */
   touchedAt: number
 }
 
@@ -49,13 +53,14 @@ export class MemoryBroker implements Broker {
   readonly processId = createProcessId()
   readonly #options: ResolvedHistoryOptions
   readonly #clock: Clock
-  /** Those used longest ago first. */
+  /** Least recently used first. */
   readonly #logs = new Map<string, MemoryLog>()
-  #latest: MemoryLog | undefined
-  /** Of all entries. */
+  /** The last log in `#logs`. A log that is used repeatedly is not moved there again. */
+  #lastUsed: MemoryLog | undefined
+  /** The cost of all entries of all logs. */
   #bytes = 0
   readonly #listeners = new Map<string, ChannelListener>()
-  /** Oldest first, because all keys live equally long. */
+  /** Keyed by channel and idempotency key. Oldest first, because all keys have the same lifetime. */
   readonly #publications = new Map<string, Publication>()
   #onSignal: ((text: string) => void) | undefined
   #sweeper: Timer | undefined
@@ -81,28 +86,28 @@ export class MemoryBroker implements Broker {
     { idempotencyKey }: PublishOptions = {},
   ): Promise<readonly Position[]> {
     this.#assertOpen()
-    const log = this.#open(channel)
+    const log = this.#openLog(channel)
     const keyed = idempotencyKey !== undefined && events.some(({ ephemeral }) => !ephemeral)
     const publicationKey = keyed ? compositeKey(channel, idempotencyKey) : undefined
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
-    if (earlier) return positionsAfter(events, earlier)
+    if (earlier) return positionsUpTo(earlier, events)
 
     const now = this.#clock.wallTime()
     for (const event of events) this.#append(channel, log, event, now)
-    if (publicationKey) this.#remember(publicationKey, headOf(log))
-    return positionsAfter(events, headOf(log))
+    if (publicationKey) this.#rememberPublication(publicationKey, headOf(log))
+    return positionsUpTo(headOf(log), events)
   }
 
   offer(channel: string, event: EncodedEvent): boolean {
     if (this.#state === 'closed') return false
-    this.#append(channel, this.#open(channel), event, this.#clock.wallTime())
+    this.#append(channel, this.#openLog(channel), event, this.#clock.wallTime())
     return true
   }
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
     this.#assertOpen()
     this.#listeners.set(channel, listener)
-    return headOf(this.#open(channel))
+    return headOf(this.#openLog(channel))
   }
 
   async unsubscribe(channel: string): Promise<void> {
@@ -111,7 +116,7 @@ export class MemoryBroker implements Broker {
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
     this.#assertOpen()
-    const log = this.#open(channel)
+    const log = this.#openLog(channel)
     const first = log.offset - log.entries.length + 1
     const entries: LogEntry[] = []
     let bytes = 0
@@ -131,7 +136,7 @@ export class MemoryBroker implements Broker {
 
   async heads(channels: readonly string[]): Promise<readonly Position[]> {
     this.#assertOpen()
-    return channels.map((channel) => headOf(this.#open(channel)))
+    return channels.map((channel) => headOf(this.#openLog(channel)))
   }
 
   async signal(processId: string | undefined, text: string): Promise<number> {
@@ -153,7 +158,7 @@ export class MemoryBroker implements Broker {
     this.#state = 'closed'
     this.#sweeper?.cancel()
     this.#logs.clear()
-    this.#latest = undefined
+    this.#lastUsed = undefined
     this.#bytes = 0
     this.#listeners.clear()
     this.#publications.clear()
@@ -167,52 +172,56 @@ export class MemoryBroker implements Broker {
     if (!ephemeral) {
       log.offset = entry.offset
       log.publishedAt = this.#clock.now()
-      if (this.#options.historySize > 0) this.#keep(log, entry)
+      if (this.#options.historySize > 0) this.#addToHistory(log, entry)
     }
     this.#listeners.get(channel)?.onEntry(entry)
   }
 
-  #keep(log: MemoryLog, entry: LogEntry): void {
+  #addToHistory(log: MemoryLog, entry: LogEntry): void {
     log.entries.push(entry)
-    this.#bytes += costOf(entry)
+    this.#bytes += bytesOf(entry)
     if (log.entries.length > this.#options.historySize) this.#trim(log, 1)
-    if (this.#bytes > this.#options.maxLogBytes) this.#makeRoom(log)
+    if (this.#bytes > this.#options.maxLogBytes) this.#freeBytes(log)
   }
 
   /** Removes the oldest entries. */
   #trim(log: MemoryLog, count: number): void {
     for (; count > 0; count--) {
       const entry = log.entries.shift()
-      if (entry !== undefined) this.#bytes -= costOf(entry)
+      if (entry !== undefined) this.#bytes -= bytesOf(entry)
     }
   }
 
-  /** @param last in which one entry at least is kept */
-  #makeRoom(last: MemoryLog): void {
-    const goal = this.#options.maxLogBytes * AFTER_EVICTION
+  /**
+   * Deletes the least recently used logs without a listener. If that is not enough, removes the oldest entries of the
+   * others.
+   * @param current keeps at least one entry
+   */
+  #freeBytes(current: MemoryLog): void {
+    const goal = this.#options.maxLogBytes * KEPT_BY_EVICTION
     for (const log of this.#logs.values()) {
       if (this.#bytes <= goal) return
-      if (log !== last && !this.#listeners.has(log.channel)) this.#forget(log)
+      if (log !== current && !this.#listeners.has(log.channel)) this.#deleteLog(log)
     }
     for (const log of this.#logs.values()) {
-      const least = log === last ? 1 : 0
+      const least = log === current ? 1 : 0
       while (this.#bytes > goal && log.entries.length > least) this.#trim(log, 1)
     }
   }
 
-  /** Makes room for one more log. */
-  #evict(): void {
-    const goal = Math.min(this.#options.maxLogs - 1, Math.ceil(this.#options.maxLogs * AFTER_EVICTION))
+  /** Evicts the least recently used logs without a listener, so that there is room for one more. */
+  #evictLogs(): void {
+    const goal = Math.min(this.#options.maxLogs - 1, Math.ceil(this.#options.maxLogs * KEPT_BY_EVICTION))
     for (const log of this.#logs.values()) {
       if (this.#logs.size <= goal) return
-      if (!this.#listeners.has(log.channel)) this.#forget(log)
+      if (!this.#listeners.has(log.channel)) this.#deleteLog(log)
     }
   }
 
-  #forget(log: MemoryLog): void {
+  #deleteLog(log: MemoryLog): void {
     this.#trim(log, log.entries.length)
     this.#logs.delete(log.channel)
-    if (this.#latest === log) this.#latest = undefined
+    if (this.#lastUsed === log) this.#lastUsed = undefined
   }
 
   #earlierPublication(key: string): Position | undefined {
@@ -220,7 +229,7 @@ export class MemoryBroker implements Broker {
     return publication && publication.expiresAt > this.#clock.now() ? publication.position : undefined
   }
 
-  #remember(key: string, position: Position): void {
+  #rememberPublication(key: string, position: Position): void {
     this.#publications.delete(key)
     this.#publications.set(key, { position, expiresAt: this.#clock.now() + this.#options.idempotencyTtlMs })
     if (this.#publications.size <= MAX_IDEMPOTENCY_KEYS) return
@@ -228,40 +237,40 @@ export class MemoryBroker implements Broker {
     if (!oldest.done) this.#publications.delete(oldest.value)
   }
 
-  /** The channel's log as it is now: born if there is none, emptied if its history has run out. */
-  #open(channel: string): MemoryLog {
+  /** Returns the channel's log: a new one if there is none or it has expired, an empty one if its history has. */
+  #openLog(channel: string): MemoryLog {
     const now = this.#clock.now()
     let log = this.#logs.get(channel)
-    if (log && this.#isForgotten(channel, log, now)) {
-      this.#forget(log)
+    if (log && this.#isExpired(channel, log, now)) {
+      this.#deleteLog(log)
       log = undefined
     }
     if (log === undefined) {
-      if (this.#logs.size >= this.#options.maxLogs) this.#evict()
+      if (this.#logs.size >= this.#options.maxLogs) this.#evictLogs()
       log = { channel, epoch: createEpoch(), offset: 0, entries: new Ring(), publishedAt: now, touchedAt: now }
       this.#logs.set(channel, log)
-      this.#latest = log
+      this.#lastUsed = log
       this.#sweeper ??= this.#clock.after(SWEEP_MS, () => this.#sweep())
     }
     if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
     log.touchedAt = now
-    if (this.#latest !== log) {
+    if (this.#lastUsed !== log) {
       this.#logs.delete(channel)
       this.#logs.set(channel, log)
-      this.#latest = log
+      this.#lastUsed = log
     }
     return log
   }
 
-  #isForgotten(channel: string, log: MemoryLog, now: number): boolean {
+  #isExpired(channel: string, log: MemoryLog, now: number): boolean {
     return now - log.touchedAt >= this.#options.metaTtlMs && !this.#listeners.has(channel)
   }
 
-  /** Frees what has run out and nobody asks for any more. */
+  /** Deletes expired logs, histories and idempotency keys. The other methods only check those that they use. */
   #sweep(): void {
     const now = this.#clock.now()
     for (const [channel, log] of this.#logs) {
-      if (this.#isForgotten(channel, log, now)) this.#forget(log)
+      if (this.#isExpired(channel, log, now)) this.#deleteLog(log)
       else if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
     }
     for (const [key, publication] of this.#publications) {
@@ -276,7 +285,7 @@ export class MemoryBroker implements Broker {
   }
 }
 
-function costOf({ body }: LogEntry): number {
+function bytesOf({ body }: LogEntry): number {
   return body.length + ENTRY_BYTES
 }
 

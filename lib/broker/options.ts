@@ -3,27 +3,29 @@ import { wholeNumber } from '../core/validation.js'
 /** How logs are kept; the same for both brokers. */
 export interface HistoryOptions {
   /**
-   * Events a channel's log keeps at least, for resuming and for slow streams; what was published together goes together.
-   * 0 keeps none: every resume is a gap.
+   * The minimum number of events that a channel's log keeps, for resuming and for slow streams. Events that were
+   * published together are removed together, so a log may keep more. 0: keeps none, and every resume is a gap.
    * @defaultValue 2000
    */
   readonly historySize?: number
-  /** A log's events are dropped this long after its last publish, in ms. @defaultValue 3_600_000 (an hour) */
+  /** The time after a log's last publish when its events are removed, in ms. @defaultValue 3_600_000 (one hour) */
   readonly historyTtlMs?: number
   /**
-   * A log's epoch and offset are forgotten this long after its last publish or subscription, in ms; a cursor from before
-   * then gets `sse.reset`. Costs about 200 bytes a channel. @defaultValue 604_800_000 (a week)
+   * The time after a log's last publish or subscription when its epoch and offset are removed, in ms, at least
+   * `historyTtlMs`. A cursor from before then gets `sse.reset`. A log without events takes about 200 bytes.
+   * @defaultValue 604_800_000 (one week), or `historyTtlMs` if that is longer
    */
   readonly metaTtlMs?: number
   /**
-   * The most logs of an embedded multiplexer. Beyond that those go that were used longest ago and nobody follows: a cursor into one gets
-   * `sse.reset`. (Redis has a limit of its own, `maxmemory`.)
+   * The maximum number of logs of an embedded multiplexer. When it is reached, the least recently used logs without
+   * subscribers are evicted, and cursors into them get `sse.reset`. (In Redis, set `maxmemory`.)
    * @defaultValue 100_000
    */
   readonly maxLogs?: number
   /**
-   * The most bytes of events in all logs of an embedded multiplexer. Beyond that logs go as with `maxLogs`; if nothing but followed logs is
-   * left, their oldest events, of those used longest ago: a cursor before them gets `sse.gap`.
+   * The maximum bytes of events in all logs of an embedded multiplexer. When it is exceeded, logs are evicted like for
+   * `maxLogs`. If only logs with subscribers remain, the oldest events of the least recently used logs are removed, and
+   * cursors before them get `sse.gap`.
    * @defaultValue 268_435_456 (256 MiB)
    */
   readonly maxLogBytes?: number
@@ -33,7 +35,7 @@ export interface HistoryOptions {
 
 export type ResolvedHistoryOptions = Required<HistoryOptions>
 
-/** @throws InvalidOptionError */
+/** Checks the options and fills in the defaults. @throws InvalidOptionError */
 export function resolveHistoryOptions(options: HistoryOptions): ResolvedHistoryOptions {
   const historyTtlMs = wholeNumber('historyTtlMs', options.historyTtlMs ?? 3_600_000, 1)
   return {

@@ -84,8 +84,8 @@ export function toError(name: string, reason: unknown): Error {
 }
 
 /**
- * The one way to pass to Express's `next` what was thrown: a value that is not an Error may be an instruction there (`'route'`, `'router'`,
- * `undefined`), and the request would go on as if it had been let through.
+ * Returns a function that passes a thrown value to Express's `next` as an Error. Express interprets some other values
+ * (`'route'`, `'router'`, `undefined`) as instructions, and would continue with the request as if it had been admitted.
  */
 export function failing(next: (error: Error) => unknown, name = 'The handler'): (reason: unknown) => void {
   return (reason) => void next(toError(name, reason))

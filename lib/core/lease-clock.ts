@@ -1,10 +1,10 @@
 /**
- * clock ─► **lease clock** ─► leases: the time by which a process judges what it holds in a shared store (request leases, stream
- * leases, webhook claims). There the store's time counts, and it goes on while this machine stands still.
+ * clock ─► **lease clock** ─► leases: the clock for what a process holds in a shared store (request leases, stream
+ * leases, webhook claims). Their expiry follows the store's clock, which continues while this machine is suspended.
  *
- * The monotonic clock of a virtual machine that is suspended may stand still too; its wall clock is set right afterwards. So this clock
- * advances by whichever of the two went further: a lease has run out when either says so. If the wall clock was merely set forward, the
- * lease is renewed earlier than necessary, which is harmless.
+ * While a virtual machine is suspended, its monotonic clock may stop too; its wall clock is corrected afterwards. So
+ * this clock advances by the larger step of the two: a lease has expired if either clock shows that. If only the wall
+ * clock was set forward, leases are renewed earlier than necessary, which is harmless.
  *
  * ```
  *   monotonic   ──────────┤ suspended ├──────────
@@ -14,17 +14,17 @@
  */
 import type { Clock, Timer } from './clock.js'
 
-/** Differences up to this come from reading the two clocks one after the other, in whole ms. */
+/** Smaller differences only come from reading the two clocks one after the other, in whole ms. */
 const TOLERANCE_MS = 100
-/** While the machine is suspended its timers wait too. So long afterwards at most, it is noticed. */
-const LOOK_MS = 1000
+/** Timers stop while the machine is suspended. A suspension is detected at most this long afterwards. */
+const CHECK_MS = 1000
 
 export class LeaseClock implements Clock {
-  /** For durations within this process, such as time-outs: what the wall clock says does not matter there. */
+  /** The underlying clock, for durations within this process, such as time-outs. They ignore the wall clock. */
   readonly steady: Clock
-  /** Wall time minus monotonic time, as last compared. */
+  /** Wall time minus monotonic time, when they were last compared. */
   #difference: number
-  /** By how much the wall clock went further than the monotonic one, in all. */
+  /** The total time by which the wall clock has advanced more than the monotonic clock. */
   #skippedMs = 0
 
   constructor(clock: Clock) {
@@ -52,7 +52,7 @@ export class LeaseClock implements Clock {
     let timer: Timer
     const wait = (): void => {
       const leftMs = due - this.now()
-      timer = this.steady.after(Math.max(0, Math.min(leftMs, LOOK_MS)), () => {
+      timer = this.steady.after(Math.max(0, Math.min(leftMs, CHECK_MS)), () => {
         if (this.now() >= due) callback()
         else wait()
       })

@@ -48,6 +48,19 @@ function livesOf({ epoch, offset, earlier = [] }: Head): readonly Position[] {
   return [{ epoch, offset }, ...earlier]
 }
 
+/**
+ * The positions of events that were published as one step: they are adjacent, and the last one is the log's `head`. An
+ * ephemeral event gets offset 0.
+ */
+export function positionsUpTo(
+  { epoch, offset }: Position,
+  events: readonly { readonly ephemeral: boolean }[],
+): readonly Position[] {
+  let next = offset + 1
+  for (const { ephemeral } of events) if (!ephemeral) next--
+  return events.map(({ ephemeral }) => ({ epoch, offset: ephemeral ? 0 : next++ }))
+}
+
 /** The maximum number of channels of a stream, and so of positions in a cursor. */
 export const MAX_CHANNELS = 8
 

@@ -6,9 +6,7 @@
 import { type Revocations, tokenRevoked } from '../auth/revocations.js'
 import { tokenExpired } from '../auth/token-missing.js'
 import type { Broker, PublishOptions } from '../broker/broker.js'
-import { MemoryBroker } from '../broker/memory.js'
-import { RedisBroker } from '../broker/redis/broker.js'
-import { warnOfOtherWorkers } from '../broker/workers.js'
+import { createBroker } from '../broker/create.js'
 import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { assertChannel, normalizeChannels } from '../core/channel-name.js'
@@ -26,7 +24,6 @@ import { requestedCursor } from '../http/headers.js'
 import { type Query, queryOf } from '../http/query.js'
 import { type AnyResponse, Requester, type StreamRequest } from '../http/requester.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
-import { givenRedis } from '../redis/source.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
@@ -441,8 +438,5 @@ function reportSignal(error: unknown): void {
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {
   const { clock = systemClock } = options
-  const redis = givenRedis(options.redis)
-  if (redis === undefined) warnOfOtherWorkers()
-  const broker = redis !== undefined ? new RedisBroker({ ...options, redis }, clock) : new MemoryBroker(options, clock)
-  return new Multiplexer(broker, options, clock)
+  return new Multiplexer(createBroker(options, clock), options, clock)
 }

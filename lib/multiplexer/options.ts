@@ -7,7 +7,7 @@ import type { Clock } from '../core/clock.js'
 import type { Tracing } from '../core/tracing.js'
 import type { AnyResponse, StreamRequest } from '../http/requester.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
-import type { RedisSource } from '../redis/connect.js'
+import type { RedisSource } from '../redis/source.js'
 import type { StreamOptions } from '../stream/options.js'
 
 /** Options of `createMultiplexer`. */

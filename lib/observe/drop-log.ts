@@ -1,6 +1,6 @@
 /**
- * stream ─► diagnostics ─► **drop log**: a line for events that were given up, for whoever reads logs. Sampled, because they are given
- * up when there are too many; the counters (`drops_total`, `suppressed`) leave none out.
+ * stream ─► diagnostics ─► **drop log**: log lines for events that streams dropped. Owns the sampling: an overload
+ * drops many events at once, so only some get a line, but the counters (`drops_total`, `suppressed`) include all.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Auth } from '../core/auth.js'
@@ -8,44 +8,44 @@ import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
-import { lineWriter, toStderr } from './log-writer.js'
+import { lineWriter, writeToStderr } from './log-lines.js'
 
-/** One line. JSON leaves out what is unknown. */
+/** One line of the drop log. A field that is `undefined` is absent in JSON. */
 export interface DropLine {
-  /** Names the kind of line. */
+  /** The kind of line. */
   readonly event: 'sse.drop'
   /** `queue_full`, `coalesced`, `expired` or `shed`. */
   readonly reason: string
   /** The client's address. */
   readonly client_ip: string | undefined
-  /** The stream's id, as `sse.open` told its client. */
+  /** The stream's id, which the client received in `sse.open`. */
   readonly connection_id: string
-  /** Who opened the stream. */
+  /** The user of the stream. */
   readonly user: string | undefined
   /** The user's tenant. */
   readonly tenant: string | undefined
-  /** Of this stream so far. */
+  /** The number of events that this stream has dropped so far. */
   readonly drops_total: number
-  /** What its pacing had left. */
+  /** The tokens that the stream's pacing had left. */
   readonly bucket_tokens: number | undefined
-  /** ISO 8601. */
+  /** The time of the drop, in ISO 8601. */
   readonly timestamp: string
-  /** Drops, of any stream, since the line before that got none. */
+  /** The number of drops of all streams that got no line since the previous line. */
   readonly suppressed: number
 }
 
 /** Options of `logDrops`. */
 export interface DropLogOptions {
-  /** Writes a line. @defaultValue one line of JSON on stderr */
+  /** Writes one line. @defaultValue writes one line of JSON to stderr */
   readonly write?: (line: DropLine) => void
-  /** Lines at most. @defaultValue 5 */
+  /** The maximum number of lines per second, from 1. @defaultValue 5 */
   readonly linesPerSecond?: number
-  /** For tests. @defaultValue the system's clock */
+  /** For tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
-/** What `diagnostics.streamDrop` says. */
-interface Drop {
+/** The message of `diagnostics.streamDrop`. */
+interface DropMessage {
   readonly stream: string
   readonly reason: string
   readonly dropped: number
@@ -55,23 +55,24 @@ interface Drop {
 }
 
 /**
- * Logs dropped events. A `write` that throws is warned of once (`process.emitWarning`) and harms no stream.
- * @returns the way to stop
+ * Logs dropped events. If `write` throws or rejects, the first error is reported as a warning (`process.emitWarning`,
+ * code `SSE_DROP_LOG`); streams are not affected.
+ * @returns stops the log
  * @throws InvalidOptionError
  */
 export function logDrops(options: DropLogOptions = {}): () => void {
   const { clock = systemClock } = options
-  const write = lineWriter(options.write ?? toStderr, 'drop log', 'SSE_DROP_LOG')
+  const write = lineWriter(options.write ?? writeToStderr, 'drop log', 'SSE_DROP_LOG')
   const linesPerSecond = wholeNumber('linesPerSecond', options.linesPerSecond ?? 5, 1)
-  let second = Number.NEGATIVE_INFINITY
+  let secondBeganAt = Number.NEGATIVE_INFINITY
   let lines = 0
   let suppressed = 0
 
   const onDrop = (message: unknown): void => {
-    const { stream, reason, dropped, tokens, auth, ip } = message as Drop
+    const { stream, reason, dropped, tokens, auth, ip } = message as DropMessage
     const now = clock.now()
-    if (now - second >= 1000) {
-      second = now
+    if (now - secondBeganAt >= 1000) {
+      secondBeganAt = now
       lines = 0
     }
     if (lines >= linesPerSecond) {

@@ -1,44 +1,43 @@
 /**
- * kit ─► diagnostics ─► **error log**: a line for what fails where no caller hears of it, for whoever reads logs. Once for each cause in
- * an interval; what is left out is counted (`suppressed`).
+ * kit ─► diagnostics ─► **error log**: log lines for background failures, which reach no caller. One line for each
+ * cause in an interval; the others are counted (`suppressed`). Owns which diagnostics channels are logged.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
-import { detailsOf, type ErrorDetails, OncePerCause } from './error-causes.js'
-import { lineWriter, toStderr } from './log-writer.js'
+import { detailsOf, type ErrorDetails, lineWriter, OncePerCause, writeToStderr } from './log-lines.js'
 
-/** One line. JSON leaves out what is unknown. */
+/** One line of the error log. A field that is `undefined` is absent in JSON. */
 export interface ErrorLine extends ErrorDetails {
-  /** Names the kind of line. */
+  /** The kind of line. */
   readonly event: 'sse.error'
-  /** The diagnostics channel it was on, without `express-sse-kit:`. */
+  /** The name of the diagnostics channel that reported the error, without `express-sse-kit:`. */
   readonly source: string
-  /** What was tried, such as `subscribe` or `onMessage`. */
+  /** The operation that failed, such as `subscribe` or `onMessage`. */
   readonly operation: string | undefined
-  /** The channel that an event was for. */
+  /** The channel of the event. */
   readonly channel: string | undefined
-  /** The stream's id, as `sse.open` told its client. */
+  /** The stream's id, which the client received in `sse.open`. */
   readonly connection_id: string | undefined
-  /** ISO 8601. */
+  /** The time of the error, in ISO 8601. */
   readonly timestamp: string
-  /** Errors of the same cause since its line before. */
+  /** The number of errors of the same cause that got no line since the previous line of that cause. */
   readonly suppressed: number
 }
 
 /** Options of `logErrors`. */
 export interface ErrorLogOptions {
-  /** Writes a line. @defaultValue one line of JSON on stderr */
+  /** Writes one line. @defaultValue writes one line of JSON to stderr */
   readonly write?: (line: ErrorLine) => void
-  /** How long a cause that has its line gets no other, in ms. @defaultValue 60_000 */
+  /** The time after a line in which the same cause gets no other line, in ms, from 1. @defaultValue 60_000 */
   readonly intervalMs?: number
-  /** For tests. @defaultValue the system's clock */
+  /** For tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
-/** The channels on which errors are that no caller gets. */
+/** The diagnostics channels of errors that reach no caller. */
 const SOURCES = [
   'brokerError',
   'publishError',
@@ -52,36 +51,37 @@ const SOURCES = [
 
 const PREFIX = 'express-sse-kit:'
 
-/** What these channels say. */
-interface Failure {
+/** The messages of these channels. */
+interface FailureMessage {
   readonly error?: unknown
   readonly operation?: string
   readonly channel?: string
   readonly stream?: string
-  /** Of `webhookUnknown`, which has no error. */
+  /** This and the next two: of `webhookUnknown`, which has no `error`. */
   readonly provider?: string
   readonly reason?: string
   readonly what?: string
 }
 
 /**
- * Logs what fails in the background, and what webhooks cannot use. A `write` that throws is warned of once (`process.emitWarning`)
- * and harms nobody. Errors of routes are logged by `sseErrors()`, with or without this.
- * @returns the way to stop
+ * Logs background failures, and the parts of webhook deliveries that the kit does not understand. If `write` throws or
+ * rejects, the first error is reported as a warning (`process.emitWarning`, code `SSE_ERROR_LOG`). `sseErrors()` logs
+ * the errors of routes.
+ * @returns stops the log
  * @throws InvalidOptionError
  */
 export function logErrors(options: ErrorLogOptions = {}): () => void {
   const { clock = systemClock } = options
   const intervalMs = wholeNumber('intervalMs', options.intervalMs ?? 60_000, 1)
-  const write = lineWriter(options.write ?? toStderr, 'error log', 'SSE_ERROR_LOG')
+  const write = lineWriter(options.write ?? writeToStderr, 'error log', 'SSE_ERROR_LOG')
   const causes = new OncePerCause(intervalMs, clock)
 
-  const stops = SOURCES.map((key) => {
+  const unsubscribes = SOURCES.map((key) => {
     const name = diagnosticsNameOf(key)
     const source = name.slice(PREFIX.length)
     const onFailure = (message: unknown): void => {
-      const { error, operation, channel, stream, provider, reason, what } = message as Failure
-      // Read, and no message to us.
+      const { error, operation, channel, stream, provider, reason, what } = message as FailureMessage
+      // The part of the delivery is known; the kit ignores it deliberately.
       if (reason === 'left_out') return
       const details = detailsOf(key === 'webhookUnknown' ? `${provider}: ${reason} ${what}` : error)
       const suppressed = causes.admit(`${source} ${operation}`, details)
@@ -102,7 +102,7 @@ export function logErrors(options: ErrorLogOptions = {}): () => void {
     return () => void unsubscribe(name, onFailure)
   })
   return () => {
-    for (const stop of stops) stop()
+    for (const stop of unsubscribes) stop()
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * diagnostics ─► tally ─► **metrics** ─► register ─► `metrics()` router ─► Prometheus. Owns the names, and what they mean.
+ * diagnostics ─► tally ─► **metrics** ─► register ─► `metrics()` router ─► Prometheus. Owns the names and help texts.
  */
 
 import type { BrokerState } from '../broker/broker.js'
@@ -11,22 +11,25 @@ import { type Sums, Tally } from './tally.js'
 /** Options of `createMetrics`. */
 export interface MetricsOptions {
   /**
-   * Where the metrics go: prom-client's `register`, or a `Registry`. @defaultValue a new one, for which prom-client must be
-   * installed
+   * The register that gets the metrics: prom-client's `register`, or a `Registry`. @defaultValue a new `Registry`;
+   * prom-client must be installed
    */
   readonly register?: MetricsRegister
-  /** Whose broker, channels and pressure are shown. @defaultValue none's; all else is counted for the whole process */
+  /**
+   * The multiplexer whose broker state, channels and pressure are exported. All other metrics cover the process.
+   * @defaultValue none: these metrics are absent
+   */
   readonly multiplexer?: ObservedMultiplexer
-  /** Whose leases are shown. @defaultValue none's */
+  /** The stream limits whose leases are exported. @defaultValue none: the metric is absent */
   readonly streamLimits?: {
-    /** Leases that this process holds. */
+    /** The number of leases that this process holds. */
     readonly size: number
   }
-  /** Begins every name. @defaultValue 'sse_' */
+  /** The prefix of all metric names. @defaultValue 'sse_' */
   readonly prefix?: string
 }
 
-/** As much of a `Multiplexer` as is looked at. */
+/** The members of a `Multiplexer` that the metrics read. */
 interface ObservedMultiplexer {
   status(): { readonly state: BrokerState; readonly channels: number }
   readonly pressure: { readonly level: string }
@@ -34,9 +37,9 @@ interface ObservedMultiplexer {
 
 /** What `createMetrics` returns. */
 export interface Metrics {
-  /** What `metrics()` serves. */
+  /** The register that `metrics()` serves. */
   readonly register: MetricsRegister
-  /** Takes the metrics out of the register and stops counting. Idempotent. */
+  /** Removes the metrics from the register and stops counting. Idempotent. */
   close(): void
 }
 
@@ -44,14 +47,16 @@ const STATES: readonly BrokerState[] = ['connecting', 'ready', 'degraded', 'clos
 const LEVELS = ['none', 'pressed', 'sustained']
 
 /**
- * Counts what happens in this process from now on, in all multiplexers and `res.sse()` routes: make it before streams open. Labels
- * have their values from closed tables; none holds a channel, user, tenant or address.
- * @throws InvalidOptionError also where the register has these metrics already, or prom-client is missing
+ * Creates the metrics of this process: all multiplexers and `res.sse()` routes. It counts from this call on, so call it
+ * before streams open. Labels only have values from fixed tables; none contains a channel, user, tenant or address.
+ * @throws InvalidOptionError also if the register already has these metrics, or prom-client is not installed
  */
 export function createMetrics(options: MetricsOptions = {}): Metrics {
   const { prefix = 'sse_' } = options
   if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(prefix)) {
-    throw new InvalidOptionError(`prefix must be a beginning of a metric's name, got ${String(prefix)}`)
+    throw new InvalidOptionError(
+      `prefix must be a valid start of a metric name ([a-zA-Z_:][a-zA-Z0-9_:]*), got ${String(prefix)}`,
+    )
   }
   const register = options.register ?? ownRegister()
   const tally = new Tally()
@@ -66,7 +71,7 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
     throw error
   }
   const close = (): void => {
-    // Another may have come in its place.
+    // The name may belong to a later metric of the application.
     names.forEach((name, i) => {
       if (register.getSingleMetric(name) === families[i]) register.removeSingleMetric(name)
     })
@@ -77,13 +82,13 @@ export function createMetrics(options: MetricsOptions = {}): Metrics {
 
 type Row = ConstructorParameters<typeof Family>
 
-/** @param read what it is now, over all streams */
+/** A metric that is summed over all streams. @param read returns its current value */
 function sum(type: 'counter' | 'gauge', name: string, help: string, tally: Tally, read: (sums: Sums) => number): Row {
   return [type, name, help, () => [{ value: read(tally.sums()) }]]
 }
 
-/** The most that any stream has. */
-function most(...row: Parameters<typeof sum>): Row {
+/** Like `sum`, for the maximum over all streams. */
+function maximum(...row: Parameters<typeof sum>): Row {
   const [type, name, help, collect] = sum(...row)
   return [type, name, help, collect, 'max']
 }
@@ -95,39 +100,45 @@ function streamFamilies(tally: Tally): Row[] {
     [
       'counter',
       'streams_closed_total',
-      'Streams ended, by reason; with head, limited and overloaded also such as never opened',
+      'Streams ended, by reason; head, limited and overloaded include streams that never opened',
       () => tally.closed.samples(),
     ],
     [
       'counter',
       'streams_refused_total',
-      'Streams on channels refused, by error code; other: the request was wrong',
+      'Streams on channels refused, by error code; other: the request was invalid',
       () => tally.refused.samples(),
     ],
     [
       'counter',
       'reconnects_total',
-      'Streams opened with a cursor, by where it came from: Last-Event-ID or the URL',
+      'Streams opened with a cursor, by its origin: the Last-Event-ID header or the query',
       () => tally.reconnects.samples(),
     ],
     [
       'counter',
       'retry_directives_total',
-      'retry: directives sent by the kit, at the beginning or before the end of a stream',
+      'retry: directives sent by the kit, when a stream opens or before it closes',
       () => tally.retries.samples(),
     ],
-    ['histogram', 'stream_age_seconds', 'How long streams were open', (name) => tally.ages.samples(name)],
-    sum('gauge', 'streams_full', 'Streams whose socket takes no more', tally, ({ full }) => full),
-    sum('gauge', 'streams_lagging', 'Streams that are behind their channels', tally, ({ lagging }) => lagging),
-    sum('gauge', 'lag_events', 'Events that streams are behind, all together', tally, ({ lag }) => lag),
-    most('gauge', 'lag_events_max', 'Events that the slowest stream is behind', tally, ({ maxLag }) => maxLag),
-    sum('gauge', 'queue_depth', "Events in streams' own queues", tally, ({ queued }) => queued),
-    sum('gauge', 'queue_bytes', 'Bytes of these', tally, ({ queuedBytes }) => queuedBytes),
-    most('gauge', 'queue_saturation_ratio', 'How full the fullest queue is', tally, ({ saturation }) => saturation),
+    ['histogram', 'stream_age_seconds', 'Age of streams when they closed', (name) => tally.ages.samples(name)],
+    sum('gauge', 'streams_full', 'Streams whose socket buffer is full', tally, ({ full }) => full),
+    sum('gauge', 'streams_lagging', 'Streams that lag behind their channels', tally, ({ lagging }) => lagging),
+    sum('gauge', 'lag_events', 'Events that streams lag behind, summed over all streams', tally, ({ lag }) => lag),
+    maximum('gauge', 'lag_events_max', 'Events that the slowest stream lags behind', tally, ({ maxLag }) => maxLag),
+    sum('gauge', 'queue_depth', 'Events in the queues of streams', tally, ({ queued }) => queued),
+    sum('gauge', 'queue_bytes', 'Bytes of events in the queues of streams', tally, ({ queuedBytes }) => queuedBytes),
+    maximum(
+      'gauge',
+      'queue_saturation_ratio',
+      'Fill ratio of the fullest queue',
+      tally,
+      ({ saturation }) => saturation,
+    ),
     [
       'counter',
       'tokens_consumed_total',
-      'Tokens that pacing gave to streams, by what they pay for',
+      'Tokens that pacing granted to streams, by cost: events or bytes',
       () => {
         const { pacedEvents, pacedBytes } = tally.sums()
         return [
@@ -139,7 +150,7 @@ function streamFamilies(tally: Tally): Row[] {
     [
       'counter',
       'bucket_empty_total',
-      'Times a stream had to wait for tokens, by the scope whose it waited for longest',
+      'Times a stream had to wait for tokens, by the scope with the longest wait',
       () => tally.bucketsEmpty.samples(),
     ],
   ]
@@ -151,13 +162,13 @@ function eventFamilies(tally: Tally): Row[] {
     [
       'counter',
       'publish_failures_total',
-      'Events that were not published, or may not have been, by error code',
+      'Events that were not published or whose outcome is unknown, by error code',
       () => tally.publishFailures.samples(),
     ],
     [
       'counter',
       'events_delivered_total',
-      'Events written to clients, by streams or in answers to polls',
+      'Events written to clients, by streams or in poll responses',
       () => [
         { labels: { via: 'stream' }, value: tally.sums().sent },
         { labels: { via: 'poll' }, value: tally.polled },
@@ -167,34 +178,34 @@ function eventFamilies(tally: Tally): Row[] {
     [
       'histogram',
       'delivery_delay_seconds',
-      'From publishing until an event was written; live: to those that had all before it, replay: to those that read on ' +
-        'from the log. Not of events that waited in a queue',
+      'Time from publishing to writing an event; live: to streams at the head, replay: to streams that read the log. ' +
+        'Without events that waited in a queue',
       (name) => [...tally.live.samples(name, { path: 'live' }), ...tally.replayed.samples(name, { path: 'replay' })],
     ],
     ['counter', 'acknowledgements_total', 'Acknowledgements by clients', () => tally.acknowledged.samples()],
     [
       'histogram',
       'acknowledgement_delay_seconds',
-      'From publishing until the client acknowledged the event, the latest of each acknowledgement',
+      'Time from publishing to the acknowledgement of the last event in each acknowledgement',
       (name) => tally.acknowledgementDelays.samples(name),
     ],
     [
       'histogram',
       'client_buffer_ratio',
-      'How full clients say their buffers are, in acknowledgements',
+      'Fill ratio of client buffers, as reported in acknowledgements',
       (name) => tally.clientBuffers.samples(name),
     ],
     [
       'histogram',
       'client_latency_seconds',
-      'How old clients say events are when they have handled them, in acknowledgements',
+      'Age of events when clients have handled them, as reported in acknowledgements',
       (name) => tally.clientLatencies.samples(name),
     ],
-    ['counter', 'events_dropped_total', 'Events that streams gave up, by reason', () => tally.drops.samples()],
+    ['counter', 'events_dropped_total', 'Events that streams dropped, by reason', () => tally.drops.samples()],
     [
       'counter',
       'log_losses_total',
-      'Times a log could not be read on from; trimmed: by a stream, log_replaced: by a process',
+      'Times a position was not in the log; trimmed: of one stream, log_replaced: of all streams of a channel',
       () => tally.losses.samples(),
     ],
   ]
@@ -205,26 +216,27 @@ function serviceFamilies(tally: Tally, { multiplexer, streamLimits }: MetricsOpt
     [
       'counter',
       'limiter_decisions_total',
-      'Requests that a limiter admitted or refused, by what decided',
+      'Requests that a limiter admitted or refused, by the source of the decision',
       () => tally.decisions.samples(),
     ],
     [
       'counter',
       'redis_commands_total',
-      'Calls of Redis by the broker, request limits (limit), stream limits (lease) and stores, by outcome: ok or an error code',
+      'Redis commands of the broker, request limits (limit), stream limits (lease) and stores (store), by outcome: ' +
+        'ok or an error code',
       () => tally.commands.samples(),
     ],
     [
       'histogram',
       'redis_command_seconds',
-      'How long these took, waiting and second tries included',
+      'Duration of Redis commands, including waits and retries',
       (name) => tally.commandTimes.samples(name),
     ],
-    ['counter', 'history_reads_total', "Reads of logs' histories", () => tally.reads.samples()],
+    ['counter', 'history_reads_total', 'Reads of log histories', () => tally.reads.samples()],
     [
       'counter',
       'errors_total',
-      'Failures in the background, by what failed; the diagnostics channels say more',
+      'Background failures, by source; see the diagnostics channels for details',
       () => tally.errors.samples(),
     ],
   ]
@@ -233,24 +245,25 @@ function serviceFamilies(tally: Tally, { multiplexer, streamLimits }: MetricsOpt
       [
         'gauge',
         'broker_state',
-        '1 for the state of the broker; ready: subscriptions stand and commands are answered',
-        () => oneOf('state', STATES, multiplexer.status().state),
+        '1 for the current state of the broker; ready: subscriptions are active and commands get replies',
+        () => stateSamples('state', STATES, multiplexer.status().state),
       ],
-      ['gauge', 'channels', 'Channels followed', () => [{ value: multiplexer.status().channels }]],
+      ['gauge', 'channels', 'Channels with a subscription', () => [{ value: multiplexer.status().channels }]],
       [
         'gauge',
         'pressure_level',
-        '1 for how pressed the process is',
-        () => oneOf('level', LEVELS, multiplexer.pressure.level),
+        '1 for the current pressure level of the process',
+        () => stateSamples('level', LEVELS, multiplexer.pressure.level),
       ],
     )
   }
   if (streamLimits !== undefined) {
-    rows.push(['gauge', 'stream_leases', 'Streams that have a lease', () => [{ value: streamLimits.size }]])
+    rows.push(['gauge', 'stream_leases', 'Streams with a lease', () => [{ value: streamLimits.size }]])
   }
   return rows
 }
 
-function oneOf(label: string, values: readonly string[], current: string): Sample[] {
+/** One sample for each value: 1 for the current value, 0 for the others. */
+function stateSamples(label: string, values: readonly string[], current: string): Sample[] {
   return values.map((value) => ({ labels: { [label]: value }, value: value === current ? 1 : 0 }))
 }

@@ -1,19 +1,19 @@
-/** What metrics are kept in until somebody asks: plain numbers. */
+/** Counters and histograms as plain numbers, which become samples when a registry collects them. */
 
 type Labels = Readonly<Record<string, string | number>>
 
-/** One line of a metric. */
+/** One value of a metric, with its labels. */
 export interface Sample {
   readonly value: number
   readonly labels?: Labels
-  /** @defaultValue the metric's own */
+  /** @defaultValue the name of the metric */
   readonly metricName?: string
 }
 
-/** What is in no table; so no label ever holds what came from outside. */
+/** The label of values that are in no table. So a label never contains input from outside. */
 const OTHER = 'other'
 
-/** Counts by labels whose values are known beforehand. All are there from the start, at 0, as rates need it. */
+/** Counts by labels with fixed values. All combinations exist from the start, at 0, because rates need that. */
 export class Counts {
   readonly #names: readonly string[]
   readonly #tables: readonly ReadonlySet<string>[]
@@ -28,7 +28,7 @@ export class Counts {
     for (const values of all) this.#at(values)
   }
 
-  /** @param values one for each label; `other` is counted for what is in no table */
+  /** @param values one for each label; a value that is in no table counts as `other` */
   add(values: readonly (string | undefined)[], by = 1): void {
     const known = this.#counts.get(values.join())
     if (known !== undefined) known.value += by
@@ -50,10 +50,12 @@ export class Counts {
   }
 }
 
-/** A histogram in which one observation may stand for many, because 1,000 streams get an event at about the same time. */
+/**
+ * A histogram whose observations have a weight: 1,000 streams that get an event at the same time are one observation.
+ */
 export class Histogram {
   readonly #bounds: readonly number[]
-  /** For each bound what lies below it and above the one before, and what lies above all. */
+  /** The number of observations in each bucket, not cumulative. The last bucket has no upper bound. */
   readonly #counts: number[]
   #sum = 0
 

@@ -1,37 +1,37 @@
-/** Where metrics are shown: a registry of prom-client, which need not be installed where none is made. */
+/** The registry of prom-client. prom-client is loaded only if the application gives no registry. */
 import { createRequire } from 'node:module'
 import { InvalidOptionError } from '../core/errors.js'
 import type { Sample } from './numbers.js'
 
-/** As much of a prom-client (15) `Registry` as is used. */
+/** The members of a prom-client (15) `Registry` that the kit uses. */
 export interface MetricsRegister {
   /** The media type of `metrics()`. */
   readonly contentType: string
-  /** All metrics, as text. */
+  /** Returns all metrics as text. */
   metrics(): Promise<string>
-  /** Adds a metric. Throws if the register has one with its name. */
+  /** Adds a metric. Throws if the register has a metric with this name. */
   registerMetric(metric: RegisteredMetric): void
-  /** The metric with this name, or `undefined`. */
+  /** Returns the metric with this name, or `undefined`. */
   getSingleMetric(name: string): unknown
-  /** Removes the metric of this name. */
+  /** Removes the metric with this name. */
   removeSingleMetric(name: string): void
 }
 
-/** What a registry asks of a metric. */
+/** The methods of a metric that a registry calls. */
 interface RegisteredMetric {
   get(): Promise<unknown>
   reset(): void
 }
 
-/** How the processes of a cluster are put together. */
+/** How prom-client combines the values of the workers of a cluster. */
 type Aggregator = 'sum' | 'max'
 
 /**
- * A metric whose numbers are fetched when somebody looks. prom-client's own are written to at each change, and its histograms
- * take one observation at a time.
+ * A metric that reads its values when the registry collects them. prom-client's own metrics must be updated at each
+ * change, and their histograms accept one observation at a time.
  */
 export class Family implements RegisteredMetric {
-  /** Not readonly: a registry in the format of OpenMetrics takes the `_total` off a counter's. */
+  /** Not readonly: a registry in the OpenMetrics format removes `_total` from the name of a counter. */
   name: string
   readonly type: 'counter' | 'gauge' | 'histogram'
   readonly #help: string
@@ -64,28 +64,30 @@ export class Family implements RegisteredMetric {
   }
 
   reset(): void {
-    // Deliberately nothing: what is counted here is what has happened.
+    // Deliberately empty: the numbers belong to the tally, not to the registry.
   }
 }
 
-/** A registry of its own. @throws InvalidOptionError where prom-client is not installed */
+/** Creates a registry. @throws InvalidOptionError if prom-client is not installed */
 export function ownRegister(): MetricsRegister {
   try {
     const { Registry } = createRequire(import.meta.url)('prom-client') as { Registry: new () => MetricsRegister }
     return new Registry()
   } catch (cause) {
-    const error = new InvalidOptionError('createMetrics needs prom-client (npm install prom-client), or a register')
+    const error = new InvalidOptionError(
+      'createMetrics needs prom-client: run `npm install prom-client`, or pass a `register`',
+    )
     error.cause = cause
     throw error
   }
 }
 
-/** Adds all or none. @throws InvalidOptionError if one of the names is taken */
+/** Adds all metrics or none. @throws InvalidOptionError if the register has a metric with one of the names */
 export function registerAll(register: MetricsRegister, families: readonly Family[]): void {
   const taken = families.find(({ name }) => register.getSingleMetric(name) !== undefined)
   if (taken !== undefined) {
     throw new InvalidOptionError(
-      `The register has a ${taken.name} already: createMetrics() is called once for a register, or with another prefix`,
+      `The register already has ${taken.name}: call createMetrics() once for each register, or set another prefix`,
     )
   }
   for (const family of families) register.registerMetric(family)

@@ -1,7 +1,7 @@
 /**
- * diagnostics ─► **tally** ─► metrics: what has happened in this process, in plain numbers. Owns that counting costs next to nothing:
- * streams count for themselves and are added up when somebody looks, and a delay is noted once for all streams that a batch
- * of a channel went to. All labels have their values from the tables here.
+ * diagnostics ─► **tally** ─► metrics: the counts of this process, as plain numbers. Owns that counting is cheap: each
+ * stream counts its own events, and the sum is computed when metrics are collected; the delay of a batch is observed
+ * once for all streams that got it. Owns the tables of all label values.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
@@ -28,13 +28,15 @@ const PACING_SCOPES = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 const DELAYS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
 const AGES_S = [1, 10, 60, 300, 900, 1800, 3600, 7200, 21_600]
 const RATIOS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
-/** What a client says of itself is not believed beyond this: one nonsense number would spoil the sum for good. */
+/**
+ * The maximum latency that is accepted from a client: one wrong number would distort the histogram's sum permanently.
+ */
 const MAX_LATENCY_MS = 3_600_000
 
-/** An open stream, as `diagnostics.streamOpen` gives it. */
-type Counted = { counts(): StreamCounts }
+/** The `source` in a message of `diagnostics.streamOpen`. */
+type CountedStream = { counts(): StreamCounts }
 
-/** What open streams have now, and all streams had together. */
+/** The current values of the open streams, and the totals of all streams. */
 export interface Sums {
   streams: number
   lagging: number
@@ -76,13 +78,13 @@ export class Tally {
   readonly commandTimes = new Histogram(DELAYS_S)
   readonly reads = new Counts({})
   readonly errors = new Counts({ source: ['stream', 'broker', 'store', 'limiter', 'webhook', 'callback'] })
-  /** Events that polls brought. */
+  /** The number of events in poll responses. */
   polled = 0
-  readonly #open = new Map<string, Counted>()
-  /** Of streams that are closed. */
-  readonly #past = { sent: 0, pacedEvents: 0, pacedBytes: 0 }
+  readonly #open = new Map<string, CountedStream>()
+  /** The totals of the streams that have closed. */
+  readonly #closedStreams = { sent: 0, pacedEvents: 0, pacedBytes: 0 }
   #sums: Sums | undefined
-  readonly #stops: (() => void)[] = []
+  readonly #unsubscribes: (() => void)[] = []
 
   constructor() {
     this.#onStreams()
@@ -90,7 +92,7 @@ export class Tally {
     this.#onServices()
   }
 
-  /** Over all streams; looked up once for all metrics that are asked for together. */
+  /** The sums over all streams. Computed once for all metrics that are collected together. */
   sums(): Sums {
     if (this.#sums === undefined) {
       this.#sums = this.#addUp()
@@ -101,14 +103,14 @@ export class Tally {
     return this.#sums
   }
 
-  /** Idempotent. */
+  /** Stops counting. Idempotent. */
   close(): void {
-    for (const stop of this.#stops.splice(0)) stop()
+    for (const stop of this.#unsubscribes.splice(0)) stop()
     this.#open.clear()
   }
 
   #onStreams(): void {
-    this.#on<{ stream: string; cursor?: string; source: Counted }>('streamOpen', ({ stream, cursor, source }) => {
+    this.#on<{ stream: string; cursor?: string; source: CountedStream }>('streamOpen', ({ stream, cursor, source }) => {
       this.#open.set(stream, source)
       this.opened.add([])
       this.retries.add(['open'])
@@ -116,13 +118,13 @@ export class Tally {
     })
     this.#on<{ stream: string; reason: CloseReason; ageMs: number }>('streamClose', ({ stream, reason, ageMs }) => {
       this.closed.add([reason])
-      if (saysRetry(reason, this.#open.has(stream))) this.retries.add(['close'])
+      if (sendsRetry(reason, this.#open.has(stream))) this.retries.add(['close'])
       const counts = this.#open.get(stream)?.counts()
-      // A HEAD request, and what was refused with a stream that ends at once, never opened.
+      // A HEAD request, or a stream that was refused with a close event, never opened.
       if (counts === undefined) return
       this.#open.delete(stream)
       this.ages.observe(ageMs / 1000)
-      for (const name of ['sent', 'pacedEvents', 'pacedBytes'] as const) this.#past[name] += counts[name]
+      for (const name of ['sent', 'pacedEvents', 'pacedBytes'] as const) this.#closedStreams[name] += counts[name]
     })
     this.#on<{ code?: string }>('streamRefused', ({ code }) => this.refused.add([code]))
     this.#on<{ reason: string }>('streamDrop', ({ reason }) => this.drops.add([reason]))
@@ -141,11 +143,11 @@ export class Tally {
     this.#on<{ entries: readonly LogEntry[]; streams: number; now: number }>(
       'channelDeliver',
       ({ entries, streams, now }) => {
-        for (const entry of entries) note(this.live, delayOf(entry, now), streams)
+        for (const entry of entries) observeMs(this.live, delayOf(entry, now), streams)
       },
     )
     this.#on<{ events: number; delayMs?: number }>('streamReplay', ({ events, delayMs }) =>
-      note(this.replayed, delayMs, events),
+      observeMs(this.replayed, delayMs, events),
     )
     this.#on<{ events: number }>('pollAnswer', ({ events }) => {
       this.polls.add([])
@@ -155,9 +157,9 @@ export class Tally {
       'streamAck',
       ({ buffer, latencyMs, delayMs }) => {
         this.acknowledged.add([])
-        note(this.acknowledgementDelays, delayMs)
+        observeMs(this.acknowledgementDelays, delayMs)
         if (buffer !== undefined) this.clientBuffers.observe(buffer)
-        note(this.clientLatencies, latencyMs && Math.min(latencyMs, MAX_LATENCY_MS))
+        observeMs(this.clientLatencies, latencyMs && Math.min(latencyMs, MAX_LATENCY_MS))
       },
     )
     this.#on<{ reason: string }>('channelLoss', ({ reason }) => this.losses.add([reason]))
@@ -183,18 +185,18 @@ export class Tally {
 
   #on<Message>(name: keyof typeof diagnostics, listener: (message: Message) => void): void {
     const channel = diagnostics[name].name
-    const hear = (message: unknown): void => listener(message as Message)
-    subscribe(channel, hear)
-    this.#stops.push(() => unsubscribe(channel, hear))
+    const onMessage = (message: unknown): void => listener(message as Message)
+    subscribe(channel, onMessage)
+    this.#unsubscribes.push(() => unsubscribe(channel, onMessage))
   }
 
   #addUp(): Sums {
     const sums: Sums = {
-      ...this.#past,
+      ...this.#closedStreams,
       ...{ streams: this.#open.size, lagging: 0, full: 0, lag: 0, maxLag: 0, queued: 0, queuedBytes: 0, saturation: 0 },
     }
-    for (const counted of this.#open.values()) {
-      const counts = counted.counts()
+    for (const stream of this.#open.values()) {
+      const counts = stream.counts()
       for (const name of ['sent', 'pacedEvents', 'pacedBytes', 'lag', 'queued', 'queuedBytes'] as const) {
         sums[name] += counts[name]
       }
@@ -207,13 +209,15 @@ export class Tally {
   }
 }
 
-function note(histogram: Histogram, ms: number | undefined, weight?: number): void {
+function observeMs(histogram: Histogram, ms: number | undefined, weight?: number): void {
   if (ms !== undefined) histogram.observe(ms / 1000, weight)
 }
 
-/** Whether a stream that ends so says `retry:` first; see `goodbye`. */
-/** @param wasOpen a client that reconnects to a complete stream gets an answer without a body */
-function saysRetry(reason: CloseReason, wasOpen: boolean): boolean {
+/**
+ * Whether a stream that closes for this reason sends `retry:` first; see `goodbye`.
+ * @param wasOpen `false`: a client reconnected to a completed stream and gets a response without a body
+ */
+function sendsRetry(reason: CloseReason, wasOpen: boolean): boolean {
   return CLOSE_REASONS[reason].reconnect || reason === 'evicted' || (reason === 'completed' && wasOpen)
 }
 

@@ -1,33 +1,33 @@
 /**
- * publish ─► delivery ─► acknowledgement, as one **trace**: short spans, of which none lives as long as a stream.
+ * publish ─► delivery ─► acknowledgement, as one **trace** of short spans. No span lasts as long as a stream.
  *
  * ```
  *   (the caller's span) ─► sse publish ─┬─► sse deliver   one for each batch of a channel and process
  *                                       └─► sse ack       one for each acknowledgement
  * ```
- * What joins them travels with the event, through Redis as well, and only with events whose trace is sampled. Owns that no
- * stream feels it if tracing fails.
+ * The event carries the trace context, also through Redis, but only if its trace is sampled. Owns that a failure of the
+ * tracer never affects events or streams.
  */
 import { InvalidOptionError } from '../core/errors.js'
 import type { LogEntry } from '../core/message.js'
 import type { PublishTrace, Tracing } from '../core/tracing.js'
 
-/** As much of `@opentelemetry/api` as is used. */
+/** The members of `@opentelemetry/api` that the kit uses. */
 export interface OpenTelemetryApi {
   /** The context without a span. */
   readonly ROOT_CONTEXT: object
   /** Contexts. */
   readonly context: {
-    /** The context of the code that runs now. */
+    /** Returns the context of the running code. */
     active(): object
   }
-  /** Tracers, and the spans of contexts. */
+  /** Access to tracers, and to the spans of contexts. */
   readonly trace: {
-    /** The tracer with this name, of the global provider. */
+    /** Returns the global provider's tracer with this name. */
     getTracer(name: string): SpanTracer
-    /** What identifies the span of a context. */
+    /** Returns the identity of a context's span. */
     getSpanContext(context: object): SpanContext | undefined
-    /** A context with this span as its parent. */
+    /** Returns a context in which this span is the parent. */
     setSpanContext(context: object, spanContext: SpanContext): object
   }
 }
@@ -58,51 +58,59 @@ interface Span {
 
 /** Options of `createTracing`. */
 export interface TracingOptions {
-  /** `import * as api from '@opentelemetry/api'` */
+  /** The API module: `import * as api from '@opentelemetry/api'`. */
   readonly api: OpenTelemetryApi
-  /** What makes the spans; its provider samples and exports them. @defaultValue the global provider's, for `express-sse-kit` */
+  /**
+   * Creates the spans. Its provider samples and exports them.
+   * @defaultValue the global provider's tracer with the name `express-sse-kit`
+   */
   readonly tracer?: SpanTracer
 }
 
-/** Of the enumerations of `@opentelemetry/api`. */
+/** Values of the enumerations `SpanKind`, `SpanStatusCode` and `TraceFlags` of `@opentelemetry/api`. */
 const PRODUCER = 3
 const CONSUMER = 4
 const ERROR = 2
 const SAMPLED = 1
 
-/** Traces of one batch that its span is linked to, beside the one that it is in. */
+/** The maximum number of further traces of a batch that its span links to. The span itself is in the first trace. */
 const MAX_LINKS = 8
 
-/** What travels: W3C's traceparent without what is the same for all that are sampled. */
+/**
+ * The trace context of an event: W3C's traceparent without version and flags, which are the same for all sampled
+ * traces.
+ */
 const TRACE = /^([0-9a-f]{32})-([0-9a-f]{16})$/
 
 /**
- * Traces events from publishing to acknowledgement: `createMultiplexer({ tracing: createTracing({ api }) })`, in every process. A
- * publish goes on the trace that is active, or begins one, as the tracer's sampler says. If the tracer throws, a warning
- * says so once, and events go on untraced.
+ * Traces events from publishing to acknowledgement: `createMultiplexer({ tracing: createTracing({ api }) })`, in every
+ * process. A publish continues the active trace or starts a new one; the tracer's sampler decides. If the tracer
+ * throws, the events are published without a trace, and the first error is reported as a warning
+ * (`process.emitWarning`, code `SSE_TRACING`).
  * @throws InvalidOptionError
  */
 export function createTracing({ api, tracer: given }: TracingOptions): Tracing {
   if (typeof api?.trace?.getTracer !== 'function')
-    throw new InvalidOptionError('api must be that of @opentelemetry/api')
+    throw new InvalidOptionError('api must be the module @opentelemetry/api')
   const { trace, context, ROOT_CONTEXT } = api
   const tracer = given ?? trace.getTracer('express-sse-kit')
   let warned = false
 
-  /** Whatever a tracer does, an event must not suffer for it. */
+  /** Runs `work`. An error of the tracer must not affect the event. */
   function guarded<T>(work: () => T): T | undefined {
     try {
       return work()
     } catch (error) {
-      const reason = error instanceof Error ? error.message : 'what it threw is no Error'
-      if (!warned) process.emitWarning(`Tracing failed, and events go on without: ${reason}`, { code: 'SSE_TRACING' })
+      const reason = error instanceof Error ? error.message : 'the tracer threw a value that is not an Error'
+      if (!warned)
+        process.emitWarning(`Tracing failed; events are published without traces: ${reason}`, { code: 'SSE_TRACING' })
       warned = true
       return undefined
     }
   }
 
-  /** A span of no length in time but that of what it tells of. */
-  function tell(name: string, channel: string, parent: SpanContext, options: SpanOptions): void {
+  /** Creates and ends a span whose start time is that of the recorded operation. */
+  function recordSpan(name: string, channel: string, parent: SpanContext, options: SpanOptions): void {
     const attributes = { ...options.attributes, ...messaging(channel, name) }
     const within = trace.setSpanContext(ROOT_CONTEXT, parent)
     tracer.startSpan(`sse ${name}`, { ...options, kind: CONSUMER, attributes }, within).end()
@@ -129,7 +137,7 @@ export function createTracing({ api, tracer: given }: TracingOptions): Tracing {
       const [parent, ...others] = tracesOf(entries)
       if (parent === undefined) return
       guarded(() =>
-        tell('deliver', channel, parent, {
+        recordSpan('deliver', channel, parent, {
           startTime: beganAt,
           attributes: { 'messaging.batch.message_count': entries.length, 'sse.streams': streams },
           links: others.map((each) => ({ context: each })),
@@ -142,7 +150,7 @@ export function createTracing({ api, tracer: given }: TracingOptions): Tracing {
       if (parent === undefined) return
       guarded(() => {
         const request = trace.getSpanContext(context.active())
-        tell('ack', channel, parent, {
+        recordSpan('ack', channel, parent, {
           attributes: { 'sse.stream': stream, 'sse.client.latency_ms': latencyMs },
           links: request === undefined ? [] : [{ context: request }],
         })
@@ -151,7 +159,7 @@ export function createTracing({ api, tracer: given }: TracingOptions): Tracing {
   }
 }
 
-/** After OpenTelemetry's semantic conventions for messaging. */
+/** Attributes of OpenTelemetry's semantic conventions for messaging. */
 function messaging(channel: string, operation: string): Record<string, string> {
   return {
     'messaging.system': 'express-sse-kit',
@@ -160,20 +168,20 @@ function messaging(channel: string, operation: string): Record<string, string> {
   }
 }
 
-/** `undefined` also for what a tracer made up that cannot travel. */
+/** @returns `undefined` if the trace is not sampled, or its ids do not have the W3C format */
 function printTrace({ traceId, spanId, traceFlags }: SpanContext): string | undefined {
   const text = `${traceId}-${spanId}`
   return (traceFlags & SAMPLED) !== 0 && TRACE.test(text) ? text : undefined
 }
 
-/** @returns `undefined` for what the kit did not write */
+/** @returns `undefined` for a text that the kit did not write */
 function parseTrace(text = ''): SpanContext | undefined {
   const [, traceId, spanId] = TRACE.exec(text) ?? []
   if (traceId === undefined || spanId === undefined) return undefined
   return { traceId, spanId, traceFlags: SAMPLED, isRemote: true }
 }
 
-/** Each once, as many as a span has a parent and links. */
+/** The distinct traces of the entries: at most one parent and `MAX_LINKS` links. */
 function tracesOf(entries: readonly LogEntry[]): SpanContext[] {
   const texts = new Set<string>()
   for (const { trace } of entries) {

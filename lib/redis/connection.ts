@@ -1,20 +1,20 @@
 /**
- * What the kit knows of one Redis client: is it connected, why not, and who waits for it. Owns the listeners on the client, the
- * reports of failed connections, and that an idle connection keeps no process alive. Must not know what is sent.
+ * The state of one Redis client: is it connected, why not, and which callbacks wait for it. Owns the listeners on the
+ * client and the reports of failed connections. Must not know which commands are sent.
  */
-import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
-import { type RedisClient, unavailable } from './connect.js'
-import { warnOnce } from './warnings.js'
+import type { RedisClient } from './connect.js'
+import { reportBrokerError, unavailable, warnOnce } from './errors.js'
 
 /**
- * Sends commands, all of them before it returns: one that is sent later, such as a script in full after NOSCRIPT, is only noted as
- * written because the first one was.
+ * Sends commands. It must send all of them before it returns: a command that is sent later (such as a script in full
+ * after NOSCRIPT) only counts as written because an earlier one was.
  */
 export type Send<T, C extends RedisClient = RedisClient> = (client: C) => Promise<T>
 
-/** Hears when a command of its own goes to the socket. */
-export interface Sender {
+/** Is notified when one of its commands is written. */
+export interface WriteListener {
+  /** Called when a command is serialised for the socket. */
   onWritten(): void
 }
 
@@ -22,32 +22,32 @@ interface SentCommand {
   toWritable(socket: unknown): string | Buffer
 }
 
-const known = new WeakMap<object, RedisConnection>()
+const connections = new WeakMap<object, RedisConnection>()
 
 export class RedisConnection {
   readonly client: RedisClient
-  /** The same client, which notes whose commands are written. */
+  /** The same client. Its `sendCommand` notifies the current write listener. */
   readonly #tracked: RedisClient
-  #sender: Sender | undefined
+  #writeListener: WriteListener | undefined
   #closed = false
   readonly #waiting = new Set<() => void>()
   #failure: Error | undefined
-  #everReady = false
+  #wasEverReady = false
   #users = 0
-  /** Of the present outage: reported to diagnostics. */
-  #reported = false
-  /** Of the present outage: a command has waited for the connection until its deadline. */
+  /** The current outage was reported to diagnostics. */
+  #outageReported = false
+  /** During the current outage a command waited for the connection until its deadline. */
   #waitedInVain = false
 
   /**
-   * One for each client: parts that share a client share what is known of it. Each must `release` it, so that nothing is left on a client
-   * that was handed in.
+   * Returns the one RedisConnection of a client: parts that share a client share its state. Each caller must `release`
+   * it, so that no listener stays on a client of the application.
    */
   static of(client: RedisClient): RedisConnection {
-    let connection = known.get(client)
+    let connection = connections.get(client)
     if (connection === undefined) {
       connection = new RedisConnection(client)
-      known.set(client, connection)
+      connections.set(client, connection)
     }
     connection.#users++
     return connection
@@ -56,7 +56,7 @@ export class RedisConnection {
   private constructor(client: RedisClient) {
     this.client = client
     this.#tracked = this.#track(client)
-    this.#everReady = client.status === 'ready'
+    this.#wasEverReady = client.status === 'ready'
     client.on('ready', this.#onReady)
     client.on('end', this.#wake)
     client.on('error', this.#onError)
@@ -67,45 +67,49 @@ export class RedisConnection {
     return this.client.status === 'ready'
   }
 
-  /** The client was closed for good. */
+  /** The client was closed and does not reconnect. */
   get ended(): boolean {
     return this.#closed || this.client.status === 'end'
   }
 
-  /** Its owner closes it for good: what others still want of it fails at once. */
+  /** Marks the connection as closed by its owner. Commands that wait for it fail immediately. */
   end(): void {
     this.#closed = true
     this.#wake()
   }
 
-  /** Why the last connection failed; `undefined` while it is connected. */
+  /** Why the last connection attempt failed; `undefined` while connected. */
   get failure(): Error | undefined {
     return this.#failure
   }
 
-  /** A command has waited in vain, and the connection is not back. */
+  /** A command waited for the connection until its deadline, and the connection is not back. */
   get waitedInVain(): boolean {
     return this.#waitedInVain && !this.ready
   }
 
-  async send<T>(send: Send<T>, sender: Sender): Promise<T> {
-    this.#sender = sender
+  /** Calls `send`. The listener is notified of the commands that `send` sends before it returns. */
+  async send<T>(send: Send<T>, listener: WriteListener): Promise<T> {
+    this.#writeListener = listener
     try {
       return send(this.#tracked)
     } finally {
-      this.#sender = undefined
+      this.#writeListener = undefined
     }
   }
 
-  /** Calls back once, when it is ready or has ended. @returns stops waiting */
+  /** Calls `callback` once, when the client is ready or has ended. @returns cancels the wait */
   wait(callback: () => void): () => void {
-    // A client made with lazyConnect connects at its first command, which here would wait for the connection.
+    // A client with `lazyConnect` connects at its first command, but here the command waits for the connection.
     if (this.client.status === 'wait') this.client.connect().catch(ignore)
     this.#waiting.add(callback)
     return () => this.#waiting.delete(callback)
   }
 
-  /** Resolves when it is ready. @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE` after `timeoutMs` */
+  /**
+   * Resolves when the client is ready.
+   * @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE` after `timeoutMs`, `ERR_SSE_CLOSED` if the client is closed
+   */
   async whenReady(timeoutMs: number): Promise<void> {
     if (this.ready) return
     await new Promise<void>((resolve, reject) => {
@@ -121,21 +125,21 @@ export class RedisConnection {
     })
   }
 
-  /** The last one to do so takes the listeners away. What fails from then on is nobody's concern. */
+  /** The last call removes all listeners from the client. Later failures are not reported. */
   release(): void {
     if (--this.#users > 0) return
-    this.#reported = true
+    this.#outageReported = true
     const { client } = this
-    // Who waits is woken when the client ends; a client of the caller's own may go on.
     client.off('ready', this.#onReady)
     client.off('error', this.#onError)
     client.off('node error', this.#onError)
     client.off('end', this.#wake)
-    known.delete(client)
+    connections.delete(client)
+    // A client of the application may never end, so the waiting callbacks are called now.
     this.#wake()
   }
 
-  /** The error for a command that was not sent because there was no connection until its deadline. */
+  /** The error for a command that had no connection until its deadline. */
   unavailable(timeoutMs: number): BrokerError {
     this.#waitedInVain = true
     return unavailable(timeoutMs, this.#failure)
@@ -145,11 +149,11 @@ export class RedisConnection {
     const original = client as unknown as { sendCommand(command: SentCommand, ...rest: unknown[]): unknown }
     const tracked = Object.create(client) as typeof original
     tracked.sendCommand = (command, ...rest) => {
-      const sender = this.#sender
-      if (sender !== undefined) {
+      const listener = this.#writeListener
+      if (listener !== undefined) {
         const { toWritable } = command
         command.toWritable = (socket) => {
-          sender.onWritten()
+          listener.onWritten()
           return toWritable.call(command, socket)
         }
       }
@@ -159,26 +163,24 @@ export class RedisConnection {
   }
 
   readonly #onReady = (): void => {
-    this.#everReady = true
+    this.#wasEverReady = true
     this.#failure = undefined
-    this.#reported = false
+    this.#outageReported = false
     this.#waitedInVain = false
     this.#wake()
   }
 
   readonly #onError = (error: Error): void => {
-    // What ioredis says of its own commands on a connection that is closing says nothing about why.
+    // "Stream isn't writeable": ioredis's own commands on a closing connection. It is not the cause of the failure.
     if (this.ready || this.ended || error.message.startsWith('Stream isn')) return
-    // After a refused password each further command on the connection is refused too, for want of one.
+    // After a refused password, each further command on this connection fails with NOAUTH. Keep the first cause.
     if (!(this.#failure !== undefined && /^NOAUTH/.test(error.message))) this.#failure = rootOf(error)
-    if (this.#reported) return
-    this.#reported = true
+    if (this.#outageReported) return
+    this.#outageReported = true
     const failure = unavailable(undefined, this.#failure)
-    if (diagnostics.brokerError.hasSubscribers) {
-      diagnostics.brokerError.publish({ operation: 'connect', error: failure })
-    }
-    if (this.#everReady) return
-    warnOnce('SSE_REDIS_UNREACHABLE', `${failure.message.replace(/\.$/, '')}. The kit keeps trying.`)
+    reportBrokerError('connect', failure)
+    if (this.#wasEverReady) return
+    warnOnce('SSE_REDIS_UNREACHABLE', `${failure.message.replace(/\.$/, '')}. The kit keeps retrying.`)
   }
 
   readonly #wake = (): void => {
@@ -188,12 +190,12 @@ export class RedisConnection {
   }
 }
 
-/** A cluster's error stands for the last one of its nodes. */
+/** The error of a cluster wraps the last error of its nodes. */
 function rootOf(error: Error): Error {
   const { lastNodeError } = error as { lastNodeError?: unknown }
   return lastNodeError instanceof Error ? lastNodeError : error
 }
 
 function ignore(): void {
-  // The client's `error` event has told why.
+  // The client also emits `error`, which `#onError` handles.
 }

@@ -1,22 +1,19 @@
+/**
+ * part of the kit ─► **handle** ─► run ─► connection ─► Redis. Owns which client a part uses, the runs in flight on it,
+ * and that an idle connection does not keep the process alive. See run.ts for the outcome of a command.
+ */
 import type { Channel } from 'node:diagnostics_channel'
 import type { Redis } from 'ioredis'
 import type { Clock } from '../core/clock.js'
 import { BrokerError } from '../core/errors.js'
-import {
-  type ConnectOptions,
-  connectRedis,
-  disconnect,
-  isCluster,
-  isRedisClient,
-  type RedisClient,
-  type RedisSource,
-} from './connect.js'
+import { type ConnectOptions, connectRedis, disconnect, isCluster, isRedisClient, type RedisClient } from './connect.js'
 import { RedisConnection, type Send } from './connection.js'
+import { toBrokerError } from './errors.js'
 import { Probe } from './probe.js'
 import { Run, type RunOptions } from './run.js'
-import { sharedClientOf } from './source.js'
+import { type RedisSource, sharedClientOf } from './source.js'
 
-/** How often connections of one's own are tested, in ms. */
+/** The default interval between two tests of a connection that the kit opened, in ms. */
 const PROBE_MS = 5000
 
 export interface HandleOptions extends ConnectOptions {
@@ -24,24 +21,35 @@ export interface HandleOptions extends ConnectOptions {
   readonly clock: Clock
   /** @defaultValue 5000 */
   readonly probeMs?: number
-  /** `own`: a client that is handed in is only a pattern for a connection of the kit's own. @defaultValue 'given' */
+  /**
+   * How a client that the application gives is used: `given`: directly; `own`: as the template of a new connection.
+   * @defaultValue 'given'
+   */
   readonly use?: 'given' | 'own'
-  /** While nothing is under way, its own connection keeps no process alive. @defaultValue false */
-  readonly releasesProcess?: boolean
-  /** Adds the scripts. */
+  /**
+   * `true`: a connection that the handle opened does not keep the process alive while it is idle. @defaultValue false
+   */
+  readonly unrefWhenIdle?: boolean
+  /** Called with the client before its first use, for example to define scripts. */
   readonly prepare?: (client: RedisClient) => void
-  /** Connections beside the handle's that are to be tested as well. */
-  readonly others?: () => readonly Redis[]
+  /** Further connections that the handle tests. */
+  readonly otherConnections?: () => readonly Redis[]
+}
+
+/** The diagnostics channel on which a command is reported after it has succeeded or failed, and the command's name. */
+export interface CommandReport {
+  readonly to: Channel
+  readonly command: string
 }
 
 export interface CommandOptions extends RunOptions {
-  /** Where it is to be reported when it has been answered or has failed, and under which name. */
-  readonly report?: { readonly to: Channel; readonly command: string } | undefined
+  /** @defaultValue no report */
+  readonly report?: CommandReport | undefined
 }
 
 /**
- * A way to Redis: a client that was handed in or made by `createRedis`, used as it is and left open, or else a connection of its own. Owns what is under way
- * on it. See run.ts for what becomes of a command.
+ * A part's access to Redis. It uses a client of the application or of `createRedis` and does not close it; otherwise it
+ * opens and closes its own connection.
  */
 export class RedisHandle<C extends RedisClient = RedisClient> {
   readonly client: C
@@ -61,14 +69,14 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     options.prepare?.(client)
     this.client = client as C
     this.#connection = RedisConnection.of(client)
-    const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, others } = options
-    if (!this.#owned && others === undefined) return
-    const connections = () => [...(this.#owned ? this.connections : []), ...(others?.() ?? [])]
+    const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, otherConnections } = options
+    if (!this.#owned && otherConnections === undefined) return
+    const connections = () => [...(this.#owned ? this.connections : []), ...(otherConnections?.() ?? [])]
     this.#probe = new Probe({ connections, probeMs, timeoutMs })
-    if (this.#releases) this.#releaseProcess(client)
+    if (this.#unrefs) this.#unrefWhenIdle(client)
   }
 
-  /** One, or in a cluster one for each master. */
+  /** One connection, or in a cluster one for each master. */
   get connections(): readonly Redis[] {
     return isCluster(this.client) ? this.client.nodes('master') : [this.client as Redis]
   }
@@ -77,25 +85,26 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     return this.#connection.ready
   }
 
-  /** Why the last connection could not be made; `undefined` while it is connected. */
+  /** Why the last connection attempt failed; `undefined` while connected. */
   get failure(): Error | undefined {
     return this.#connection.failure
   }
 
-  /** Resolves when commands can be sent. @throws BrokerError */
-  connected(timeoutMs: number): Promise<void> {
+  /** Resolves when commands can be sent. @throws BrokerError after `timeoutMs` */
+  whenReady(timeoutMs: number): Promise<void> {
     return this.#connection.whenReady(timeoutMs)
   }
 
-  /** The error for what was not sent because there was no connection in time. */
+  /** The error for a command that had no connection until its deadline. */
   unavailable(): BrokerError {
     return this.#connection.unavailable(this.#options.commandTimeoutMs)
   }
 
   /**
-   * Has something done, as soon as there is a connection.
-   * @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE`: it was not written; `ERR_SSE_BROKER_REFUSED`: Redis did not do it;
-   * `ERR_SSE_BROKER_TIMEOUT`: it was written, and nobody knows; `ERR_SSE_CLOSED`: not written before `close`
+   * Runs commands as soon as there is a connection.
+   * @throws BrokerError `ERR_SSE_BROKER_UNAVAILABLE`: the commands were not written; `ERR_SSE_BROKER_REFUSED`: Redis
+   * replied with an error; `ERR_SSE_BROKER_TIMEOUT`: they were written, and their effect is unknown; `ERR_SSE_CLOSED`:
+   * they were not written before `close`
    */
   run<T>(send: Send<T, C>, options: CommandOptions = {}): Promise<T> {
     if (this.#closed || this.#connection.ended) {
@@ -105,14 +114,15 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     const { clock, commandTimeoutMs } = this.#options
     const timeoutMs = options.timeoutMs ?? commandTimeoutMs
     const run = new Run<T>(this.#connection, clock, send as Send<T>, options, timeoutMs, this.#onSettled)
-    if (this.#runs.add(run).size === 1) this.#setHeld(true)
-    const { report } = options
-    if (report?.to.hasSubscribers) observe(run.outcome, report.to, report.command, clock)
-    run.start()
-    return run.outcome
+    if (this.#runs.add(run).size === 1) this.#setRef(true)
+    const start = (): Promise<T> => {
+      run.start()
+      return run.outcome
+    }
+    return options.report === undefined ? start() : reported(options.report, clock, start)
   }
 
-  /** Nothing more is sent. What is under way fails, and so does what waits. Idempotent. */
+  /** Rejects all runs that have not finished, and closes the connection if the handle opened it. Idempotent. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -124,26 +134,26 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   }
 
   readonly #onSettled = (run: { close(): void }): void => {
-    if (this.#runs.delete(run) && this.#runs.size === 0) this.#setHeld(false)
+    if (this.#runs.delete(run) && this.#runs.size === 0) this.#setRef(false)
   }
 
-  /** A connection that others use as well is theirs to hold. */
-  get #releases(): boolean {
-    return this.#owned && this.#options.releasesProcess === true
+  /** Only for an owned connection: other code may rely on a shared client to keep the process alive. */
+  get #unrefs(): boolean {
+    return this.#owned && this.#options.unrefWhenIdle === true
   }
 
-  #releaseProcess(client: RedisClient): void {
-    const apply = (): void => this.#setHeld(this.#runs.size > 0)
+  #unrefWhenIdle(client: RedisClient): void {
+    const apply = (): void => this.#setRef(this.#runs.size > 0)
     client.on('ready', apply)
     if (isCluster(client)) client.on('+node', (node: Redis) => node.on('ready', apply))
   }
 
-  #setHeld(held: boolean): void {
-    if (!this.#releases || this.#closed) return
+  #setRef(referenced: boolean): void {
+    if (!this.#unrefs || this.#closed) return
     const nodes = isCluster(this.client) ? this.client.nodes('all') : [this.client as Redis]
     for (const { status, stream } of nodes) {
-      // One that is connecting does, and is looked at again when it is ready.
-      if (status === 'ready') setHeld(stream, held)
+      // A connecting socket keeps the process alive; `ready` calls this again.
+      if (status === 'ready') setRef(stream, referenced)
     }
   }
 }
@@ -153,13 +163,20 @@ interface Referable {
   unref?(): void
 }
 
-function setHeld(stream: Referable, held: boolean): void {
-  if (held) stream.ref?.()
+function setRef(stream: Referable, referenced: boolean): void {
+  if (referenced) stream.ref?.()
   else stream.unref?.()
 }
 
-function observe(outcome: Promise<unknown>, to: Channel, command: string, clock: Clock): void {
+/** Runs `call` and publishes its duration, and its error if it fails, if the diagnostics channel has subscribers. */
+export function reported<T>({ to, command }: CommandReport, clock: Clock, call: () => Promise<T>): Promise<T> {
+  if (!to.hasSubscribers) return call()
   const beganAt = clock.now()
   const publish = (error?: unknown): void => to.publish({ command, ms: clock.now() - beganAt, error })
-  outcome.then(() => publish(), publish)
+  const outcome = call()
+  outcome.then(
+    () => publish(),
+    (cause: unknown) => publish(toBrokerError(cause)),
+  )
+  return outcome
 }

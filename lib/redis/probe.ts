@@ -1,25 +1,25 @@
 /**
- * Finds connections that look open and are dead. Every `probeMs` each is asked for an answer, and reset where none comes: so
- * silence lasts `probeMs` plus the command time-out at most, and what was sent on it is held no longer than that.
+ * Finds connections that look open but are dead. Each connection gets a PING every `probeMs` and is reset if no reply
+ * arrives. So a dead connection is detected after at most `probeMs` plus the command time-out, and the commands written
+ * to it are not held longer than that.
  */
 import type { Redis } from 'ioredis'
 import type { Timer } from '../core/clock.js'
-import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { toBrokerError } from './connect.js'
+import { reportBrokerError, toBrokerError } from './errors.js'
 
 export interface ProbeOptions {
-  /** Those there are now. */
+  /** Returns the connections to test now. */
   readonly connections: () => readonly Redis[]
   readonly probeMs: number
-  /** How long an answer may take. */
+  /** The time limit of a reply, in ms. */
   readonly timeoutMs: number
 }
 
 export class Probe {
   readonly #options: ProbeOptions
-  /** Connections that were open and not yet ready at the last look, and which socket they had. */
+  /** The connections that were open but not ready at the last probe, each with the socket it had. */
   #unready = new Map<Redis, unknown>()
   #timer: Timer | undefined
   #closed = false
@@ -47,12 +47,12 @@ export class Probe {
     this.#schedule()
   }
 
-  /** The handshake of a connection that was open at the last look, too, is not answered. */
+  /** Resets a connection whose socket was already open at the last probe: its handshake got no reply. */
   #resetUnready(connections: readonly Redis[]): void {
     const before = this.#unready
     this.#unready = new Map(connections.map((connection) => [connection, connection.stream]))
     for (const connection of connections) {
-      if (before.get(connection) === connection.stream) this.#reset(connection, 'The handshake was not answered')
+      if (before.get(connection) === connection.stream) this.#reset(connection, 'The handshake got no reply')
     }
   }
 
@@ -69,20 +69,19 @@ export class Probe {
       ])
     } catch (error) {
       const failure = toBrokerError(error)
-      if (failure.code !== 'ERR_SSE_BROKER_TIMEOUT') report(failure)
-      else if (connection.stream === stream) this.#reset(connection, `No answer within ${timeoutMs} ms`)
+      if (failure.code !== 'ERR_SSE_BROKER_TIMEOUT') reportBrokerError('probe', failure)
+      else if (connection.stream === stream) this.#reset(connection, `No reply to PING within ${timeoutMs} ms`)
     } finally {
       overdue?.cancel()
     }
   }
 
-  #reset(connection: Redis, why: string): void {
+  #reset(connection: Redis, reason: string): void {
     if (this.#closed) return
-    report(new BrokerError('ERR_SSE_BROKER_TIMEOUT', `${why}: the connection to Redis is reset`))
+    reportBrokerError(
+      'probe',
+      new BrokerError('ERR_SSE_BROKER_TIMEOUT', `${reason}: the connection to Redis is reset and will be reopened`),
+    )
     connection.disconnect(true)
   }
-}
-
-function report(error: unknown): void {
-  if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'probe', error })
 }

@@ -1,43 +1,50 @@
 /**
- * One way to have something done by Redis: with a deadline, and with a truthful outcome.
+ * One run of commands in Redis. Owns the deadline, the retries, and a truthful outcome: done, not done or unknown.
  *
  * ```
- *            not connected                      answered
- *   run ─► wait ─► send ───────────────────────────────────► done, or refused (Redis says why: it has not been done)
- *            ▲      │ the connection is lost
- *            └──────┴─ again, if it may be ───────► else: not written: not done
- *                                                         written: unknown
- *   at the deadline:  waiting, never written: not done · under way, or a former try was written: unknown
+ *            not connected                      reply
+ *   run ─► wait ─► send ─────────────────────────────────► done, or refused (an error reply: not done)
+ *            ▲      │ the connection breaks
+ *            └──────┴─ retry, if allowed ──────► otherwise: not written: not done
+ *                                                           written: unknown
+ *   at the deadline:  waiting, never written: not done · in flight, or an earlier attempt was written: unknown
  * ```
- * Whether a try was written is noted when its bytes are made for the socket; which error came last says nothing about it.
- * A run that reached its deadline has failed for its caller, but is *settled* only when the client holds nothing of it any
- * more: what it takes up is taken up until then.
+ * An attempt counts as written when its bytes are serialised for the socket. The last error does not decide the
+ * outcome. At the deadline the run rejects, but it is *settled* only when the client holds none of its commands any
+ * more: until then they count against the bounds of the caller.
  */
 
 import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
-import { isRefusal, type RedisClient, reasonOf, refused } from './connect.js'
+import type { RedisClient } from './connect.js'
 import type { RedisConnection, Send } from './connection.js'
+import { isRefusal, isTemporaryRefusal, reasonOf, refused, unavailable, unknownOutcome } from './errors.js'
 
 const RETRY_PAUSE_MS = 20
 
 export interface RunOptions {
-  /** For the wait and all tries together, in ms. @defaultValue the connection's `commandTimeoutMs` */
+  /** The time limit for the wait and all attempts together, in ms. @defaultValue the handle's `commandTimeoutMs` */
   readonly timeoutMs?: number | undefined
   /**
-   * Sends again, until the deadline, what was lost with its connection or refused by a server that cannot serve now. Only for
-   * what may run twice, or what Redis recognises.
+   * `true`: sends the commands again, until the deadline, if their connection broke or the server temporarily refused
+   * them. Only for commands that may run twice, or whose repetition Redis recognises. @defaultValue false
    */
   readonly retries?: boolean
-  /** Changes nothing in Redis: without an answer it counts as not done. */
-  readonly reads?: boolean
-  /** Fails at once if another run has waited for the connection in vain, and it is not back. */
-  readonly waitsOnce?: boolean
-  /** The commands are not sent through the client that `send` is given: they count as written when `send` was called. */
+  /** `true`: the commands change nothing, so without a reply they count as not done. @defaultValue false */
+  readonly readOnly?: boolean
+  /**
+   * `true`: fails immediately if another run waited for the connection until its deadline, and the connection is not
+   * back. @defaultValue false
+   */
+  readonly failsFast?: boolean
+  /**
+   * `true`: `send` does not use the client that it is given, so the commands count as written when `send` is called.
+   * @defaultValue false
+   */
   readonly untracked?: boolean
-  /** Called once, when nothing of it waits or is under way any more; never before the outcome. */
+  /** Called once, when none of the commands waits or is in flight any more. Never before the outcome. */
   readonly onSettled?: () => void
-  /** Called at the deadline if a try is still under way. */
+  /** Called at the deadline if an attempt is still in flight. */
   readonly onOverdue?: () => void
 }
 
@@ -48,15 +55,17 @@ export class Run<T> {
   readonly #timeoutMs: number
   readonly #onSettled: (run: { close(): void }) => void
   readonly outcome: Promise<T>
-  #resolve!: (answer: T) => void
+  #resolve!: (reply: T) => void
   #reject!: (error: SseError) => void
   #deadline: Timer
   #retry: NodeJS.Timeout | undefined
   #stopWaiting: (() => void) | undefined
-  #underWay = false
+  #inFlight = false
+  /** The current attempt was written. */
   #written = false
-  /** A try was written, and its answer never came. */
+  /** An attempt was written and got no reply. */
   #unknown = false
+  /** `outcome` is resolved or rejected. */
   #decided = false
   #lastError: unknown
 
@@ -82,44 +91,47 @@ export class Run<T> {
 
   start(): void {
     const { ready, waitedInVain } = this.#connection
-    if (this.#options.waitsOnce && waitedInVain && !ready) this.#fail(this.#notSent())
-    else this.#try()
+    if (this.#options.failsFast && waitedInVain && !ready) this.#fail(this.#notSent())
+    else this.#attempt()
   }
 
-  /** The owner is closing: there will be no more answers. */
+  /** Rejects the outcome, because no more replies will arrive. */
   close(): void {
     if (this.#decided) return
-    const sent = this.#underWay && !this.#options.reads
-    if (this.#unknown || sent) this.#fail(unknown('Closed before Redis answered', this.#lastError))
-    else this.#fail(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed', this.#lastError))
+    const sent = this.#inFlight && !this.#options.readOnly
+    if (this.#unknown || sent) {
+      this.#fail(unknownOutcome('The connection to Redis was closed before the reply', this.#lastError))
+    } else {
+      this.#fail(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed', this.#lastError))
+    }
   }
 
-  /** Called when the bytes of a command are made for the socket. */
+  /** Called when a command is serialised for the socket. */
   onWritten(): void {
     this.#written = true
   }
 
-  #try(): void {
+  #attempt(): void {
     if (this.#decided) return
     if (this.#connection.ended) {
       this.close()
       return
     }
     if (!this.#connection.ready) {
-      this.#stopWaiting = this.#connection.wait(() => this.#try())
+      this.#stopWaiting = this.#connection.wait(() => this.#attempt())
       return
     }
     this.#stopWaiting = undefined
-    this.#underWay = true
+    this.#inFlight = true
     this.#written = this.#options.untracked === true || isPipelined(this.#connection.client)
     this.#connection.send(this.#send, this).then(
-      (value) => this.#onAnswer(value),
+      (value) => this.#onReply(value),
       (error: unknown) => this.#onError(error),
     )
   }
 
-  #onAnswer(value: T): void {
-    this.#underWay = false
+  #onReply(value: T): void {
+    this.#inFlight = false
     if (this.#decided) {
       this.#settle()
       return
@@ -130,7 +142,7 @@ export class Run<T> {
   }
 
   #onError(error: unknown): void {
-    this.#underWay = false
+    this.#inFlight = false
     this.#lastError = error
     if (this.#decided) {
       this.#settle()
@@ -141,19 +153,19 @@ export class Run<T> {
       return
     }
     const isRefused = isRefusal(error)
-    if (!isRefused && this.#written && !this.#options.reads) this.#unknown = true
-    const again = this.#options.retries === true && (isRefused ? isPassing(error) : true)
-    if (!again) this.#fail(this.#errorOf(error, isRefused))
-    else this.#retry = setTimeout(() => this.#try(), RETRY_PAUSE_MS)
+    if (!isRefused && this.#written && !this.#options.readOnly) this.#unknown = true
+    const retries = this.#options.retries === true && (isRefused ? isTemporaryRefusal(error) : true)
+    if (!retries) this.#fail(this.#errorOf(error))
+    else this.#retry = setTimeout(() => this.#attempt(), RETRY_PAUSE_MS)
   }
 
   #expire(): void {
     if (this.#decided) return
-    if (this.#underWay) {
-      this.#fail(unknown(`Redis did not answer within ${Math.round(this.#timeoutMs)} ms`, this.#lastError))
+    if (this.#inFlight) {
+      this.#fail(unknownOutcome(`Redis did not reply within ${Math.round(this.#timeoutMs)} ms`, this.#lastError))
       this.#options.onOverdue?.()
     } else if (this.#unknown || isRefusal(this.#lastError)) {
-      this.#fail(this.#errorOf(this.#lastError, isRefusal(this.#lastError)))
+      this.#fail(this.#errorOf(this.#lastError))
     } else {
       this.#fail(this.#notSent())
     }
@@ -163,17 +175,17 @@ export class Run<T> {
     return this.#connection.unavailable(this.#timeoutMs)
   }
 
-  #errorOf(error: unknown, isRefused: boolean): BrokerError {
-    const reason = error instanceof Error ? reasonOf(error) : String(error)
-    if (this.#unknown) return unknown(`The connection to Redis was lost before the answer (${reason})`, error)
-    if (isRefused) return refused(reason, error)
-    return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `Redis is not reachable: ${reason}`, error)
+  #errorOf(error: unknown): BrokerError {
+    if (this.#unknown) {
+      return unknownOutcome(`The connection to Redis was lost before the reply (${reasonOf(error)})`, error)
+    }
+    return isRefusal(error) ? refused(error) : unavailable(undefined, error)
   }
 
   #fail(error: SseError): void {
     this.#decide()
     this.#reject(error)
-    if (!this.#underWay) this.#settle()
+    if (!this.#inFlight) this.#settle()
   }
 
   #settle(): void {
@@ -189,19 +201,7 @@ export class Run<T> {
   }
 }
 
-function unknown(what: string, cause: unknown): BrokerError {
-  return new BrokerError('ERR_SSE_BROKER_TIMEOUT', `${what}; the command may have run`, cause)
-}
-
-/** Refused by a server that is no master, or not yet ready; or the try came too late, and another one may not. */
-function isPassing(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    /^(?:-?READONLY|LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|LATE)|READONLY/.test(error.message)
-  )
-}
-
-/** Commands of several callers share a pipeline there, so that it cannot be seen whose are written. */
+/** Commands of several callers share a pipeline, so the kit cannot see whose commands were written. */
 function isPipelined({ options }: RedisClient): boolean {
   return options.enableAutoPipelining === true
 }

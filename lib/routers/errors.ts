@@ -4,7 +4,7 @@ import { diagnostics } from '../core/diagnostics.js'
 import { type ErrorCode, InvalidOptionError, SseError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { sendProblem } from '../http/problem.js'
-import { detailsOf, OncePerCause } from '../observe/error-causes.js'
+import { detailsOf, OncePerCause } from '../observe/log-lines.js'
 import { type StreamOnResponse, streamOf } from '../stream/stream-of.js'
 
 /** Options of `sseErrors`. */

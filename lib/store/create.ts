@@ -1,6 +1,5 @@
 import type { Clock } from '../core/clock.js'
-import type { RedisSource } from '../redis/connect.js'
-import { givenRedis } from '../redis/source.js'
+import { givenRedis, type RedisSource } from '../redis/source.js'
 import { MemoryStore } from './memory.js'
 import { RedisStore } from './redis.js'
 import type { KeyValueStore } from './store.js'

@@ -17,8 +17,8 @@ export interface MemoryStoreOptions {
    */
   readonly maxEntries?: number
   /**
-   * The maximum size of all entries in bytes, two for each character of keys and values. When it is exceeded, the oldest entries are
-   * evicted until a hundredth is free. The newest entry always stays.
+   * The maximum size of all entries in bytes, counted as two per character of keys and values. When it is exceeded, the
+   * oldest entries are evicted until a hundredth is free. The newest entry is never evicted.
    * @defaultValue 134_217_728 (128 MiB)
    */
   readonly maxBytes?: number
@@ -26,7 +26,7 @@ export interface MemoryStoreOptions {
   readonly clock?: Clock
 }
 
-/** What an entry costs besides its characters, about. */
+/** The approximate cost of an entry in addition to its characters. */
 const ENTRY_BYTES = 200
 
 interface Entry {
@@ -104,18 +104,18 @@ export class MemoryStore implements KeyValueStore {
   #put(key: string, value: string, ttlMs: number): void {
     wholeNumber('ttlMs', ttlMs, 1)
     this.#remove(key)
-    if (this.#entries.size >= this.#maxEntries) this.#evict()
+    if (this.#entries.size >= this.#maxEntries) this.#evictMany()
     const expiry = this.#clock.after(ttlMs, () => this.#remove(key))
     this.#entries.set(key, { value, expiresAt: this.#clock.now() + ttlMs, expiry })
-    this.#bytes += costOf(key, value)
-    if (this.#bytes > this.#maxBytes) this.#makeRoom(key)
+    this.#bytes += bytesOf(key, value)
+    if (this.#bytes > this.#maxBytes) this.#freeBytes(key)
   }
 
   /**
    * Evicts the oldest entries. Timers remove the expired ones. Evicts many at a time, because finding the first key of
    * a Map steps over all keys that were deleted before it.
    */
-  #evict(): void {
+  #evictMany(): void {
     let surplus = Math.ceil(this.#maxEntries / 100)
     for (const key of this.#entries.keys()) {
       if (surplus-- === 0) break
@@ -123,8 +123,8 @@ export class MemoryStore implements KeyValueStore {
     }
   }
 
-  /** @param newest the entry that stays, however large it is */
-  #makeRoom(newest: string): void {
+  /** Evicts the oldest entries. @param newest is not evicted, even if it is larger than the bound */
+  #freeBytes(newest: string): void {
     for (const key of this.#entries.keys()) {
       if (key === newest || this.#bytes <= this.#maxBytes * 0.99) break
       this.#remove(key)
@@ -136,7 +136,7 @@ export class MemoryStore implements KeyValueStore {
     if (entry === undefined) return
     entry.expiry.cancel()
     this.#entries.delete(key)
-    this.#bytes -= costOf(key, entry.value)
+    this.#bytes -= bytesOf(key, entry.value)
   }
 
   #assertOpen(): void {
@@ -144,6 +144,6 @@ export class MemoryStore implements KeyValueStore {
   }
 }
 
-function costOf(key: string, value: string): number {
+function bytesOf(key: string, value: string): number {
   return 2 * (key.length + value.length) + ENTRY_BYTES
 }

@@ -7,8 +7,9 @@ import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError, InvalidOptionError, SseError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
-import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource } from '../redis/connect.js'
+import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient } from '../redis/connect.js'
 import { RedisHandle } from '../redis/handle.js'
+import type { RedisSource } from '../redis/source.js'
 import type { KeyValueStore } from './store.js'
 
 const STORE_PREFIX = 'sse:'
@@ -83,12 +84,12 @@ export class RedisStore implements KeyValueStore {
   }
 
   /** After one command has waited for the connection until its time limit, others fail immediately until it is back. */
-  async #run<T>(command: (client: RedisClient) => Promise<T>, reads = false): Promise<T> {
+  async #run<T>(command: (client: RedisClient) => Promise<T>, readOnly = false): Promise<T> {
     if (this.#closed) throw closed()
     try {
       return await this.#redis.run(command, {
-        reads,
-        waitsOnce: true,
+        readOnly,
+        failsFast: true,
         report: { to: diagnostics.redisCommand, command: 'store' },
       })
     } catch (error) {

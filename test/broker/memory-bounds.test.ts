@@ -8,7 +8,7 @@ import { Recorder } from '../suites/broker.js'
 
 const event = (bytes: number) => encodePublished({ data: 'x'.repeat(bytes) })
 
-describe('the memory broker, however many channels there are', () => {
+describe('the memory broker with many channels', () => {
   let broker: MemoryBroker
   afterEach(() => broker.close())
 
@@ -21,7 +21,7 @@ describe('the memory broker, however many channels there are', () => {
     return (await broker.heads([channel]))[0]?.epoch
   }
 
-  it('forgets those used longest ago beyond maxLogs, and says so by another epoch', async () => {
+  it('evicts the least recently used logs above maxLogs, and continues them under a new epoch', async () => {
     start({ maxLogs: 100 })
     const first = await broker.publish('first', event(10))
     const used = await broker.publish('used', event(10))
@@ -32,7 +32,7 @@ describe('the memory broker, however many channels there are', () => {
     expect(await epochOf('first')).to.not.equal(first.epoch)
   })
 
-  it('never forgets one that is followed, also if it was used longest ago', async () => {
+  it('never evicts a log with a subscriber, even if it is the least recently used', async () => {
     start({ maxLogs: 10 })
     const listener = new Recorder()
     const { epoch } = await broker.subscribe('followed', listener)
@@ -41,7 +41,7 @@ describe('the memory broker, however many channels there are', () => {
     await listener.until(1)
   })
 
-  it('forgets those used longest ago beyond maxLogBytes', async () => {
+  it('evicts the least recently used logs above maxLogBytes', async () => {
     start({ maxLogBytes: 100_000 })
     const epochs = new Map<number, string>()
     for (const n of range(1, 1000)) epochs.set(n, (await broker.publish(`log:${n}`, event(1000))).epoch)
@@ -54,7 +54,7 @@ describe('the memory broker, however many channels there are', () => {
     expect(kept).to.deep.equal(range(1001 - kept.length, 1000).reverse())
   })
 
-  it('takes no room from a followed log as long as logs that nobody follows have some', async () => {
+  it('keeps the events of logs with subscribers while logs without subscribers have events', async () => {
     start({ maxLogBytes: 100_000 })
     const { epoch } = await broker.subscribe('followed', new Recorder())
     for (const _ of range(1, 5)) await broker.publish('followed', event(1000))
@@ -63,7 +63,7 @@ describe('the memory broker, however many channels there are', () => {
     expect([head, entries.length]).to.deep.equal([{ epoch, offset: 5 }, 5])
   })
 
-  it('keeps an event that is larger than all logs together may be, until the next one', async () => {
+  it('keeps an event larger than maxLogBytes until the next event', async () => {
     start({ maxLogBytes: 50_000 })
     const { epoch } = await broker.publish('large', event(200_000))
     const { head, entries } = await broker.read('large', 0, 10)
@@ -72,7 +72,7 @@ describe('the memory broker, however many channels there are', () => {
     expect((await broker.read('large', 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([2])
   })
 
-  it('trims followed logs where nothing else is left, so that their readers find a gap, and always keeps one event', async () => {
+  it('trims logs with subscribers if only these remain, and always keeps one event', async () => {
     start({ maxLogBytes: 50_000 })
     const { epoch } = await broker.subscribe('followed', new Recorder())
     for (const _ of range(1, 500)) await broker.publish('followed', event(1000))
@@ -85,7 +85,7 @@ describe('the memory broker, however many channels there are', () => {
     expect(entries.map(({ offset }) => offset)).to.deep.equal([501])
   })
 
-  it('counts what runs out of its history', async () => {
+  it('subtracts expired history from the bytes in use', async () => {
     const clock = new FakeClock()
     broker = new MemoryBroker({ maxLogBytes: 20_000, historyTtlMs: 1000 }, clock)
     for (const n of range(1, 15)) await broker.publish(`old:${n}`, event(1000))
@@ -95,7 +95,7 @@ describe('the memory broker, however many channels there are', () => {
     for (const n of range(1, 15)) expect(await epochOf(`new:${n}`)).to.equal(epochs[n - 1])
   })
 
-  it('refuses bounds that cannot be', () => {
+  it('rejects invalid bounds', () => {
     for (const options of [{ maxLogs: 0 }, { maxLogs: 1.5 }, { maxLogBytes: -1 }, { maxLogBytes: Number.NaN }]) {
       expect(() => new MemoryBroker(options, new FakeClock()))
         .to.throw()

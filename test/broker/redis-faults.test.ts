@@ -13,7 +13,7 @@ import { codeOf, publishNumbers, Recorder } from '../suites/broker.js'
 
 const event = (data: unknown) => encodePublished({ data })
 
-/** Messages that nearly look like the kit's: without items, without numbers, with lengths that do not add up. */
+/** Messages that almost have the kit's format: without items, without numbers, with lengths that do not match. */
 const JUNK = [
   '',
   'junk',
@@ -32,7 +32,7 @@ const JUNK = [
   'abcdef 1\n9\ndata: 1\n\n',
 ]
 
-describe('the redis broker, when Redis fails', () => {
+describe('the redis broker when Redis fails', () => {
   let redis: RedisServer
   let admin: Redis
   let broker: RedisBroker
@@ -42,7 +42,7 @@ describe('the redis broker, when Redis fails', () => {
   beforeEach(async () => {
     redis = await RedisServer.start()
     admin = new Redis(redis.url)
-    // Whatever happens to this connection is the test's own doing.
+    // The test breaks this connection deliberately.
     admin.on('error', () => undefined)
     broker = start(500)
     channel = `faults:${++channelNumber}`
@@ -61,7 +61,7 @@ describe('the redis broker, when Redis fails', () => {
     await eventually(() => broker.state === state)
   }
 
-  it('fails a publish with a code while Redis is away, at once counted in the state, and recovers', async () => {
+  it('rejects commands with a code while Redis is down, reports the state, and recovers', async () => {
     await stateIs('ready')
     await redis.kill()
     expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
@@ -73,24 +73,24 @@ describe('the redis broker, when Redis fails', () => {
     expect((await broker.publish(channel, event(2))).offset).to.equal(1)
   })
 
-  it('fails a command with a code while Redis hangs, and works on when it goes on', async () => {
+  it('rejects a command with a code while Redis hangs, and recovers when Redis continues', async () => {
     await stateIs('ready')
     redis.pause()
     expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_TIMEOUT')
     redis.resume()
     await stateIs('ready')
-    // The first may have run: whether it did is unknown, but not that offsets are dense.
+    // The first publish may have run. In either case the offsets are dense.
     expect((await broker.publish(channel, event(2))).offset).to.be.within(1, 2)
   })
 
-  it('does not let commands pile up without bound', async () => {
+  it('bounds the number of pending commands', async () => {
     await stateIs('ready')
     await redis.kill()
     const codes = await Promise.all(Array.from({ length: 10_100 }, (_, i) => codeOf(broker.publish(channel, event(i)))))
     expect(new Set(codes)).to.deep.equal(new Set(['ERR_SSE_BROKER_UNAVAILABLE']))
   })
 
-  it('refuses offers when too much waits, in events or bytes, and reports those that it took and could not publish', async () => {
+  it('rejects offers above its bounds in events and bytes, and reports accepted offers that fail', async () => {
     await stateIs('ready')
     await redis.kill()
     await stateIs('degraded')
@@ -114,7 +114,7 @@ describe('the redis broker, when Redis fails', () => {
   })
 
   for (const batch of [['second'], ['second', 'third']]) {
-    it(`publishes ${batch.length} once where the connection broke after Redis had carried it out`, async () => {
+    it(`publishes a call of ${batch.length} once if the connection breaks after Redis has run it`, async () => {
       const proxy = await TcpProxy.start(redis.port)
       const proxied = new RedisBroker(
         { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 2000, probeMs: 60_000 },
@@ -138,9 +138,9 @@ describe('the redis broker, when Redis fails', () => {
     })
   }
 
-  it('brings all subscriptions back after each of many kills, acknowledged, and says so', async () => {
+  it('restores all subscriptions after each of several broken connections, and notifies their listeners', async () => {
     await broker.close()
-    // So many at once take a busy machine its time.
+    // A busy machine needs some time for this many subscriptions.
     broker = start(10_000)
     const listeners = Array.from({ length: 1200 }, () => new Recorder())
     await Promise.all(listeners.map((listener, i) => broker.subscribe(`${channel}:${i}`, listener)))
@@ -155,7 +155,7 @@ describe('the redis broker, when Redis fails', () => {
     expect(count).to.equal(1)
   })
 
-  it('finds a subscriber connection that is open and dead, and replaces it', async () => {
+  it('detects a subscriber connection that is open but dead, and replaces it', async () => {
     const proxy = await TcpProxy.start(redis.port)
     const proxied = new RedisBroker(
       { redis: `redis://127.0.0.1:${proxy.port}`, commandTimeoutMs: 300, probeMs: 200 },
@@ -164,25 +164,25 @@ describe('the redis broker, when Redis fails', () => {
     const listener = new Recorder()
     await proxied.subscribe(channel, listener)
     proxy.freeze()
-    await broker.publish(channel, event('unheard'))
+    await broker.publish(channel, event('missed'))
     await listener.when(() => listener.resubscribed.length > 0)
     expect(listener.resubscribed[0]?.offset).to.equal(1)
     expect(listener.entries).to.have.length(0)
-    await broker.publish(channel, event('heard'))
+    await broker.publish(channel, event('received'))
     await listener.until(1)
     expect(listener.entries[0]?.offset).to.equal(2)
     await proxied.close()
     await proxy.stop()
   })
 
-  it('works on after SCRIPT FLUSH', async () => {
+  it('continues after SCRIPT FLUSH', async () => {
     await publishNumbers(broker, channel, 2)
     await admin.script('FLUSH')
     const [three] = await publishNumbers(broker, channel, 1)
     expect(three?.offset).to.equal(3)
   })
 
-  it('begins a new epoch after FLUSHALL, and after the log alone was evicted', async () => {
+  it('starts a new epoch after FLUSHALL, and after Redis evicted only the meta hash', async () => {
     const [before] = await publishNumbers(broker, channel, 3)
     await admin.flushall()
     const [after] = await publishNumbers(broker, channel, 1)
@@ -195,7 +195,7 @@ describe('the redis broker, when Redis fails', () => {
     expect((await broker.read(channel, 0, 10)).entries).to.have.length(1)
   })
 
-  it('goes on under a new epoch where the log went back behind what this process has seen', async () => {
+  it('continues under a new epoch if the log has lost entries that this process received', async () => {
     const [first] = await publishNumbers(broker, channel, 3)
     const rewind = await snapshot(admin, channel)
     await publishNumbers(broker, channel, 2)
@@ -212,7 +212,7 @@ describe('the redis broker, when Redis fails', () => {
     expect((await broker.read(channel, 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4])
   })
 
-  it('remembers the last eight lives of a log', async () => {
+  it('keeps the last eight lives of a log', async () => {
     const epochs: string[] = []
     for (let life = 1; life <= 10; life++) {
       const position = await broker.publish(channel, event(life))
@@ -225,7 +225,7 @@ describe('the redis broker, when Redis fails', () => {
     expect(head?.earlier).to.deep.equal(lives)
   })
 
-  it('publishes once under an idempotency key whatever the epoch, and again where what it published was lost', async () => {
+  it('publishes once per idempotency key across epochs, and again if the event was lost', async () => {
     const first = await broker.publish(channel, event(1), { idempotencyKey: 'first' })
     const rewind = await snapshot(admin, channel)
     await broker.publish(channel, event(2), { idempotencyKey: 'second' })
@@ -237,7 +237,7 @@ describe('the redis broker, when Redis fails', () => {
     expect((await broker.read(channel, 0, 10)).entries).to.have.length(2)
   })
 
-  it('begins anew where head and entries do not belong together', async () => {
+  it('starts a new log if head and entries do not match', async () => {
     const [first] = await publishNumbers(broker, channel, 5)
     await admin.hset(`sse:{${channel}}:m`, 'o', 3)
     const next = await broker.publish(channel, event('after'))
@@ -246,7 +246,7 @@ describe('the redis broker, when Redis fails', () => {
     expect(await broker.heads([channel])).to.deep.equal([next])
   })
 
-  it('finds logs that went back even where it may not ask for the replication id', async () => {
+  it('detects lost entries even without permission to read the replication id', async () => {
     await admin.acl('SETUSER', 'default', '-info')
     const [first] = await publishNumbers(broker, channel, 3)
     const rewind = await snapshot(admin, channel)
@@ -257,23 +257,23 @@ describe('the redis broker, when Redis fails', () => {
     expect(next?.offset).to.equal(4)
   })
 
-  it('surfaces the refusal of a server that is not the master any more, on every kind of call', async () => {
+  it('rejects every kind of call if the server is not the master any more', async () => {
     await publishNumbers(broker, channel, 1)
     const other = await RedisServer.start()
     await admin.replicaof('127.0.0.1', other.port)
     const code = await codeOf(broker.publish(channel, event(2)))
-    // It is tried until the deadline; a try that is under way at that moment leaves the outcome unknown.
+    // The command is retried until the deadline. If an attempt is in flight then, the outcome is unknown.
     expect(code).to.be.oneOf(['ERR_SSE_BROKER_REFUSED', 'ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_TIMEOUT'])
     await other.stop()
   })
 
-  it('resets a connection once, however many commands a server refuses that is not the master any more', async () => {
+  it('resets a connection once if a demoted master refuses many commands', async () => {
     const channels = range(1, 40).map((n) => `${channel}:${n}`)
     const publishOnAll = () => Promise.all(channels.map((each) => broker.publish(each, event(1))))
     await publishOnAll()
     const warnings: string[] = []
-    const hear = ({ name }: Error) => void warnings.push(name)
-    process.on('warning', hear)
+    const onWarning = ({ name }: Error) => void warnings.push(name)
+    process.on('warning', onWarning)
     try {
       await admin.call('REPLICAOF', '127.0.0.1', '1')
       const publishing = publishOnAll()
@@ -285,11 +285,11 @@ describe('the redis broker, when Redis fails', () => {
       await new Promise(setImmediate)
       expect(warnings).to.not.include('MaxListenersExceededWarning')
     } finally {
-      process.off('warning', hear)
+      process.off('warning', onWarning)
     }
   })
 
-  it('survives rights taken away and given back', async () => {
+  it('recovers when permissions are removed and granted again', async () => {
     await publishNumbers(broker, channel, 1)
     const listener = new Recorder()
     await broker.subscribe(channel, listener)
@@ -300,7 +300,7 @@ describe('the redis broker, when Redis fails', () => {
     await listener.until(1)
   })
 
-  it('ignores what others publish on its channels', async () => {
+  it('ignores foreign messages on its pub/sub channels', async () => {
     const listener = new Recorder()
     await broker.subscribe(channel, listener)
     for (const junk of JUNK) {
@@ -312,9 +312,9 @@ describe('the redis broker, when Redis fails', () => {
   })
 })
 
-describe('the redis broker, when Redis comes back with other data', () => {
-  it('goes on under a new epoch after a restart that lost the last writes, and after a failover', async () => {
-    // Everything is written, but the last second is not on disk: SIGKILL, and the log is rewound.
+describe('the redis broker when Redis restarts with other data', () => {
+  it('continues under a new epoch after a restart that lost the last writes, and after a failover', async () => {
+    // The last second is not on disk, so SIGKILL loses the end of the log.
     const redis = await RedisServer.start(['--appendonly', 'yes', '--appendfsync', 'no'])
     const broker = new RedisBroker({ redis: redis.url, commandTimeoutMs: 1000 }, systemClock)
     const listener = new Recorder()
@@ -324,7 +324,7 @@ describe('the redis broker, when Redis comes back with other data', () => {
     await redis.up()
     await listener.when(() => listener.resubscribed.length > 0)
     const head = listener.resubscribed.at(-1)
-    expect(head?.epoch, 'a restart may have lost what nobody here has seen').to.not.equal(epoch)
+    expect(head?.epoch, 'a restart may have lost entries that no process received').to.not.equal(epoch)
     const position = await broker.publish('log', event('new'))
     expect(head?.earlier).to.deep.equal([{ epoch, offset: 10 }])
     expect(position).to.deep.equal({ epoch: head?.epoch, offset: 11 })
@@ -332,7 +332,7 @@ describe('the redis broker, when Redis comes back with other data', () => {
     await redis.stop()
   })
 
-  it('gives no offset twice after a replica that lagged was promoted', async () => {
+  it('assigns no position twice after the promotion of a replica that lagged', async () => {
     const master = await RedisServer.start(['--repl-diskless-sync-delay', '0'])
     const replica = await RedisServer.start()
     const admin = new Redis(replica.url)
@@ -340,7 +340,7 @@ describe('the redis broker, when Redis comes back with other data', () => {
     const before = await publishNumbers(first, 'log', 5)
     await admin.replicaof('127.0.0.1', master.port)
     await eventually(async () => /master_link_status:up/.test(await admin.info('replication')))
-    // What the master still takes no longer reaches the replica: it is promoted with 5 of 8 events.
+    // The last writes do not reach the replica, so it is promoted with 5 of 8 events.
     await admin.replicaof('NO', 'ONE')
     before.push(...(await publishNumbers(first, 'log', 3)))
     const second = new RedisBroker({ redis: replica.url }, systemClock)

@@ -24,7 +24,7 @@ import { codeOf, Recorder } from '../suites/broker.js'
 const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
 const dataOf = ({ body }: Pick<LogEntry, 'body'>) => /data: (.*)/.exec(body.toString())?.[1]
 
-/** In buffers that are still in use. */
+/** The bytes of buffers that are still referenced. */
 function bytesHeld(): number {
   setFlagsFromString('--expose-gc')
   runInNewContext('gc')()
@@ -33,7 +33,7 @@ function bytesHeld(): number {
 
 const turn = () => new Promise(setImmediate)
 
-describe('the redis broker, of what becomes of a publication', () => {
+describe('publishes on the redis broker', () => {
   let redis: RedisServer
   let admin: Redis
   let proxy: TcpProxy
@@ -70,7 +70,7 @@ describe('the redis broker, of what becomes of a publication', () => {
     return broker
   }
 
-  /** Where somebody speaks TLS with a certificate of their own. */
+  /** The port of a TLS server with a self-signed certificate. */
   async function tlsPort(): Promise<number> {
     const server = createServer(await makeCertificate()).listen(0, '127.0.0.1')
     servers.push(server)
@@ -83,7 +83,7 @@ describe('the redis broker, of what becomes of a publication', () => {
     return (await reader.read(channel, 0, 10_000)).entries.map(dataOf)
   }
 
-  /** How often Redis has run a command, in all or within scripts. */
+  /** How often Redis has run a command, including calls from scripts. */
   async function calls(command: string): Promise<number> {
     return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await admin.info('commandstats'))?.[1] ?? 0)
   }
@@ -93,8 +93,8 @@ describe('the redis broker, of what becomes of a publication', () => {
     return settled.map((it) => (it.status === 'fulfilled' ? undefined : (it.reason as { code: string }).code))
   }
 
-  describe('keeps the order', () => {
-    it('of what is published while the script is sent in full again, ephemeral events among it', async () => {
+  describe('keep the order', () => {
+    it('of events published while the script is sent in full again, including ephemeral events', async () => {
       const broker = start()
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
@@ -113,7 +113,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(listener.entries.map(dataOf).map((data) => data?.replaceAll('"', ''))).to.deep.equal(expected)
     })
 
-    it('of what is published in many turns while connections break, each once', async () => {
+    it('of events published in many ticks while connections break, each once', async () => {
       const broker = start({ historySize: 10_000 })
       await broker.publish(channel, event(0))
       const published: Promise<unknown>[] = []
@@ -126,7 +126,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect((await logged()).map(Number)).to.deep.equal(range(0, 400))
     })
 
-    it('where the first call lost its answer and later ones were published meanwhile', async () => {
+    it('if the reply to the first call is lost and more events are published meanwhile', async () => {
       const broker = start()
       await broker.publish(channel, event(0))
       proxy.dropAnswers()
@@ -139,9 +139,9 @@ describe('the redis broker, of what becomes of a publication', () => {
     })
   })
 
-  describe('publishes once', () => {
+  describe('take effect once', () => {
     for (const historySize of [0, 2000]) {
-      it(`what is sent again after its answer was lost, with a history of ${historySize}`, async () => {
+      it(`if they are retried after a lost reply, with a history of ${historySize}`, async () => {
         const broker = start({ historySize })
         const other = start({ redis: redis.url, historySize })
         const listener = new Recorder()
@@ -157,7 +157,7 @@ describe('the redis broker, of what becomes of a publication', () => {
         expect(listener.entries.map(dataOf)).to.deep.equal(['first', 'second', 'third'])
       })
 
-      it(`what arrives again after a second try was successful, with a history of ${historySize}`, async () => {
+      it(`if the first attempt arrives after the second has succeeded, with history ${historySize}`, async () => {
         const broker = start({ historySize })
         const other = start({ redis: redis.url, historySize })
         const listener = new Recorder()
@@ -177,7 +177,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       })
     }
 
-    it('what arrives after its caller has heard that it is unknown, and has gone on', async () => {
+    it('if one arrives after its caller got an unknown outcome and published again', async () => {
       const broker = start({ commandTimeoutMs: 300 })
       await broker.publish(channel, event('first'))
       const held = proxy.holdRequests()
@@ -187,12 +187,12 @@ describe('the redis broker, of what becomes of a publication', () => {
       await broker.publish(channel, event('third'))
       const before = (await calls('evalsha')) + (await calls('eval'))
       held.release()
-      // The late try is answered before this.
+      // Redis runs the late attempt before the read below.
       await eventually(async () => (await calls('evalsha')) + (await calls('eval')) >= before + 1)
       expect(await logged()).to.deep.equal(['first', 'third'])
     })
 
-    describe('by a clock that may differ from that of Redis', () => {
+    describe('with a local clock that differs from that of Redis,', () => {
       let lagMs: number
       const clock: Clock = {
         now: () => systemClock.now() - lagMs,
@@ -204,11 +204,11 @@ describe('the redis broker, of what becomes of a publication', () => {
         lagMs = 0
       })
 
-      it('what arrives so late that nobody remembers its process', async () => {
+      it('if an attempt arrives after Redis has forgotten the last publication of the process', async () => {
         const broker = start({}, clock)
         await broker.publish(channel, event('first'))
         const held = proxy.holdRequests()
-        // As if what is held back now were to arrive a minute later than it does.
+        // Simulates that the held attempt arrives a minute later than it does.
         lagMs = 60_000
         const publishing = broker.publish(channel, event('second'))
         await eventually(() => held.bytes() > 0)
@@ -223,7 +223,7 @@ describe('the redis broker, of what becomes of a publication', () => {
         expect(await logged()).to.deep.equal(['first', 'second', 'third'])
       })
 
-      it('what is published after the machine was suspended', async () => {
+      it('if the machine was suspended before', async () => {
         const broker = start({}, clock)
         await broker.publish(channel, event('first'))
         lagMs = 3_600_000
@@ -234,7 +234,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       })
     })
 
-    it('at a cost that does not grow with the history', async () => {
+    it('at a cost that does not depend on the history', async () => {
       const broker = start()
       const padding = 'x'.repeat(2000)
       for (const n of range(1, 20)) {
@@ -255,8 +255,8 @@ describe('the redis broker, of what becomes of a publication', () => {
     })
   })
 
-  describe('says truthfully', () => {
-    it('that it is unknown where Redis had it and the connection did not come back', async () => {
+  describe('report their true outcome:', () => {
+    it('unknown if Redis has run the call and the connection is not restored', async () => {
       const broker = start({ commandTimeoutMs: 500 })
       await broker.publish(channel, event(1))
       proxy.dropAnswers()
@@ -267,7 +267,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       proxy = await TcpProxy.start(redis.port)
     })
 
-    it('that it was not done where it was never written, and that it may be where it was', async () => {
+    it('not done if the call was never written, unknown if it was', async () => {
       const broker = start({ commandTimeoutMs: 300 })
       await broker.publish(channel, event(0))
       redis.pause()
@@ -283,7 +283,7 @@ describe('the redis broker, of what becomes of a publication', () => {
     })
 
     for (const historySize of [0, 2000]) {
-      it(`that it was refused, and then it is neither logged nor delivered: history of ${historySize}`, async () => {
+      it(`refused, and then neither logged nor delivered, with a history of ${historySize}`, async () => {
         const broker = start({ historySize })
         const listener = new Recorder()
         await broker.subscribe(channel, listener)
@@ -295,7 +295,7 @@ describe('the redis broker, of what becomes of a publication', () => {
         )
         expect((await broker.heads([channel]))[0]?.offset).to.equal(2)
         await admin.acl('SETUSER', 'default', 'allchannels')
-        // Redis has ended the connection whose subscription was not permitted any more.
+        // Redis closes a connection whose subscriptions are no longer permitted.
         await listener.when(() => listener.resubscribed.length > 0)
         expect((await broker.publish(channel, event(3), { idempotencyKey: 'key' })).offset).to.equal(3)
         await eventually(() => listener.entries.some((entry) => dataOf(entry) === '3'))
@@ -304,7 +304,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       })
     }
 
-    it('that it is unknown where what was done could not be undone, and never gives its offset again', async () => {
+    it('unknown if a partial effect cannot be undone, and its offset is not used again', async () => {
       const broker = start()
       const first = await broker.publish(channel, event(1))
       await admin.acl('SETUSER', 'default', 'resetchannels', '-xdel')
@@ -313,14 +313,14 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(await broker.publish(channel, event(3))).to.deep.equal({ ...first, offset: 3 })
     })
 
-    it('by a ping that publishing is not permitted', async () => {
+    it('refused for a ping if publishing is not permitted', async () => {
       const broker = start()
       await broker.ping()
       await admin.acl('SETUSER', 'default', 'resetchannels')
       expect(await codeOf(broker.ping())).to.equal('ERR_SSE_BROKER_REFUSED')
     })
 
-    it('that a value of a store may have been set where the connection was lost after it was written', async () => {
+    it('unknown for a write to a store if the connection breaks after it was written', async () => {
       const store = new RedisStore({
         redis: `redis://127.0.0.1:${proxy.port}`,
         prefix: `${channel}:`,
@@ -336,7 +336,7 @@ describe('the redis broker, of what becomes of a publication', () => {
     })
   })
 
-  it('holds no more than its bound while Redis hangs, however often callers try again', async () => {
+  it('hold a bounded number of bytes while Redis hangs and callers keep retrying', async () => {
     const broker = start({ commandTimeoutMs: 300 })
     await broker.publish(channel, event(0))
     redis.pause()
@@ -349,34 +349,30 @@ describe('the redis broker, of what becomes of a publication', () => {
     const before = bytesHeld()
     let taken = 0
     for (let round = 0; round < 8; round++) {
-      // Each channel has a call of its own.
+      // Each channel has its own call in flight.
       for (const n of range(1, 60)) if (broker.offer(`${channel}:${n}`, event(body))) taken++
       await eventually(() => failed === taken)
     }
     diagnostics.publishError.unsubscribe(count)
-    // 67 MB wait at most, and of the 16 MiB that are written there are a few copies on the way to the socket: of 480 MB offered.
+    // Of 480 MB offered, at most 67 MB wait, and the 16 MiB in flight exist in a few copies.
     expect(bytesHeld() - before).to.be.below(200_000_000)
     redis.resume()
   })
 
-  describe('and the cause where there is no connection:', () => {
+  describe('fail with the cause if there is no connection:', () => {
     const cases = [
       ['a wrong password', async () => `redis://:wrong@127.0.0.1:${redis.port}`, /WRONGPASS|AUTH|password/],
       ['a host that does not exist', async () => 'redis://no-such-host.invalid:6379', /ENOTFOUND|EAI_AGAIN/],
-      ['nobody listens', async () => `redis://127.0.0.1:${await freePort()}`, /ECONNREFUSED/],
-      [
-        'a certificate that nobody knows',
-        async () => `rediss://127.0.0.1:${await tlsPort()}`,
-        /self-signed certificate/,
-      ],
+      ['a port without a server', async () => `redis://127.0.0.1:${await freePort()}`, /ECONNREFUSED/],
+      ['a self-signed certificate', async () => `rediss://127.0.0.1:${await tlsPort()}`, /self-signed certificate/],
     ] as const
     for (const [title, url, expected] of cases) {
       it(title, async () => {
         const events: { operation: string; error: Error }[] = []
         const warnings: Error[] = []
-        const hear = (message: unknown) => events.push(message as { operation: string; error: Error })
+        const onMessage = (message: unknown) => events.push(message as { operation: string; error: Error })
         const warn = (warning: Error) => warnings.push(warning)
-        diagnostics.brokerError.subscribe(hear)
+        diagnostics.brokerError.subscribe(onMessage)
         process.on('warning', warn)
         if (title === 'a wrong password') await admin.config('SET', 'requirepass', 'right')
         try {
@@ -396,28 +392,28 @@ describe('the redis broker, of what becomes of a publication', () => {
           expect(warnings[0]).to.include({ code: 'SSE_REDIS_UNREACHABLE' })
           expect(warnings[0]?.message).to.match(expected)
         } finally {
-          diagnostics.brokerError.unsubscribe(hear)
+          diagnostics.brokerError.unsubscribe(onMessage)
           process.off('warning', warn)
           await admin.config('SET', 'requirepass', '')
         }
       })
     }
 
-    it('a foreign message is called one', async () => {
+    it('and a foreign message is reported with its own code', async () => {
       const broker = start()
       const codes: string[] = []
-      const hear = (message: unknown) => codes.push((message as { error: { code: string } }).error.code)
+      const onMessage = (message: unknown) => codes.push((message as { error: { code: string } }).error.code)
       await broker.subscribe(channel, new Recorder())
-      diagnostics.brokerError.subscribe(hear)
+      diagnostics.brokerError.subscribe(onMessage)
       await admin.publish(`sse:{${channel}}`, 'junk')
       await eventually(() => codes.length > 0)
-      diagnostics.brokerError.unsubscribe(hear)
+      diagnostics.brokerError.unsubscribe(onMessage)
       expect(codes).to.deep.equal(['ERR_SSE_MESSAGE_FOREIGN'])
     })
   })
 
-  describe('when it is closed', () => {
-    it('publishes what was taken in the same tick', async () => {
+  describe('when the broker closes', () => {
+    it('succeed if they were accepted in the same tick', async () => {
       const broker = start()
       await broker.ping()
       const publishing = broker.publish(channel, event(1))
@@ -429,14 +425,14 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(await logged()).to.deep.equal(['1', '2'])
     })
 
-    it('publishes what was taken before there was a connection', async () => {
+    it('succeed if they were accepted before there was a connection', async () => {
       const broker = start()
       const publishing = settle([broker.publish(channel, event(1))])
       await broker.close()
       expect(await publishing).to.deep.equal([undefined])
     })
 
-    it('leaves no connection behind, whether it ever subscribed or not', async () => {
+    it('leave no connection open, with and without subscriptions', async () => {
       const connections = async () => String(await admin.client('LIST')).split('express-sse-kit:').length - 1
       const [publisher, follower] = [start(), start()]
       await publisher.publish(channel, event(1))
@@ -446,7 +442,7 @@ describe('the redis broker, of what becomes of a publication', () => {
       await eventually(async () => (await connections()) === 0)
     })
 
-    it('leaves no timer behind', async () => {
+    it('leave no timer behind', async () => {
       const clock = new FakeClock()
       const broker = start({}, clock)
       await broker.subscribe(channel, new Recorder())
@@ -456,12 +452,12 @@ describe('the redis broker, of what becomes of a publication', () => {
       expect(clock.pending).to.equal(0)
     })
 
-    it('reports what it could not publish: unknown if it was written, closed if not', async () => {
+    it('are rejected as unknown if they were written, and as closed if not', async () => {
       const broker = start({ commandTimeoutMs: 1000 })
       await broker.publish(channel, event(0))
       const reports: { events: number; error: { code: string } }[] = []
-      const hear = (message: unknown) => reports.push(message as (typeof reports)[number])
-      diagnostics.publishError.subscribe(hear)
+      const onMessage = (message: unknown) => reports.push(message as (typeof reports)[number])
+      diagnostics.publishError.subscribe(onMessage)
       redis.pause()
       const written = codeOf(broker.publish(channel, event(1)))
       await turn()
@@ -473,11 +469,11 @@ describe('the redis broker, of what becomes of a publication', () => {
       await broker.close()
       expect([await written, await late]).to.deep.equal(['ERR_SSE_BROKER_TIMEOUT', 'ERR_SSE_CLOSED'])
       expect(reports.map(({ events, error }) => [events, error.code])).to.deep.equal([[1, 'ERR_SSE_CLOSED']])
-      diagnostics.publishError.unsubscribe(hear)
+      diagnostics.publishError.unsubscribe(onMessage)
     })
   })
 
-  it('opens no connection for subscriptions before there is one', async () => {
+  it('open no subscriber connection before the first subscription', async () => {
     const broker = start()
     await broker.publish(channel, event(1))
     const subscribers = async () => String(await admin.client('LIST')).split('express-sse-kit:subscriber').length - 1

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { Cluster } from 'ioredis'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { eventually } from '../helpers/eventually.js'
 import type { TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
@@ -14,11 +14,11 @@ interface Process {
   readonly server: TestServer
 }
 
-/** Channels, so many that each master has some. */
+/** Enough channels that each master serves some of them. */
 const CHANNELS = range(1, 12).map((n) => `log:${n}`)
 const nameOf = (channel: string) => `sse:{${channel}}`
 
-describe('streams, when a Redis Cluster changes under them', function () {
+describe('streams while a Redis Cluster changes', function () {
   this.timeout(60_000)
 
   let cluster: RedisCluster
@@ -49,25 +49,28 @@ describe('streams, when a Redis Cluster changes under them', function () {
     return client
   }
 
-  async function publishSurely({ multiplexer }: Process, channel: string, n: number): Promise<void> {
+  async function publishWithRetries({ multiplexer }: Process, channel: string, n: number): Promise<void> {
     for (;;) {
       try {
         await multiplexer.publish(channel, { event: 'n', data: n }, { idempotencyKey: String(n) })
         return
       } catch {
-        // Away or unknown: the key makes trying again safe.
+        // Unavailable or unknown. The idempotency key makes a retry safe.
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }
   }
 
-  /** Publishes 1, 2, 3 … on a channel until told to stop, trying each again until Redis has it. */
-  function publishOn(process: Process, channel: string): { readonly count: () => number; stop(): Promise<number> } {
+  /** Publishes 1, 2, 3 … on a channel until `stop` is called, and retries each event until it succeeds. */
+  function publishContinuously(
+    process: Process,
+    channel: string,
+  ): { readonly count: () => number; stop(): Promise<number> } {
     let stopped = false
     let n = 0
     const done = (async () => {
       while (!stopped) {
-        await publishSurely(process, channel, n + 1)
+        await publishWithRetries(process, channel, n + 1)
         n++
         await new Promise((resolve) => setTimeout(resolve, 1))
       }
@@ -82,25 +85,25 @@ describe('streams, when a Redis Cluster changes under them', function () {
     }
   }
 
-  /** Traffic on all channels, seen by a stream for each on two processes, while something happens. */
-  async function inTraffic(happens: () => Promise<void>): Promise<readonly SseClient[]> {
+  /** Publishes on all channels, with a stream for each channel in two processes, while `change` runs. */
+  async function inTraffic(change: () => Promise<void>): Promise<readonly SseClient[]> {
     const [one, two] = [await startProcess(), await startProcess()]
     const clients = await Promise.all(CHANNELS.flatMap((channel) => [open(one, [channel]), open(two, [channel])]))
-    const traffic = CHANNELS.map((channel) => publishOn(one, channel))
-    const allMoveOn = async () => {
+    const traffic = CHANNELS.map((channel) => publishContinuously(one, channel))
+    const allProgress = async () => {
       const before = traffic.map(({ count }) => count())
       await eventually(() => traffic.every(({ count }, i) => count() > (before[i] ?? 0) + 20), 30_000)
     }
-    await allMoveOn()
-    await happens()
-    await allMoveOn()
+    await allProgress()
+    await change()
+    await allProgress()
     const counts = await Promise.all(traffic.map(({ stop }) => stop()))
     await Promise.all(clients.map((client, i) => client.until((it) => numbersOf(it).at(-1) === counts[i >> 1])))
     await eventually(() => [one, two].every(({ multiplexer }) => multiplexer.status().state === 'ready'))
     return clients
   }
 
-  function expectWhole(clients: readonly SseClient[]): void {
+  function expectComplete(clients: readonly SseClient[]): void {
     for (const client of clients) {
       expect(numbersOf(client)).to.deep.equal(range(1, client.messages.length))
       expect(client.events.filter(({ event }) => event?.startsWith('sse.'))).to.have.length(1)
@@ -113,7 +116,7 @@ describe('streams, when a Redis Cluster changes under them', function () {
     return count
   }
 
-  it('follows slots that move, one after the other', async () => {
+  it('follow slots that move one after the other', async () => {
     const moved = CHANNELS.slice(0, 4)
     const clients = await inTraffic(async () => {
       for (const channel of moved) {
@@ -121,19 +124,19 @@ describe('streams, when a Redis Cluster changes under them', function () {
         await cluster.moveSlot(nameOf(channel), from, (from + 1) % 3)
       }
     })
-    expectWhole(clients)
+    expectComplete(clients)
     for (const channel of moved) {
       const now = await cluster.masterOf(nameOf(channel))
-      expect(await subscribers(now, channel), 'both processes at the right node').to.equal(2)
-      expect(await subscribers((now + 2) % 3, channel), 'and not at the former').to.equal(0)
+      expect(await subscribers(now, channel), 'both processes subscribe at the right node').to.equal(2)
+      expect(await subscribers((now + 2) % 3, channel), 'and not at the previous node').to.equal(0)
     }
   })
 
-  it('follows masters that hand over to their replicas', async () => {
+  it('follow a failover from each master to its replica', async () => {
     const clients = await inTraffic(async () => {
       for (const master of [0, 1, 2]) await cluster.failover(master)
     })
-    expectWhole(clients)
+    expectComplete(clients)
     for (const channel of CHANNELS) {
       const now = await cluster.masterOf(nameOf(channel))
       expect(now).to.be.above(2)
@@ -141,7 +144,7 @@ describe('streams, when a Redis Cluster changes under them', function () {
     }
   })
 
-  it('goes on when a master crashes: nothing that the log still has is missing, nothing comes twice', async () => {
+  it('continue when a master crashes: every event in the log arrives, and none twice', async () => {
     const clients = await inTraffic(() => cluster.crash(0))
     const other = await startProcess()
     for (const [i, client] of clients.entries()) {
@@ -154,7 +157,7 @@ describe('streams, when a Redis Cluster changes under them', function () {
     }
   })
 
-  it('takes an ioredis Cluster client, and finds its way from one node', async () => {
+  it('work with an ioredis Cluster client, and with the URL of a single node', async () => {
     const given = new Cluster(cluster.urls.slice(1, 2))
     stops.push(() => given.disconnect())
     const [one, two] = [await startProcess(given), await startProcess(cluster.urls.slice(0, 1))]

@@ -31,12 +31,12 @@ describe('limits over a real Redis Cluster', function () {
   const kinds = [
     ['windows in leases', {}],
     ['token buckets in leases', { algorithm: 'token-bucket' }],
-    ['windows asked for each time', { mode: 'exact' }],
+    ['windows checked at each request', { mode: 'exact' }],
   ] as const
   for (const [kind, options] of kinds) {
-    it(`of requests admit as many as there are points over all processes and no more: ${kind}`, async () => {
+    it(`admit exactly as many requests as there are points, over all processes: ${kind}`, async () => {
       const limits = { by: 'user', points: 50, duration: 600, timeoutMs: 10_000, ...options } as const
-      // One has connections of its own, the others share a client that the application has anyway.
+      // The first limiter opens its own connections, the others share a client of the application.
       const limiters = [cluster.urls, client, client].map((redis) => rateLimit({ redis, ...limits }))
       const users = range(1, 6).map((n) => request({ user: `user-${n}` }))
       for (const user of users) {

@@ -1,4 +1,4 @@
-/** Express 4, installed beside Express 5 under another name; near enough to 5's types for what the tests use. */
+/** Express 4, installed next to Express 5 under another name. For the tests the types of Express 5 are close enough. */
 declare module 'express4' {
   export { default } from 'express'
 }

@@ -5,7 +5,7 @@ interface FakeTimer {
   readonly callback: () => void
 }
 
-/** A clock that a test turns by hand. */
+/** A clock that the test advances. */
 export class FakeClock implements Clock {
   #now = 1000
   #wallOffset = 1_700_000_000_000
@@ -25,17 +25,17 @@ export class FakeClock implements Clock {
     return { cancel: () => void this.#timers.delete(timer) }
   }
 
-  /** Sets the wall clock forward, or back; no time passes. */
+  /** Sets the wall clock forward or back, without time passing on the monotonic clock. */
   setWallClock(byMs: number): void {
     this.#wallOffset += byMs
   }
 
-  /** Timers set and not yet fired or cancelled. */
+  /** The number of timers that have neither fired nor been cancelled. */
   get pending(): number {
     return this.#timers.size
   }
 
-  /** Moves on by `ms`, firing what is due in order of its time. */
+  /** Advances by `ms` and fires the due timers in order of their time. */
   advance(ms: number): void {
     const target = this.#now + ms
     for (;;) {

@@ -1,13 +1,16 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Below where Linux takes ports for outgoing connections (32,768): what is free here stays so until it is used. */
+/**
+ * Below the range that Linux uses for outgoing connections (from 32,768), so that a free port stays free until it is
+ * used.
+ */
 const [FIRST, LAST] = [10_000, 30_000]
 
-// Test runs side by side begin at different places.
+// Concurrent test runs start at different ports.
 let next = FIRST + Math.floor(Math.random() * (LAST - FIRST))
 
-/** A loopback port that nothing listens on, and that no other call in this process has given. */
+/** A loopback port without a listener, which no other call in this process has returned. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = next

@@ -9,7 +9,7 @@ export interface TestServer {
   stop(): Promise<void>
 }
 
-/** @param port for one that takes another's place. @defaultValue a free one */
+/** @param port for a server that replaces another one. @defaultValue a free port */
 export async function serve(listener: RequestListener, port = 0): Promise<TestServer> {
   const server = createServer(listener)
   server.listen(port, '127.0.0.1')

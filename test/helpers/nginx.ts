@@ -6,7 +6,10 @@ import { join } from 'node:path'
 import { eventually } from './eventually.js'
 import { freePort } from './free-port.js'
 
-/** A real nginx of the test's own before a server, on a free loopback port, with all its files in a temporary folder. */
+/**
+ * A real nginx in front of a server, started for the test on a free loopback port, with its files in a temporary
+ * folder.
+ */
 export class Nginx {
   readonly url: string
   readonly #port: number
@@ -15,7 +18,7 @@ export class Nginx {
   readonly #folder: string
   #process: ChildProcess | undefined
   #log = ''
-  /** Counts configurations, so that each can be told from the one before. */
+  /** The number of the current configuration. A response of nginx shows which one it uses. */
   #generation = 0
 
   private constructor(port: number, upstreams: string, server: (directives: string) => string, folder: string) {
@@ -26,13 +29,19 @@ export class Nginx {
     this.#folder = folder
   }
 
-  /** @param upstream the server's URL @param directives of nginx, for all that it passes on, beyond `proxy_pass` */
+  /**
+   * @param upstream the URL of the server
+   * @param directives of nginx for the proxied location, in addition to `proxy_pass`
+   */
   static start(upstream: string, directives = ''): Promise<Nginx> {
     const server = (more: string): string => `location / {\n      proxy_pass ${upstream};\n      ${more}\n    }`
     return Nginx.#start('', server, directives)
   }
 
-  /** @param file for conf.d, with one `server` that listens on 80, at the end @param hosts what its upstreams' names stand for */
+  /**
+   * @param file a file for conf.d that ends with one `server`, which listens on 80
+   * @param hosts the addresses of the names of its upstreams
+   */
   static deployed(file: string, hosts: Readonly<Record<string, string>>): Promise<Nginx> {
     const text = Object.entries(hosts).reduce((all, [name, address]) => all.replaceAll(name, address), file)
     const [, upstreams = '', server = ''] = /^([\s\S]*)^server \{\n\s*listen 80;([\s\S]*)\}\s*$/m.exec(text) ?? []
@@ -52,14 +61,14 @@ export class Nginx {
     return nginx
   }
 
-  /** From now on these directives. Connections that exist stay as they are until they end. */
+  /** Replaces the directives. Existing connections keep the old ones until they end. */
   async reload(directives = ''): Promise<void> {
     await this.#write(directives)
     this.#process?.kill('SIGHUP')
     await this.#answers()
   }
 
-  /** Ends it at once, its workers and connections too, and removes its folder. */
+  /** Ends nginx with its workers and connections, and removes its folder. */
   async stop(): Promise<void> {
     const child = this.#process
     this.#process = undefined
@@ -76,7 +85,7 @@ export class Nginx {
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     this.#process = child
-    // Also where the test run is cut short.
+    // Also if the test run is aborted.
     const kill = () => child.kill('SIGTERM')
     process.once('exit', kill)
     child.once('exit', () => process.off('exit', kill))
@@ -95,7 +104,7 @@ export class Nginx {
     const child = this.#process
     await eventually(async () => {
       if (!child || child.exitCode !== null) throw new Error(`nginx ended: ${this.#log}`)
-      // Without keep-alive: a connection to a worker of before would be answered by that one.
+      // Without keep-alive, because a worker of the previous configuration would answer on its connections.
       const answer = await fetch(`${this.url}/.generation`, { headers: { connection: 'close' } }).catch(() => undefined)
       return (await answer?.text()) === expected
     })

@@ -14,7 +14,7 @@ interface Node {
   readonly id: string
 }
 
-/** A real Redis Cluster of the test's own: three masters with a third of the slots each, and a replica for each. */
+/** A real Redis Cluster, started for the test: three masters with a third of the slots each, and a replica for each. */
 export class RedisCluster {
   readonly #masters: Node[]
   readonly #replicas: Node[]
@@ -43,12 +43,12 @@ export class RedisCluster {
     return [...this.#masters, ...this.#replicas]
   }
 
-  /** Where to begin: the masters. */
+  /** The URLs of the first masters. */
   get urls(): string[] {
     return this.#masters.map(({ server }) => server.url)
   }
 
-  /** The number of the node that is the master for a key: 0 to 2 at first; from 3 on they were replicas. */
+  /** The number of the master of a key: 0 to 2 are the first masters, from 3 on the former replicas. */
   async masterOf(key: string): Promise<number> {
     const slot = calculateSlot(key)
     const roles = await Promise.all(
@@ -80,11 +80,11 @@ export class RedisCluster {
     return (this.#nodes[number] as Node).admin
   }
 
-  /** The replica of a first master takes over, in good order. */
+  /** Makes the replica of a first master the master, as an orderly failover. */
   async failover(master: number): Promise<void> {
     const { admin } = this.#replicas[master] as Node
     const isMaster = async () => /role:master/.test(await admin.info('replication'))
-    // A master that is busy may not hand over in time: then it is asked again.
+    // A busy master may not complete the failover in time. Then it is requested again.
     for (let attempt = 0; attempt < 10 && !(await isMaster()); attempt++) {
       await admin.cluster('FAILOVER')
       await eventually(isMaster, 6000).catch(() => undefined)
@@ -105,7 +105,7 @@ export class RedisCluster {
     const [source, target] = [this.#masters[from], this.#masters[to]] as [Node, Node]
     await target.admin.cluster('SETSLOT', slot, 'IMPORTING', source.id)
     await source.admin.cluster('SETSLOT', slot, 'MIGRATING', target.id)
-    // At first a key at a time, so that there is traffic while some are here and some there.
+    // The first keys are moved one at a time, so that commands arrive while the slot is split.
     for (let round = 0; ; round++) {
       const keys = (await source.admin.cluster('GETKEYSINSLOT', slot, round < 5 ? 1 : 1000)) as string[]
       if (keys.length === 0) break
@@ -121,7 +121,7 @@ export class RedisCluster {
     await Promise.all(this.#nodes.map(({ server }) => server.stop()))
   }
 
-  /** Makes one cluster of servers that know nothing of each other. */
+  /** Joins the separate servers into one cluster. */
   async #join(): Promise<void> {
     const nodes = this.#nodes
     const [first, ...others] = nodes as [Node, ...Node[]]
@@ -139,7 +139,7 @@ export class RedisCluster {
     await this.#agree()
   }
 
-  /** All nodes know each other, and the cluster serves. */
+  /** Waits until all nodes know each other and the cluster state is ok. */
   async #agree(): Promise<void> {
     const agrees = async ({ admin }: Node): Promise<boolean> => {
       const info = String(await admin.cluster('INFO'))

@@ -1,6 +1,9 @@
 import type { Redis } from 'ioredis'
 
-/** Takes down what Redis has of a channel's log. @returns the way back there, as after a failover to a replica that lagged */
+/**
+ * Saves the state of a channel's log in Redis.
+ * @returns restores the state, as after a failover to a replica that lagged
+ */
 export async function snapshot(redis: Redis, channel: string): Promise<() => Promise<void>> {
   const keys = [`sse:{${channel}}:m`, `sse:{${channel}}:s`]
   const dumps = await Promise.all(keys.map((key) => redis.dumpBuffer(key)))

@@ -8,7 +8,7 @@ import { eventually } from './eventually.js'
 import { freePort } from './free-port.js'
 import { RedisServer } from './redis-server.js'
 
-/** A real master and its replica, watched by a real sentinel, which makes the replica the master when the master is gone. */
+/** A real master and its replica, monitored by a real sentinel, which promotes the replica when the master fails. */
 export class RedisSentinel {
   readonly port: number
   readonly master: RedisServer
@@ -29,7 +29,7 @@ export class RedisSentinel {
     const port = await freePort()
     const folder = await mkdtemp(join(tmpdir(), 'sse-sentinel-'))
     const file = join(folder, 'sentinel.conf')
-    // A file, because the sentinel writes down in it what it learns.
+    // The sentinel stores its state in its configuration file.
     await writeFile(
       file,
       [
@@ -66,7 +66,7 @@ export class RedisSentinel {
     return sentinel
   }
 
-  /** Kills the master, as in a crash. Resolves when the replica is the master, and the sentinel says so. */
+  /** Kills the master, as in a crash. Resolves when the replica is the master and the sentinel reports that. */
   async crash(): Promise<void> {
     await this.master.kill()
     await eventually(async () => (await replicationOf(this.#replica)).includes('role:master'), 30_000)
@@ -83,7 +83,7 @@ export class RedisSentinel {
 
   async #ask(questions: (admin: Redis) => Promise<void>): Promise<void> {
     const admin = new Redis(this.port)
-    // The sentinel may not have begun to listen.
+    // The sentinel may not listen yet.
     admin.on('error', () => undefined)
     try {
       await questions(admin)

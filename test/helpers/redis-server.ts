@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from './free-port.js'
 
-/** A real redis-server of the test's own, on a free loopback port, with its data in a temporary folder. */
+/** A real redis-server, started for the test on a free loopback port, with its data in a temporary folder. */
 export class RedisServer {
   readonly port: number
   readonly #folder: string
@@ -25,7 +25,7 @@ export class RedisServer {
     try {
       await server.up()
     } catch (error) {
-      // A child that is left would keep the test run from ending.
+      // A remaining child process would keep the test run alive.
       await server.stop()
       throw error
     }
@@ -36,7 +36,7 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`
   }
 
-  /** Starts the process again, on the same port and folder, and waits until it answers. */
+  /** Starts the process again, on the same port and folder, and waits until it replies. */
   async up(): Promise<void> {
     const child = spawn(
       'redis-server',
@@ -44,7 +44,7 @@ export class RedisServer {
       { stdio: ['ignore', 'pipe', 'pipe'] },
     )
     this.#process = child
-    // Also where the test run is cut short.
+    // Also if the test run is aborted.
     const kill = () => child.kill('SIGKILL')
     process.once('exit', kill)
     child.once('exit', () => process.off('exit', kill))
@@ -61,20 +61,20 @@ export class RedisServer {
       if (await answersPing(this.port)) return
       await new Promise((resolve) => setTimeout(resolve, 25))
     }
-    throw new Error(`redis-server did not answer on ${this.port}: ${output}`)
+    throw new Error(`redis-server did not reply on port ${this.port}: ${output}`)
   }
 
-  /** SIGKILL: as in a crash. */
+  /** SIGKILL, as in a crash. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL')
   }
 
-  /** SIGTERM: an orderly end. */
+  /** SIGTERM, an orderly shutdown. */
   async down(): Promise<void> {
     await this.#end('SIGTERM')
   }
 
-  /** SIGSTOP: connections stay open and say nothing. */
+  /** SIGSTOP: connections stay open, but Redis does not reply. */
   pause(): void {
     this.#process?.kill('SIGSTOP')
   }

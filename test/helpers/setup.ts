@@ -1,6 +1,6 @@
 /**
- * Loaded by mocha before the tests: one during which a promise is rejected that nothing handles fails. Mocha itself ignores it, while it
- * takes a process down.
+ * Loaded by mocha before the tests: a test fails if a promise rejects without a handler while it runs. In an
+ * application such a rejection ends the process, but mocha ignores it.
  */
 const rejections: unknown[] = []
 
@@ -8,7 +8,7 @@ process.on('unhandledRejection', (reason) => void rejections.push(reason))
 
 export const mochaHooks = {
   async afterEach(): Promise<void> {
-    // They are reported after the microtasks of a turn of the event loop.
+    // Node reports unhandled rejections after the microtasks of a tick.
     await new Promise((resolve) => setImmediate(resolve))
     if (rejections.length === 0) return
     const reasons = rejections.splice(0)

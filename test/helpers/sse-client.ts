@@ -1,13 +1,13 @@
 import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
-/** A bare SSE client on Node's http: keeps the raw text, the blocks and the parsed events, and lets tests await them. */
+/** A minimal SSE client on Node's http. Keeps the raw text, the blocks and the parsed events, and can await them. */
 export class SseClient {
   readonly events: EventSourceMessage[] = []
   readonly comments: string[] = []
   raw = ''
   retry: number | undefined
-  /** The id a client would send on reconnecting. */
+  /** The id that a client would send when it reconnects. */
   lastEventId = ''
   closed = false
   readonly #request: ClientRequest
@@ -40,7 +40,7 @@ export class SseClient {
     })
   }
 
-  /** Resolves when the response's headers have come. */
+  /** Resolves when the response headers have arrived. */
   static open(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<SseClient> {
     return new Promise((resolve, reject) => {
       const req = request(url, { headers: { accept: 'text/event-stream', ...headers }, method, agent: false })
@@ -58,15 +58,16 @@ export class SseClient {
     return this.#response.headers
   }
 
-  /** The events that are not the kit's own. */
+  /** The events without the kit's control events. */
   get messages(): EventSourceMessage[] {
     return this.events.filter(({ event }) => !event?.startsWith('sse.'))
   }
 
-  /** Resolves once `condition` holds; it is looked at whenever something arrives. The test's time-out bounds it. */
+  /** Resolves when `condition` holds, which is checked when data arrives. The time-out of the test bounds the wait. */
   async until(condition: (client: this) => boolean): Promise<void> {
     while (!condition(this)) {
-      if (this.closed) throw new Error(`the stream ended first; it had sent:\n${this.raw.slice(-1000)}`)
+      if (this.closed)
+        throw new Error(`The stream ended before the condition held. It had sent:\n${this.raw.slice(-1000)}`)
       await new Promise<void>((resolve) => this.#waiting.add(resolve))
     }
   }
@@ -75,7 +76,7 @@ export class SseClient {
     return this.until(({ messages }) => messages.length >= count)
   }
 
-  /** The first control event of this name, awaited. */
+  /** Waits for the first control event with this name. */
   async control(name: string): Promise<EventSourceMessage> {
     const find = (): EventSourceMessage | undefined => this.events.find(({ event }) => event === name)
     await this.until(() => find() !== undefined)
@@ -87,7 +88,7 @@ export class SseClient {
     while (!this.closed) await new Promise<void>((resolve) => this.#waiting.add(resolve))
   }
 
-  /** Stops reading: the socket fills up. */
+  /** Stops reading, so the socket buffer fills up. */
   pause(): void {
     this.#response.pause()
   }
@@ -96,7 +97,7 @@ export class SseClient {
     this.#response.resume()
   }
 
-  /** Cuts the connection. */
+  /** Destroys the connection. */
   close(): void {
     this.#request.destroy()
   }

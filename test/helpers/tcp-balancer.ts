@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
-/** A load balancer for connections: to each target in turn, and to the next where one refuses. Ends none by itself. */
+/** A load balancer for TCP connections: to each target in turn, and to the next one if a target refuses. */
 export class TcpBalancer {
   readonly #server: Server
   readonly #targets: readonly number[]
@@ -47,7 +47,7 @@ export class TcpBalancer {
       client.pipe(upstream)
       upstream.pipe(client)
     })
-    // 'close' follows, and decides.
+    // 'close' follows and handles the failure.
     upstream.on('error', () => upstream.destroy())
     upstream.on('close', () => {
       if (!connected && tries > 1) this.#tryTargets(client, turn + 1, tries - 1)

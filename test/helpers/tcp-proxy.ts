@@ -6,7 +6,7 @@ export interface HeldRequests {
   readonly release: () => void
 }
 
-/** A TCP proxy that can fall silent without closing anything: a half-open connection, as after a lost route. */
+/** A TCP proxy that can stop forwarding without closing: the connections are half-open, as after a lost route. */
 export class TcpProxy {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
@@ -30,19 +30,19 @@ export class TcpProxy {
     return (this.#server.address() as AddressInfo).port
   }
 
-  /** Connections that exist now carry nothing any more, and stay open; new ones work. */
+  /** The existing connections stay open but forward nothing. New connections work. */
   freeze(): void {
     for (const socket of this.#sockets) socket.unpipe().pause()
   }
 
-  /** What the target answers on the connections that exist now is lost; what clients say still arrives. */
+  /** Drops the replies of the target on the existing connections. Requests still arrive. */
   dropAnswers(): void {
     for (const upstream of this.#upstreams) upstream.unpipe().resume()
   }
 
   /**
-   * What clients say on the connections that exist now is held back, as by a network: their connections may break, and it arrives all
-   * the same, when it is released.
+   * Holds back the requests on the existing connections, like a slow network. They arrive when they are released, even
+   * if the connection to the client has broken meanwhile.
    */
   holdRequests(): HeldRequests {
     const releases: (() => void)[] = []

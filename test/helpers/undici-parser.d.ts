@@ -1,4 +1,4 @@
-/** undici keeps its parser to itself; this is as much of it as the tests use. */
+/** undici does not export the types of its parser. These are the members that the tests use. */
 declare module 'undici/lib/web/eventsource/eventsource-stream.js' {
   interface ParsedEvent {
     readonly type: string

@@ -6,8 +6,8 @@ import type { Position } from '../../lib/core/position.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 
 /**
- * A broker whose network a test controls: its logs are real (the embedded broker's), but what was published is delivered
- * only when the test says so, answers come only when the test lets them, and a subscription can be interrupted.
+ * A broker whose network the test controls. Its logs are those of an embedded broker, but the test decides when entries
+ * are delivered, when replies arrive, and when a subscription is interrupted.
  */
 export class UnrulyBroker implements Broker {
   readonly kind = 'memory'
@@ -15,7 +15,7 @@ export class UnrulyBroker implements Broker {
   readonly #options: HistoryOptions
   readonly #listeners = new Map<string, ChannelListener>()
   #undelivered: { readonly channel: string; readonly entry: LogEntry }[] = []
-  /** `<channel> <offset>` of entries that the history has lost. */
+  /** `<channel> <offset>` of the entries that were removed from the history. */
   readonly #removed = new Set<string>()
   #answers: (() => void)[] = []
   #heads = 0
@@ -34,7 +34,7 @@ export class UnrulyBroker implements Broker {
     return this.#logs.state
   }
 
-  /** Calls of `heads` and `read` so far. */
+  /** The number of calls of `heads` and `read` so far. */
   get calls(): { heads: number; reads: number } {
     return { heads: this.#heads, reads: this.#reads }
   }
@@ -102,35 +102,35 @@ export class UnrulyBroker implements Broker {
     return this.#logs.close()
   }
 
-  /** Delivers the next entries that are under way. */
+  /** Delivers the next pending entries. */
   deliver(count: number): void {
     for (const { channel, entry } of this.#undelivered.splice(0, count)) this.#listeners.get(channel)?.onEntry(entry)
   }
 
-  /** Lets one answer through, the oldest first or any other: reads and heads may overtake each other. */
+  /** Lets one reply arrive, by default the oldest. Replies to reads and heads may overtake each other. */
   release(index = 0): void {
     const [answer] = this.#answers.splice(index % Math.max(1, this.#answers.length), 1)
     answer?.()
   }
 
-  /** What is under way is lost, and nobody is told. */
+  /** Loses the pending entries without a notification. */
   swallow(): void {
     this.#undelivered = []
   }
 
-  /** The connection breaks: what is under way is lost, and the subscription is brought back. */
+  /** Breaks the connection: loses the pending entries and restores the subscription. */
   async interrupt(channel: string): Promise<void> {
     this.#undelivered = []
     const [head] = await this.#logs.heads([channel])
     if (head) this.#listeners.get(channel)?.onResubscribed(head)
   }
 
-  /** The history has lost these entries, as after XDEL. */
+  /** Removes these entries from the history, as XDEL does. */
   remove(channel: string, offsets: readonly number[]): void {
     for (const offset of offsets) this.#removed.add(`${channel} ${offset}`)
   }
 
-  /** All logs are lost. Answers under way are still those of the lost ones. */
+  /** Loses all logs. Pending replies are still from the lost logs. */
   lose(): void {
     this.#logs = new MemoryBroker(this.#options, systemClock)
   }

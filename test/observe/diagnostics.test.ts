@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { createMultiplexer, diagnostics, diagnosticsChannels } from '../../lib/index.js'
 
 describe('diagnostics', () => {
-  it('are names to subscribe to, and the channels beside them', () => {
+  it('exports the names of its channels, and the channels', () => {
     expect(Object.keys(diagnostics)).to.deep.equal(Object.keys(diagnosticsChannels))
     for (const [key, name] of Object.entries(diagnostics)) {
       expect(name).to.match(/^express-sse-kit(:[a-z]+)+$/)
@@ -12,15 +12,15 @@ describe('diagnostics', () => {
     expect(diagnostics.brokerError).to.equal('express-sse-kit:broker:error')
   })
 
-  it('say to a subscriber under their name what happens', async () => {
-    const heard: unknown[] = []
-    const onPublish = (message: unknown, name: string | symbol): void => void heard.push([name, message])
+  it('publishes messages to subscribers of a name', async () => {
+    const messages: unknown[] = []
+    const onPublish = (message: unknown, name: string | symbol): void => void messages.push([name, message])
     diagnosticsChannel.subscribe(diagnostics.publishEnd, onPublish)
     const multiplexer = createMultiplexer()
     await multiplexer.publish('orders', { data: 1 })
     diagnosticsChannel.unsubscribe(diagnostics.publishEnd, onPublish)
     await multiplexer.publish('orders', { data: 2 })
     await multiplexer.close()
-    expect(heard).to.deep.equal([[diagnostics.publishEnd, { channel: 'orders', events: 1, error: undefined }]])
+    expect(messages).to.deep.equal([[diagnostics.publishEnd, { channel: 'orders', events: 1, error: undefined }]])
   })
 })

@@ -42,7 +42,7 @@ describe('the drop log', () => {
     for (let n = 0; n < count; n++) stream.send({ data: n })
   }
 
-  it('says of a drop whose it was, why, how many there were, and what the pacing had left', () => {
+  it('logs the user, the reason, the total and the remaining tokens of a drop', () => {
     send(7)
     expect(lines).to.deep.equal([
       {
@@ -60,18 +60,18 @@ describe('the drop log', () => {
     ])
   })
 
-  it('gives a few lines a second, and counts those it left out', () => {
+  it('writes a few lines per second, and counts the suppressed drops', () => {
     send(6 + 10)
     expect(lines.map(({ drops_total }) => drops_total)).to.deep.equal([1, 2])
     clock.advance(1000)
-    // One goes out and makes room for one.
+    // One event is sent and makes room for another.
     send(2)
     expect(lines.at(-1)).to.include({ drops_total: 11, suppressed: 8 })
     send(1)
     expect(lines.at(-1)).to.include({ drops_total: 12, suppressed: 0 })
   })
 
-  it('harms nobody when it cannot be written, and says so once', async () => {
+  it('warns once and continues if write fails', async () => {
     stop()
     const warnings: string[] = []
     const onWarning = (warning: Error & { code?: string }): void => {
@@ -91,7 +91,7 @@ describe('the drop log', () => {
     expect(stream.closeReason).to.equal(undefined)
   })
 
-  it('stops when it is told to', () => {
+  it('can be stopped', () => {
     stop()
     send(10)
     expect(lines).to.deep.equal([])

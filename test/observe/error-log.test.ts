@@ -19,7 +19,7 @@ describe('the error log', () => {
     diagnosticsChannels[channel].publish(message)
   }
 
-  it('says where, what and why, with the code and the cause at the end of the chain', () => {
+  it('logs the source, the operation and the error, with its code and root cause', () => {
     const socket = Object.assign(new Error('connect ECONNREFUSED 10.0.0.7:6379'), { code: 'ECONNREFUSED' })
     const cause = new Error('no connection', { cause: socket })
     fail('brokerError', { operation: 'subscribe', error: new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Away', cause) })
@@ -41,7 +41,7 @@ describe('the error log', () => {
     ])
   })
 
-  it('hears of every channel on which errors are that no caller gets', () => {
+  it('subscribes to every diagnostics channel of background errors', () => {
     const error = new Error('broken')
     const channels = [
       'brokerError',
@@ -68,7 +68,7 @@ describe('the error log', () => {
     expect(lines[0]?.stack).to.contain('error-log.test')
   })
 
-  it('has one line of a cause in an interval, whatever numbers are in it, and counts the others', () => {
+  it('writes one line per cause and interval, ignores numbers in messages, and counts the others', () => {
     const away = (ms: number): void =>
       fail('storeError', { operation: 'get', error: new Error(`No answer within ${ms} ms from 10.0.0.${ms % 9}`) })
     for (let i = 0; i < 100; i++) away(i)
@@ -87,7 +87,7 @@ describe('the error log', () => {
     expect(lines.at(-1)?.suppressed).to.equal(0)
   })
 
-  it('is bounded however many causes there are', () => {
+  it('bounds the number of causes', () => {
     const letters = 'ghijklmnopqrstuvwxyz'
     const word = (i: number): string => [...String(i)].map((digit) => letters[Number(digit)]).join('')
     for (let i = 0; i < 5000; i++) fail('storeError', { operation: 'get', error: new Error(`cause ${word(i)}`) })
@@ -100,7 +100,7 @@ describe('the error log', () => {
     expect(JSON.stringify(lines.at(-1)).length).to.be.below(10_000)
   })
 
-  it('takes whatever was thrown', () => {
+  it('logs any thrown value', () => {
     const hostile = new Proxy(new Error('x'), {
       get() {
         throw new Error('trap')
@@ -111,12 +111,12 @@ describe('the error log', () => {
     for (const error of [undefined, null, 'text', Object.create(null), Symbol('s'), hostile, cyclic, 7n]) {
       fail('streamError', { stream: 's1', error })
     }
-    // Two of them cannot be read: one cause.
+    // Two of the values cannot be read. They count as one cause.
     expect(lines).to.have.length(7)
     expect(lines[0]).to.include({ connection_id: 's1', name: 'undefined', message: 'undefined' })
   })
 
-  it('writes a line of JSON on stderr by default', () => {
+  it('writes one line of JSON to stderr by default', () => {
     stop()
     const written: string[] = []
     const write = process.stderr.write
@@ -137,7 +137,7 @@ describe('the error log', () => {
     },
     rejects: () => Promise.reject(new Error('disk full')) as never,
   })) {
-    it(`harms nobody when write ${how}, and warns once`, async () => {
+    it(`warns once and continues if write ${how}`, async () => {
       stop()
       const warnings: string[] = []
       const onWarning = (warning: Error & { code?: string }): void => {
@@ -154,7 +154,7 @@ describe('the error log', () => {
     })
   }
 
-  it('stops when it is told to, and refuses an interval that cannot be meant', () => {
+  it('can be stopped, and rejects an invalid interval', () => {
     stop()
     fail('storeError', { operation: 'get', error: new Error('broken') })
     expect(lines).to.deep.equal([])

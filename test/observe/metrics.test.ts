@@ -30,7 +30,7 @@ describe('createMetrics', () => {
   let metrics: Metrics | undefined
   afterEach(() => metrics?.close())
 
-  it('adds its metrics to the register it is given, beside those of the application', async () => {
+  it('adds its metrics to the given register, next to those of the application', async () => {
     const register = new Registry()
     new Counter({ name: 'own_total', help: 'Own', registers: [register] }).inc(7)
     register.setDefaultLabels({ app: 'inbox' })
@@ -42,7 +42,7 @@ describe('createMetrics', () => {
     expect(scrape.value('sse_streams_closed_total{reason="max_age",app="inbox"}')).to.equal(0)
   })
 
-  it('says of each metric what it means, under a prefix', async () => {
+  it('gives each metric a help text and the prefix', async () => {
     metrics = createMetrics({ prefix: 'acme_sse_' })
     const text = await metrics.register.metrics()
     const { types } = new Scrape(text)
@@ -54,7 +54,7 @@ describe('createMetrics', () => {
     expect(codeOf(() => createMetrics({ prefix: 'a-b' }))).to.equal('ERR_SSE_OPTION_INVALID')
   })
 
-  it('refuses a register that has them already, and leaves it as it was', async () => {
+  it('rejects a register that already has its metrics, and does not change the register', async () => {
     const register = new Registry()
     metrics = createMetrics({ register })
     const before = await register.metrics()
@@ -69,7 +69,7 @@ describe('createMetrics', () => {
     expect(await register.metrics()).to.equal(before)
   })
 
-  it('listens to nothing any more and is gone from the register once it is closed, however often', async () => {
+  it('removes its subscriptions and metrics when it closes, also if it is closed twice', async () => {
     const channels = Object.values(diagnostics)
     const open = channels.filter(({ hasSubscribers }) => hasSubscribers)
     expect(open.map(({ name }) => name)).to.deep.equal([])
@@ -84,7 +84,7 @@ describe('createMetrics', () => {
     expect((await register.metrics()).trim()).to.equal('')
   })
 
-  it('does not take out of the register what came in its place', async () => {
+  it('does not remove a later metric with the same name from the register', async () => {
     const register = new Registry()
     const first = createMetrics({ register })
     first.close()
@@ -93,7 +93,7 @@ describe('createMetrics', () => {
     expect(new Scrape(await register.metrics()).value('sse_streams_open')).to.equal(0)
   })
 
-  it('is a coded error where prom-client is missing, unless a register is given', () => {
+  it('throws an error with a code if prom-client is missing and no register is given', () => {
     const loader = Module as unknown as { _resolveFilename: (request: string, ...rest: unknown[]) => string }
     const resolve = loader._resolveFilename
     loader._resolveFilename = (request, ...rest) => {
@@ -108,7 +108,7 @@ describe('createMetrics', () => {
     }
   })
 
-  it('keeps its counters where the register is reset, and speaks OpenMetrics where the register does', async () => {
+  it('keeps its counters when the register is reset, and supports OpenMetrics registers', async () => {
     const register = new Registry<OpenMetricsContentType>()
     register.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
     metrics = createMetrics({ register })
@@ -122,7 +122,7 @@ describe('createMetrics', () => {
     expect(await register.metrics()).to.equal('\n# EOF\n')
   })
 
-  it('counts streams of any route, those of res.sse() as well', async () => {
+  it('counts the streams of all routes, including res.sse()', async () => {
     metrics = createMetrics()
     const app = express().use(sseMiddleware())
     app.get('/', (_req, res) => {
@@ -143,7 +143,7 @@ describe('createMetrics', () => {
     await server.stop()
   })
 
-  it('looks up no address of a client, and leaves it to those who read it', async () => {
+  it('does not look up client addresses, and leaves that to readers of the message', async () => {
     metrics = createMetrics()
     const limits = createStreamLimits()
     const addresses: (string | undefined)[] = []
@@ -165,15 +165,15 @@ describe('createMetrics', () => {
       client.close()
       await eventually(() => limits.size === 0)
     }
-    const hear = (message: unknown): void => void addresses.push({ ...(message as { ip?: string }) }.ip)
+    const onMessage = (message: unknown): void => void addresses.push({ ...(message as { ip?: string }) }.ip)
     try {
       await visit()
       expect(lookedUp).to.equal(0)
-      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) subscribe(name, hear)
+      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) subscribe(name, onMessage)
       await visit()
       expect(addresses).to.deep.equal(['192.0.2.1', '192.0.2.2'])
     } finally {
-      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) unsubscribe(name, hear)
+      for (const { name } of [diagnostics.streamOpen, diagnostics.streamClose]) unsubscribe(name, onMessage)
       await server.stop()
       await limits.close()
     }
@@ -197,14 +197,14 @@ describe('createMetrics', () => {
       void multiplexer.close()
     })
 
-    it('notes a batch once, for as many streams as it was written to', async () => {
+    it('observes a batch once, weighted by the number of streams that got it', async () => {
       for (let i = 0; i < 3; i++) clients.push(await SseClient.open(`${server.url}/?channel=a`))
       await eventually(() => multiplexer.status().streams === 3)
       const batches: { entries: readonly unknown[]; streams: number }[] = []
       const onDeliver = (message: unknown): void => void batches.push(message as (typeof batches)[number])
       subscribe(diagnostics.channelDeliver.name, onDeliver)
       const published = multiplexer.publishMany('a', [{ data: 1 }, { data: 2 }])
-      // It goes out at the end of the tick.
+      // The batch is sent at the end of the tick.
       clock.advance(40)
       await published
       for (const client of clients) await client.messagesUntil(2)
@@ -219,7 +219,7 @@ describe('createMetrics', () => {
       expect(live('count{path="replay"}')).to.equal(0)
     })
 
-    it('counts a token for each event of a batch, and no delay of an event that waits in a queue', async () => {
+    it('counts a token for each event of a batch, and no delay of events that wait in a queue', async () => {
       const pacing = createPacing({ stream: { capacity: 3, refillPerSecond: 1 } }, { clock })
       const app = express().get(
         '/',
@@ -240,7 +240,7 @@ describe('createMetrics', () => {
       await paced.stop()
     })
 
-    it('tells what was read on from the log from what was live', async () => {
+    it('distinguishes replayed events from live events', async () => {
       await multiplexer.publishMany('a', [{ data: 1 }, { data: 2 }])
       clock.advance(9000)
       const client = await SseClient.open(`${server.url}/?channel=a&from=earliest`)

@@ -10,14 +10,17 @@ import { Scrape } from './scrape.js'
 
 const BULK = 'x'.repeat(64_000)
 
-/** Healthy, stalled, paced, dropping, polling, acknowledging and limited clients, over HTTP and Redis: what they counted themselves. */
+/**
+ * Compares the metrics with the counts of the clients themselves: healthy, stalled, paced, dropping, polling,
+ * acknowledging and limited clients, over HTTP and Redis.
+ */
 describe('metrics under mixed load', function () {
   this.timeout(60_000)
 
   let redis: RedisServer
   let site: MixedSite
 
-  /** Everything that was ever open, also where it is closed. */
+  /** All clients, including closed ones. */
   const clients: SseClient[] = []
   const scrapes: Scrape[] = []
   const seen = { published: 0, polls: 0, polled: 0, gone: 0, acks: 0, buffers: 0, latencies: 0 }
@@ -62,7 +65,7 @@ describe('metrics under mixed load', function () {
   const ask = async (path: keyof typeof statuses): Promise<void> => {
     statuses[path].push((await fetch(`${site.url}/${path}`)).status)
   }
-  /** What a client was told it has lost. */
+  /** The number of lost events that a client was notified of. */
   const lostOf = (client: SseClient, reason?: string): number =>
     client.events
       .filter(({ event }) => event === 'sse.dropped')
@@ -112,7 +115,7 @@ describe('metrics under mixed load', function () {
       )
     }
     await eventually(() => site.multiplexer.inspect().some(({ queued, tokens }) => queued > 0 && tokens !== undefined))
-    // All in one turn of the event loop.
+    // All in one tick.
     const inspected = site.multiplexer.inspect()
     const leases = site.streamLimits.size
     queued = { inspected, leases, scrape: new Scrape(await site.metrics.register.metrics()) }
@@ -181,17 +184,17 @@ describe('metrics under mixed load', function () {
     last = await scrape()
   }
 
-  it('moves every metric there is', () => {
+  it('changes every metric', () => {
     const [first] = scrapes as [Scrape]
     const moved = new Set(scrapes.flatMap((each) => each.movedSince(first)))
     expect([...first.types.keys()].filter((name) => !moved.has(name))).to.deep.equal([])
   })
 
-  it('has the same labels from the first moment to the last, whatever users, channels and addresses there were', () => {
+  it('has the same labels at the start and at the end, for any users, channels and addresses', () => {
     expect(last.series).to.deep.equal(scrapes[0]?.series)
   })
 
-  it('counts the streams that clients had, how they began and how they ended', () => {
+  it('counts the streams of the clients, how they opened and how they closed', () => {
     expect(last.value('sse_streams_opened_total')).to.equal(clients.length)
     expect(last.value('sse_streams_closed_total{reason="client_gone"}')).to.equal(seen.gone)
     expect(last.value('sse_streams_closed_total{reason="shutdown"}')).to.equal(clients.length - seen.gone)
@@ -207,7 +210,7 @@ describe('metrics under mixed load', function () {
     expect(last.value('sse_retry_directives_total{at="open"}')).to.equal(clients.length)
   })
 
-  it('counts the events that were published, that clients got, and that they were told they had lost', () => {
+  it('counts the events that were published, that clients received, and whose loss was announced', () => {
     expect(last.value('sse_events_published_total')).to.equal(seen.published)
     expect(failures).to.have.length(1)
     expect(last.value(`sse_publish_failures_total{code="${failures[0]}"}`)).to.equal(1)
@@ -221,11 +224,11 @@ describe('metrics under mixed load', function () {
     expect(last.value('sse_log_losses_total{reason="log_replaced"}')).to.be.at.least(1)
   })
 
-  it('notes a delay for every event that went out without waiting in a queue', () => {
+  it('observes a delay for every event that was sent without waiting in a queue', () => {
     const delays = last.sum('sse_delivery_delay_seconds_count')
     const all = received(clients) + seen.polled
     const [, dropping, pressing] = byPacing as [SseClient, SseClient, SseClient]
-    // One may be the paced client's ephemeral event: it is in no log to be read on from.
+    // One may be the paced client's ephemeral event, which is in no log and cannot be replayed.
     expect(delays).to.be.within(all - received([dropping, pressing]) - 1, all)
     expect(
       last.value('sse_delivery_delay_seconds_count{path="replay"}'),
@@ -234,14 +237,14 @@ describe('metrics under mixed load', function () {
     expect(last.sum('sse_delivery_delay_seconds_sum')).to.be.above(0)
   })
 
-  it('knows what clients said of themselves', () => {
+  it('observes what clients reported in acknowledgements', () => {
     expect(last.value('sse_acknowledgements_total')).to.equal(seen.acks)
     expect(last.value('sse_acknowledgement_delay_seconds_count')).to.equal(seen.acks)
     expect(last.value('sse_client_buffer_ratio_sum')).to.be.closeTo(seen.buffers, 1e-9)
     expect(last.value('sse_client_latency_seconds_sum')).to.be.closeTo(seen.latencies, 1e-9)
   })
 
-  it('shows lag and queues as the multiplexer does', () => {
+  it('reports the same lag and queues as the multiplexer', () => {
     const { inspected, leases, scrape: page } = queued
     const total = (read: (status: (typeof inspected)[number]) => number): number =>
       inspected.reduce((sum, status) => sum + read(status), 0)
@@ -264,20 +267,20 @@ describe('metrics under mixed load', function () {
     expect(last.sum('sse_bucket_empty_total')).to.equal(last.value('sse_bucket_empty_total{scope="stream"}'))
   })
 
-  it('counts the decisions of limiters, by what decided', () => {
+  it('counts the decisions of limiters, by source', () => {
     const decided = (source: string, admitted: boolean): number =>
       last.value(`sse_limiter_decisions_total{source="${source}",admitted="${admitted}"}`)
     const times = (given: readonly number[], status: number): number => given.filter((each) => each === status).length
     expect(statuses.limited).to.deep.equal([200, 200, 200, 429, 429])
     expect(decided('local', true) + decided('redis', true)).to.equal(times(statuses.limited, 200))
     expect(decided('fail-open', true)).to.equal(times(statuses.open, 200))
-    // What is over the local cap while Redis is away, the process refuses by itself.
+    // Above the local cap the process refuses without Redis.
     const refused = times([...statuses.limited, ...statuses.open], 429)
     expect(decided('local', false) + decided('redis', false)).to.equal(refused)
     expect(decided('fail-closed', false)).to.equal(times(statuses.closed, 503))
   })
 
-  it('counts what Redis was asked, as Redis does', () => {
+  it('counts the same commands as Redis', () => {
     expect(calls.kit).to.equal(calls.redis)
     expect(calls.scripts).to.equal(calls.scriptsInRedis)
     expect(last.value('sse_redis_commands_total{command="limit",outcome="ok"}')).to.be.above(0)

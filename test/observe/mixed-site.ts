@@ -10,9 +10,9 @@ import { freePort } from '../helpers/free-port.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
 /**
- * A site with something for every metric. Streams: `/events?channel=` (seven may be open), `/paced`, `/dropping` (both on `load`),
- * `/pressing`, whose queue alone is too much for the process. Limiters: `/limited`, and `/open` and `/closed`, whose Redis does not
- * answer. `/poll`, `/ack`, `/metrics`.
+ * A site that exercises every metric. Streams: `/events?channel=` (at most seven are open), `/paced`, `/dropping` (both
+ * on `load`), `/pressing`, whose queue alone puts the process under pressure. Limiters: `/limited`, and `/open` and
+ * `/closed`, whose Redis does not reply. Also `/poll`, `/ack`, `/metrics`.
  */
 export class MixedSite {
   readonly multiplexer

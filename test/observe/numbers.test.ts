@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { Counts, Histogram } from '../../lib/observe/numbers.js'
 
 describe('counts by labels', () => {
-  it('has all of its labels from the start, at 0', () => {
+  it('have all label values from the start, at 0', () => {
     const counts = new Counts({ source: ['a', 'b'], admitted: ['true', 'false'] })
     expect(counts.samples()).to.deep.equal([
       { labels: { source: 'a', admitted: 'true' }, value: 0 },
@@ -13,7 +13,7 @@ describe('counts by labels', () => {
     expect(new Counts({}).samples()).to.deep.equal([{ labels: {}, value: 0 }])
   })
 
-  it('counts what is in no table as other, so that its labels are bounded whatever comes', () => {
+  it('count values that are in no table as other, so the labels are bounded', () => {
     const counts = new Counts({ source: ['a', 'b'], admitted: ['true', 'false'] })
     counts.add(['a', 'true'], 3)
     for (let i = 0; i < 1000; i++) counts.add([`x${i}`, 'true'])
@@ -27,7 +27,7 @@ describe('counts by labels', () => {
 })
 
 describe('a histogram', () => {
-  it('counts an observation as often as it weighs, in all buckets that it is not above', () => {
+  it('adds the weight of an observation to all buckets with an upper bound of at least its value', () => {
     const histogram = new Histogram([1, 10])
     histogram.observe(1, 1000)
     histogram.observe(1.5)

@@ -14,19 +14,19 @@ import { Recorder } from '../suites/broker.js'
 
 const TRACE = `${'a'.repeat(32)}-${'b'.repeat(16)}`
 
-describe('when an event was published', () => {
+describe('the time of publishing', () => {
   const events = [
     encodePublished({ data: 1, key: 'k', ttlMs: 5 }),
     { ...encodePublished({ data: 2, priority: 'low' }), trace: TRACE },
     { ...encodePublished({ data: 3, key: 'k' }), trace: TRACE },
   ]
 
-  it('is written once for all events of a call, and traces only where there are any', () => {
+  it('is written once for all events of a call; traces are written only for traced events', () => {
     const [line] = printPayload(events, 1_700_000_000_000.7).toString().split('\n')
     expect(line).to.equal(`@loyw3v28;9 n 5 k;9 l 0  ${TRACE};9 n 0 k ${TRACE}`)
   })
 
-  it('is read with every entry, of a message and of a log', () => {
+  it('is read with every entry of a message and of a log', () => {
     const payload = printPayload(events, 1_700_000_000_000)
     const message = parseMessage(Buffer.concat([Buffer.from('abcdef 7\n'), payload]))
     expect(message).to.deep.equal(parseLogged('abcdef', 9, payload))
@@ -39,7 +39,7 @@ describe('when an event was published', () => {
     expect(ephemeral).to.include({ offset: 0, publishedAt: 42 })
   })
 
-  it('may be missing: entries of the format before are read as ever', () => {
+  it('may be absent: entries of an older format can be read', () => {
     const old = Buffer.from('9 n 5 k;9 l 0 \ndata: 1\n\ndata: 2\n\n')
     expect(parseLogged('abcdef', 9, old)).to.deep.equal([
       entry({ offset: 8, body: Buffer.from('data: 1\n\n'), key: 'k', ttlMs: 5 }),
@@ -48,7 +48,7 @@ describe('when an event was published', () => {
     expect(delayOf(entry({}), 1000)).to.equal(undefined)
   })
 
-  it('gives no delay below 0 where clocks differ', () => {
+  it('never yields a negative delay, even if clocks differ', () => {
     expect(delayOf(entry({ publishedAt: 1000 }), 1250)).to.equal(250)
     expect(delayOf(entry({ publishedAt: 1000 }), 900)).to.equal(0)
   })
@@ -60,14 +60,14 @@ describe('when an event was published', () => {
     })
     after(() => redis.stop())
 
-    it('is one time for what is published together: embedded', async () => {
+    it('is the same for events published together: embedded', async () => {
       const clock = new FakeClock()
       const broker = new MemoryBroker({}, clock)
       const first = clock.wallTime()
       expect(await publishTwice(broker, () => clock.advance(500))).to.deep.equal([first, first, first + 500])
     })
 
-    it('is one time for what is published together: over Redis', async () => {
+    it('is the same for events published together: over Redis', async () => {
       const broker = new RedisBroker({ redis: redis.url }, systemClock)
       const before = Date.now()
       const [first = 0, second, third = 0] = await publishTwice(broker)
@@ -76,7 +76,7 @@ describe('when an event was published', () => {
       expect(third).to.be.within(first, Date.now())
     })
 
-    it('does not keep entries from being read that another version published without', async () => {
+    it('is optional: entries of another version without it can be read', async () => {
       const broker = new RedisBroker({ redis: redis.url }, systemClock)
       const [head] = await broker.heads(['old'])
       const client = new Redis(redis.url)
@@ -98,7 +98,10 @@ function entry(given: Partial<LogEntry>): LogEntry {
   }
 }
 
-/** The times of two events published as one step and a third, as a subscriber and the history have them. */
+/**
+ * The times of two events published as one step and a third event, as received by a subscriber and as read from
+ * history.
+ */
 async function publishTwice(broker: Broker, pause: () => void = () => undefined): Promise<(number | undefined)[]> {
   const event = (data: number): EncodedEvent => encodePublished({ data })
   const recorder = new Recorder()

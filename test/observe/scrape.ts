@@ -1,8 +1,8 @@
-/** A page of metrics as a test reads it: the value of each line by its name and labels, as they are printed. */
+/** A parsed page of metrics: the value of each line by its printed name and labels. */
 export class Scrape {
   readonly text: string
   readonly #values = new Map<string, number>()
-  /** The names that were announced, with their types. */
+  /** The declared names, with their types. */
   readonly types = new Map<string, string>()
 
   constructor(text: string) {
@@ -15,7 +15,7 @@ export class Scrape {
     }
   }
 
-  /** Every line's name and labels. */
+  /** The name and labels of every line. */
   get series(): string[] {
     return [...this.#values.keys()]
   }
@@ -26,14 +26,14 @@ export class Scrape {
     return value
   }
 
-  /** The sum of all lines of this name. */
+  /** The sum of all lines with this name. */
   sum(name: string): number {
     return this.series
       .filter((series) => series.replace(/\{.*/, '') === name)
       .reduce((sum, series) => sum + this.value(series), 0)
   }
 
-  /** The families of which some line has another value here. */
+  /** The families with at least one line that has another value here. */
   movedSince(earlier: Scrape): string[] {
     const moved = (series: string): boolean => earlier.#values.get(series) !== this.#values.get(series)
     return [...this.types.keys()].filter((name) =>

@@ -11,7 +11,7 @@ import {
   type SpanExporter,
 } from '@opentelemetry/sdk-trace-base'
 
-/** A process's tracer, with what it has exported. */
+/** The tracer of one process, with its exported spans. */
 export class TestTracer {
   readonly tracer: Tracer
   readonly #exporter = new InMemorySpanExporter()
@@ -29,7 +29,7 @@ export class TestTracer {
     return this.#exporter.getFinishedSpans()
   }
 
-  /** Spans that have begun and not ended. */
+  /** The spans that have started and not ended. */
   get open(): number {
     return this.#started - this.spans.length
   }
@@ -43,7 +43,7 @@ export function tracerOf(exporter: SpanExporter): Tracer {
   return new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).getTracer('test')
 }
 
-/** As much of OpenTelemetry's own as the tests need: the context goes on through promises. */
+/** A minimal context manager for OpenTelemetry: the context continues through promises. */
 class AsyncContexts implements ContextManager {
   readonly #storage = new AsyncLocalStorage<Context>()
 

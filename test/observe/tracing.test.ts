@@ -41,7 +41,7 @@ describe('tracing', () => {
     return multiplexer
   }
 
-  /** Streams on the channel `inbox`, acknowledgements, and whatever comes before. */
+  /** Serves streams on the channel `inbox` and acknowledgements, after the given middleware. */
   async function serveInbox(multiplexer: Multiplexer, ...first: RequestHandler[]): Promise<TestServer> {
     const app = express().use(...first, (_req, _res, next) => next())
     app.get(
@@ -71,7 +71,7 @@ describe('tracing', () => {
     const [here, there] = [new TestTracer(), new TestTracer()]
     const publishing = multiplex(here, { redis: redis.url })
     const streaming = multiplex(there, { redis: redis.url })
-    // What instrumentation of HTTP does.
+    // Stands for an instrumentation of HTTP.
     const instrumented: RequestHandler = (_req, res, next) => {
       const span = here.tracer.startSpan('POST /whatsapp')
       res.on('finish', () => span.end())
@@ -94,7 +94,7 @@ describe('tracing', () => {
     const delivered = await fetch(`${webhookServer.url}/whatsapp`, { method: 'POST', headers, body })
     expect(await delivered.json()).to.deep.equal({ received: 1 })
     await client.messagesUntil(1)
-    // To the process that has no such stream: it passes it on.
+    // To the process without this stream, which forwards the acknowledgement.
     expect(await acknowledge(client, webhookServer)).to.equal(202)
     await eventually(() => there.named('sse ack').length === 1)
 
@@ -111,12 +111,12 @@ describe('tracing', () => {
     expect([deliver?.kind, ack?.kind]).to.deep.equal([api.SpanKind.CONSUMER, api.SpanKind.CONSUMER])
     expect(deliver?.attributes).to.include({ 'messaging.destination.name': 'inbox', 'sse.streams': 1 })
     expect(ack?.attributes).to.include({ 'messaging.operation.name': 'ack', 'sse.client.latency_ms': 12 })
-    expect(client.closed, 'the stream goes on, and no span with it').to.equal(false)
+    expect(client.closed, 'the stream stays open without an open span').to.equal(false)
     expect([here.open, there.open]).to.deep.equal([0, 0])
     expect(there.spans).to.have.length(2)
   })
 
-  it('carries nothing where nothing is sampled or traced', async () => {
+  it('adds nothing to events that are not sampled or not traced', async () => {
     const raw = new Redis(redis.url)
     cleanUps.push(() => raw.disconnect())
     const payloadOf = async (channel: string): Promise<string> => {
@@ -134,7 +134,7 @@ describe('tracing', () => {
     expect(payloads[3]).to.match(/^@;9 n 0 {2}[0-9a-f]{32}-[0-9a-f]{16}\ndata: 1\n\n$/)
   })
 
-  it('tells of a batch once, whatever the number of streams, with as many links as may be', async () => {
+  it('creates one span per batch for any number of streams, with a bounded number of links', async () => {
     const tracer = new TestTracer()
     const multiplexer = multiplex(tracer)
     const server = await serveInbox(multiplexer)
@@ -145,11 +145,11 @@ describe('tracing', () => {
     const [deliver, ...others] = tracer.named('sse deliver')
     expect(others).to.deep.equal([])
     expect(deliver?.attributes).to.include({ 'messaging.batch.message_count': 20, 'sse.streams': 3 })
-    const told = [deliver?.parentSpanContext, ...(deliver?.links ?? []).map(({ context }) => context)]
-    expect(told.map((context) => context?.spanId)).to.deep.equal(published.slice(0, 9).map(({ spanId }) => spanId))
+    const traced = [deliver?.parentSpanContext, ...(deliver?.links ?? []).map(({ context }) => context)]
+    expect(traced.map((context) => context?.spanId)).to.deep.equal(published.slice(0, 9).map(({ spanId }) => spanId))
   })
 
-  it('tells of events that are in no log, of those published together as one, and of those that were not published', async () => {
+  it('traces ephemeral events, publishes of several events as one span, and failed publishes', async () => {
     const tracer = new TestTracer()
     const multiplexer = multiplex(tracer)
     const client = await open(await serveInbox(multiplexer))
@@ -170,7 +170,7 @@ describe('tracing', () => {
     expect(delivered[1]?.links).to.deep.equal([])
   })
 
-  it('tells of an acknowledgement once, and links it to the request that brought it', async () => {
+  it('creates one span per acknowledgement, and links it to its request', async () => {
     const tracer = new TestTracer()
     const multiplexer = multiplex(tracer)
     const request = tracer.tracer.startSpan('POST /ack')
@@ -186,7 +186,7 @@ describe('tracing', () => {
     expect(acks[0]?.links.map(({ context }) => context.spanId)).to.deep.equal([request.spanContext().spanId])
   })
 
-  it('takes no notice of what it did not write', async () => {
+  it('ignores foreign trace contexts', async () => {
     const tracer = new TestTracer()
     const multiplexer = multiplex(tracer, { redis: redis.url })
     const client = await open(await serveInbox(multiplexer))
@@ -197,7 +197,7 @@ describe('tracing', () => {
     expect(tracer.spans).to.deep.equal([])
   })
 
-  it('needs the api, and does nothing without a provider', async () => {
+  it('requires the api, and does nothing without a provider', async () => {
     expect(() => createTracing({ api: {} as never }))
       .to.throw('api')
       .with.property('code', 'ERR_SSE_OPTION_INVALID')
@@ -207,7 +207,7 @@ describe('tracing', () => {
     await client.messagesUntil(1)
   })
 
-  describe('that fails', () => {
+  describe('with a failing tracer', () => {
     const real = new TestTracer().tracer
     const fail = (): never => {
       throw new Error('tracing is broken')
@@ -229,7 +229,7 @@ describe('tracing', () => {
     }
 
     for (const [name, tracer] of Object.entries(broken)) {
-      it(`harms no stream: ${name}`, async () => {
+      it(`does not affect streams: ${name}`, async () => {
         const warnings: string[] = []
         const onWarning = (warning: Error & { code?: string }): void => {
           if (warning.code === 'SSE_TRACING') warnings.push(warning.message)
@@ -250,7 +250,7 @@ describe('tracing', () => {
         const reason = name.includes('no span')
           ? "Cannot read properties of undefined (reading 'spanContext')"
           : 'tracing is broken'
-        expect(warnings).to.deep.equal(silent ? [] : [`Tracing failed, and events go on without: ${reason}`])
+        expect(warnings).to.deep.equal(silent ? [] : [`Tracing failed; events are published without traces: ${reason}`])
       })
     }
   })

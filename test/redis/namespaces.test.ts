@@ -3,7 +3,7 @@ import { type Cluster, Redis, type RedisOptions } from 'ioredis'
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { rateLimit } from '../../lib/routers/rate-limit.js'
 import { createStore } from '../../lib/store/create.js'
 import { encodePublished } from '../../lib/wire/encode.js'
@@ -47,8 +47,8 @@ describe('two environments on one Redis', () => {
   }
 
   for (const [title, pair] of Object.entries(pairs)) {
-    describe(`apart by ${title}`, () => {
-      it('share no event, logged or ephemeral, and no signal', async () => {
+    describe(`separated by ${title}`, () => {
+      it('share no events, logged or ephemeral, and no signals', async () => {
         const [ours, theirs] = await brokersOf(pair())
         const [mine, other] = [new Recorder(), new Recorder()]
         const signals: string[] = []
@@ -58,7 +58,7 @@ describe('two environments on one Redis', () => {
         await theirs.publish('log', encodePublished({ data: 'typing', ephemeral: true }))
         await theirs.publish('log', encodePublished({ data: 'theirs' }))
         expect(await theirs.signal(undefined, 'revoked')).to.equal(1)
-        // Both of one environment: what comes after all the others.
+        // The last event and the last signal of the other environment arrive after all others.
         await ours.publish('log', encodePublished({ data: 'ours' }))
         await ours.signal(undefined, 'last')
         await Promise.all([mine.until(1), other.until(2)])
@@ -71,7 +71,7 @@ describe('two environments on one Redis', () => {
         expect(signals).to.have.members(['ours last', 'theirs revoked'])
       })
 
-      it('share no value of a store', async () => {
+      it('share no values of a store', async () => {
         const [ours, theirs] = pair().map((source) => createStore({ redis: source }))
         stops.push(
           () => ours?.close(),
@@ -83,7 +83,7 @@ describe('two environments on one Redis', () => {
         expect(await ours?.get(['key'])).to.deep.equal(['ours'])
       })
 
-      it('share no place of a stream and no point of a request limit', async () => {
+      it('share no stream limits and no request limits', async () => {
         const sources = pair()
         const owner = { auth: { user: title, tenant: 'acme', expiresAt: 0, claims: {} } }
         for (const [i, source] of sources.entries()) {
@@ -98,7 +98,7 @@ describe('two environments on one Redis', () => {
     })
   }
 
-  it('are one where the source is the same, whichever way it was given', async () => {
+  it('are one environment if the source is the same, given as options or as a client', async () => {
     const [ours, theirs] = await brokersOf([
       { ...local(), keyPrefix: 'same:', db: 5 },
       clientOf({ keyPrefix: 'same:', db: 5 }),
@@ -126,7 +126,7 @@ describe('two environments on one Redis', () => {
 describe('environments on one Redis Cluster', function () {
   this.timeout(60_000)
 
-  it('are kept apart by key prefixes, also such as have a hash tag', async () => {
+  it('are separated by key prefixes, including prefixes with a hash tag', async () => {
     const { Cluster } = await import('ioredis')
     const cluster = await RedisCluster.start()
     const clients: Cluster[] = []

@@ -1,4 +1,4 @@
-/** All parts on a Redis that refuses their commands, with nobody who listens to diagnostics. Argument: its URL. */
+/** Uses all parts with a Redis that refuses their commands, without subscribers to diagnostics. Argument: its URL. */
 import { createMultiplexer, createStore, createStreamLimits } from '../../lib/index.js'
 
 const redis = process.argv[2]

@@ -14,7 +14,7 @@ describe('a Redis that refuses commands', () => {
 
   after(() => server.stop())
 
-  it('is warned of once for each cause where nobody listens to diagnostics, though limits go on alone', async () => {
+  it('prints one warning per cause, even if limits continue without Redis', async () => {
     const admin = new Redis(server.port)
     await admin.acl('SETUSER', 'poor', 'on', '>poor', '~*', '&*', '-@all', '+ping', '+info', '+client', '+select')
     admin.disconnect()

@@ -36,7 +36,7 @@ describe('one Redis for all parts', () => {
     return [...list.matchAll(/ name=(\S*)/g)].map(([, name = '']) => name).filter((name) => name !== '')
   }
 
-  /** Everything that has a connection, in use. */
+  /** Starts and uses every part that has a connection. */
   async function runKit(redis: SharedRedis) {
     const streamLimits = createStreamLimits({ redis, perIp: 5 })
     const multiplexer = createMultiplexer({ redis, streamLimits, lingerMs: 0 })
@@ -57,7 +57,7 @@ describe('one Redis for all parts', () => {
     return { http, client, multiplexer, parts: [limit, streamLimits, store, redis], store }
   }
 
-  it('is one connection for commands and one for subscriptions, and both are gone after shutdown', async () => {
+  it('opens one connection for commands and one for subscriptions, and closes both at shutdown', async () => {
     const redis = createRedis(server.url)
     expect(redis.embedded).to.equal(false)
     const { http, client, multiplexer, parts, store } = await runKit(redis)
@@ -69,7 +69,7 @@ describe('one Redis for all parts', () => {
     expect(client.messages.map(({ data }) => data)).to.deep.equal(['hello'])
   })
 
-  it('goes on for the other parts where one is closed', async () => {
+  it('stays open for the other parts when one part closes', async () => {
     const redis = createRedis(server.url)
     const { http, client, multiplexer, store } = await runKit(redis)
     client.close()
@@ -83,7 +83,7 @@ describe('one Redis for all parts', () => {
     expect(await store.get(['other']).catch((error: unknown) => error)).to.include({ code: 'ERR_SSE_CLOSED' })
   })
 
-  it('finds a subscriber connection that is open and dead, as a connection of its own does', async () => {
+  it('detects a subscriber connection that is open but dead', async () => {
     const redis = createRedis(server.url)
     const multiplexer = createMultiplexer({ redis, probeMs: 100, commandTimeoutMs: 300 })
     await multiplexer.ping()
@@ -91,10 +91,13 @@ describe('one Redis for all parts', () => {
     await eventually(async () => (await connections()).length === 2)
     const subscriber = /id=(\d+) [^\n]*name=express-sse-kit:subscriber/
     const before = subscriber.exec((await admin.client('LIST')) as string)?.[1]
-    // Nothing is answered until the probe has given the connection up.
-    const lost = new Promise((resolve) => diagnostics.brokerState.subscribe(resolve))
+    // Redis does not reply until the probe has reset the connection.
+    const states: unknown[] = []
+    const onState = (message: unknown) => states.push(message)
+    diagnostics.brokerState.subscribe(onState)
     server.pause()
-    await lost
+    await eventually(() => states.length > 0)
+    diagnostics.brokerState.unsubscribe(onState)
     server.resume()
     await eventually(async () => {
       const now = subscriber.exec((await admin.client('LIST')) as string)?.[1]
@@ -104,7 +107,7 @@ describe('one Redis for all parts', () => {
     redis.close()
   })
 
-  it('is none where none is given: every part lives in this process', async () => {
+  it('opens no connection without a source: every part is embedded in this process', async () => {
     for (const nothing of [undefined, '', null]) {
       const redis = createRedis(nothing)
       expect(redis.embedded).to.equal(true)
@@ -117,7 +120,7 @@ describe('one Redis for all parts', () => {
     expect(await connections()).to.deep.equal([])
   })
 
-  it('is refused with a keyPrefix, which pub/sub does not know', async () => {
+  it('rejects a keyPrefix, because pub/sub ignores it', async () => {
     const { port } = new URL(server.url)
     expect(() => createRedis({ port: Number(port), keyPrefix: 'staging:' })).to.throw(InvalidOptionError, 'prefix')
     expect(() => createRedis('localhost')).to.throw(InvalidOptionError)

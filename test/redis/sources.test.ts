@@ -5,14 +5,14 @@ import { Redis as Own, type Redis } from 'ioredis'
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { rateLimit } from '../../lib/routers/rate-limit.js'
 import { createStore } from '../../lib/store/create.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { ask, request } from '../limits/requests/support.js'
 
-describe('where Redis is', () => {
+describe('the redis option', () => {
   let redis: RedisServer
   let foreign: Redis
 
@@ -28,7 +28,7 @@ describe('where Redis is', () => {
     await redis.stop()
   })
 
-  /** ioredis once more, with classes of its own: as where two versions are installed. */
+  /** Loads ioredis a second time, with its own classes, as if two versions were installed. */
   function anotherCopy(): { Redis: typeof Redis } {
     const require = createRequire(import.meta.url)
     const folder = dirname(require.resolve('ioredis/package.json'))
@@ -44,7 +44,7 @@ describe('where Redis is', () => {
     }
   }
 
-  it('is known from a client of another copy of ioredis, to every part', async () => {
+  it('accepts a client of another copy of ioredis, in every part', async () => {
     expect(foreign).to.not.be.instanceOf(Own)
     const broker = new RedisBroker({ redis: foreign }, systemClock)
     const store = createStore({ redis: foreign })
@@ -73,20 +73,20 @@ describe('where Redis is', () => {
     ['options with a password alone', { password: 'secret' }],
     ["another library's options", { url: 'redis://127.0.0.1:6379' }],
     ["another library's client", new (class Commander {})()],
-    ['an object that only looks like a client', { status: 'ready', options: {}, duplicate: () => undefined }],
+    ['an object that only resembles a client', { status: 'ready', options: {}, duplicate: () => undefined }],
     ['a function', () => 'redis://127.0.0.1:6379'],
     ['a Map', new Map([['host', '127.0.0.1']])],
     ['a promise', Promise.resolve('redis://127.0.0.1:6379')],
     ['a number', 6379],
     ['a URL without a host', 'redis://'],
-    ['a URL with a path that is no database', 'redis://127.0.0.1:6379/main'],
+    ['a URL whose path is not a database number', 'redis://127.0.0.1:6379/main'],
     ['a host without a scheme', '127.0.0.1:6379'],
     ['an http URL', 'http://127.0.0.1:6379'],
     ['no URLs', []],
     ['an object among URLs', [{ host: '127.0.0.1' }]],
   ]
   for (const [title, source] of unknown) {
-    it(`is refused where it cannot be meant: ${title}`, () => {
+    it(`rejects ${title}`, () => {
       const redis = source as RedisSource
       const parts = [
         () => new RedisBroker({ redis }, systemClock),

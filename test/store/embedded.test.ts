@@ -8,10 +8,10 @@ import { rateLimit } from '../../lib/routers/rate-limit.js'
 import { webhooks } from '../../lib/routers/webhooks/webhooks.js'
 import { createStore } from '../../lib/store/create.js'
 
-/** What an environment variable gives that is not set, or set to nothing. */
+/** The values of an environment variable that is not set, or is empty. */
 const GIVEN = [undefined, ''] as const
 
-/** Each part that takes `redis`; resolves when it has served, and is closed. */
+/** Each part with a `redis` option. Uses the part, closes it and resolves. */
 const PARTS: Readonly<Record<string, (redis: string | undefined) => Promise<unknown>>> = {
   createMultiplexer: async (redis) => {
     const multiplexer = createMultiplexer({ redis })
@@ -50,13 +50,13 @@ const PARTS: Readonly<Record<string, (redis: string | undefined) => Promise<unkn
   },
 }
 
-describe('every part that may use Redis', () => {
+describe('every part with a redis option', () => {
   for (const [part, serve] of Object.entries(PARTS)) {
-    it(`is embedded where redis is left out or empty: ${part}`, async () => {
+    it(`is embedded if redis is absent or empty: ${part}`, async () => {
       for (const redis of GIVEN) await serve(redis)
     })
 
-    it(`refuses a redis that is no URL at construction: ${part}`, async () => {
+    it(`rejects a redis that is not a URL at construction: ${part}`, async () => {
       for (const redis of [' ', 'localhost', 'http://localhost']) {
         const error = await serve(redis).then(
           () => undefined,

@@ -11,7 +11,7 @@ describe('MemoryStore', () => {
     return { store, other: store, pass: async (ms) => clock.advance(ms) }
   })
 
-  it('holds at most maxEntries: the one set longest ago leaves first', async () => {
+  it('keeps at most maxEntries and evicts the entry that was set first', async () => {
     const store = new MemoryStore({ maxEntries: 3, clock: new FakeClock() })
     for (const key of ['a', 'b', 'c']) await store.set(key, key, 10_000)
     await store.set('a', 'again', 10_000)
@@ -21,13 +21,13 @@ describe('MemoryStore', () => {
     await store.close()
   })
 
-  it('holds at most maxBytes, however few entries that are, and always the newest one', async () => {
+  it('keeps at most maxBytes of entries, and always the newest one', async () => {
     const clock = new FakeClock()
     const store = new MemoryStore({ maxBytes: 100_000, clock })
     const page = 'x'.repeat(10_000)
     for (let n = 0; n < 50; n++) await store.set(`page:${n}`, page, 10_000)
     expect(store.size).to.equal(4)
-    // What is replaced, deleted or has expired takes no room any more.
+    // Replaced, deleted and expired entries do not count.
     for (let n = 0; n < 50; n++) await store.set('page:49', page, 20_000)
     expect(store.size).to.equal(4)
     await store.delete('page:48')
@@ -39,7 +39,7 @@ describe('MemoryStore', () => {
     await store.close()
   })
 
-  it('evicts what has run out before anything that has not', async () => {
+  it('removes expired entries before it evicts others', async () => {
     const clock = new FakeClock()
     const store = new MemoryStore({ maxEntries: 3, clock })
     await store.set('oldest', 'value', 10_000)
@@ -66,7 +66,7 @@ describe('MemoryStore', () => {
     await store.close()
   })
 
-  it('leaves no entry and no timer behind', async () => {
+  it('removes all entries and timers when they expire and when it closes', async () => {
     const clock = new FakeClock()
     const store = new MemoryStore({ clock })
     await store.set('a', 'a', 10)
@@ -79,7 +79,7 @@ describe('MemoryStore', () => {
     expect(clock.pending).to.equal(0)
   })
 
-  it('does not give out what has run out although a late timer has not removed it yet', async () => {
+  it('does not return an expired entry that a late timer has not removed yet', async () => {
     const clock = new FakeClock()
     const late = {
       now: () => clock.now(),
@@ -96,7 +96,7 @@ describe('MemoryStore', () => {
     await store.close()
   })
 
-  it('refuses a bound that is no whole number from 1', () => {
+  it('rejects a bound that is not a whole number from 1', () => {
     for (const maxEntries of [0, -1, 1.5, Number.NaN]) {
       expect(() => new MemoryStore({ maxEntries }))
         .to.throw('maxEntries')

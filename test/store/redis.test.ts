@@ -26,11 +26,11 @@ describe('RedisStore', () => {
   storeSuite(async () => ({
     store: createStore({ redis: server.url }),
     other: createStore({ redis: { host: '127.0.0.1', port: server.port } }),
-    // Redis keeps its own time, which no test can turn.
+    // Redis uses its own clock, which a test cannot control.
     pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
   }))
 
-  it('puts its prefix before every key, and lets every entry expire', async () => {
+  it('adds its prefix to every key, and sets an expiry on every entry', async () => {
     const [plain, own] = [createStore({ redis: server.url }), createStore({ redis: server.url, prefix: 'mine/' })]
     await Promise.all([plain.set('key', 'plain', 60_000), own.claim('key', 'own', 60_000)])
     await withClient(server, async (client) => {
@@ -40,7 +40,7 @@ describe('RedisStore', () => {
     await Promise.all([plain.close(), own.close()])
   })
 
-  it('uses a client it is given as it is, and does not close it', async () => {
+  it('uses a given client directly, and does not close it', async () => {
     const own = await RedisServer.start()
     await withClient(own, async (client) => {
       const store = createStore({ redis: client })
@@ -52,7 +52,7 @@ describe('RedisStore', () => {
     await own.stop()
   })
 
-  it('connects a given client that waits for its first command', async () => {
+  it('connects a given client with lazyConnect', async () => {
     const client = new Redis(server.url, { lazyConnect: true })
     const store = createStore({ redis: client })
     expect(await Promise.all([store.claim('key', 'value', 1000), store.claim('other', 'value', 1000)])).to.deep.equal([
@@ -63,7 +63,7 @@ describe('RedisStore', () => {
     client.disconnect()
   })
 
-  it('fails with a code, within the time-out, where Redis never answered', async () => {
+  it('rejects with a code, within the time-out, if Redis is unreachable', async () => {
     const store = new RedisStore({ redis: `redis://127.0.0.1:${await freePort()}`, commandTimeoutMs: TIMEOUT_MS })
     expect(await failure(() => store.get(['key']))).to.deep.include({
       code: 'ERR_SSE_BROKER_UNAVAILABLE',
@@ -72,7 +72,7 @@ describe('RedisStore', () => {
     await store.close()
   })
 
-  it('fails at once after one command waited in vain, and works again when Redis is back', async () => {
+  it('rejects immediately after one command has timed out, and recovers when Redis is back', async () => {
     const own = await RedisServer.start()
     const store = new RedisStore({ redis: own.url, commandTimeoutMs: TIMEOUT_MS })
     await store.set('key', 'value', 60_000)
@@ -88,11 +88,11 @@ describe('RedisStore', () => {
     await own.stop()
   })
 
-  for (const given of ['a connection of its own', 'a given client without a command time-out'] as const) {
-    it(`fails with a code, within the time-out, where Redis hangs: ${given}`, async () => {
+  for (const given of ['its own connection', 'a given client without a command time-out'] as const) {
+    it(`rejects with a code, within the time-out, if Redis hangs: ${given}`, async () => {
       const own = await RedisServer.start()
       const client = new Redis(own.url)
-      const redis = given === 'a connection of its own' ? own.url : client
+      const redis = given === 'its own connection' ? own.url : client
       const store = new RedisStore({ redis, commandTimeoutMs: TIMEOUT_MS })
       await store.set('key', 'value', 60_000)
       own.pause()
@@ -107,7 +107,7 @@ describe('RedisStore', () => {
     })
   }
 
-  it('reports what Redis refuses', async () => {
+  it('rejects a command that Redis refuses', async () => {
     const own = await RedisServer.start(['--maxmemory', '1', '--maxmemory-policy', 'noeviction'])
     const store = createStore({ redis: own.url })
     expect(await failure(() => store.set('key', 'value', 1000))).to.include({ code: 'ERR_SSE_BROKER_REFUSED' })
@@ -115,20 +115,20 @@ describe('RedisStore', () => {
     await own.stop()
   })
 
-  it('fails what is under way when it is closed', async () => {
+  it('rejects commands in flight when it closes', async () => {
     const own = await RedisServer.start()
     const store = createStore({ redis: own.url })
     await store.set('key', 'value', 1000)
     own.pause()
     const pending = failure(() => store.get(['key']))
-    // The command is written in a microtask of its own.
+    // The command is written in a microtask.
     await new Promise(setImmediate)
     await store.close()
     expect(await pending).to.include({ code: 'ERR_SSE_CLOSED' })
     await own.stop()
   })
 
-  it('refuses options that cannot work', () => {
+  it('rejects invalid options', () => {
     for (const options of [
       { redis: 'localhost:6379' },
       { redis: server.url, commandTimeoutMs: 0 },

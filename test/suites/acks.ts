@@ -10,7 +10,7 @@ import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { numbersOf } from './multiplexer.js'
 
-/** What acknowledgements promise on any broker; where several processes share it, also between them. */
+/** The guarantees of acknowledgements on every broker, and between processes if several share the broker. */
 export function ackSuite(name: string, create: (options?: MultiplexerOptions) => Multiplexer, shared: boolean): void {
   describe(`acknowledgements on ${name}`, () => {
     let multiplexers: Multiplexer[]
@@ -31,7 +31,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       for (const server of servers) await server.stop()
     })
 
-    /** A process, as far as the kit is concerned: its own connections, its own HTTP server. */
+    /** Simulates a process: its own connections and its own HTTP server. */
     async function start(options: MultiplexerOptions = {}): Promise<TestServer> {
       const multiplexer = create({ lingerMs: 0, ...options })
       const app = express()
@@ -79,7 +79,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       )
     }
 
-    it('let a stream go on, one window at a time, and all arrives in order', async () => {
+    it('let a stream continue by one window at a time, and all events arrive in order', async () => {
       const server = await start()
       const [client, stream] = await open(server, 10)
       expect(JSON.parse((await client.control('sse.open')).data)).to.include({ window: 10 })
@@ -95,7 +95,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       }
     })
 
-    it('are where a stream goes on that comes back: with a window of its own from the acknowledged position', async () => {
+    it('are the position from which a stream resumes, with its own window', async () => {
       const server = await start()
       const [client, stream] = await open(server, 10)
       await publish(range(1, 30))
@@ -112,7 +112,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       expect(numbersOf(again)).to.deep.equal(range(6, 15))
     })
 
-    it('are needed by nobody who did not ask for a window', async () => {
+    it('are not needed without a window', async () => {
       const server = await start()
       const [client] = await open(server)
       expect(JSON.parse((await client.control('sse.open')).data)).to.not.have.property('window')
@@ -121,7 +121,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       expect(multiplexers[0]?.inspect()[0]?.unacknowledged).to.equal(undefined)
     })
 
-    it('say how full the client is and how long events took, to diagnostics and to whoever inspects', async () => {
+    it('report the buffer and latency of the client to diagnostics and to inspect()', async () => {
       const server = await start()
       const [client, stream] = await open(server, 5, 'acme/dana')
       await publish([1])
@@ -138,7 +138,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       expect(multiplexers[0]?.inspect()[0]).to.include({ buffer: 0.25, latencyMs: 120.5, unacknowledged: 0 })
     })
 
-    it('of somebody else are refused, whoever they say they are', async () => {
+    it('of another user are refused for every claimed stream id', async () => {
       const server = await start()
       const [client, stream] = await open(server, 1, 'acme/dana')
       await publish([1, 2])
@@ -148,7 +148,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
         expect(await acknowledge(server, { stream, cursor }, user), `by ${user}`).to.equal(403)
         expect(code()).to.equal('ERR_SSE_FORBIDDEN')
       }
-      // With the tag that eve's own stream of this UUID would have, it is the id of no stream.
+      // With the tag of a stream of eve, this id belongs to no stream.
       const [, own] = await open(server, 1, 'acme/eve')
       const [processId, uuid] = stream.split('.')
       const forged = `${processId}.${uuid}.${own.split('.')[2]}`
@@ -158,7 +158,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       await client.messagesUntil(2)
     })
 
-    it('that cannot be meant are refused with a code, and change nothing', async () => {
+    it('that are invalid are refused with a code, and have no effect', async () => {
       const server = await start()
       const [client, stream] = await open(server, 1)
       await publish([1, 2])
@@ -166,7 +166,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       const cursor = client.lastEventId
       for (const body of [
         '',
-        'no json',
+        'not json',
         'null',
         '[]',
         { stream },
@@ -194,7 +194,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       expect(processId).to.match(/^[0-9a-f]{16}$/)
     })
 
-    it('need a window that is a number, within what the server allows, on a stream that replays', async () => {
+    it('need a window that is a number within the maximum of the server, on a stream that replays', async () => {
       const server = await start({ maxWindow: 20 })
       const ask = async (query: string, to = server): Promise<Response> => {
         const gone = new AbortController()
@@ -229,7 +229,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       expect(await acknowledge(here, { stream, cursor: client.lastEventId }, 'acme/eve')).to.equal(403)
     })
 
-    it('for a process that is gone are answered as such', async () => {
+    it('for a process that has exited are answered with 404', async () => {
       const [here, there] = [await start(), await start()]
       const [client, stream] = await open(there, 10)
       await multiplexers[1]?.close()

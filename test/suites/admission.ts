@@ -5,7 +5,7 @@ import { createRevocations, type Revocations } from '../../lib/auth/revocations.
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
-import type { RedisSource } from '../../lib/redis/connect.js'
+import type { RedisSource } from '../../lib/redis/source.js'
 import { authenticate } from '../../lib/routers/authenticate.js'
 import { sseErrors } from '../../lib/routers/errors.js'
 import { limitStreams } from '../../lib/routers/limit-streams.js'
@@ -19,20 +19,20 @@ import { SseClient } from '../helpers/sse-client.js'
 
 const SECRET = 'a secret of thirty-two bytes or more'
 
-/** A process, as far as the kit is concerned. */
+/** Simulates a process. */
 interface Process {
   readonly server: TestServer
   readonly multiplexer: Multiplexer
   readonly limits: StreamLimits
   readonly revocations: Revocations
-  /** Polls whose channels have been chosen. */
+  /** The number of polls whose channels have been determined. */
   polls: number
-  /** What a route waits for between authentication and its stream or poll. */
+  /** The route waits for this gate between authentication and its stream or poll. */
   beforeOpening: () => Promise<void> | void
   stop(): Promise<void>
 }
 
-/** Holds one caller until it is opened. */
+/** Blocks one caller until it is opened. */
 class Gate {
   readonly reached: Promise<void>
   open!: () => void
@@ -54,9 +54,12 @@ class Gate {
   }
 }
 
-/** Who may have a stream and keep it, over HTTP. @param redis where the processes meet; without it there is one */
+/**
+ * Which users may open and keep a stream, over HTTP.
+ * @param redis returns the Redis that the processes share; absent: there is one process
+ */
 export function admissionSuite(name: string, redis: () => RedisSource | undefined): void {
-  describe(`streams on ${name} are open to those`, () => {
+  describe(`streams on ${name}`, () => {
     let processes: Process[]
     let clients: SseClient[]
     let prefix: string
@@ -153,7 +156,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
     }
 
     for (const path of ['/', '/own']) {
-      it(`who have not too many already (${path})`, async () => {
+      it(`are refused above the user's limit (${path})`, async () => {
         const process = await start({ perUser: 2 })
         const [first] = [await open(process, 'ada', path), await open(process, 'ada', path)]
         const refused = { status: 429, code: 'ERR_SSE_STREAM_LIMIT', scope: 'user', cap: 2, retryAfter: '10' }
@@ -164,7 +167,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
         expect((await open(process, 'ada', path)).status).to.equal(200)
       })
 
-      it(`who came last, where the oldest has to go (${path})`, async () => {
+      it(`replace the user's oldest stream with evictOldest (${path})`, async () => {
         const process = await start({ perUser: 2, evictOldest: true })
         const [first, second, third] = [
           await open(process, 'ada', path),
@@ -177,7 +180,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
         expect([second?.closed, third?.closed]).to.deep.equal([false, false])
       })
 
-      it(`whose tokens are not revoked meanwhile (${path})`, async () => {
+      it(`end when their token is revoked (${path})`, async () => {
         const process = await start()
         const [ada, bob] = [await open(process, 'ada', path), await open(process, 'bob', path)]
         await process.revocations.revoke({ user: 'ada', tenant: 'acme' })
@@ -192,7 +195,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
     }
 
     for (const path of ['/', '/own']) {
-      it(`whose tokens are not revoked while the stream is being opened (${path})`, async () => {
+      it(`are refused if their token is revoked while they open (${path})`, async () => {
         const process = await start()
         const gate = new Gate()
         process.beforeOpening = () => gate.pass()
@@ -208,7 +211,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       })
     }
 
-    it('as are polls whose token expires before they begin', async () => {
+    it('and polls are refused if their token expires before they begin', async () => {
       const process = await start()
       const gate = new Gate()
       process.beforeOpening = () => gate.pass()
@@ -223,7 +226,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await eventually(() => process.multiplexer.status().channels === 0)
     })
 
-    it('as are polls: those that wait are refused when their token is revoked, as are those being opened', async () => {
+    it('and polls that wait or open are refused when their token is revoked', async () => {
       const process = await start()
       const poll = (user: string): Promise<Response> =>
         fetch(`${process.server.url}/poll?wait=20000`, { headers: { authorization: `Bearer ${tokenOf(user)}` } })
@@ -244,7 +247,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await eventually(() => process.multiplexer.status().channels === 0)
     })
 
-    it('who are told so in a stream that ends, if native EventSource is to come back', async () => {
+    it('are refused with a stream that ends, so that a native EventSource reconnects', async () => {
       const process = await start({ perUser: 1 }, { refuseWith: 'stream' })
       await open(process, 'ada')
       const refused = await open(process, 'ada')
@@ -255,7 +258,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await refused.ended()
     })
 
-    it('who do open one: what fails, ends at once or was never wanted takes no place', async () => {
+    it('that fail, end at once or are aborted take no place in the limits', async () => {
       const process = await start({ perUser: 1, opensPerMinute: 0 })
       const headers = { authorization: `Bearer ${tokenOf('ada')}` }
       expect((await open(process, 'ada', '/?channel=a*')).status).to.equal(400)
@@ -276,7 +279,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
 
     if (name === 'memory') return
 
-    it('whichever process they come to', async () => {
+    it('count against the limits of all processes', async () => {
       const [one, two] = [await start({ perUser: 2 }), await start({ perUser: 2 })]
       await open(one, 'ada')
       const second = await open(two, 'ada')
@@ -285,7 +288,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await eventually(async () => (await open(one, 'ada')).status === 200)
     })
 
-    it('who came last, though the oldest is on another process, which hears of it at once', async () => {
+    it('replace the oldest stream on another process, which is notified immediately', async () => {
       const options = { perUser: 1, evictOldest: true, leaseMs: 3_600_000 }
       const [one, two] = [await start(options), await start(options)]
       const first = await open(one, 'ada')
@@ -295,7 +298,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       expect(second.closed).to.equal(false)
     })
 
-    it('whose tokens no process has revoked, and all hear of it at once', async () => {
+    it('end on all processes when one process revokes their token', async () => {
       const [one, two] = [await start(), await start()]
       const [ada, bob] = [await open(two, 'ada'), await open(two, 'bob')]
       await one.revocations.revoke({ user: 'ada', tenant: 'acme' })
@@ -306,7 +309,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await bob.control('sse.expired')
     })
 
-    it('also where several multiplexers share revocations and limits, of which one is closed', async () => {
+    it('keep their limits and revocations when one of several multiplexers closes', async () => {
       const options = { perUser: 1, evictOldest: true, leaseMs: 3_600_000 }
       const [one, two] = [await start(options), await start(options)]
       const more = createMultiplexer({

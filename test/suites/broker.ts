@@ -9,11 +9,11 @@ import { range } from '../helpers/range.js'
 
 export interface BrokerUnderTest {
   create(options: HistoryOptions): Broker
-  /** Lets `ms` pass for everything that expires. */
+  /** Lets `ms` pass on the clock of everything that expires. */
   pass(ms: number): Promise<void>
 }
 
-/** What every broker promises; see `Broker` in lib/broker/broker.ts. */
+/** The guarantees of every broker; see `Broker` in lib/broker/broker.ts. */
 export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>): void {
   describe(`the ${name} broker, as a Broker`, () => {
     let subject: BrokerUnderTest
@@ -30,14 +30,14 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     })
     afterEach(() => broker.close())
 
-    it('gives dense offsets from 1 within one epoch', async () => {
+    it('assigns dense offsets from 1 within one epoch', async () => {
       const positions = await publishNumbers(broker, channel, 5)
       expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 2, 3, 4, 5])
       expect(new Set(positions.map(({ epoch }) => epoch)).size).to.equal(1)
       expect(positions[0]?.epoch).to.match(/^[a-z0-9]{6}$/)
     })
 
-    it('gives each of many concurrent publishes an offset of its own', async () => {
+    it('assigns a distinct offset to each of many concurrent publishes', async () => {
       const positions = await Promise.all(
         Array.from({ length: 200 }, (_, i) => broker.publish(channel, encodePublished({ data: i }))),
       )
@@ -45,14 +45,14 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(offsets).to.deep.equal(Array.from({ length: 200 }, (_, i) => i + 1))
     })
 
-    it('gives birth to a log when its head is asked for, so that its epoch precedes its first event', async () => {
+    it('creates a log when its head is read, so its epoch exists before its first event', async () => {
       const [head] = await broker.heads([channel])
       expect(head?.offset).to.equal(0)
       const first = await broker.publish(channel, encodePublished({ data: 'first' }))
       expect(first).to.deep.equal({ epoch: head?.epoch, offset: 1 })
     })
 
-    it('keeps the logs of different channels apart', async () => {
+    it('separates the logs of different channels', async () => {
       await publishNumbers(broker, channel, 3)
       const [head, other] = await broker.heads([channel, `${channel}:other`])
       expect(head?.offset).to.equal(3)
@@ -60,7 +60,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(other?.epoch).to.not.equal(head?.epoch)
     })
 
-    it('delivers what is published after the acknowledgement, in order, bytes intact', async () => {
+    it('delivers events published after the acknowledgement, in order and unchanged', async () => {
       await publishNumbers(broker, channel, 2)
       const listener = new Recorder()
       const head = await broker.subscribe(channel, listener)
@@ -78,20 +78,20 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(second).to.include({ epoch: head.epoch, offset: 4, priority: 'normal', key: undefined, ttlMs: undefined })
     })
 
-    it('stops delivering once unsubscribed, and delivers again when subscribed again', async () => {
+    it('delivers nothing after unsubscribe, and delivers again after another subscribe', async () => {
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
       await broker.unsubscribe(channel)
-      await broker.publish(channel, encodePublished({ data: 'unheard' }))
+      await broker.publish(channel, encodePublished({ data: 'missed' }))
       const again = new Recorder()
       await broker.subscribe(channel, again)
-      await broker.publish(channel, encodePublished({ data: 'heard' }))
+      await broker.publish(channel, encodePublished({ data: 'received' }))
       await again.until(1)
       expect(again.entries[0]?.offset).to.equal(2)
       expect(listener.entries).to.have.length(0)
     })
 
-    it('delivers an ephemeral event without giving it a place in the log', async () => {
+    it('delivers an ephemeral event without adding it to the log', async () => {
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
       const position = await broker.publish(channel, encodePublished({ event: 'typing', data: 1, ephemeral: true }))
@@ -102,7 +102,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect((await broker.read(channel, 0, 10)).entries).to.have.length(0)
     })
 
-    it('reads history after an offset, oldest first, at most the limit, with the head of the same moment', async () => {
+    it('reads the history after an offset, oldest first, up to the limit, with the current head', async () => {
       await publishNumbers(broker, channel, 10)
       const page = await broker.read(channel, 4, 3)
       expect(page.head.offset).to.equal(10)
@@ -113,7 +113,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect((await broker.read(channel, 99, 3)).entries).to.deep.equal([])
     })
 
-    it('reads any part of what was published together, and whole pages across it', async () => {
+    it('reads any part of a group of events published together, and full pages across groups', async () => {
       for (const count of [1, 100, 3, 256, 40]) {
         await broker.publishMany(
           channel,
@@ -139,7 +139,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       }
     })
 
-    it('says of each page how far it goes: to the head, or to where it stopped', async () => {
+    it('reports the end of each page: the head, or the last offset before a limit', async () => {
       await publishNumbers(broker, channel, 10)
       const ends = []
       for (const [after, limit] of [
@@ -155,7 +155,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(ends[4]).to.be.within(10, 12)
     })
 
-    it('stops at a number of bytes, but reads one event at least, however it was published', async () => {
+    it('limits a page in bytes, but reads at least one event', async () => {
       const large = (n: number) => encodePublished({ data: `${n} ${'x'.repeat(1000)}` })
       await broker.publish(channel, encodePublished({ data: 'small' }))
       await broker.publishMany(channel, range(2, 20).map(large))
@@ -176,13 +176,13 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(end).to.equal(31)
     })
 
-    it('keeps the flags that policies need through the history', async () => {
+    it('keeps the hints of queue policies in the history', async () => {
       await broker.publish(channel, encodePublished({ data: 1, priority: 'low', key: 'k', ttlMs: 7 }))
       const { entries } = await broker.read(channel, 0, 1)
       expect(entries[0]).to.include({ priority: 'low', key: 'k', ttlMs: 7 })
     })
 
-    it('keeps at least historySize events, and lets older ones go without changing offsets', async () => {
+    it('keeps at least historySize events, and removes older ones without changing offsets', async () => {
       await broker.close()
       broker = subject.create({ historySize: 100 })
       await publishNumbers(broker, channel, 500)
@@ -194,7 +194,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(offsets[0]).to.equal(500 - offsets.length + 1)
     })
 
-    it('keeps no history at historySize 0, and still counts', async () => {
+    it('keeps no history with historySize 0, but continues the offsets', async () => {
       await broker.close()
       broker = subject.create({ historySize: 0 })
       await publishNumbers(broker, channel, 3)
@@ -203,7 +203,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(page.head.offset).to.equal(3)
     })
 
-    it('lets the history run out after its time without a publish, and keeps the epoch and offset', async () => {
+    it('expires the history after its time without a publish, and keeps the epoch and offset', async () => {
       await broker.close()
       broker = subject.create({ historyTtlMs: 150 })
       const [first] = await publishNumbers(broker, channel, 3)
@@ -216,7 +216,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       })
     })
 
-    it('begins a new epoch after a log was forgotten', async () => {
+    it('starts a new epoch after a log has expired', async () => {
       await broker.close()
       broker = subject.create({ historyTtlMs: 100, metaTtlMs: 150 })
       const [first] = await publishNumbers(broker, channel, 2)
@@ -226,7 +226,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(head?.epoch).to.not.equal(first?.epoch)
     })
 
-    it('never forgets a log that is followed, however long nobody publishes', async () => {
+    it('never expires a log with a subscriber, even without publishes', async () => {
       await broker.close()
       broker = subject.create({ historyTtlMs: 200, metaTtlMs: 400 })
       const listener = new Recorder()
@@ -239,7 +239,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await listener.until(1)
     })
 
-    it('publishes once for one idempotency key, also concurrently, until the key runs out', async () => {
+    it('publishes once per idempotency key, also concurrently, until the key expires', async () => {
       await broker.close()
       broker = subject.create({ idempotencyTtlMs: 150 })
       const listener = new Recorder()
@@ -258,7 +258,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([1, 2, 3])
     })
 
-    it('takes no notice of an idempotency key on ephemeral events, which leave nothing to compare with', async () => {
+    it('ignores an idempotency key on ephemeral events, which are in no log', async () => {
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
       const publish = () =>
@@ -269,7 +269,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect(listener.entries.map(({ offset }) => offset)).to.deep.equal([0, 0, 1])
     })
 
-    it('publishes several as one step: next to each other and in order, whatever else is published meanwhile', async () => {
+    it('publishes several events as one step: adjacent and in order, despite concurrent publishes', async () => {
       const listener = new Recorder()
       const { epoch } = await broker.subscribe(channel, listener)
       const batches = range(0, 19).map((batch) => range(0, 9).map((i) => encodePublished({ data: `${batch}:${i}` })))
@@ -292,7 +292,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       )
     })
 
-    it('keeps the order in which one tick publishes, whichever way', async () => {
+    it('keeps the order of all kinds of publishes within one tick', async () => {
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
       const event = (data: string, ephemeral = false) => encodePublished({ data, ephemeral })
@@ -307,15 +307,17 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       const positions = (await Promise.all(published)).flat()
       expect(positions.map(({ offset }) => offset)).to.deep.equal([1, 0, 2, 0, 3, 4, 6])
       await listener.until(8)
-      const heard = listener.entries.map(({ offset, body }) => `${offset} ${/data: (.*)/.exec(body.toString())?.[1]}`)
-      expect(heard).to.deep.equal(['1 a', '0 typing', '2 b', '0 typing', '3 c', '4 d', '5 e', '6 f'])
+      const received = listener.entries.map(
+        ({ offset, body }) => `${offset} ${/data: (.*)/.exec(body.toString())?.[1]}`,
+      )
+      expect(received).to.deep.equal(['1 a', '0 typing', '2 b', '0 typing', '3 c', '4 d', '5 e', '6 f'])
       const { entries } = await broker.read(channel, 0, 10)
       expect(entries.map(({ offset, body }) => `${offset} ${body}`)).to.deep.equal(
         ['a', 'b', 'c', 'd', 'e', 'f'].map((data, i) => `${i + 1} data: ${data}\n\n`),
       )
     })
 
-    it('publishes what one tick publishes beside a key that has been used', async () => {
+    it('publishes the other events of a tick if one has a used idempotency key', async () => {
       const publish = (data: number, idempotencyKey?: string) =>
         broker.publish(channel, encodePublished({ data }), idempotencyKey === undefined ? {} : { idempotencyKey })
       await publish(1, 'one')
@@ -324,7 +326,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect((await broker.read(channel, 0, 10)).entries).to.have.length(3)
     })
 
-    it('publishes several once for one idempotency key, and answers with their positions again', async () => {
+    it('publishes several events once per idempotency key, and returns the same positions again', async () => {
       const publish = () =>
         broker.publishMany(
           channel,
@@ -338,12 +340,12 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       expect((await broker.heads([channel]))[0]?.offset).to.equal(4)
     })
 
-    it('carries signals to one process or to all, and says to how many', async () => {
+    it('sends signals to one process or to all, and returns the number of receivers', async () => {
       const other = subject.create({})
       const got: string[] = []
       broker.onSignal((text) => got.push(`a ${text}`))
       other.onSignal((text) => got.push(`b ${text}`))
-      // In a cluster their names belong to other nodes than a channel's, so nothing but a signal shows that they are subscribed.
+      // In a cluster other nodes serve the signals, so only a signal shows that the subscription is active.
       for (const [to, processes] of [
         [broker.processId, 1],
         [other.processId, broker.kind === 'redis' ? 1 : 0],
@@ -352,7 +354,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
         await eventually(async () => (await broker.signal(to, 'are you there?')) === processes)
       }
       expect(await broker.signal(broker.processId, 'self ü')).to.equal(1)
-      expect(await broker.signal('0'.repeat(16), 'nobody')).to.equal(0)
+      expect(await broker.signal('0'.repeat(16), 'to no process')).to.equal(0)
       expect(await broker.signal(undefined, 'all')).to.equal(broker.kind === 'redis' ? 2 : 1)
       if (broker.kind === 'redis') expect(await broker.signal(other.processId, 'you')).to.equal(1)
       const expected = broker.kind === 'redis' ? ['a self ü', 'a all', 'b all', 'b you'] : ['a self ü', 'a all']
@@ -362,7 +364,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await other.close()
     })
 
-    it('answers a ping, and fails with a code once closed', async () => {
+    it('replies to a ping, and rejects with a code after close', async () => {
       await broker.ping()
       await broker.close()
       await broker.close()
@@ -383,7 +385,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
   })
 }
 
-/** A listener that keeps what it heard and can be awaited. */
+/** A listener that records its calls, and can be awaited. */
 export class Recorder implements ChannelListener {
   readonly entries: LogEntry[] = []
   readonly resubscribed: Head[] = []
@@ -399,7 +401,7 @@ export class Recorder implements ChannelListener {
     this.#wake?.()
   }
 
-  /** Resolves when `count` entries have come; the test's own time-out bounds it. */
+  /** Resolves when `count` entries have arrived. The time-out of the test bounds the wait. */
   until(count: number): Promise<void> {
     return this.when(() => this.entries.length >= count)
   }
@@ -419,12 +421,12 @@ export async function publishNumbers(broker: Broker, channel: string, count: num
   return positions
 }
 
-/** The code a promise rejects with; fails if it resolves. */
+/** The code that a promise rejects with. Throws if the promise resolves. */
 export async function codeOf(promise: Promise<unknown>): Promise<string | undefined> {
   try {
     await promise
   } catch (error) {
     return (error as { code?: string }).code
   }
-  throw new Error('expected a rejection')
+  throw new Error('Expected a rejection, but the promise resolved')
 }

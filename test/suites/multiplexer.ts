@@ -8,7 +8,7 @@ import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-/** An app with one route: `/?channel=a&channel=b` streams these channels. */
+/** Serves one route: `/?channel=a&channel=b` streams these channels. */
 export async function serveChannels(multiplexer: Multiplexer): Promise<TestServer> {
   const app = express()
   app.get(
@@ -22,7 +22,7 @@ export function numbersOf({ messages }: SseClient): number[] {
   return messages.map(({ data }) => Number.parseInt(data, 10))
 }
 
-/** What the multiplexer promises on any broker. */
+/** The guarantees of the multiplexer on every broker. */
 export function multiplexerSuite(name: string, create: (options?: MultiplexerOptions) => Multiplexer): void {
   describe(`the multiplexer on ${name}`, () => {
     let multiplexer: Multiplexer
@@ -66,7 +66,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await Promise.all(numbers.map((n) => multiplexer.publish(to, { event: 'n', data: `${n}${padding}` })))
     }
 
-    it('sends one published event to all streams of its channel, with its position as id', async () => {
+    it('sends a published event to all streams of its channel, with its position as id', async () => {
       const [a, b] = [await open(), await open()]
       const other = await open(`channel=${channel}:other`)
       const position = await multiplexer.publish(channel, { event: 'order', data: { id: 7 } })
@@ -79,7 +79,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(other.messages.map(({ data }) => data)).to.deep.equal(['own'])
     })
 
-    it('follows a channel once for any number of streams, and leaves it with the last', async () => {
+    it('subscribes once per channel for any number of streams, and unsubscribes with the last', async () => {
       const streams = await Promise.all(range(1, 20).map(() => open()))
       expect(multiplexer.status()).to.deep.include({ streams: 20, channels: 1 })
       for (const stream of streams) stream.close()
@@ -90,7 +90,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await again.messagesUntil(1)
     })
 
-    it('follows a channel for a while after its last stream, for those who come back', async () => {
+    it('keeps the subscription for lingerMs after the last stream, for clients that reconnect', async () => {
       await restart({ lingerMs: 150 })
       for (let turn = 0; turn < 3; turn++) {
         const client = await open()
@@ -107,7 +107,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await eventually(() => multiplexer.status().channels === 0)
     })
 
-    it('starts a stream with its position, so that a client cut off before its first event misses nothing', async () => {
+    it('sends its position first, so a client that disconnects before the first event misses nothing', async () => {
       const first = await open()
       const { lastEventId } = first
       expect(lastEventId).to.match(/^[a-z0-9]{6}-0$/)
@@ -119,7 +119,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(numbersOf(second)).to.deep.equal([1, 2, 3])
     })
 
-    it('resumes in the middle of 1,000 events: all of them, once each, in order', async () => {
+    it('resumes in the middle of 1,000 events: each arrives once and in order', async () => {
       const first = await open()
       await publish(range(1, 500))
       await first.messagesUntil(300)
@@ -133,7 +133,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(second.events.map(({ event }) => event)).to.not.include('sse.gap')
     })
 
-    it('resumes by ?last_event_id= as well, the header going first', async () => {
+    it('resumes from ?last_event_id= as well, but prefers the header', async () => {
       const first = await open()
       await publish(range(1, 10))
       await first.messagesUntil(10)
@@ -149,7 +149,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(numbersOf(byBoth)).to.deep.equal([10])
     })
 
-    it('keeps the order in which one call publishes what is logged and what is not', async () => {
+    it('keeps the order of logged and ephemeral events of one call', async () => {
       const client = await open()
       const events = range(1, 20).map((n) => ({ data: n, ephemeral: n % 3 === 0 }))
       await multiplexer.publishMany(channel, events)
@@ -171,7 +171,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(earliest.events.map(({ event }) => event)).to.not.include('sse.gap')
     })
 
-    it('says first what is gone where the history no longer reaches back, then sends what is there', async () => {
+    it('announces the gap if the history does not reach back to the cursor, then sends the rest', async () => {
       await restart({ historySize: 100, tailEntries: 10 })
       const first = await open()
       await publish(range(1, 3))
@@ -184,11 +184,11 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(second.events[1]?.event).to.equal('sse.gap')
       expect(gap).to.deep.include({ channel, from: 4, reason: 'trimmed' })
       expect(numbersOf(second)).to.deep.equal(range(gap.to + 1, 600))
-      // What was published as one call, of up to 256 events, goes as one.
+      // The events of one call (up to 256) are trimmed together.
       expect(gap.to).to.be.within(500 - 256, 500)
     })
 
-    it('says the whole of it is gone where no history is kept, and goes on live', async () => {
+    it('announces that all missed events are lost if no history is kept, and continues live', async () => {
       await restart({ historySize: 0, tailEntries: 0 })
       const first = await open()
       first.close()
@@ -200,7 +200,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(numbersOf(second)).to.deep.equal([6])
     })
 
-    it('resets a cursor of a log that is not there any more, and one that is ahead of its log', async () => {
+    it('resets a cursor of a deleted log, and a cursor ahead of its log', async () => {
       const lost = await open(undefined, 'zzzzzz-5')
       expect(JSON.parse((await lost.control('sse.reset')).data)).to.deep.equal({ channel, reason: 'log_replaced' })
       const ahead = await open(undefined, lost.lastEventId.replace(/\d+$/, '99'))
@@ -209,7 +209,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await Promise.all([lost.messagesUntil(1), ahead.messagesUntil(1)])
     })
 
-    it('takes what is no cursor for none: junk, 15 KB, repeated, not ASCII, NUL', async () => {
+    it('treats an invalid cursor as absent: junk, 15 KB, repeated, not ASCII, NUL', async () => {
       await publish([1])
       const junk = [
         'garbage',
@@ -230,7 +230,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect((await open(`channel=${channel}&last_event_id=a%00b`)).events).to.have.length(1)
     })
 
-    it('carries several channels on one stream, resumes each of them, and resets only the lost one', async () => {
+    it('serves several channels on one stream, resumes each of them, and resets only the lost one', async () => {
       const names = range(1, 8).map((n) => `${channel}:${n}`)
       const query = names.map((n) => `channel=${n}`).join('&')
       const first = await open(query)
@@ -250,13 +250,13 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(third.events.filter(({ event }) => event === 'sse.reset')).to.have.length(1)
     })
 
-    it('gives streams on the same channels the same composite ids live', async () => {
+    it('sends the same composite ids to live streams on the same channels', async () => {
       const query = `channel=${channel}:a&channel=${channel}:b`
       const [one, two] = [await open(query), await open(`channel=${channel}:b&channel=${channel}:a`)]
       for (let n = 1; n <= 20; n++) await publish([n], `${channel}:${n % 2 ? 'a' : 'b'}`)
       await Promise.all([one.messagesUntil(20), two.messagesUntil(20)])
       expect(one.messages).to.deep.equal(two.messages)
-      // Each event moves one part by one; the channels' own orders hold, between them there is none.
+      // Each event advances one part by one. Events of one channel are ordered, events of different channels are not.
       const sums = one.messages.map(({ id = '' }) =>
         [...id.matchAll(/-(\d+)/g)].reduce((sum, part) => sum + Number(part[1]), 0),
       )
@@ -265,7 +265,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(ofA).to.deep.equal(range(1, 10).map((n) => 2 * n - 1))
     })
 
-    it('adds a channel to a cursor without a reset: the other parts are known', async () => {
+    it('adds a channel to a cursor without a reset of the other channels', async () => {
       const one = await open(`channel=${channel}:a`)
       const two = await open(`channel=${channel}:a&channel=${channel}:b`, one.lastEventId)
       await publish([1], `${channel}:b`)
@@ -273,7 +273,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(two.events.map(({ event }) => event)).to.deep.equal(['sse.open', 'n'])
     })
 
-    it('lets a slow client lag without a queue, and it gets everything in order', async () => {
+    it('lets a slow client lag without a queue, and delivers all events in order', async () => {
       await restart({ tailBytes: 20_000, historySize: 10_000 })
       const slow = await open()
       const healthy = await open()
@@ -306,7 +306,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(second.messages.map(({ event }) => event)).to.deep.equal(['n'])
     })
 
-    it('refuses an idempotency key that is no string of 1 to 256 characters', async () => {
+    it('rejects an idempotency key that is not a string of 1 to 256 characters', async () => {
       for (const idempotencyKey of ['', 'x'.repeat(257), 7, null, {}]) {
         for (const publishing of [
           multiplexer.publish(channel, { data: 1 }, { idempotencyKey } as never),
@@ -319,7 +319,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await multiplexer.publish(channel, { data: 1 }, { idempotencyKey: 'é'.repeat(256) })
     })
 
-    it('gives a cursor to load a page by: what happens before the stream is open is not missed', async () => {
+    it('returns a cursor for loading a page: events before the stream opens are not missed', async () => {
       await publish([1, 2])
       const cursor = await multiplexer.cursor([channel])
       await publish([3])
@@ -329,7 +329,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(numbersOf(client)).to.deep.equal([3, 4])
     })
 
-    it('opens from a cursor that is ahead of what has been delivered to a stream already open', async () => {
+    it('opens from a cursor ahead of the events that an open stream has received', async () => {
       await open()
       for (let round = 0; round < 20; round++) {
         const publishing = publish([round])
@@ -341,7 +341,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       }
     })
 
-    it('publishes several as one step, and offers without an answer', async () => {
+    it('publishes several events as one step, and accepts offers without a result', async () => {
       const client = await open()
       const positions = await multiplexer.publishMany(
         channel,
@@ -355,7 +355,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(await multiplexer.publishMany(channel, [])).to.deep.equal([])
     })
 
-    it('publishes none of several if one is wrong, and names it', async () => {
+    it('publishes no event of a batch if one is invalid, and names it', async () => {
       for (const [events, code, text] of [
         [[{ data: 1 }, { data: 2, id: 'x' }], 'ERR_SSE_EVENT_INVALID', 'events[1]'],
         [[{ data: 1 }, { data: 'x'.repeat(1_048_577) }], 'ERR_SSE_EVENT_TOO_LARGE', 'events[1]'],
@@ -373,7 +373,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       expect(await multiplexer.cursor(channel)).to.match(/-0$/)
     })
 
-    it('refuses wrong channels and events with a code, before anything is sent', async () => {
+    it('rejects invalid channels and events with a code, before it sends anything', async () => {
       for (const query of [
         '',
         'channel=a*',
@@ -402,7 +402,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       )
     })
 
-    it('follows nothing for a client that went while its channels were looked up', async () => {
+    it('does not subscribe for a client that disconnects while its channels are determined', async () => {
       let onArrived: () => void
       const arrived = new Promise<void>((resolve) => {
         onArrived = resolve
@@ -416,9 +416,9 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
           return channel
         }),
       )
-      const said: unknown[] = []
-      const onSaid = (message: unknown): void => void said.push(message)
-      for (const each of [diagnostics.streamOpen, diagnostics.streamClose]) each.subscribe(onSaid)
+      const messages: unknown[] = []
+      const onMessage = (message: unknown): void => void messages.push(message)
+      for (const each of [diagnostics.streamOpen, diagnostics.streamClose]) each.subscribe(onMessage)
       const slow = await serve(app)
       const opening = SseClient.open(slow.url).catch((error: unknown) => error)
       await arrived
@@ -426,12 +426,12 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       await opening
       await slow.stop()
       await new Promise(setImmediate)
-      for (const each of [diagnostics.streamOpen, diagnostics.streamClose]) each.unsubscribe(onSaid)
+      for (const each of [diagnostics.streamOpen, diagnostics.streamClose]) each.unsubscribe(onMessage)
       expect(multiplexer.status()).to.include({ streams: 0, channels: 0 })
-      expect(said, 'no stream was open').to.deep.equal([])
+      expect(messages, 'no stream was open').to.deep.equal([])
     })
 
-    it('tells all streams to come back when it closes, and serves nobody afterwards', async () => {
+    it('ends all streams with sse.reconnect when it closes, and refuses new ones', async () => {
       const client = await open()
       const [, again] = await Promise.all([multiplexer.close(), multiplexer.close()])
       expect(again).to.equal(undefined)

@@ -9,7 +9,7 @@ import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 
-/** What polling promises on any broker: the same events and the same cursor as a stream. */
+/** The guarantees of polling on every broker: the same events and the same cursor as a stream. */
 export function pollSuite(name: string, create: (options?: MultiplexerOptions) => Multiplexer): void {
   describe(`polling on ${name}`, () => {
     let multiplexer: Multiplexer
@@ -60,7 +60,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       )
     }
 
-    it('answers at once with where the log stands, and from there with what has come', async () => {
+    it('returns the head of the log immediately, and later the events after it', async () => {
       await publish([1, 2])
       const first = await poll()
       expect(first).to.deep.equal({
@@ -81,7 +81,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       await eventually(() => multiplexer.status().channels === 0)
     })
 
-    it('gives no more than fits an answer, and says that there is more', async () => {
+    it('limits the size of a response, and reports that more events remain', async () => {
       await restart({}, { maxEvents: 100, pollMs: 1234 })
       const { cursor } = await poll()
       for (const from of [1, 91, 181]) await publish(range(from, from + 89))
@@ -97,7 +97,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect(after.length).to.be.within(3, 5)
     })
 
-    it('waits for an event as long as it is told, and answers with it at once', async () => {
+    it('waits for an event up to the requested time, and returns it immediately', async () => {
       const { cursor } = await poll()
       const waiting = poll(`cursor=${cursor}&wait=20000`)
       await eventually(() => multiplexer.status().channels === 1)
@@ -109,10 +109,10 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect(nothing).to.deep.equal({ events: [], cursor: answer.cursor, stream: true, afterMs: 0 })
     })
 
-    it('brings ephemeral events to those that wait, without an id', async () => {
+    it('returns ephemeral events to waiting polls, without an id', async () => {
       const waiting = poll('wait=20000')
       await eventually(() => multiplexer.status().channels === 1)
-      // The answer waits for events that come after it began to; once it follows the channel, that is now.
+      // A poll returns events that arrive after it has subscribed to the channel, which is now.
       await multiplexer.cursor(channel)
       await eventually(async () => {
         await multiplexer.publish(channel, { event: 'typing', data: 'x', ephemeral: true })
@@ -121,7 +121,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect((await waiting).events[0]).to.deep.equal({ event: 'typing', data: 'x' })
     })
 
-    it('carries several channels in one cursor', async () => {
+    it('serves several channels with one cursor', async () => {
       const channels = [channel, `${channel}:b`]
       const { cursor } = await poll('', channels)
       await publish([1, 2])
@@ -132,7 +132,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect((await poll(`cursor=${answer.cursor}`, channels)).events).to.deep.equal([])
     })
 
-    it('says what is gone and what begins anew, once', async () => {
+    it('announces gaps and resets once', async () => {
       await restart({ historySize: 0 })
       const { cursor } = await poll()
       await publish([1, 2, 3])
@@ -145,7 +145,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect((await poll(`cursor=${reset.cursor}`)).events).to.deep.equal([])
     })
 
-    it('refuses what is no waiting time, and channels that are none, with a code', async () => {
+    it('rejects invalid waiting times and channels with a code', async () => {
       for (const [query, channels, code] of [
         ['wait=soon', [channel], 'ERR_SSE_QUERY_INVALID'],
         ['wait=-1', [channel], 'ERR_SSE_QUERY_INVALID'],
@@ -157,7 +157,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       }
     })
 
-    it('follows nothing for a client that is gone, and answers those that wait when it closes', async () => {
+    it('does not subscribe for a disconnected client, and answers waiting polls when it closes', async () => {
       const gone = new AbortController()
       const url = `${server.url}/poll?channel=${channel}&wait=20000`
       const aborted = fetch(url, { signal: gone.signal }).catch((error: Error) => error.name)
@@ -171,7 +171,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect((await waiting).events).to.deep.equal([])
     })
 
-    it('changes with a stream at any event: every event once and in order, while they go on', async () => {
+    it('can alternate with a stream at any event: each event arrives once and in order', async () => {
       const seen: number[] = []
       let { cursor } = await poll()
       let published = 0

@@ -3,13 +3,13 @@ import type { KeyValueStore } from '../../lib/store/store.js'
 
 export interface StoreHarness {
   readonly store: KeyValueStore
-  /** A second view of the same data: another process's store, or the same object where there is but one process. */
+  /** A second view of the same data: the store of another process, or the same object if there is only one process. */
   readonly other: KeyValueStore
-  /** Lets `ms` pass for the entries of the store. */
+  /** Lets `ms` pass on the clock of the store's entries. */
   pass(ms: number): Promise<void>
 }
 
-/** What every key-value store must do. */
+/** The guarantees of every key-value store. */
 export function storeSuite(start: () => Promise<StoreHarness>): void {
   let harness: StoreHarness
   let store: KeyValueStore
@@ -24,7 +24,7 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     await harness.other.close()
   })
 
-  it('answers the values in the order of the keys, and undefined where there is none', async () => {
+  it('returns the values in the order of the keys, and undefined for a key without a value', async () => {
     await store.set('a', 'first', 10_000)
     await store.set('b', '', 10_000)
     expect(await store.get(['b', 'missing', 'a', 'b'])).to.deep.equal(['', undefined, 'first', ''])
@@ -38,14 +38,14 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     expect(await harness.other.get(['key'])).to.deep.equal(['new'])
   })
 
-  it('forgets a value after its ttl', async () => {
+  it('expires a value after its ttl', async () => {
     await store.set('short', 'value', 50)
     await store.set('long', 'value', 10_000)
     await harness.pass(80)
     expect(await store.get(['short', 'long'])).to.deep.equal([undefined, 'value'])
   })
 
-  it('lets one of many concurrent claims win', async () => {
+  it('grants exactly one of many concurrent claims', async () => {
     const claims = Array.from({ length: 50 }, (_, index) =>
       (index % 2 === 0 ? store : harness.other).claim('lock', String(index), 10_000),
     )
@@ -54,7 +54,7 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     expect(await store.get(['lock'])).to.deep.equal([String(won.indexOf(true))])
   })
 
-  it('does not let a claim replace a value, until it is deleted or runs out', async () => {
+  it('does not replace a value by a claim until the value is deleted or expires', async () => {
     await store.set('key', 'value', 10_000)
     expect(await store.claim('key', 'claimed', 10_000)).to.equal(false)
     expect(await store.get(['key'])).to.deep.equal(['value'])
@@ -65,7 +65,7 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     expect(await store.claim('key', 'again', 10_000)).to.equal(true)
   })
 
-  it('gives a value to one of many concurrent takers, and it is gone', async () => {
+  it('returns a value to exactly one of many concurrent takes, and deletes it', async () => {
     await store.set('ticket', 'value', 10_000)
     const taken = await Promise.all(
       Array.from({ length: 50 }, (_, index) => (index % 2 === 0 ? store : harness.other).take('ticket')),
@@ -75,21 +75,21 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     expect(await store.claim('ticket', 'again', 10_000)).to.equal(true)
   })
 
-  it('has nothing to take where nothing is, or has run out', async () => {
+  it('takes nothing if there is no value, or it has expired', async () => {
     await store.set('key', 'value', 50)
     expect(await store.take('missing')).to.equal(undefined)
     await harness.pass(80)
     expect(await store.take('key')).to.equal(undefined)
   })
 
-  it('keeps odd keys and values apart and whole', async () => {
+  it('keeps unusual keys and values separate and unchanged', async () => {
     const odd = ['', ' ', '\n', '\0', '*', '{a}', 'ключ', '🗝️', 'a:b', 'a%3Ab']
     for (const [index, key] of odd.entries()) await store.set(key, `${index}${key}`, 10_000)
     expect(await store.get(odd)).to.deep.equal(odd.map((key, index) => `${index}${key}`))
   })
 
   for (const ttlMs of [0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-    it(`refuses a ttl of ${ttlMs}`, async () => {
+    it(`rejects a ttl of ${ttlMs}`, async () => {
       for (const attempt of [store.set('key', 'value', ttlMs), store.claim('key', 'value', ttlMs)]) {
         const error = await attempt.then(
           () => undefined,
@@ -101,7 +101,7 @@ export function storeSuite(start: () => Promise<StoreHarness>): void {
     })
   }
 
-  it('refuses everything after it was closed, twice if need be', async () => {
+  it('rejects every operation after close, and can be closed twice', async () => {
     await Promise.all([store.close(), store.close()])
     for (const attempt of [
       store.get(['key']),

@@ -4,14 +4,14 @@ import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../helpers/eventually.js'
 
-/** Someone signed in. */
+/** A request of a signed-in user. */
 export function owner(user: string, tenant = 'acme', ip?: string) {
   return { auth: { user, tenant, expiresAt: 0, claims: {} }, ip }
 }
 
 let streams = 0
 
-/** A stream that wants to be open. */
+/** A stream that acquires a lease. */
 export class TestStream {
   readonly id = `stream${streams++}`
   closed: string | undefined
@@ -20,7 +20,7 @@ export class TestStream {
     this.closed = reason
   }
 
-  /** Opens one. @returns the stream, or what refused it */
+  /** Opens a stream. @returns the stream, or the limit that refused it */
   static async open(limits: StreamLimits, who: ReturnType<typeof owner> | { ip?: string }): Promise<TestStream> {
     const stream = new TestStream()
     stream.lease = await limits.acquire(who, stream)
@@ -28,7 +28,7 @@ export class TestStream {
   }
 }
 
-/** What is said where there is no room; fails where there is. */
+/** The error of a refused stream. Throws if the stream is admitted. */
 export async function refusalOf(attempt: Promise<unknown>): Promise<Record<string, unknown>> {
   const outcome = await attempt.then(
     () => ({ code: 'none' }),
@@ -38,7 +38,7 @@ export async function refusalOf(attempt: Promise<unknown>): Promise<Record<strin
   return { code, status, ...(members as object), retryAfter: (headers as Record<string, string>)?.['Retry-After'] }
 }
 
-/** What stream limits must do, with Redis or without. */
+/** The guarantees of stream limits, with and without Redis. */
 export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
   let limits: StreamLimits
 
@@ -58,7 +58,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     ['ip', { perIp: 2 }, { ip: '::ffff:192.0.2.1' }, { ip: '192.0.2.2' }],
   ] as const
   for (const [scope, options, who, another] of cases) {
-    it(`lets so many streams of one ${scope} be open, and no more until one is released`, async () => {
+    it(`admits streams of one ${scope} up to the limit, and more after a release`, async () => {
       start(options)
       const [first] = [await TestStream.open(limits, who), await TestStream.open(limits, who)]
       expect(await refusalOf(TestStream.open(limits, who))).to.deep.equal({
@@ -78,7 +78,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     })
   }
 
-  it('counts an address signed in or not, mapped or not, and IPv6 by its /56', async () => {
+  it('counts an address for signed-in and anonymous users, IPv4-mapped or not, and IPv6 by its /56', async () => {
     start({ perIp: 2 })
     await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
     await TestStream.open(limits, { ip: '::ffff:192.0.2.1' })
@@ -88,7 +88,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     expect(await refusalOf(TestStream.open(limits, { ip: '2001:db8:1:101::3' }))).to.include({ scope: 'ip' })
   })
 
-  it('asks for the address only where it counts, and once', async () => {
+  it('reads the address only if a limit needs it, and once', async () => {
     let asked = 0
     const from = (auth?: ReturnType<typeof owner>['auth']) => ({
       ...(auth && { auth }),
@@ -109,7 +109,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     expect(asked).to.equal(3)
   })
 
-  it('holds the limit of the process, also while many are under way', async () => {
+  it('keeps the limit of the process while many acquisitions are in flight', async () => {
     start({ perProcess: 10 })
     const outcomes = await Promise.all(
       Array.from({ length: 50 }, (_, index) => refusalOf(TestStream.open(limits, owner(`user${index}`)))),
@@ -120,7 +120,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     expect(limits.size).to.equal(10)
   })
 
-  it('lets exactly as many in as there is room for, however many ask at once', async () => {
+  it('admits exactly as many concurrent streams as the limit allows', async () => {
     start({ perUser: 7 })
     const outcomes = await Promise.all(
       Array.from({ length: 50 }, () => refusalOf(TestStream.open(limits, owner('ada')))),
@@ -138,7 +138,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
       })
     }
     bob.lease?.release()
-    // Had the refusals taken anything, the user, the address or the openings would be used up.
+    // If a refusal had taken a place, the limit of the user, the address or the openings would be exhausted.
     const ada = await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
     ada.lease?.release()
     await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
@@ -147,7 +147,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     expect(await refusalOf(TestStream.open(limits, { ip: '192.0.2.1' }))).to.include({ scope: 'ip' })
   })
 
-  it('limits openings apart, by user, or by address for who is not signed in', async () => {
+  it('limits openings separately, by user, or by address for anonymous clients', async () => {
     start({ opensPerMinute: 3 })
     for (const [who, another] of [
       [owner('ada', 'acme', '192.0.2.1'), owner('bob', 'acme', '192.0.2.1')],
@@ -161,7 +161,7 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     }
   })
 
-  it('lets open again as time passes, and says at least a second', async () => {
+  it('allows more openings as time passes, with a Retry-After of at least one second', async () => {
     start({ opensPerMinute: 600, perUser: 0 })
     let refused: Record<string, unknown> = {}
     while (refused.code !== 'ERR_SSE_STREAM_LIMIT') refused = await refusalOf(TestStream.open(limits, owner('ada')))
@@ -169,33 +169,33 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     await eventually(async () => (await refusalOf(TestStream.open(limits, owner('ada')))).code === 'none')
   })
 
-  it('limits nothing that is 0, nor what it has no name for', async () => {
+  it('does not limit a scope that is 0 or that the request does not have', async () => {
     start({ perUser: 0, perTenant: 0, opensPerMinute: 0 })
     for (let opened = 0; opened < 50; opened++) await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
     for (let opened = 0; opened < 50; opened++) await TestStream.open(limits, {})
     expect(limits.size).to.equal(100)
   })
 
-  it('ends the oldest stream of the same user where told to, and refuses at any other limit', async () => {
+  it('evicts the oldest stream of the user with evictOldest, and refuses at any other limit', async () => {
     start({ perUser: 2, perTenant: 3, evictOldest: true })
     const first = await TestStream.open(limits, owner('ada'))
-    // In another ms, as it is by their time that the oldest is found.
+    // In another ms, because the oldest stream is determined by time.
     await new Promise((resolve) => setTimeout(resolve, 5))
     const second = await TestStream.open(limits, owner('ada'))
     await TestStream.open(limits, owner('bob'))
     await new Promise((resolve) => setTimeout(resolve, 5))
-    // Full are the user and the tenant, and the place of the one counts for both.
+    // The user and the tenant are at their limits, and the evicted stream counts for both.
     const third = await TestStream.open(limits, owner('ada'))
     expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
     expect(limits.size).to.equal(3)
-    // What the end of its stream does.
+    // The end of the evicted stream releases its lease.
     first.lease?.release()
     expect(await refusalOf(TestStream.open(limits, owner('bob')))).to.include({ scope: 'tenant' })
     expect(await refusalOf(TestStream.open(limits, owner('cyd')))).to.include({ scope: 'tenant' })
     expect([second.closed, third.closed]).to.deep.equal([undefined, undefined])
   })
 
-  it('evicts nobody for a stream that another limit refuses', async () => {
+  it('evicts no stream for a stream that another limit refuses', async () => {
     start({ perUser: 1, perIp: 1, evictOldest: true, opensPerMinute: 2 })
     const first = await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
     await TestStream.open(limits, owner('bob', 'acme', '192.0.2.2'))
@@ -213,14 +213,14 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     await TestStream.open(limits, owner('ada'))
   })
 
-  it('keeps owners apart whose names look like several', async () => {
+  it('separates owners whose names contain separators', async () => {
     start({ perUser: 1 })
     for (const who of [owner('a:b', 'c'), owner('a', 'b:c'), owner('b', 'c:a'), owner('a%3Ab', 'c')]) {
       await TestStream.open(limits, who)
     }
   })
 
-  it('lets nobody in once it is closed', async () => {
+  it('refuses every stream after close', async () => {
     start({ perUser: 1 })
     const ada = await TestStream.open(limits, owner('ada'))
     await Promise.all([limits.close(), limits.close()])

@@ -1,6 +1,16 @@
 /**
- * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs in Redis Streams, published through
- * one script, received on one subscriber connection per process (in a cluster, one for each master).
+ * publish ─► encode once ─► **broker** ─► multiplexer: the distributed broker. Logs are Redis Streams, one script
+ * publishes, and a process receives on one subscriber connection (in a cluster, one for each master).
+ *
+ * ```
+ *   publish ─► publisher   order in a channel, calls of many events, bounds on what waits
+ *                 └─► commands   arguments and replies of the scripts
+ *                        ├─► attempts    identity and deadline of each attempt of a call
+ *                        ├─► redis/run   retries, time limit and outcome
+ *                        └─► scripts     the atomic step in Redis
+ *   subscribe ─► subscriber ─► placement ─► subscriber-connection
+ * ```
+ * Owns the broker's state and the order in which its parts close.
  */
 
 import type { Clock } from '../../core/clock.js'
@@ -9,7 +19,8 @@ import { BrokerError, InvalidOptionError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import type { Head, Position } from '../../core/position.js'
 import { wholeNumber } from '../../core/validation.js'
-import { COMMAND_TIMEOUT_MS, type RedisSource } from '../../redis/connect.js'
+import { COMMAND_TIMEOUT_MS } from '../../redis/connect.js'
+import type { RedisSource } from '../../redis/source.js'
 import {
   type Broker,
   type BrokerState,
@@ -19,27 +30,29 @@ import {
   type PublishOptions,
   READ_BYTES,
 } from '../broker.js'
-import { FollowedLogs } from '../followed.js'
 import { type HistoryOptions, resolveHistoryOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
+import { FollowedLogs } from './followed-logs.js'
 import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
 export interface RedisBrokerOptions extends HistoryOptions {
   readonly redis: RedisSource
   /**
-   * Put in front of every key and channel in Redis. What comes from the same database, `keyPrefix` and `prefix` meets.
+   * Prefix of every key and pub/sub channel in Redis. Multiplexers with the same database, `keyPrefix` and `prefix`
+   * share their channels.
    * @defaultValue 'sse:'
    */
   readonly prefix?: string
   /**
-   * After this a command fails, in ms, the wait for the connection and all tries included. `close` waits so long for what was taken.
+   * The time limit of a command, in ms, from 1 to 600_000, including the wait for the connection and all retries.
+   * `close` waits up to this long until accepted events are published.
    * @defaultValue 2000
    */
   readonly commandTimeoutMs?: number
   /**
-   * How often the connections are tested, in ms. A connection that died without a word is reset after at most
-   * `probeMs + commandTimeoutMs`; what was written to it counts against the bounds until then. @defaultValue 5000
+   * The interval at which the connections are tested, in ms, from 100 to 600_000. A connection that died silently is
+   * reset after at most `probeMs + commandTimeoutMs`. @defaultValue 5000
    */
   readonly probeMs?: number
 }
@@ -50,7 +63,7 @@ export class RedisBroker implements Broker {
   readonly #commands: RedisCommands
   readonly #publisher: RedisPublisher
   readonly #subscriber: RedisSubscriber
-  readonly #followed: FollowedLogs
+  readonly #followedLogs: FollowedLogs
   readonly #commandTimeoutMs: number
   #state: BrokerState = 'connecting'
   #closing: Promise<void> | undefined
@@ -62,18 +75,18 @@ export class RedisBroker implements Broker {
     const commandTimeoutMs = wholeNumber('commandTimeoutMs', options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS, 1, 600_000)
     const probeMs = wholeNumber('probeMs', options.probeMs ?? 5000, 100, 600_000)
     this.#commandTimeoutMs = commandTimeoutMs
-    const others = () => this.#subscriber.connections.map(({ client }) => client)
+    const otherConnections = () => this.#subscriber.connections.map(({ client }) => client)
     const log = resolveHistoryOptions(options)
-    this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, others }, clock)
-    this.#followed = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.open(channel))
+    this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, otherConnections }, clock)
+    this.#followedLogs = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.openLog(channel))
     this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, historySize: log.historySize, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,
         commandTimeoutMs,
-        connected: (timeoutMs) => this.#commands.connected(timeoutMs),
-        headOf: (channel) => this.#commands.open(channel),
-        onEntry: (channel, entry) => this.#commands.saw(channel, entry),
+        whenReady: (timeoutMs) => this.#commands.whenReady(timeoutMs),
+        headOf: (channel) => this.#commands.openLog(channel),
+        onEntry: (channel, entry) => this.#commands.noteSeen(channel, entry),
         onStateChange: () => this.#updateState(),
       },
       clock,
@@ -105,10 +118,10 @@ export class RedisBroker implements Broker {
 
   async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
-    await this.#subscriber.subscribe(this.#commands.keys.name(channel), channel, listener)
-    this.#followed.add(channel)
+    await this.#subscriber.subscribe(this.#commands.keys.pubSub(channel), channel, listener)
+    this.#followedLogs.add(channel)
     try {
-      return await this.#commands.open(channel)
+      return await this.#commands.openLog(channel)
     } catch (error) {
       await this.unsubscribe(channel)
       throw error
@@ -116,8 +129,8 @@ export class RedisBroker implements Broker {
   }
 
   async unsubscribe(channel: string): Promise<void> {
-    this.#followed.delete(channel)
-    await this.#subscriber.unsubscribe(this.#commands.keys.name(channel))
+    this.#followedLogs.delete(channel)
+    await this.#subscriber.unsubscribe(this.#commands.keys.pubSub(channel))
   }
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {
@@ -127,7 +140,7 @@ export class RedisBroker implements Broker {
 
   async heads(channels: readonly string[]): Promise<readonly Head[]> {
     this.#assertOpen()
-    return Promise.all(channels.map((channel) => this.#commands.open(channel)))
+    return Promise.all(channels.map((channel) => this.#commands.openLog(channel)))
   }
 
   async signal(processId: string | undefined, text: string): Promise<number> {
@@ -146,7 +159,8 @@ export class RedisBroker implements Broker {
     if (this.#state === 'degraded') {
       throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The connection to Redis is being restored')
     }
-    // Behind what this tick has published: who waits for the answer does not get ahead of it.
+    // The publisher sends at the end of the tick. The ping follows the events of this tick, so a caller that waits for
+    // the reply does not overtake them.
     await new Promise(setImmediate)
     await this.#commands.ping()
   }
@@ -156,12 +170,12 @@ export class RedisBroker implements Broker {
     return this.#closing
   }
 
-  /** What was taken is published first, as far as Redis answers in time; what is left then has failed, and is reported. */
+  /** Publishes the accepted events within the time limit. Then the remaining publishes are rejected and reported. */
   async #close(): Promise<void> {
     this.#state = 'closed'
-    this.#followed.close()
+    this.#followedLogs.close()
     this.#subscriber.close()
-    await within(this.#commandTimeoutMs, this.#publisher.idle())
+    await settledWithin(this.#commandTimeoutMs, this.#publisher.whenIdle())
     this.#publisher.close()
     this.#commands.close()
   }
@@ -180,8 +194,8 @@ export class RedisBroker implements Broker {
   }
 }
 
-/** Resolves with it, or when the time has passed. Keeps the process alive. */
-async function within(ms: number, done: Promise<void>): Promise<void> {
+/** Resolves when `done` does, or after `ms`. Keeps the process alive meanwhile. */
+async function settledWithin(ms: number, done: Promise<void>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   await Promise.race([
     done,

@@ -1,45 +1,44 @@
 /**
- * The connection for everything but subscriptions: publish, history, heads. Owns what is said to Redis, what its answers mean, and how
- * many commands may wait.
+ * publisher, broker ─► **commands** ─► scripts in Redis: every command except subscriptions. Owns the arguments and
+ * replies of the scripts, and the bound on pending commands. Must not know which events share a call (publisher.ts),
+ * how Redis recognises its attempts (attempts.ts), nor when there is another attempt (redis/run.ts).
  */
-import { randomBytes } from 'node:crypto'
 import type { Redis } from 'ioredis'
 import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../../core/message.js'
 import { createEpoch, type Head, type Position } from '../../core/position.js'
-import { isCluster, type RedisSource } from '../../redis/connect.js'
+import { isCluster } from '../../redis/connect.js'
 import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
+import type { RedisSource } from '../../redis/source.js'
 import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
+import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
 import { type RedisWithScripts, type ScriptHead, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
-/** Commands sent or waiting at once; above it they fail at once instead of piling up while Redis is away. */
+/** The maximum number of commands that are in flight or wait for the connection. Further commands fail immediately. */
 const MAX_PENDING = 10_000
-/**
- * How long a process's last publication on a channel is remembered at least, in ms. A try may take effect for half as long, so whatever
- * arrives late is either recognised or refused.
- */
-const ATTEMPT_TTL_MS = 60_000
 const EMPTY = Buffer.alloc(0)
-const READS: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
-/** Where an ephemeral event is in the log. */
-const NOWHERE: Position = Object.freeze({ epoch: '', offset: 0 })
+/** The commands that change nothing that matters to a caller. */
+const READ_ONLY: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
+/** The position of an ephemeral event, which is in no log. */
+const EPHEMERAL_POSITION: Position = Object.freeze({ epoch: '', offset: 0 })
 
 export interface RedisCommandsOptions extends ResolvedHistoryOptions {
   readonly redis: RedisSource
   readonly prefix: string
   readonly commandTimeoutMs: number
   readonly probeMs: number
-  /** Connections that are tested beside this one. */
-  readonly others: () => readonly Redis[]
+  /** Further connections that are tested. */
+  readonly otherConnections: () => readonly Redis[]
 }
 
-type Limits = Pick<CommandOptions, 'timeoutMs' | 'onSettled'>
+/** The time limit of one call, and the callback for its end. */
+type CallOptions = Pick<CommandOptions, 'timeoutMs' | 'onSettled'>
 
 export class RedisCommands {
   readonly keys: Keys
@@ -47,18 +46,14 @@ export class RedisCommands {
   readonly #options: RedisCommandsOptions
   readonly #clock: Clock
   readonly #seen = new SeenPositions()
-  /** Tells this process's tries from those of all others. */
-  readonly #publisherId = randomBytes(9).toString('base64url')
-  /** Counts what this process has published: each of its calls has a number of its own, and all tries of a call the same. */
-  #sequence = 0
+  readonly #attempts: PublishAttempts
   #pending = 0
-  /** Redis's clock minus the local one, by the last answer; `undefined`: none yet. In a cluster that of the node that answered. */
-  #redisOffset: number | undefined
 
   constructor(options: RedisCommandsOptions, clock: Clock) {
-    const { redis, commandTimeoutMs, probeMs, others } = options
+    const { redis, commandTimeoutMs, probeMs, otherConnections } = options
     this.#options = options
     this.#clock = clock
+    this.#attempts = new PublishAttempts(commandTimeoutMs, clock)
     let namespace = { keyPrefix: '', db: 0 }
     this.#redis = new RedisHandle(redis, {
       connectionName: 'express-sse-kit:commands',
@@ -66,8 +61,8 @@ export class RedisCommands {
       probeMs,
       clock,
       use: 'own',
-      releasesProcess: true,
-      others,
+      unrefWhenIdle: true,
+      otherConnections,
       prepare: (client) => {
         namespace = takeNamespace(client)
         withScripts(client)
@@ -85,114 +80,103 @@ export class RedisCommands {
   }
 
   /** @throws BrokerError */
-  connected(timeoutMs: number): Promise<void> {
-    return this.#redis.connected(timeoutMs)
+  whenReady(timeoutMs: number): Promise<void> {
+    return this.#redis.whenReady(timeoutMs)
   }
 
-  /** The error for what was taken and could not be sent in time. */
-  notSent(): BrokerError {
+  /** The error for accepted events that were not sent before their deadline. */
+  notSentError(): BrokerError {
     if (!this.ready) return this.#redis.unavailable()
     return new BrokerError(
       'ERR_SSE_BROKER_UNAVAILABLE',
-      `Redis did not answer the call before this one within ${this.#options.commandTimeoutMs} ms: this one was not sent`,
+      `Not sent: Redis did not reply to the previous publish within ${this.#options.commandTimeoutMs} ms`,
     )
   }
 
   /**
-   * Adds the events to the log and sends them, in one step. The calls on a channel must come one after the other, each when the one
-   * before has settled.
-   * @returns where the log stands afterwards
+   * Adds the events to the log and sends them to subscribers, as one step. A channel must have at most one call in
+   * flight: the next call may start when the previous one has settled.
+   * @returns the log's head after the events
    */
   async append(
     channel: string,
     events: readonly EncodedEvent[],
     idempotencyKey: string | undefined,
-    limits: Limits,
+    options: CallOptions,
   ): Promise<Head> {
-    const { historySize, historyTtlMs, idempotencyTtlMs, commandTimeoutMs } = this.#options
-    const sequence = ++this.#sequence
+    const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
+    const attempts = this.#attempts
+    const number = attempts.nextNumber()
     const logged = events.filter(({ ephemeral }) => !ephemeral)
     const now = this.#clock.wallTime()
     const payload = printPayload(events, now)
     const kept = logged.length === events.length ? '' : printPayload(logged, now)
-    const attemptTtlMs = Math.max(ATTEMPT_TTL_MS, 5 * commandTimeoutMs)
     const { keys } = this
-    const call = (client: RedisWithScripts) =>
+    const attempt = (client: RedisWithScripts) =>
       client.ssePublish(
         keys.meta(channel),
         keys.stream(channel),
-        keys.attempts(channel, this.#publisherId),
+        keys.lastPublication(channel, attempts.publisherId),
         idempotencyKey === undefined ? keys.meta(channel) : keys.idempotency(channel, idempotencyKey),
         ...this.#openArgs(channel),
-        keys.name(channel),
-        sequence,
-        attemptTtlMs,
+        keys.pubSub(channel),
+        number,
+        attempts.ttlMs,
         historySize,
         historyTtlMs,
         idempotencyKey === undefined ? 0 : idempotencyTtlMs,
         logged.length,
         payload,
         kept,
-        this.#redisTimeIn(attemptTtlMs / 2),
+        attempts.deadline,
       )
-    const send = (client: RedisWithScripts) =>
-      call(client).then(
-        (answer) => {
-          this.#noteRedisTime(answer[3])
-          return answer
-        },
-        (error: unknown) => {
-          // Redis's clock is not what it was taken for: the next try has another deadline.
-          const [, now] = (error instanceof Error && /LATE (\d+)/.exec(error.message)) || []
-          if (now !== undefined) this.#noteRedisTime(Number(now))
-          throw error
-        },
-      )
-    const [epoch, offset, earlier, , refusal] = await this.#run('publish', send, limits)
+    const send = (client: RedisWithScripts) => attempts.settle(attempt(client))
+    const [epoch, offset, earlier, , refusal] = await this.#run('publish', send, options)
     if (refusal !== undefined) {
       throw new BrokerError(
         'ERR_SSE_BROKER_TIMEOUT',
-        `Redis refused (${refusal}) after the event had entered the log, and what it had done could not be undone`,
+        `Redis refused a command (${refusal}) after it had added the event to the log, and refused to undo that: ` +
+          'streams may or may not get the event',
       )
     }
-    return this.#headOf(channel, [epoch, offset, earlier])
+    return this.#toHead(channel, [epoch, offset, earlier])
   }
 
-  /** Sends ephemeral events, which enter no log. */
-  async broadcast(channel: string, events: readonly EncodedEvent[], limits: Limits): Promise<Position> {
+  /** Sends ephemeral events to subscribers. They enter no log. */
+  async broadcast(channel: string, events: readonly EncodedEvent[], options: CallOptions): Promise<Position> {
     const message = ephemeralMessage(events, this.#clock.wallTime())
-    await this.#run('broadcast', (client) => send(client, this.keys.name(channel), message), limits)
-    return NOWHERE
+    await this.#run('broadcast', (client) => send(client, this.keys.pubSub(channel), message), options)
+    return EPHEMERAL_POSITION
   }
 
-  /** @returns how many connections are subscribed */
+  /** Sends a signal. @returns the number of subscribed connections */
   signal(name: string, text: string): Promise<number> {
     return this.#run('signal', (client) => send(client, name, text))
   }
 
-  /** Commands that `send` gives off reach the socket in one write. */
-  together(send: () => void): void {
-    // Without a connection there is no socket yet, and the commands wait.
+  /** Calls `send`; the commands that it sends reach the socket in one write. */
+  inOneWrite(send: () => void): void {
+    // A connection that is not ready has no socket to cork. Its commands wait.
     const sockets = this.#redis.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
     for (const socket of sockets) socket.cork()
     send()
     for (const socket of sockets) socket.uncork()
   }
 
-  /** Where the log stands; made if there is none. */
-  async open(channel: string): Promise<Head> {
+  /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
+  async openLog(channel: string): Promise<Head> {
     const head = await this.#run('open', (client) =>
       client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...this.#openArgs(channel)),
     )
-    return this.#headOf(channel, head)
+    return this.#toHead(channel, head)
   }
 
   async read(channel: string, after: number, limit: number, maxBytes: number): Promise<HistoryPage> {
-    const [epochBytes, offset, endOffset, rows] = await this.#run('read', (client) =>
+    const [epochBytes, offset, endOffset, streamEntries] = await this.#run('read', (client) =>
       client.sseReadBuffer(this.keys.meta(channel), this.keys.stream(channel), after, limit, maxBytes),
     )
     const epoch = epochBytes?.toString() ?? ''
-    const found = rows
+    const found = streamEntries
       .flatMap(([id, [, payload = EMPTY]]) => parseLogged(epoch, Number.parseInt(id.toString('latin1'), 10), payload))
       .filter((entry) => entry.offset > after)
     const entries = withinBounds(found, limit, maxBytes)
@@ -200,13 +184,13 @@ export class RedisCommands {
     return { head: { epoch, offset: Number(offset ?? 0) }, entries, end }
   }
 
-  /** Resolves if Redis answers, and lets publish. */
+  /** Resolves if Redis replies and permits PUBLISH. */
   async ping(): Promise<void> {
     await this.#run('ping', (client) => send(client, this.keys.ping(), ''))
   }
 
-  /** Notes a position seen live, so that a log that went back behind it is found out. */
-  saw(channel: string, position: Position): void {
+  /** Notes a position that a subscriber received, so that a log which lost it can be detected. */
+  noteSeen(channel: string, position: Position): void {
     this.#seen.note(channel, position)
   }
 
@@ -215,22 +199,27 @@ export class RedisCommands {
     this.#redis.close()
   }
 
-  /** Of all that is run here only publishing changes anything that matters; and Redis knows its tries. */
-  #run<T>(command: string, send: (client: RedisWithScripts) => Promise<T>, limits: Limits = {}): Promise<T> {
+  /**
+   * All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat.
+   */
+  #run<T>(command: string, send: (client: RedisWithScripts) => Promise<T>, options: CallOptions = {}): Promise<T> {
     if (this.#pending >= MAX_PENDING) {
-      limits.onSettled?.()
+      options.onSettled?.()
       return Promise.reject(
-        new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${MAX_PENDING} commands already wait for Redis`),
+        new BrokerError(
+          'ERR_SSE_BROKER_UNAVAILABLE',
+          `${MAX_PENDING} commands are already waiting for Redis: try again later`,
+        ),
       )
     }
     this.#pending++
     return this.#redis.run(send, {
-      timeoutMs: limits.timeoutMs,
+      timeoutMs: options.timeoutMs,
       retries: true,
-      reads: READS.has(command),
+      readOnly: READ_ONLY.has(command),
       onSettled: () => {
         this.#pending--
-        limits.onSettled?.()
+        options.onSettled?.()
       },
       report: diagnostics.brokerCommand.hasSubscribers ? { to: diagnostics.brokerCommand, command } : undefined,
     })
@@ -241,16 +230,7 @@ export class RedisCommands {
     return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
   }
 
-  #noteRedisTime(now: number): void {
-    this.#redisOffset = now - this.#clock.now()
-  }
-
-  /** @returns what Redis's clock will show in `ms`, and never more; 0 if that is not known yet */
-  #redisTimeIn(ms: number): number {
-    return this.#redisOffset === undefined ? 0 : Math.floor(this.#redisOffset + this.#clock.now() + ms)
-  }
-
-  #headOf(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
+  #toHead(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
     const position = { epoch, offset: Number(offset) }
     const head = earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
     const lossy = this.#seen.noteHead(channel, head)
@@ -258,7 +238,7 @@ export class RedisCommands {
   }
 }
 
-/** A call that published many events is one entry in Redis: of the last one, only what still fits is of use. */
+/** Cuts the entries off at the bounds. One stream entry in Redis may hold many events, so READ may return too many. */
 function withinBounds(entries: readonly LogEntry[], limit: number, maxBytes: number): readonly LogEntry[] {
   let bytes = 0
   for (const [i, { body }] of entries.entries()) {

@@ -1,14 +1,14 @@
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 
-/** What separates one environment from another on one Redis. */
+/** What keeps the names of several environments in one Redis apart. */
 export interface Namespace {
   readonly keyPrefix: string
   readonly db: number
 }
 
 /**
- * The namespace that a client was given. ioredis's `keyPrefix` and Redis's databases separate keys, but not pub/sub: so the kit puts the
- * prefix in front of all names by itself, and the client does not any more.
+ * Reads a client's namespace and clears the client's `keyPrefix`. ioredis's `keyPrefix` and Redis's databases separate
+ * keys but not pub/sub channels, so the kit itself adds the namespace to all names.
  */
 export function takeNamespace(client: RedisClient): Namespace {
   const nodes = isCluster(client) ? (client.options.redisOptions ?? {}) : client.options
@@ -17,10 +17,13 @@ export function takeNamespace(client: RedisClient): Namespace {
   return { keyPrefix, db: isCluster(client) ? 0 : Number(nodes.db ?? 0) }
 }
 
-/** The names of a channel in Redis; see scripts.ts. Channel names hold no braces, so the hash tag is always the kit's. */
+/**
+ * The names of a channel in Redis; see scripts.ts. A channel name contains no braces, so the hash tag is always the one
+ * that is added here.
+ */
 export class Keys {
   readonly #prefix: string
-  /** Databases have pub/sub in common, so that all but the first are named there. */
+  /** The suffix of pub/sub channels in a database other than 0, because all databases share pub/sub. */
   readonly #database: string
 
   constructor(prefix: string, db: number) {
@@ -29,7 +32,7 @@ export class Keys {
   }
 
   /** The pub/sub channel. */
-  name(channel: string): string {
+  pubSub(channel: string): string {
     return this.#key(channel) + this.#database
   }
 
@@ -41,8 +44,8 @@ export class Keys {
     return `${this.#key(channel)}:s`
   }
 
-  /** The last publication of a process. */
-  attempts(channel: string, publisherId: string): string {
+  /** The last publication of one process. */
+  lastPublication(channel: string, publisherId: string): string {
     return `${this.#key(channel)}:a:${publisherId}`
   }
 
@@ -50,12 +53,12 @@ export class Keys {
     return `${this.#key(channel)}:i:${key}`
   }
 
-  /** The pub/sub channel of signals to one process, or to all. */
+  /** The pub/sub channel of the signals to one process, or to all. */
   signals(processId?: string): string {
     return `${this.#prefix}signal${processId === undefined ? '' : `:${processId}`}${this.#database}`
   }
 
-  /** A pub/sub channel to which nobody subscribes. */
+  /** A pub/sub channel without subscribers. */
   ping(): string {
     return `${this.#prefix}signal:ping${this.#database}`
   }

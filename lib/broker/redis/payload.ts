@@ -1,13 +1,13 @@
 /**
- * Events as Redis carries them: what policies need, in one short line, and the bodies, which are never parsed. Redis puts
- * the position in front and is spared the rest.
+ * The format of events in Redis: one short line with what the queue policies need, then the bodies, which are never
+ * parsed. The publish script only adds the position in front.
  *
- *   payload           [ `@<time>;` ] `<item>` { `;` `<item>` } LF { `<body>` }         what one call publishes
- *   time              when, in ms since 1970 by the publisher's clock, to base 36; nobody depends on it
- *   item              [ `~` ] `<body's bytes> <priority letter> <ttlMs or 0> <key>` [ ` <trace>` ]      `~`: ephemeral, without an
- *                     offset; only what is traced has a trace
- *   pub/sub message   `<epoch> <offset of the first>` LF `<payload>`
- *   entry of the log  id `<offset of the last>-0`, p = payload
+ *   payload           [ `@<time>;` ] `<item>` { `;` `<item>` } LF { `<body>` }         the events of one call
+ *   time              when the call was sent, in ms since 1970 by the publisher's clock, in base 36; informative
+ *   item              [ `~` ] `<bytes of the body> <priority letter> <ttlMs or 0> <key>` [ ` <trace>` ]
+ *                     `~`: ephemeral, without an offset; the trace is absent if the event is not traced
+ *   pub/sub message   `<epoch> <offset of the first event>` LF `<payload>`
+ *   stream entry      id `<offset of the last event>-0`, field p = payload
  */
 import type { EncodedEvent, LogEntry, Priority } from '../../core/message.js'
 
@@ -21,33 +21,34 @@ const TIME = /^@([0-9a-z]{1,10})$/
 export function printPayload(events: readonly EncodedEvent[], now: number): Buffer {
   const items = events.map(
     ({ body, priority, ttlMs, key, ephemeral, trace }) =>
-      `${ephemeral ? '~' : ''}${body.length} ${LETTERS[priority]} ${ttlMs ?? 0} ${key ?? ''}${trace === undefined ? '' : ` ${trace}`}`,
+      `${ephemeral ? '~' : ''}${body.length} ${LETTERS[priority]} ${ttlMs ?? 0} ${key ?? ''}` +
+      (trace === undefined ? '' : ` ${trace}`),
   )
   const line = `@${Math.floor(now).toString(36)};${items.join(';')}\n`
   return Buffer.concat([Buffer.from(line), ...events.map(({ body }) => body)])
 }
 
-/** The pub/sub message of ephemeral events alone, which no script writes because they have no place in the log. */
+/** The pub/sub message of ephemeral events. They need no script, because they enter no log. */
 export function ephemeralMessage(events: readonly EncodedEvent[], now: number): Buffer {
   return Buffer.concat([Buffer.from('- 1\n'), printPayload(events, now)])
 }
 
-/** @returns `undefined` for what the kit did not write */
+/** @returns `undefined` for a message that the kit did not write */
 export function parseMessage(message: Buffer): readonly LogEntry[] | undefined {
   const lineEnd = message.indexOf(LF)
   if (lineEnd === -1) return undefined
-  const [epoch = '', first = '', more] = message.toString('latin1', 0, lineEnd).split(' ')
+  const [epoch = '', first = '', rest] = message.toString('latin1', 0, lineEnd).split(' ')
   const offset = Number(first)
-  if (epoch === '' || !Number.isSafeInteger(offset) || offset < 1 || more !== undefined) return undefined
+  if (epoch === '' || !Number.isSafeInteger(offset) || offset < 1 || rest !== undefined) return undefined
   return parsePayload(epoch, message.subarray(lineEnd + 1), () => offset)
 }
 
-/** The entries of an entry in Redis, by the offset of its last. */
+/** The log entries in one stream entry. @param last the offset of the last one */
 export function parseLogged(epoch: string, last: number, payload: Buffer): readonly LogEntry[] {
   return parsePayload(epoch, payload, (count) => last - count + 1) ?? []
 }
 
-/** @param firstOf the offset of the first, where there are so many */
+/** @param firstOf returns the offset of the first event, given the number of events */
 function parsePayload(
   epoch: string,
   payload: Buffer,
@@ -82,7 +83,7 @@ function parsePayload(
   return start === bodies.length ? entries : undefined
 }
 
-/** A small slice of a large network read, kept in a tail, would keep the whole read in memory. */
+/** Copies bodies that are a small part of a large network read, because a slice keeps the entire read in memory. */
 function compact(bodies: Buffer): Buffer {
   return bodies.buffer.byteLength > 4 * bodies.length ? Buffer.from(bodies) : bodies
 }

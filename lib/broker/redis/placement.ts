@@ -1,23 +1,26 @@
-/** On which connection a name's messages arrive: there is one, or in a cluster one for each master that serves some of them. */
+/**
+ * On which connection the messages of a pub/sub channel arrive. There is one connection, or in a cluster one for each
+ * master that serves a subscription. Owns the connections; must not know the subscriptions.
+ */
 import calculateSlot from 'cluster-key-slot'
 import type { Cluster, Redis } from 'ioredis'
 import type { Clock, Timer } from '../../core/clock.js'
 import { type ConnectOptions, connectLike } from '../../redis/connect.js'
 import { SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
 
-/** The pause between two looks at a cluster that is changing, in ms. */
+/** The pause before the slot map of a changing cluster is reloaded, in ms. */
 const REFRESH_PAUSE_MS = 100
 
 export interface Placement {
   readonly connections: readonly SubscriberConnection[]
-  /** `undefined`: at present it is not known who serves it. */
-  at(name: string): SubscriberConnection | undefined
-  /** Looks anew, soon. */
+  /** The connection for a pub/sub channel; `undefined` while the node that serves it is unknown. */
+  connectionFor(name: string): SubscriberConnection | undefined
+  /** Reloads the slot map after a short pause. */
   refresh(): void
   close(): void
 }
 
-/** Opened with the first subscription: a process that only publishes has none. */
+/** A single server. Opens the connection with the first subscription, so a process that only publishes has none. */
 export class SinglePlacement implements Placement {
   readonly #client: Redis
   readonly #connectOptions: ConnectOptions
@@ -25,7 +28,7 @@ export class SinglePlacement implements Placement {
   #connection: SubscriberConnection | undefined
   #closed = false
 
-  /** @param client the connection for commands, to whose server this one goes as well */
+  /** @param client the connection for commands; the subscriptions use the same server */
   constructor(client: Redis, connectOptions: ConnectOptions, owner: SubscriptionOwner) {
     this.#client = client
     this.#connectOptions = connectOptions
@@ -36,14 +39,14 @@ export class SinglePlacement implements Placement {
     return this.#connection === undefined ? [] : [this.#connection]
   }
 
-  at(): SubscriberConnection | undefined {
+  connectionFor(): SubscriberConnection | undefined {
     if (this.#closed) return undefined
     this.#connection ??= new SubscriberConnection(connectLike(this.#client, this.#connectOptions), false, this.#owner)
     return this.#connection
   }
 
   refresh(): void {
-    // There is nothing to look for.
+    // A single server has no slot map.
   }
 
   close(): void {
@@ -52,7 +55,7 @@ export class SinglePlacement implements Placement {
   }
 }
 
-/** Sharded pub/sub: a name belongs to a slot, and only the master of that slot takes subscriptions to it. */
+/** Sharded pub/sub: a pub/sub channel belongs to a slot, and only the slot's master accepts its subscriptions. */
 export class ClusterPlacement implements Placement {
   readonly #cluster: Cluster
   readonly #connectOptions: ConnectOptions
@@ -65,8 +68,8 @@ export class ClusterPlacement implements Placement {
   #closed = false
 
   /**
-   * @param cluster the connection for commands, which knows who serves what
-   * @param onRefreshed called when that may have changed
+   * @param cluster the connection for commands, which has the slot map
+   * @param onRefreshed called when the slot map may have changed
    */
   constructor(
     cluster: Cluster,
@@ -87,7 +90,7 @@ export class ClusterPlacement implements Placement {
     return [...this.#connections.values()]
   }
 
-  at(name: string): SubscriberConnection | undefined {
+  connectionFor(name: string): SubscriberConnection | undefined {
     const address = this.#cluster.slots[calculateSlot(name)]?.[0]
     if (address === undefined || this.#closed) return undefined
     const known = this.#connections.get(address)
@@ -119,7 +122,7 @@ export class ClusterPlacement implements Placement {
   #onRefresh(): void {
     if (this.#closed) return
     this.#onRefreshed()
-    // What was moved off the nodes that are no masters any more is on others by now.
+    // `onRefreshed` has moved the subscriptions away from nodes that are not masters any more.
     const masters = new Set(this.#cluster.slots.map(([address]) => address))
     for (const [address, connection] of this.#connections) {
       if (masters.has(address)) continue

@@ -1,65 +1,69 @@
 /**
- * publish ─► **publisher** ─► commands: owns the order within a channel, how many events share a call, and how much may wait.
+ * publish ─► **publisher** ─► commands. Owns the order of the events in a channel, which events share a call, and how
+ * many may wait. Must not know the scripts, nor when a call is sent again.
  *
  * ```
- *   channel a:  ┌ under way ┐  waiting: publish publish publish │ publish with a key │ publish      the next 3 calls
+ *   channel a:  ┌ in flight ┐  waiting: publish publish publish │ publish with a key │ publish      the next 3 calls
  *   channel b:  idle           typing typing                                                        one call, this tick
  * ```
- * Each channel has one call under way at a time: what is published meanwhile waits, and shares the next call. So the order holds
- * whatever becomes of a call: one that has to be sent again is sent before all that was published after it. Calls of several
- * channels go out in one write.
+ * Each channel has one call in flight at a time. Events that are published meanwhile wait and share the next call. So
+ * the order holds for every outcome of a call: its retries precede all events that were published after it. The calls
+ * of several channels reach the socket in one write.
  *
- * A call costs the client several times what an event in it costs, and Redis does nothing for each event
- * (`npm run bench -- publish`). Waiting for the end of the tick shows in no delay (bench `redis`).
+ * A call costs the client several times as much as an event in it, and Redis does no work per event
+ * (`npm run bench -- publish`). Waiting for the end of the tick adds no measurable delay (bench `redis`).
  */
 import { outsideContext } from '../../core/async-context.js'
 import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
-import type { Position } from '../../core/position.js'
-import { positionsAfter } from '../positions.js'
+import { type Position, positionsUpTo } from '../../core/position.js'
 import type { RedisCommands } from './commands.js'
 
 /**
- * What shares a call is one entry in Redis, read and trimmed as one, so it is bounded; only `publishMany` may exceed it in bytes. It also
- * bounds what a process publishes on one channel in a round trip. A long history may lose more at once.
+ * The bounds of one call: at least 256 events, at most 1000, and in between a quarter of the history. The events of a
+ * call are one stream entry in Redis, which is read and trimmed as one, so a call must not hold most of a short
+ * history. The bound also limits how many events a process publishes on one channel per round trip. Only `publishMany`
+ * may exceed `MAX_CALL_BYTES`.
  */
-const [LEAST_CALL_EVENTS, MOST_CALL_EVENTS] = [256, 1000]
+const [MIN_CALL_EVENTS, MAX_CALL_EVENTS] = [256, 1000]
 const CALLS_IN_HISTORY = 4
 const MAX_CALL_BYTES = 1_048_576
-/** Waiting or under way; above it publishing fails at once instead of piling up while Redis is away. */
-const MAX_WAITING_EVENTS = 10_000
-const MAX_WAITING_BYTES = 67_108_864
-/** Of those, under way: there are further copies of them, in the call and on the way to the socket. */
-const MAX_SENT_BYTES = 16_777_216
+/** The bounds on events that wait or are in flight. Further publishes fail immediately. */
+const MAX_PENDING_EVENTS = 10_000
+const MAX_PENDING_BYTES = 67_108_864
+/** The bound on bytes in flight, because these exist twice more: in the call and in the socket's buffer. */
+const MAX_IN_FLIGHT_BYTES = 16_777_216
 
-/** What one caller published. */
-interface Part {
+/** The events of one `publish`, `publishMany` or `offer`. */
+interface PendingPublish {
   readonly events: readonly EncodedEvent[]
   readonly bytes: number
   readonly ephemeral: boolean
   readonly idempotencyKey: string | undefined
-  /** Not written by then, it fails. */
+  /** If the events are not sent by then, the publish fails. */
   readonly deadline: number
-  /** `undefined`: an offer, for whose outcome nobody waits. */
-  readonly waiter: Waiter | undefined
+  /** `undefined`: an `offer`, whose outcome no caller awaits. */
+  readonly promise: PublishPromise | undefined
 }
 
-interface Waiter {
+interface PublishPromise {
   readonly resolve: (positions: readonly Position[]) => void
   readonly reject: (error: unknown) => void
 }
 
-/** The parts of one channel, in order. */
-interface Lane {
+/** The publishes of one channel, in order. Exists while any of them waits or is in flight. */
+interface PublishQueue {
   readonly channel: string
-  readonly waiting: Part[]
-  underWay: boolean
+  readonly waiting: PendingPublish[]
+  /** A call of this channel is in flight. */
+  inFlight: boolean
 }
 
-interface Call {
-  readonly parts: readonly Part[]
+/** The publishes that one call of the script sends. */
+interface PublishCall {
+  readonly publishes: readonly PendingPublish[]
   readonly events: readonly EncodedEvent[]
   readonly bytes: number
 }
@@ -73,15 +77,15 @@ export interface PublisherOptions {
 export class RedisPublisher {
   readonly #commands: RedisCommands
   readonly #timeoutMs: number
-  readonly #callEvents: number
+  readonly #maxCallEvents: number
   readonly #clock: Clock
-  /** Those with something waiting or under way. */
-  readonly #lanes = new Map<string, Lane>()
-  /** Those with something waiting and nothing under way. */
-  readonly #ready = new Set<Lane>()
-  #waitingEvents = 0
-  #waitingBytes = 0
-  #sentBytes = 0
+  /** By channel. */
+  readonly #queues = new Map<string, PublishQueue>()
+  /** The queues with waiting events and no call in flight. */
+  readonly #ready = new Set<PublishQueue>()
+  #pendingEvents = 0
+  #pendingBytes = 0
+  #inFlightBytes = 0
   #flushing = false
   #expiry: Timer | undefined
   #onIdle: (() => void) | undefined
@@ -90,48 +94,53 @@ export class RedisPublisher {
     this.#commands = commands
     this.#timeoutMs = commandTimeoutMs
     const share = Math.floor(historySize / CALLS_IN_HISTORY)
-    this.#callEvents = Math.min(MOST_CALL_EVENTS, Math.max(LEAST_CALL_EVENTS, share))
+    this.#maxCallEvents = Math.min(MAX_CALL_EVENTS, Math.max(MIN_CALL_EVENTS, share))
     this.#clock = clock
     commands.client.on('ready', () => this.#schedule())
   }
 
-  /** @throws BrokerError */
+  /** Resolves with the positions when the events are published. @throws BrokerError */
   publish(
     channel: string,
     events: readonly EncodedEvent[],
     idempotencyKey: string | undefined,
   ): Promise<readonly Position[]> {
     return new Promise((resolve, reject) => {
-      if (this.#take(channel, events, idempotencyKey, { resolve, reject })) return
-      reject(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `${this.#waitingEvents} events already wait for Redis`))
+      if (this.#enqueue(channel, events, idempotencyKey, { resolve, reject })) return
+      reject(
+        new BrokerError(
+          'ERR_SSE_BROKER_UNAVAILABLE',
+          `${this.#pendingEvents} events are already waiting for Redis: try again later`,
+        ),
+      )
     })
   }
 
-  /** @returns whether there was room */
+  /** Publishes without a result. @returns `false` if too many events wait */
   offer(channel: string, event: EncodedEvent): boolean {
-    return this.#take(channel, [event], undefined, undefined)
+    return this.#enqueue(channel, [event], undefined, undefined)
   }
 
-  /** Resolves when nothing waits or is under way any more. */
-  async idle(): Promise<void> {
-    if (this.#lanes.size === 0) return
+  /** Resolves when no event waits or is in flight. */
+  async whenIdle(): Promise<void> {
+    if (this.#queues.size === 0) return
     await new Promise<void>((resolve) => {
       this.#onIdle = resolve
     })
   }
 
-  /** Gives up what waits: it was not sent. */
+  /** Rejects the events that wait. They were not sent. */
   close(): void {
     this.#expiry?.cancel()
-    const error = new BrokerError('ERR_SSE_CLOSED', 'The broker was closed before this was sent')
-    for (const lane of this.#lanes.values()) this.#giveUp(lane, lane.waiting.splice(0), error)
+    const error = new BrokerError('ERR_SSE_CLOSED', 'The broker was closed before the event was sent')
+    for (const queue of this.#queues.values()) this.#discard(queue, queue.waiting.splice(0), error)
   }
 
-  #take(
+  #enqueue(
     channel: string,
     events: readonly EncodedEvent[],
     idempotencyKey: string | undefined,
-    waiter: Waiter | undefined,
+    promise: PublishPromise | undefined,
   ): boolean {
     let bytes = 0
     let ephemeral = true
@@ -139,20 +148,20 @@ export class RedisPublisher {
       bytes += event.body.length
       if (!event.ephemeral) ephemeral = false
     }
-    if (this.#waitingEvents + events.length > MAX_WAITING_EVENTS || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+    if (this.#pendingEvents + events.length > MAX_PENDING_EVENTS || this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
       return false
     }
-    this.#waitingEvents += events.length
-    this.#waitingBytes += bytes
-    let lane = this.#lanes.get(channel)
-    if (lane === undefined) {
-      lane = { channel, waiting: [], underWay: false }
-      this.#lanes.set(channel, lane)
+    this.#pendingEvents += events.length
+    this.#pendingBytes += bytes
+    let queue = this.#queues.get(channel)
+    if (queue === undefined) {
+      queue = { channel, waiting: [], inFlight: false }
+      this.#queues.set(channel, queue)
     }
     const deadline = this.#clock.now() + this.#timeoutMs
-    lane.waiting.push({ events, bytes, ephemeral, idempotencyKey, deadline, waiter })
-    if (!lane.underWay) {
-      this.#ready.add(lane)
+    queue.waiting.push({ events, bytes, ephemeral, idempotencyKey, deadline, promise })
+    if (!queue.inFlight) {
+      this.#ready.add(queue)
       this.#schedule()
     }
     return true
@@ -161,82 +170,82 @@ export class RedisPublisher {
   #schedule(): void {
     if (this.#flushing || this.#ready.size === 0) return
     this.#flushing = true
-    // What several requests publish is no single one's affair.
+    // A call holds the events of several requests, so it must not run in the async context of one of them.
     outsideContext(() => setImmediate(() => this.#flush()))
   }
 
   #flush(): void {
     this.#flushing = false
     if (this.#commands.ready) {
-      this.#commands.together(() => {
-        for (const lane of this.#ready) {
-          if (this.#sentBytes >= MAX_SENT_BYTES) break
-          this.#ready.delete(lane)
-          this.#send(lane, nextCall(lane, this.#callEvents))
+      this.#commands.inOneWrite(() => {
+        for (const queue of this.#ready) {
+          if (this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) break
+          this.#ready.delete(queue)
+          this.#send(queue, takeCall(queue, this.#maxCallEvents))
         }
       })
     }
     if (this.#expiry === undefined) this.#scheduleExpiry()
   }
 
-  #send(lane: Lane, { parts, events, bytes }: Call): void {
-    lane.underWay = true
-    this.#sentBytes += bytes
-    const [first] = parts as readonly [Part]
-    const limits = {
+  #send(queue: PublishQueue, { publishes, events, bytes }: PublishCall): void {
+    queue.inFlight = true
+    this.#inFlightBytes += bytes
+    const [first] = publishes as readonly [PendingPublish]
+    const options = {
       timeoutMs: Math.max(1, first.deadline - this.#clock.now()),
-      onSettled: () => this.#onSettled(lane, events.length, bytes),
+      onSettled: () => this.#onSettled(queue, events.length, bytes),
     }
     const published = first.ephemeral
-      ? this.#commands.broadcast(lane.channel, events, limits)
-      : this.#commands.append(lane.channel, events, first.idempotencyKey, limits)
+      ? this.#commands.broadcast(queue.channel, events, options)
+      : this.#commands.append(queue.channel, events, first.idempotencyKey, options)
     published.then(
       (head) => {
-        const positions = positionsAfter(events, head)
+        const positions = positionsUpTo(head, events)
         let next = 0
-        for (const part of parts) {
-          part.waiter?.resolve(positions.slice(next, next + part.events.length))
-          next += part.events.length
+        for (const { promise, events } of publishes) {
+          promise?.resolve(positions.slice(next, next + events.length))
+          next += events.length
         }
       },
-      (error: unknown) => fail(lane.channel, parts, error),
+      (error: unknown) => rejectAll(queue.channel, publishes, error),
     )
   }
 
-  /** Nothing of it is in the client any more, whatever its outcome was. */
-  #onSettled(lane: Lane, events: number, bytes: number): void {
-    lane.underWay = false
-    this.#sentBytes -= bytes
-    this.#release(lane, events, bytes)
-    if (lane.waiting.length > 0) this.#ready.add(lane)
+  /** The client holds none of the call's commands any more. Does not depend on the outcome. */
+  #onSettled(queue: PublishQueue, events: number, bytes: number): void {
+    queue.inFlight = false
+    this.#inFlightBytes -= bytes
+    this.#release(queue, events, bytes)
+    if (queue.waiting.length > 0) this.#ready.add(queue)
     this.#schedule()
   }
 
-  #release(lane: Lane, events: number, bytes: number): void {
-    this.#waitingEvents -= events
-    this.#waitingBytes -= bytes
-    if (lane.underWay || lane.waiting.length > 0) return
-    this.#lanes.delete(lane.channel)
-    this.#ready.delete(lane)
-    if (this.#lanes.size === 0) this.#onIdle?.()
+  #release(queue: PublishQueue, events: number, bytes: number): void {
+    this.#pendingEvents -= events
+    this.#pendingBytes -= bytes
+    if (queue.inFlight || queue.waiting.length > 0) return
+    this.#queues.delete(queue.channel)
+    this.#ready.delete(queue)
+    if (this.#queues.size === 0) this.#onIdle?.()
   }
 
-  #giveUp(lane: Lane, parts: readonly Part[], error: BrokerError): void {
+  #discard(queue: PublishQueue, publishes: readonly PendingPublish[], error: BrokerError): void {
     let events = 0
     let bytes = 0
-    for (const part of parts) {
-      events += part.events.length
-      bytes += part.bytes
+    for (const publish of publishes) {
+      events += publish.events.length
+      bytes += publish.bytes
     }
-    fail(lane.channel, parts, error)
-    this.#release(lane, events, bytes)
+    rejectAll(queue.channel, publishes, error)
+    this.#release(queue, events, bytes)
   }
 
-  /** All parts have the same time, so that the first of each lane runs out first. */
+  /** All publishes have the same time limit, so the first one in each queue expires first. */
   #scheduleExpiry(): void {
     this.#expiry = undefined
     let earliest = Number.POSITIVE_INFINITY
-    for (const { waiting } of this.#lanes.values()) {
+    for (const { waiting } of this.#queues.values()) {
       earliest = Math.min(earliest, waiting[0]?.deadline ?? Number.POSITIVE_INFINITY)
     }
     if (earliest === Number.POSITIVE_INFINITY) return
@@ -245,49 +254,50 @@ export class RedisPublisher {
 
   #expire(): void {
     const now = this.#clock.now()
-    for (const lane of [...this.#lanes.values()]) {
-      const alive = lane.waiting.findIndex(({ deadline }) => deadline > now)
-      const expired = lane.waiting.splice(0, alive === -1 ? lane.waiting.length : alive)
+    for (const queue of [...this.#queues.values()]) {
+      const alive = queue.waiting.findIndex(({ deadline }) => deadline > now)
+      const expired = queue.waiting.splice(0, alive === -1 ? queue.waiting.length : alive)
       if (expired.length === 0) continue
-      const error = this.#commands.notSent()
+      const error = this.#commands.notSentError()
       if (diagnostics.brokerCommand.hasSubscribers) {
         diagnostics.brokerCommand.publish({ command: 'publish', ms: this.#timeoutMs, error })
       }
-      this.#giveUp(lane, expired, error)
+      this.#discard(queue, expired, error)
     }
     this.#scheduleExpiry()
   }
 }
 
-/** Takes what comes first, and all after it that may share its call. */
-function nextCall(lane: Lane, most: number): Call {
-  const [first] = lane.waiting as [Part]
+/** Removes the first publish from the queue, and those after it that may share its call. */
+function takeCall(queue: PublishQueue, maxEvents: number): PublishCall {
+  const [first] = queue.waiting as [PendingPublish]
   let { bytes } = first
   let events = first.events.length
   let count = 1
-  for (; count < lane.waiting.length && first.idempotencyKey === undefined; count++) {
-    const part = lane.waiting[count] as Part
-    // An idempotency key stands for what it was given with, and for nothing else.
-    if (part.idempotencyKey !== undefined || part.ephemeral !== first.ephemeral) break
-    if (events + part.events.length > most || bytes + part.bytes > MAX_CALL_BYTES) break
-    events += part.events.length
-    bytes += part.bytes
+  for (; count < queue.waiting.length && first.idempotencyKey === undefined; count++) {
+    const publish = queue.waiting[count] as PendingPublish
+    // An idempotency key covers exactly the events of its own publish.
+    if (publish.idempotencyKey !== undefined || publish.ephemeral !== first.ephemeral) break
+    if (events + publish.events.length > maxEvents || bytes + publish.bytes > MAX_CALL_BYTES) break
+    events += publish.events.length
+    bytes += publish.bytes
   }
   if (count === 1) {
-    lane.waiting.shift()
-    return { parts: [first], events: first.events, bytes }
+    queue.waiting.shift()
+    return { publishes: [first], events: first.events, bytes }
   }
-  const parts = lane.waiting.splice(0, count)
+  const publishes = queue.waiting.splice(0, count)
   const all: EncodedEvent[] = []
-  for (const part of parts) for (const event of part.events) all.push(event)
-  return { parts, events: all, bytes }
+  for (const publish of publishes) for (const event of publish.events) all.push(event)
+  return { publishes, events: all, bytes }
 }
 
-function fail(channel: string, parts: readonly Part[], error: unknown): void {
+/** Rejects publishes, and reports the events given to `offer`. */
+function rejectAll(channel: string, publishes: readonly PendingPublish[], error: unknown): void {
   let offered = 0
-  for (const { waiter, events } of parts) {
-    if (waiter === undefined) offered += events.length
-    else waiter.reject(error)
+  for (const { promise, events } of publishes) {
+    if (promise === undefined) offered += events.length
+    else promise.reject(error)
   }
   if (offered > 0 && diagnostics.publishError.hasSubscribers) {
     diagnostics.publishError.publish({ channel, events: offered, error })

@@ -1,26 +1,33 @@
 /**
- * The atomic steps on a log in Redis. A channel's keys share one hash tag, so each script touches one slot:
+ * The atomic steps on a log in Redis. Owns what one call changes, and that a repeated or undone call changes nothing
+ * more. The keys of a channel share one hash tag, so each script touches one slot:
  *
- *   <prefix>{<channel>}        pub/sub channel; in a database other than 0 followed by `@<number>`, since databases share pub/sub
- *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id, p = former lives
+ *   <prefix>{<channel>}        pub/sub channel; in a database other than 0 followed by `@<number>`, because databases
+ *                              share pub/sub
+ *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
+ *                              p = earlier lives
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
  *   <prefix>{<channel>}:a:…    last publication of a process: its number and position
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
  *
  * Two entries must never share an `<epoch>-<offset>`. After a failover to a replica that lagged, or a restart that lost
- * the last writes, the offset goes back while the epoch stays. Both change the server's `master_replid`, and so does a
- * slot that moves in a cluster; so it is kept in the meta hash, and a log that was written under another one goes on
- * under a new epoch. What the server has of it is what it was, for Redis loses only the end: who was not beyond that
- * reads on. Asking the server in each call costs it some 4 us, and no caller can have an id that is out of date.
+ * the last writes, the offset is lower while the epoch is unchanged. Both events change the server's `master_replid`;
+ * so does a slot that moves in a cluster. The meta hash therefore stores that id, and a log that was written under
+ * another id continues under a new epoch. Redis loses only the end of a log, so a reader whose position the log still
+ * has can continue. Each call reads the id from INFO, which costs about 4 µs; an id that the caller sends could be out
+ * of date.
  */
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 
-/** Former lives kept of a log. A cursor from before them is one of a log that is gone. */
+/** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
 const MAX_LIVES = 8
-/** Entries that READ reads at a time: at most so many are read in vain because they turn out to be large. */
+/** The maximum number of entries that READ reads at a time, and so of entries that it reads and does not return. */
 const READ_STEP = 16
 
-/** Sets e, o, earlier: the log as it may be used, made or continued where necessary. ARGV 1–3 are the same in all scripts. */
+/**
+ * Sets `e`, `o` and `earlier`: the log's epoch, offset and earlier lives, after it was created or continued under a new
+ * epoch if necessary. ARGV 1 to 3 are the same in all scripts.
+ */
 const OPEN_LOG = `
 local info = redis.pcall('INFO', 'replication')
 local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
@@ -48,8 +55,8 @@ end
 `
 
 /**
- * KEYS meta, stream · ARGV epoch if one is needed, epoch and offset the caller has seen, meta TTL in ms.
- * Returns epoch, offset, former lives.
+ * KEYS meta, stream · ARGV 1 a new epoch, used if one is needed, 2 and 3 epoch and offset that the caller has seen,
+ * 4 meta TTL in ms. Returns epoch, offset, earlier lives.
  */
 const OPEN = `${OPEN_LOG}
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
@@ -57,19 +64,20 @@ return {e, string.format('%d', o), earlier}
 `
 
 /**
- * KEYS meta, stream, last publication of the process, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 number of the publication,
- * 7 how long that is remembered, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the log, 12 payload,
- * 13 the payload to keep where that is another one, else '', 14 until when this try may take effect, by Redis's clock, or 0. The cost
- * does not depend on the number of events.
+ * KEYS meta, stream, last publication of the process, idempotency key · ARGV as OPEN, then 5 pub/sub channel, 6 number
+ * of the publication, 7 its TTL, 8 history size, 9 history TTL, 10 idempotency TTL or 0, 11 how many events enter the
+ * log, 12 payload, 13 the payload to keep if it differs, otherwise '', 14 the time on Redis's clock after which this
+ * attempt has no effect, or 0. The cost does not depend on the number of events.
  *
- * A publication may arrive more than once, and late: every try looks for the last one of its process. The same number: it was done
- * already, by another try. A higher one: it is a try that was held back, whose process has gone on since. A try that arrives after its
- * deadline is refused with `LATE <Redis's time>`: the last publication of its process may be forgotten by then.
- * An idempotency key whose events the log has lost does not count.
+ * A publication may arrive repeatedly, and late, so each attempt reads the last publication of its process. The same
+ * number: another attempt has published it. A higher number: this attempt was delayed, and its process has published
+ * more since. In both cases nothing is published. An attempt that arrives after its deadline is refused with `LATE
+ * <Redis's time>`, because Redis may have forgotten the last publication by then. An idempotency key has no effect if
+ * the log has lost its events.
  *
- * What Redis refuses in the middle is undone, so that refused means neither logged nor delivered. Where that is refused as well, the
- * offset is used up, and the fifth value says why.
- * Returns epoch, offset of the last event, former lives, Redis's time in ms.
+ * If Redis refuses a command in the middle, the script undoes the earlier ones, so a refused call is neither logged nor
+ * delivered. If Redis refuses the undo as well, the offset stays used, and the fifth value is the reason.
+ * Returns epoch, offset of the last event, earlier lives, Redis's time in ms.
  */
 const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
 local time = redis.call('TIME')
@@ -136,10 +144,10 @@ return {e, last, earlier, now, refusal}
 `
 
 /**
- * KEYS meta, stream · ARGV 1 offset to read after, 2 how many events at most, 3 how many bytes at most. An entry holds one event
- * or many. How large an entry is shows only when it was read, so a few are read at a time, and what exceeds a bound is not
- * returned: the first entry always is. Returns epoch or nil, offset, the last offset that was looked at, entries: one
- * moment's view.
+ * KEYS meta, stream · ARGV 1 offset to read after, 2 maximum number of events, 3 maximum bytes. An entry holds one
+ * event or several. The size of an entry is known only after it was read, so the script reads a few at a time and does
+ * not return entries beyond a bound, except the first one. Returns epoch or nil, offset, the last offset that was read,
+ * and the entries, all from the same moment.
  */
 const READ = `
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
@@ -166,9 +174,11 @@ return {meta[1], meta[2], string.format('%d', last), entries}
 
 type Arg = string | number | Buffer
 
-/** The head as OPEN and PUBLISH answer it. */
+/** The head in the replies of OPEN and PUBLISH. */
 export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
-/** READ's answer, with binary frames. */
+/** The reply of PUBLISH: the head, Redis's time in ms, and the reason of a refusal that could not be undone. */
+export type PublishReply = readonly [...ScriptHead, now: number, refusal?: string]
+/** The reply of READ, in binary. */
 type ScriptPage = readonly [
   epoch: Buffer | null,
   offset: Buffer | null,
@@ -181,16 +191,16 @@ interface Scripts {
   ssePublish(
     meta: string,
     stream: string,
-    attempts: string,
+    lastPublication: string,
     idempotency: string,
     ...args: Arg[]
-  ): Promise<readonly [...ScriptHead, now: number, refusal?: string]>
+  ): Promise<PublishReply>
   sseReadBuffer(meta: string, stream: string, ...args: Arg[]): Promise<ScriptPage>
 }
 
 export type RedisWithScripts = RedisClient & Scripts
 
-/** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
+/** Adds the scripts to a client. ioredis sends their hash, and the full text if Redis does not have the script. */
 export function withScripts(client: RedisClient): RedisWithScripts {
   client.defineCommand('sseOpen', { numberOfKeys: 2, lua: OPEN })
   const publish = isCluster(client) ? 'SPUBLISH' : 'PUBLISH'

@@ -3,30 +3,30 @@ import type { Head, Position } from '../../core/position.js'
 const MAX_CHANNELS_SEEN = 10_000
 const NONE: readonly string[] = []
 
-interface Seen extends Position {
-  /** Former epochs after which the log has lost what this process had seen. */
+interface SeenPosition extends Position {
+  /** Earlier epochs after which the log has lost entries that this process received. */
   readonly lossy: readonly string[]
 }
 
 /**
- * The furthest position this process has seen of each log: the witness against a log that went back. Bounded; the
- * channel untouched for longest is forgotten first.
+ * The highest position of each log that this process has received. It detects a log whose offset went back. Bounded:
+ * the channel that was updated least recently is evicted first.
  */
 export class SeenPositions {
-  readonly #positions = new Map<string, Seen>()
+  readonly #positions = new Map<string, SeenPosition>()
 
   get(channel: string): Position | undefined {
     return this.#positions.get(channel)
   }
 
-  /** Notes an entry. Of another epoch it says nothing about what was lost before: only a head does. */
+  /** Notes an entry. Ignores an entry of another epoch, because only a head shows which entries that log has lost. */
   note(channel: string, { epoch, offset }: Position): void {
     const seen = this.#positions.get(channel)
     if (seen !== undefined && (seen.epoch !== epoch || seen.offset >= offset)) return
     this.#set(channel, { epoch, offset, lossy: seen?.lossy ?? NONE })
   }
 
-  /** Notes where a log is. @returns the former epochs after which it has lost what this process had seen */
+  /** Notes a log's head. @returns the earlier epochs after which the log has lost entries that this process received */
   noteHead(channel: string, head: Head): readonly string[] {
     const { epoch, offset } = head
     const seen = this.#positions.get(channel)
@@ -39,7 +39,7 @@ export class SeenPositions {
     return lossy
   }
 
-  #set(channel: string, seen: Seen): void {
+  #set(channel: string, seen: SeenPosition): void {
     this.#positions.delete(channel)
     this.#positions.set(channel, seen)
     if (this.#positions.size <= MAX_CHANNELS_SEEN) return
@@ -48,7 +48,7 @@ export class SeenPositions {
   }
 }
 
-/** The latest first, as former lives are: what was lost is missing to all of them. */
+/** The earlier epochs, latest first, after which entries are lost: from the epoch of `seen` back to the first. */
 function lostSince(seen: Position, { epoch, earlier = [] }: Head): readonly string[] {
   if (seen.epoch === epoch) return NONE
   const at = earlier.findIndex((life) => life.epoch === seen.epoch)

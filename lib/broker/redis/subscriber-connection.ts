@@ -1,28 +1,28 @@
 /**
- * One connection that holds subscriptions. Owns that all of them stand after an interruption, each acknowledged; which
- * those are, its owner knows.
+ * One connection with subscriptions. Owns that after an interruption all of them are active again and acknowledged. Its
+ * owner decides which subscriptions these are.
  *
  * ```
- *   connected ─► resubscribe all, each acknowledged ─► heads read ─► listeners told ─► ready
+ *   connected ─► resubscribe all, each acknowledged ─► read heads ─► notify listeners ─► ready
  *       ▲             │ refused, timed out                 │ fails
  *       └── new connection ◄───────────────────────────────┘            (degraded meanwhile)
  * ```
- * It holds one kind of subscription only, classic or sharded: mixing them on one connection loses messages in ioredis.
+ * A connection has either classic or sharded subscriptions, because ioredis loses messages if both are mixed.
  */
 import type { Redis } from 'ioredis'
-import { diagnostics } from '../../core/diagnostics.js'
-import { disconnect, toBrokerError } from '../../redis/connect.js'
+import { disconnect } from '../../redis/connect.js'
 import { RedisConnection } from '../../redis/connection.js'
+import { reportBrokerError } from '../../redis/errors.js'
 
-/** Channels in one go; small enough that the acknowledgements of a batch come well within the time-out. */
+/** The number of channels in one SUBSCRIBE, small enough to be acknowledged well within the time-out. */
 const BATCH = 500
 
 export interface SubscriptionOwner {
-  /** What is to be subscribed on a connection that begins anew. */
+  /** The pub/sub channels that a new connection must subscribe to. */
   namesOn(connection: SubscriberConnection): readonly string[]
-  /** They stand again: reads what was missed. The connection is given up where that fails. */
+  /** Called when these are subscribed again. Reads what was missed. If it rejects, the connection is replaced. */
   onRestored(connection: SubscriberConnection, names: readonly string[]): Promise<void>
-  /** Another node serves these, or some that are not known yet. */
+  /** Called when other nodes serve these pub/sub channels, or (an empty list) channels that are not known yet. */
   onMoved(names: readonly string[]): void
   onMessage(connection: SubscriberConnection, name: string, message: Buffer): void
   onStateChange(): void
@@ -33,12 +33,12 @@ export class SubscriberConnection {
   readonly #redis: RedisConnection
   readonly #sharded: boolean
   readonly #owner: SubscriptionOwner
-  /** Ends the wait of those whose acknowledgement has not come. */
-  readonly #waiting = new Set<() => void>()
-  /** Counts connections, so that work begun on a former one stops. */
+  /** For each SSUBSCRIBE without a reply: a function that treats its channel as moved. */
+  readonly #unacknowledged = new Set<() => void>()
+  /** The number of the current connection. Work that was started on an earlier one stops. */
   #connection = 0
-  /** The one that was given up last. */
-  #givenUp = -1
+  /** The connection that `reconnect` replaced last. */
+  #replaced = -1
   #ready = false
 
   constructor(client: Redis, sharded: boolean, owner: SubscriptionOwner) {
@@ -59,14 +59,14 @@ export class SubscriberConnection {
     if (sharded) this.#watchMoves()
   }
 
-  /** All its subscriptions stand on the present connection. */
+  /** All subscriptions are active on the current connection. */
   get ready(): boolean {
     return this.#ready
   }
 
   /**
-   * Resolves when Redis has acknowledged them.
-   * @returns those that another node may serve
+   * Subscribes and resolves when Redis has acknowledged it.
+   * @returns the pub/sub channels that another node may serve
    * @throws BrokerError
    */
   async add(names: readonly string[], timeoutMs: number): Promise<readonly string[]> {
@@ -80,15 +80,15 @@ export class SubscriberConnection {
       if (this.#sharded) await this.client.sunsubscribe(name)
       else await this.client.unsubscribe(name)
     } catch (error) {
-      // The connection broke, or the slot moved, and there is no subscription there any more: done all the same.
-      report('unsubscribe', error)
+      // The connection broke or the slot moved. Either way the subscription no longer exists.
+      reportBrokerError('unsubscribe', error)
     }
   }
 
-  /** Gives the connection up for a new one. */
+  /** Replaces the current connection by a new one. */
   reconnect(): void {
-    if (this.#givenUp === this.#connection) return
-    this.#givenUp = this.#connection
+    if (this.#replaced === this.#connection) return
+    this.#replaced = this.#connection
     this.client.disconnect(true)
   }
 
@@ -103,8 +103,8 @@ export class SubscriberConnection {
     for (let i = 0; i < names.length; i += BATCH) {
       const batch = names.slice(i, i + BATCH)
       if (this.#sharded) {
-        const here = await Promise.all(batch.map((name) => this.#subscribeSharded(name)))
-        moved.push(...batch.filter((_, i) => !here[i]))
+        const served = await Promise.all(batch.map((name) => this.#subscribeSharded(name)))
+        moved.push(...batch.filter((_, i) => !served[i]))
       } else {
         await this.client.subscribe(...batch)
       }
@@ -112,27 +112,28 @@ export class SubscriberConnection {
     return moved
   }
 
-  /** @returns whether this node serves it */
+  /** @returns whether this node serves the pub/sub channel */
   #subscribeSharded(name: string): Promise<boolean> {
     return new Promise((resolve, reject) => {
-      const giveUp = () => resolve(false)
-      this.#waiting.add(giveUp)
+      const onMoved = () => resolve(false)
+      this.#unacknowledged.add(onMoved)
       this.client
         .ssubscribe(name)
         .then(() => resolve(true), reject)
-        .finally(() => this.#waiting.delete(giveUp))
+        .finally(() => this.#unacknowledged.delete(onMoved))
     })
   }
 
   #watchMoves(): void {
-    // One of those that wait was answered MOVED. ioredis does not say which, and never settles it; the others may ask again.
+    // The reply to one of the pending SSUBSCRIBEs was MOVED. ioredis does not report which one and never settles it, so
+    // all of them are treated as moved and subscribed again.
     this.client.on('moved', () =>
       setImmediate(() => {
-        for (const giveUp of this.#waiting) giveUp()
+        for (const onMoved of this.#unacknowledged) onMoved()
       }),
     )
-    // Redis takes subscriptions away when their slot moves, and says so. ioredis takes that for an answer: what it thinks
-    // was answered is wrong from here on.
+    // When a slot moves, Redis ends its subscriptions with a message. ioredis mistakes the message for a reply, so from
+    // here on it assigns replies to the wrong commands.
     this.client.on('error', ({ message }: Error) => {
       if (message.startsWith('Command queue state error')) this.reconnect()
     })
@@ -152,7 +153,7 @@ export class SubscriberConnection {
       if (moved.size > 0) this.#owner.onMoved([...moved])
       this.#setReady(true)
     } catch (error) {
-      report('resubscribe', error)
+      reportBrokerError('resubscribe', error)
       if (connection === this.#connection) this.reconnect()
     }
   }
@@ -162,9 +163,4 @@ export class SubscriberConnection {
     this.#ready = ready
     this.#owner.onStateChange()
   }
-}
-
-export function report(operation: string, cause: unknown): void {
-  if (!diagnostics.brokerError.hasSubscribers) return
-  diagnostics.brokerError.publish({ operation, error: toBrokerError(cause) })
 }

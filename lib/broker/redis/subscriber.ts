@@ -1,19 +1,21 @@
 /**
- * The subscriptions of the process: one for each channel that is followed here, and a few of the kit's own. Owns that each
- * is on the connection where its messages arrive (see placement.ts), and that whoever may have missed something is told.
+ * The subscriptions of this process: one for each channel with streams here, and those for the kit's signals. Owns that
+ * each subscription is on the connection where its messages arrive (see placement.ts), and that its listener is
+ * notified when it may have missed entries.
  */
 
 import type { Clock } from '../../core/clock.js'
 import { BrokerError, SseError } from '../../core/errors.js'
 import type { LogEntry } from '../../core/message.js'
 import type { Head } from '../../core/position.js'
-import { isCluster, type RedisClient, toBrokerError } from '../../redis/connect.js'
+import { isCluster, type RedisClient } from '../../redis/connect.js'
+import { reportBrokerError, toBrokerError } from '../../redis/errors.js'
 import type { ChannelListener } from '../broker.js'
 import { parseMessage } from './payload.js'
 import { ClusterPlacement, type Placement, SinglePlacement } from './placement.js'
-import { report, type SubscriberConnection, type SubscriptionOwner } from './subscriber-connection.js'
+import type { SubscriberConnection, SubscriptionOwner } from './subscriber-connection.js'
 
-/** Heads read at once. */
+/** The maximum number of heads that are read concurrently. */
 const BATCH = 500
 const RETRY_PAUSE_MS = 100
 
@@ -22,8 +24,8 @@ export interface SubscriberOptions {
   readonly client: RedisClient
   readonly commandTimeoutMs: number
   /** Resolves when there is a connection for commands. @throws BrokerError */
-  readonly connected: (timeoutMs: number) => Promise<void>
-  /** Reads where a channel's log stands. */
+  readonly whenReady: (timeoutMs: number) => Promise<void>
+  /** Reads the head of a channel's log. */
   readonly headOf: (channel: string) => Promise<Head>
   /** Called for each logged entry before its listener. */
   readonly onEntry: (channel: string, entry: LogEntry) => void
@@ -32,12 +34,15 @@ export interface SubscriberOptions {
 
 interface Subscription {
   readonly onMessage: (message: Buffer) => void
-  /** Reads what was missed, and tells of it. */
-  readonly resume: () => Promise<void>
-  /** Where it is, or is being put; `undefined` until that is known. */
+  /** Reads the log's head and notifies the listener. */
+  readonly notifyResubscribed: () => Promise<void>
+  /** The connection that has the subscription or is about to get it; `undefined` while its node is unknown. */
   connection: SubscriberConnection | undefined
-  /** Redis has acknowledged it once, or it was there from the beginning: it is ours to bring back. */
-  kept: boolean
+  /**
+   * A new connection must subscribe again. `false` until Redis has acknowledged the first subscription, whose caller
+   * handles its failure.
+   */
+  mustRestore: boolean
 }
 
 export class RedisSubscriber implements SubscriptionOwner {
@@ -46,7 +51,7 @@ export class RedisSubscriber implements SubscriptionOwner {
   readonly #placement: Placement
   /** By the name of the pub/sub channel. */
   readonly #subscriptions = new Map<string, Subscription>()
-  /** Those on their way to another connection. */
+  /** The subscriptions that are moving to another connection. */
   readonly #moving = new Set<Subscription>()
   #closed = false
 
@@ -56,11 +61,11 @@ export class RedisSubscriber implements SubscriptionOwner {
     const { client, commandTimeoutMs } = options
     const connect = { connectionName: 'express-sse-kit:subscriber', commandTimeoutMs }
     this.#placement = isCluster(client)
-      ? new ClusterPlacement(client, connect, this, () => this.#settle(), clock)
+      ? new ClusterPlacement(client, connect, this, () => this.#moveMisplaced(), clock)
       : new SinglePlacement(client, connect, this)
   }
 
-  /** All subscriptions stand. */
+  /** All subscriptions are active. */
   get ready(): boolean {
     return this.#moving.size === 0 && this.connections.every(({ ready }) => ready)
   }
@@ -69,23 +74,23 @@ export class RedisSubscriber implements SubscriptionOwner {
     return this.#placement.connections
   }
 
-  /** Resolves when Redis has acknowledged it. @throws BrokerError */
+  /** Resolves when Redis has acknowledged the subscription. @throws BrokerError */
   async subscribe(name: string, channel: string, listener: ChannelListener): Promise<void> {
     const subscription: Subscription = {
       onMessage: (message) => this.#deliver(name, channel, listener, message),
-      resume: async () => {
+      notifyResubscribed: async () => {
         const head = await this.#options.headOf(channel)
         if (this.#subscriptions.get(name) === subscription) listener.onResubscribed(head)
       },
       connection: undefined,
-      kept: false,
+      mustRestore: false,
     }
     this.#subscriptions.set(name, subscription)
     try {
       await this.#place(name, subscription)
-      subscription.kept = true
+      subscription.mustRestore = true
     } catch (error) {
-      // Redis may have carried it out all the same; commands keep their order, so this undoes it.
+      // Redis may have subscribed nevertheless. Commands keep their order, so this undoes it.
       if (this.#subscriptions.get(name) === subscription) await this.unsubscribe(name)
       throw toBrokerError(error)
     }
@@ -99,10 +104,10 @@ export class RedisSubscriber implements SubscriptionOwner {
     await subscription.connection?.remove(name)
   }
 
-  /** A channel of the kit's own, whose messages are no entries. */
+  /** Subscribes to a pub/sub channel of the kit whose messages are not log entries. */
   listen(name: string, onMessage: (message: Buffer) => void): void {
-    const resume = () => Promise.resolve()
-    this.#subscriptions.set(name, { onMessage, resume, connection: this.#placement.at(name), kept: true })
+    const connection = this.#placement.connectionFor(name)
+    this.#subscriptions.set(name, { onMessage, notifyResubscribed: noop, connection, mustRestore: true })
   }
 
   close(): void {
@@ -114,25 +119,25 @@ export class RedisSubscriber implements SubscriptionOwner {
   namesOn(connection: SubscriberConnection): readonly string[] {
     const names: string[] = []
     for (const [name, subscription] of this.#subscriptions) {
-      if (subscription.kept && subscription.connection === connection) names.push(name)
+      if (subscription.mustRestore && subscription.connection === connection) names.push(name)
     }
     return names
   }
 
   async onRestored(connection: SubscriberConnection, names: readonly string[]): Promise<void> {
     for (let i = 0; i < names.length; i += BATCH) {
-      await Promise.all(names.slice(i, i + BATCH).map((name) => this.#resume(name, connection)))
+      await Promise.all(names.slice(i, i + BATCH).map((name) => this.#onSubscribedAgain(name, connection)))
     }
   }
 
   onMoved(names: readonly string[]): void {
-    for (const name of names) this.#lose(name)
+    for (const name of names) this.#markMoved(name)
     this.#placement.refresh()
   }
 
   onMessage(connection: SubscriberConnection, name: string, message: Buffer): void {
     const subscription = this.#subscriptions.get(name)
-    // From where it was until a moment ago it may come too, which would look like a log that went back.
+    // The previous connection may deliver older messages after the new one, as if the log had gone back.
     if (subscription?.connection === connection) subscription.onMessage(message)
   }
 
@@ -143,13 +148,8 @@ export class RedisSubscriber implements SubscriptionOwner {
   #deliver(name: string, channel: string, listener: ChannelListener, message: Buffer): void {
     const entries = parseMessage(message)
     if (entries === undefined) {
-      report(
-        'message',
-        new SseError(
-          'ERR_SSE_MESSAGE_FOREIGN',
-          `A message on ${name} that express-sse-kit did not publish was ignored`,
-        ),
-      )
+      const text = `Ignored a message on the pub/sub channel ${name} that express-sse-kit did not publish`
+      reportBrokerError('message', new SseError('ERR_SSE_MESSAGE_FOREIGN', text))
       return
     }
     for (const entry of entries) {
@@ -158,32 +158,32 @@ export class RedisSubscriber implements SubscriptionOwner {
     }
   }
 
-  /** Finds the connection for a new subscription, which in a cluster may take more than one look. */
+  /** Subscribes on the node that serves the channel. In a cluster the first node may be the wrong one. */
   async #place(name: string, subscription: Subscription): Promise<void> {
     const { commandTimeoutMs } = this.#options
     const deadline = this.#clock.now() + commandTimeoutMs
     for (;;) {
-      const left = Math.max(1, deadline - this.#clock.now())
-      await this.#options.connected(left)
+      const leftMs = Math.max(1, deadline - this.#clock.now())
+      await this.#options.whenReady(leftMs)
       if (this.#subscriptions.get(name) !== subscription) {
-        throw new BrokerError('ERR_SSE_CLOSED', 'Unsubscribed before the subscription was sent')
+        throw new BrokerError('ERR_SSE_CLOSED', 'The channel was unsubscribed before the subscription was sent')
       }
-      subscription.connection = this.#placement.at(name)
-      const moved = await subscription.connection?.add([name], left)
+      subscription.connection = this.#placement.connectionFor(name)
+      const moved = await subscription.connection?.add([name], leftMs)
       if (moved?.length === 0) return
       if (this.#clock.now() >= deadline) {
-        throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `No node of the cluster serves ${name}`)
+        throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `No node of the Redis cluster serves ${name}`)
       }
       this.#placement.refresh()
       await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
     }
   }
 
-  /** Who serves what may have changed: what is elsewhere now is moved there. */
-  #settle(): void {
+  /** Moves the subscriptions that another node serves now. */
+  #moveMisplaced(): void {
     for (const [name, subscription] of this.#subscriptions) {
-      if (!subscription.kept) continue
-      const connection = this.#placement.at(name)
+      if (!subscription.mustRestore) continue
+      const connection = this.#placement.connectionFor(name)
       if (connection !== undefined && connection !== subscription.connection) {
         void this.#move(name, subscription, connection)
       }
@@ -197,28 +197,32 @@ export class RedisSubscriber implements SubscriptionOwner {
     try {
       const moved = await to.add([name], this.#options.commandTimeoutMs)
       if (moved.length > 0) this.onMoved(moved)
-      else await this.#resume(name, to)
+      else await this.#onSubscribedAgain(name, to)
     } catch (error) {
       if (this.#closed) return
-      report('resubscribe', error)
-      // Otherwise it is brought back with all others, once there is a connection.
+      reportBrokerError('resubscribe', error)
+      // A connection that is not ready restores all of its subscriptions when it becomes ready.
       if (to.client.status === 'ready') to.reconnect()
     }
   }
 
-  async #resume(name: string, connection: SubscriberConnection): Promise<void> {
+  async #onSubscribedAgain(name: string, connection: SubscriberConnection): Promise<void> {
     const subscription = this.#subscriptions.get(name)
     if (subscription?.connection !== connection) return
-    await subscription.resume()
+    await subscription.notifyResubscribed()
     if (subscription.connection === connection && this.#moving.delete(subscription)) this.onStateChange()
   }
 
-  /** It is not where it was. */
-  #lose(name: string): void {
+  /** The subscription is not on its connection any more, and its new node is unknown. */
+  #markMoved(name: string): void {
     const subscription = this.#subscriptions.get(name)
     if (subscription === undefined) return
     subscription.connection = undefined
     this.#moving.add(subscription)
     this.onStateChange()
   }
+}
+
+async function noop(): Promise<void> {
+  // Nothing that was missed can be read again.
 }

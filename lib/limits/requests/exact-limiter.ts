@@ -5,9 +5,9 @@
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
-import { observed } from '../../redis/observed.js'
+import { reported } from '../../redis/handle.js'
 import { LeaseLimiter } from './lease-limiter.js'
-import type { Ledger } from './ledger.js'
+import { type Ledger, LIMIT_REPORT } from './ledger.js'
 import type { Claim, Limiter, Standing, Verdict } from './limiter.js'
 import type { ResolvedLimit } from './options.js'
 
@@ -88,7 +88,7 @@ export class ExactLimiter implements Limiter {
   }
 
   #penalty(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
-    return observed('limit', this.#clock, () => this.#counter(limit).penalty(key, points))
+    return reported(LIMIT_REPORT, this.#clock, () => this.#counter(limit).penalty(key, points))
   }
 
   #judge(counted: readonly Counted[]): Verdict {
@@ -126,7 +126,7 @@ export class ExactLimiter implements Limiter {
     if (leftMs <= 0) return
     const { client } = this.#ledger
     const call = () => client.sseLimitGiveBack(this.#counter(limit).getKey(key), cost, leftMs)
-    this.#ledger.run(() => observed('limit', this.#clock, call)).catch(() => undefined)
+    this.#ledger.run(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
   }
 
   async #checkAlone(claims: readonly Claim[]): Promise<Verdict> {

@@ -14,10 +14,14 @@ import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
 import type { LeaseClock } from '../../core/lease-clock.js'
-import { COMMAND_TIMEOUT_MS, type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
-import { RedisHandle } from '../../redis/handle.js'
-import { observed } from '../../redis/observed.js'
+import { COMMAND_TIMEOUT_MS, type RedisClient } from '../../redis/connect.js'
+import { toBrokerError } from '../../redis/errors.js'
+import { type CommandReport, RedisHandle, reported } from '../../redis/handle.js'
+import type { RedisSource } from '../../redis/source.js'
 import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
+
+/** How the commands of request limiters appear in diagnostics. */
+export const LIMIT_REPORT: CommandReport = { to: diagnostics.redisCommand, command: 'limit' }
 
 const TRIAL_MS = 250
 /** Messages that are sent at once where there are many, so that requests' messages find their way between. */
@@ -108,7 +112,7 @@ export class Ledger {
   async #send(compose: () => Message): Promise<void> {
     const { command, args, receive } = compose()
     const sentAt = this.#clock.now()
-    receive(await observed('limit', this.#clock, () => this.client[command](...args)), sentAt)
+    receive(await reported(LIMIT_REPORT, this.#clock, () => this.client[command](...args)), sentAt)
   }
 
   #fail(error: SseError): void {

@@ -3,8 +3,7 @@ import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
 import { oneOf, wholeNumber } from '../../core/validation.js'
-import type { RedisSource } from '../../redis/connect.js'
-import { givenRedis } from '../../redis/source.js'
+import { givenRedis, type RedisSource } from '../../redis/source.js'
 
 /** Above it numbers lose digits on their way through Lua. */
 const MAX_POINTS = 1_000_000_000

@@ -3,8 +3,7 @@ import { InvalidOptionError } from '../../core/errors.js'
 import { LeaseClock } from '../../core/lease-clock.js'
 import { systemClock } from '../../core/system-clock.js'
 import { oneOf, wholeNumber } from '../../core/validation.js'
-import type { RedisSource } from '../../redis/connect.js'
-import { givenRedis } from '../../redis/source.js'
+import { givenRedis, type RedisSource } from '../../redis/source.js'
 
 /** How many streams may be open. Numbers of streams unless said otherwise; 0: no limit. */
 export interface StreamLimitsOptions {

@@ -18,8 +18,10 @@ import type { Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { type RedisClient, type RedisSource, toBrokerError } from '../../redis/connect.js'
+import type { RedisClient } from '../../redis/connect.js'
+import { toBrokerError } from '../../redis/errors.js'
 import { RedisHandle } from '../../redis/handle.js'
+import type { RedisSource } from '../../redis/source.js'
 import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
 import type { Lease, LossReason } from './lease.js'
 import type { ResolvedStreamLimits } from './options.js'
@@ -204,7 +206,7 @@ export class RedisLeases {
 
   async #renewAll(): Promise<void> {
     // Where nothing is answered, little is to wait in the socket.
-    if (this.#away) await this.#redis.run((client) => client.ping(), { reads: true })
+    if (this.#away) await this.#redis.run((client) => client.ping(), { readOnly: true })
     // An iterator of a Map meets what is added meanwhile: nothing that was let in while Redis was away is left out.
     const leases = this.#leases.values()
     for (;;) {

@@ -1,34 +1,34 @@
 /**
- * The channels that a process follows, whose logs must not be forgotten while it does. Owns that each is touched several times within the
- * logs' time, a few at a time.
+ * The logs of the channels that this process subscribes to. Owns that none of them expires in Redis meanwhile: each log
+ * is refreshed several times within `metaTtlMs`, a few logs at a time.
  */
 
-import type { Clock, Timer } from '../core/clock.js'
-import { diagnostics } from '../core/diagnostics.js'
+import type { Clock, Timer } from '../../core/clock.js'
+import { reportBrokerError } from '../../redis/errors.js'
 
-/** How often each is touched within `metaTtlMs`: so that a few may fail. */
+/** How often each log is refreshed within `metaTtlMs`. More than once, because a refresh may fail. */
 const ROUNDS = 4
-/** Steps of a round, so that not all are touched at once. */
+/** The steps of a round, so that not all logs are refreshed at once. */
 const STEPS = 16
-const SHORTEST_STEP_MS = 25
-/** Under way at once. */
+const MIN_STEP_MS = 25
+/** The maximum number of concurrent refreshes. */
 const BATCH = 100
 
 export class FollowedLogs {
   readonly #metaTtlMs: number
   readonly #clock: Clock
-  readonly #touch: (channel: string) => Promise<unknown>
+  readonly #refresh: (channel: string) => Promise<unknown>
   readonly #channels = new Set<string>()
-  /** What is left of this round. */
+  /** The channels that this round has not refreshed yet. */
   #round: string[] = []
   #timer: Timer | undefined
   #closed = false
 
-  /** @param touch makes a log live for another `metaTtlMs` */
-  constructor(metaTtlMs: number, clock: Clock, touch: (channel: string) => Promise<unknown>) {
+  /** @param refresh keeps a log for another `metaTtlMs` */
+  constructor(metaTtlMs: number, clock: Clock, refresh: (channel: string) => Promise<unknown>) {
     this.#metaTtlMs = metaTtlMs
     this.#clock = clock
-    this.#touch = touch
+    this.#refresh = refresh
   }
 
   add(channel: string): void {
@@ -47,7 +47,7 @@ export class FollowedLogs {
   }
 
   get #stepMs(): number {
-    return Math.max(SHORTEST_STEP_MS, this.#metaTtlMs / (ROUNDS * STEPS))
+    return Math.max(MIN_STEP_MS, this.#metaTtlMs / (ROUNDS * STEPS))
   }
 
   #schedule(): void {
@@ -59,14 +59,14 @@ export class FollowedLogs {
     const share = Math.ceil((this.#channels.size * this.#stepMs * ROUNDS) / this.#metaTtlMs)
     const due = this.#round.splice(0, share).filter((channel) => this.#channels.has(channel))
     for (let i = 0; i < due.length; i += BATCH) {
-      await Promise.all(due.slice(i, i + BATCH).map((channel) => this.#touch(channel).catch(report)))
+      await Promise.all(due.slice(i, i + BATCH).map((channel) => this.#refresh(channel).catch(onRefreshFailed)))
     }
     this.#timer = undefined
     if (this.#channels.size > 0) this.#schedule()
   }
 }
 
-function report(error: unknown): void {
-  // The next round comes in time.
-  if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'refresh', error })
+function onRefreshFailed(error: unknown): void {
+  // The next round refreshes the log before it expires.
+  reportBrokerError('refresh', error)
 }

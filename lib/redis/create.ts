@@ -1,14 +1,14 @@
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient, type RedisSource, type SharedRedis } from './connect.js'
+import { COMMAND_TIMEOUT_MS, isCluster, type RedisClient } from './connect.js'
 import { RedisHandle } from './handle.js'
-import { givenRedis, share } from './source.js'
+import { givenRedis, type RedisSource, registerShared, type SharedRedis } from './source.js'
 
 /**
- * One connection to Redis for all parts of the kit: give it to them as `redis`. A process then has two connections, this one for commands
- * and one for subscriptions (in a cluster two for each master). Close it after the parts, for example as the last of `shutdown`'s
- * `parts`; it keeps the process alive until then.
- * @param source as any part's `redis` option; left out or empty: embedded, in this process
+ * Creates one connection to Redis that all parts of the kit share: pass it to each part as `redis`. The process then
+ * has two connections, this one for commands and one for subscriptions (in a cluster, two for each master). Close it
+ * after the parts, for example as the last of `shutdown`'s `parts`; it keeps the process alive until then.
+ * @param source like the `redis` option of any part; absent or empty: embedded in this process
  * @throws InvalidOptionError also for a client or options with a `keyPrefix`: give each part its `prefix` instead
  */
 export function createRedis(source?: RedisSource | null): SharedRedis {
@@ -18,7 +18,7 @@ export function createRedis(source?: RedisSource | null): SharedRedis {
     embedded: redis === undefined,
     close: () => redis?.close(),
   })
-  share(handle, redis?.client)
+  registerShared(handle, redis?.client)
   return handle
 }
 
@@ -31,7 +31,7 @@ function open(source: RedisSource): RedisHandle {
   })
   if (keyPrefixOf(redis.client) === '') return redis
   redis.close()
-  throw new InvalidOptionError('createRedis takes no keyPrefix: give each part its own `prefix`')
+  throw new InvalidOptionError('createRedis does not support a keyPrefix: give each part its own `prefix`')
 }
 
 function keyPrefixOf(client: RedisClient): string {
