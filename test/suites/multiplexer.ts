@@ -359,7 +359,7 @@ export function multiplexerSuite(name: string, create: (options?: MultiplexerOpt
       for (const [events, code, text] of [
         [[{ data: 1 }, { data: 2, id: 'x' }], 'ERR_SSE_EVENT_INVALID', 'events[1]'],
         [[{ data: 1 }, { data: 'x'.repeat(1_048_577) }], 'ERR_SSE_EVENT_TOO_LARGE', 'events[1]'],
-        [Array(9).fill({ data: 'x'.repeat(1_000_000) }), 'ERR_SSE_EVENT_TOO_LARGE', 'together'],
+        [Array(9).fill({ data: 'x'.repeat(1_000_000) }), 'ERR_SSE_EVENT_TOO_LARGE', '8 × maxEventBytes'],
         [Array(1001).fill({ data: 1 }), 'ERR_SSE_EVENT_TOO_LARGE', '1000'],
         [{ data: 1 } as never, 'ERR_SSE_EVENT_INVALID', 'array'],
       ] as const) {
