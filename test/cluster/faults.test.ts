@@ -25,7 +25,7 @@ describe('streams while a Redis Cluster changes', function () {
   let stops: (() => unknown)[]
 
   beforeEach(async () => {
-    cluster = await RedisCluster.start()
+    cluster = await RedisCluster.start(['--cluster-node-timeout', '2000'])
     stops = [() => cluster.stop()]
   })
   afterEach(async () => {
@@ -39,6 +39,8 @@ describe('streams while a Redis Cluster changes', function () {
       () => server.stop(),
       () => multiplexer.close(),
     )
+    // What is asked before it is connected waits no longer than the time-out, which is short for the faults' sake.
+    await eventually(() => multiplexer.status().state === 'ready')
     return { multiplexer, server }
   }
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Agent, type IncomingMessage, request } from 'node:http'
 import { expect } from 'chai'
 import { eventually } from '../helpers/eventually.js'
 import { TestInbox, whatsAppPayload } from './harness.js'
@@ -5,13 +7,27 @@ import { TestInbox, whatsAppPayload } from './harness.js'
 describe("the example's limits", () => {
   let inbox: TestInbox
   let dana: string
+  let agent: Agent
 
   beforeEach(async () => {
+    agent = new Agent({ keepAlive: true, maxSockets: 20 })
     inbox = await TestInbox.start()
     dana = await inbox.signIn('dana', 'acme')
   })
 
-  afterEach(() => inbox.stop())
+  afterEach(async () => {
+    agent.destroy()
+    await inbox.stop()
+  })
+
+  /** For hundreds of requests: it costs a fraction of `fetch`. */
+  async function statusOf(headers: Record<string, string> = {}): Promise<number | undefined> {
+    const [response] = (await once(request(inbox.url + path, { agent, headers }).end(), 'response')) as [
+      IncomingMessage,
+    ]
+    await once(response.resume(), 'end')
+    return response.statusCode
+  }
 
   const path = '/api/v1/dashboard/init'
   const codeOf = ({ body }: { body: unknown }): unknown => (body as { code?: unknown } | null)?.code
@@ -20,11 +36,11 @@ describe("the example's limits", () => {
     const first = await inbox.call('GET', path, { token: dana })
     expect(first.headers.get('ratelimit-policy')).to.equal('"user";q=1000;w=60, "tenant";q=20000;w=60')
     expect(first.headers.get('ratelimit')).to.match(/^"user";r=999;t=\d+, "tenant";r=19999;t=\d+$/)
-    const statuses: number[] = []
+    const statuses: unknown[] = []
     // A window may turn meanwhile; two are then used up.
     for (let sent = 0; sent < 2500 && !statuses.includes(429); sent += 100) {
-      const answers = await Promise.all(Array.from({ length: 100 }, () => inbox.call('GET', path, { token: dana })))
-      statuses.push(...answers.map(({ status }) => status))
+      const headers = { authorization: `Bearer ${dana}` }
+      statuses.push(...(await Promise.all(Array.from({ length: 100 }, () => statusOf(headers)))))
     }
     expect(new Set(statuses)).to.deep.equal(new Set([200, 429]))
     const refused = await inbox.call('GET', path, { token: dana })
@@ -34,10 +50,9 @@ describe("the example's limits", () => {
   })
 
   it('give whoever is not signed in 300 a minute', async () => {
-    const statuses: number[] = []
+    const statuses: unknown[] = []
     for (let sent = 0; sent < 900 && !statuses.includes(429); sent += 50) {
-      const answers = await Promise.all(Array.from({ length: 50 }, () => inbox.call('GET', path)))
-      statuses.push(...answers.map(({ status }) => status))
+      statuses.push(...(await Promise.all(Array.from({ length: 50 }, () => statusOf()))))
     }
     expect(new Set(statuses)).to.deep.equal(new Set([401, 429]))
     expect((await inbox.call('GET', path, { token: dana })).status).to.equal(200)

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { createMultiplexer } from '../../lib/index.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { RedisServer } from '../helpers/redis-server.js'
+import { script } from '../helpers/script.js'
 
 const WHOLE_KIT = new URL('whole-kit.ts', import.meta.url)
 const PUBLISH_ONLY = new URL('publish-only.ts', import.meta.url)
@@ -16,8 +16,8 @@ const CUT_OFF = new URL('cut-off.ts', import.meta.url)
  * Runs a script to its end, with its success; one that does not end is killed.
  * @param onReady called when it has said `ready`; then its input ends
  */
-async function outputOf(script: URL, args: readonly string[], onReady: () => void = () => undefined): Promise<string> {
-  const child = spawn(process.execPath, ['--import', 'tsx', fileURLToPath(script), ...args], { stdio: 'pipe' })
+async function outputOf(source: URL, args: readonly string[], onReady: () => void = () => undefined): Promise<string> {
+  const child = spawn(process.execPath, [await script(source), ...args], { stdio: 'pipe' })
   let output = ''
   let errors = ''
   child.stdout.on('data', (chunk: Buffer) => {

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Reader } from '../../lib/multiplexer/reader/reader.js'
@@ -60,7 +61,7 @@ describe('a reader on a channel', () => {
         let next = 1
         for (const it of setup.stream.seen() as (number | { event: string; from: number; to: number })[]) {
           if (typeof it === 'number') {
-            expect(it).to.equal(next)
+            assert.equal(it, next)
             next++
           } else {
             expect(it).to.include({ event: 'sse.gap', from: next })

@@ -94,17 +94,18 @@ describe('createMetrics', () => {
   })
 
   it('throws an error with a code if prom-client is missing and no register is given', () => {
-    const loader = Module as unknown as { _resolveFilename: (request: string, ...rest: unknown[]) => string }
-    const resolve = loader._resolveFilename
-    loader._resolveFilename = (request, ...rest) => {
+    // Not `_resolveFilename`: it is not asked for what was required from the same folder before.
+    const loader = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown }
+    const load = loader._load
+    loader._load = (request, ...rest) => {
       if (request === 'prom-client') throw new Error('Cannot find module')
-      return resolve.call(loader, request, ...rest)
+      return load.call(loader, request, ...rest)
     }
     try {
       expect(codeOf(() => createMetrics())).to.equal('ERR_SSE_OPTION_INVALID')
       metrics = createMetrics({ register: new Registry() })
     } finally {
-      loader._resolveFilename = resolve
+      loader._load = load
     }
   })
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { expect } from 'chai'
 import express from 'express'
 import { createEventStream } from '../../lib/client/index.js'
@@ -165,8 +166,13 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       gone.abort()
       expect(await aborted).to.equal('AbortError')
       await eventually(() => multiplexer.status().channels === 0)
+      // A channel that is followed already: a poll that is only about to follow it is refused by `close`.
+      await restart({ lingerMs: 60_000 })
+      await poll()
+      const asked = once(server.server, 'request')
       const waiting = poll('wait=20000')
-      await eventually(() => multiplexer.status().channels === 1)
+      await asked
+      await new Promise(setImmediate)
       await multiplexer.close()
       expect((await waiting).events).to.deep.equal([])
     })

@@ -1,7 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
@@ -9,10 +8,11 @@ import { createStreamLimits, type StreamLimits } from '../../../lib/limits/strea
 import { eventually } from '../../helpers/eventually.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
 import { RedisServer } from '../../helpers/redis-server.js'
+import { script } from '../../helpers/script.js'
 import { TcpProxy } from '../../helpers/tcp-proxy.js'
 import { owner, refusalOf, TestStream } from '../../suites/stream-limits.js'
 
-const HOLDER = fileURLToPath(new URL('paused-holder.ts', import.meta.url))
+const HOLDER = new URL('paused-holder.ts', import.meta.url)
 const USER_KEY = 'sse:{streams}:user:acme:ada'
 const TENANT_KEY = 'sse:{streams}:tenant:acme'
 const LEASE_MS = 1000
@@ -47,14 +47,7 @@ describe('stream leases that have run out', () => {
 
   /** A process that holds streams of ada's. @returns it and the lines that it writes */
   async function hold(count: number, options: StreamLimitsOptions): Promise<[Holder, string[]]> {
-    const args = [
-      '--import',
-      'tsx',
-      HOLDER,
-      server.url,
-      String(count),
-      JSON.stringify({ leaseMs: LEASE_MS, ...options }),
-    ]
+    const args = [await script(HOLDER), server.url, String(count), JSON.stringify({ leaseMs: LEASE_MS, ...options })]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
     undo.push(async () => {
       child.kill('SIGKILL')

@@ -1,0 +1,51 @@
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build, type Rollup } from 'vite'
+
+const scripts = new Map<string, Promise<string>>()
+let folder: string | undefined
+
+/**
+ * A script of the tests and all of the kit that it imports, as one file for Node: a process that compiles them as it starts takes several
+ * times as long. @returns its path, until this process ends
+ */
+export function script(source: URL): Promise<string> {
+  let path = scripts.get(source.href)
+  if (path === undefined) {
+    path = bundled(source)
+    scripts.set(source.href, path)
+  }
+  return path
+}
+
+async function bundled(source: URL): Promise<string> {
+  const { output } = (await build({
+    configFile: false,
+    logLevel: 'silent',
+    define: { 'import.meta.url': JSON.stringify(source.href) },
+    build: {
+      ssr: true,
+      write: false,
+      minify: false,
+      rolldownOptions: {
+        input: fileURLToPath(source),
+        external: /^[@a-z]/,
+        output: { codeSplitting: false },
+      },
+    },
+  })) as Rollup.RollupOutput
+  folder ??= temporaryFolder()
+  const path = join(folder, `${scripts.size}.mjs`)
+  await writeFile(path, output[0].code)
+  return path
+}
+
+function temporaryFolder(): string {
+  const path = mkdtempSync(join(tmpdir(), 'sse-scripts-'))
+  symlinkSync(fileURLToPath(new URL('../../node_modules', import.meta.url)), join(path, 'node_modules'))
+  process.once('exit', () => rmSync(path, { recursive: true, force: true }))
+  return path
+}
