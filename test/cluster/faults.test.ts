@@ -39,7 +39,7 @@ describe('streams while a Redis Cluster changes', function () {
       () => server.stop(),
       () => multiplexer.close(),
     )
-    // What is asked before it is connected waits no longer than the time-out, which is short for the faults' sake.
+    // Before it is connected, commands only wait for the time-out, which is short in these tests.
     await eventually(() => multiplexer.status().state === 'ready')
     return { multiplexer, server }
   }

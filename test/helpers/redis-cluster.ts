@@ -153,7 +153,7 @@ async function startNode(args: readonly string[]): Promise<Node> {
   const busPort = await freePort()
   const server = await RedisServer.start([
     ...['--cluster-enabled', 'yes', '--cluster-port', String(busPort)],
-    // On a busy machine, a node that is only slow is not to be replaced. Tests of crashes give a shorter one.
+    // Long, so that a busy machine does not replace a slow node. Tests of crashes set a shorter time-out.
     ...['--cluster-node-timeout', '15000', '--cluster-replica-validity-factor', '0', '--repl-diskless-sync-delay', '0'],
     ...args,
   ])

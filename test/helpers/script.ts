@@ -9,8 +9,9 @@ const scripts = new Map<string, Promise<string>>()
 let folder: string | undefined
 
 /**
- * A script of the tests and all of the kit that it imports, as one file for Node: a process that compiles them as it starts takes several
- * times as long. @returns its path, until this process ends
+ * Bundles a script of the tests, with the parts of the kit that it imports, into one file for Node. A process that
+ * compiles them itself takes several times as long to start.
+ * @returns the path of the file, which exists until this process ends
  */
 export function script(source: URL): Promise<string> {
   let path = scripts.get(source.href)

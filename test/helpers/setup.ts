@@ -10,7 +10,7 @@ process.on('unhandledRejection', onRejection)
 
 export const mochaHooks = {
   beforeAll(): void {
-    // After each file, a process that runs several removes all listeners.
+    // A process that runs several files removes all listeners after each file.
     if (!process.listeners('unhandledRejection').includes(onRejection)) process.on('unhandledRejection', onRejection)
   },
 
@@ -19,7 +19,7 @@ export const mochaHooks = {
     await new Promise((resolve) => setImmediate(resolve))
     if (rejections.length === 0) return
     const reasons = rejections.splice(0)
-    throw new AggregateError(reasons, `A rejection that nothing handles: ${reasons.map(String).join('; ')}`)
+    throw new AggregateError(reasons, `A promise rejected without a handler: ${reasons.map(String).join('; ')}`)
   },
 }
 
@@ -28,7 +28,7 @@ export function mochaGlobalSetup(this: Mocha.Runner): void {
   this.on('test end', () => void tests++)
   this.once('end', () => {
     if (tests > 0) return
-    console.error('No test has run: no title matches, or the files have none')
+    console.error('No test has run: no title matches, or the files contain no tests')
     process.exit(1)
   })
 }

@@ -94,7 +94,7 @@ describe('createMetrics', () => {
   })
 
   it('throws an error with a code if prom-client is missing and no register is given', () => {
-    // Not `_resolveFilename`: it is not asked for what was required from the same folder before.
+    // Node does not call `_resolveFilename` again for a module that was required from the same folder before.
     const loader = Module as unknown as { _load: (request: string, ...rest: unknown[]) => unknown }
     const load = loader._load
     loader._load = (request, ...rest) => {

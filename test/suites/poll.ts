@@ -166,7 +166,7 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       gone.abort()
       expect(await aborted).to.equal('AbortError')
       await eventually(() => multiplexer.status().channels === 0)
-      // A channel that is followed already: a poll that is only about to follow it is refused by `close`.
+      // The channel already has a subscription. A poll that is still subscribing would be refused by `close`.
       await restart({ lingerMs: 60_000 })
       await poll()
       const asked = once(server.server, 'request')

@@ -33,7 +33,7 @@ export class SeenPositions {
     const lost = seen === undefined ? NONE : [...new Set([...lostSince(seen, head), ...seen.lossy])]
     const lossy = lost.filter((former) => head.earlier?.some((life) => life.epoch === former))
     const furthest = seen?.epoch === epoch ? Math.max(seen.offset, offset) : offset
-    // The answer to a late try may be of a former life, and knows none before it.
+    // The reply to a late attempt may have the head of an earlier life, without the lives before it.
     const kept = lossy.length > 0 ? lossy : (seen?.lossy ?? NONE)
     this.#set(channel, { epoch, offset: furthest, lossy: kept })
     return lossy
