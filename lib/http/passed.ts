@@ -6,15 +6,15 @@ export function passed(handler: RequestHandler, req: Request, res: Response): Pr
   return new Promise((resolve, reject) => {
     const exchange = new Exchange(req, res)
     const stop = exchange.onOver(resolve)
-    // An answer behind another one on its connection is not over before its turn, and one that is not read is not over for long.
-    exchange.onEnded(resolve)
     const next = (error?: unknown): void => {
       stop()
       if (error) reject(error)
       else resolve()
     }
-    // It may be an async function, whose promise Express 4 would ignore; what it resolves to says nothing.
-    const handled = async (): Promise<unknown> => handler(req, res, next)
-    handled().catch(reject)
+    // Express 4 ignores the promise of an async handler. Its value has no meaning.
+    const handled = (async (): Promise<unknown> => handler(req, res, next))()
+    handled.catch(reject)
+    // The exchange of an answer that waits for its turn, or that the client does not read, is not over for a long time.
+    exchange.onEnded(() => void handled.then(() => resolve(), reject))
   })
 }
