@@ -5,8 +5,8 @@ export interface Config {
   readonly production: boolean
   readonly port: number
   /**
-   * Where `/healthz`, `/readyz` and `/metrics` are, and nothing else: never to be published. Unset: in development on `port`, in
-   * production nowhere.
+   * Where `/healthz`, `/readyz` and `/metrics` are, and nothing else: never to be published. Unset: in development on
+   * `port`, in production nowhere.
    */
   readonly internal: { readonly port: number; readonly host: string } | undefined
   /** A server, or some nodes of a cluster. Unset: everything in this process. */
@@ -16,7 +16,10 @@ export interface Config {
   readonly webhookVerifyToken: string
   /** Over how long streams are ended when the process stops, so that their clients do not move all at once, in ms. */
   readonly drainMs: number
-  /** How many proxies stand in front; each adds the address it saw to `X-Forwarded-For`. 0: what that says counts for nothing. */
+  /**
+   * How many proxies stand in front; each adds the address it saw to `X-Forwarded-For`. 0: what that says counts for
+   * nothing.
+   */
   readonly proxies: number
   /** What the person who starts it should know. */
   readonly notes: readonly string[]

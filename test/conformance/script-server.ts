@@ -1,4 +1,7 @@
-/** One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its script says. */
+/**
+ * One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its
+ * script says.
+ */
 import type { IncomingMessage } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import type { Answer } from '../client/recorded.js'

@@ -6,7 +6,10 @@ import { CONNECTIONS, type Conformer, type ConnectionRow } from './connection-ro
 import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
 import { chunks, type Run, type ScriptServer } from './script-server.js'
 
-/** The first connection of each run, so that no byte order mark comes after it: who takes it returns at once, and others never. */
+/**
+ * The first connection of each run, so that no byte order mark comes after it: who takes it returns at once, and others
+ * never.
+ */
 export const PRELUDE = blocks('retry: 20\n\n')
 
 export type RunClient = (run: Run, options: RunOptions) => Promise<Observation>
