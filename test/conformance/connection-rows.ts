@@ -25,7 +25,7 @@ type Difference = Partial<Outcome> & Reason
 
 export interface ConnectionRow {
   readonly name: string
-  /** After these it is answered 204. */
+  /** After these the answer is 204, or none where the test closes the client. */
   readonly answers: readonly Answer[]
   readonly standard: Outcome
   readonly differs?: Readonly<Partial<Record<Conformer, Difference>>>
