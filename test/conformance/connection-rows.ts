@@ -26,7 +26,7 @@ type Difference = Partial<Outcome> & Reason
 
 export interface ConnectionRow {
   readonly name: string
-  /** The answers. Further requests are answered with 204. */
+  /** The answers. Further requests are answered with 204, or not at all if the test closes the client. */
   readonly answers: readonly Answer[]
   readonly standard: Outcome
   readonly differs?: Readonly<Partial<Record<Conformer, Difference>>>
