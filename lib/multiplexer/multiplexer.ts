@@ -38,9 +38,9 @@ import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
 import type { ChannelRequest, ChannelsOf, MultiplexerOptions, MultiplexerStatus, StreamHandler } from './options.js'
 import { beginPoll, type Poll, type PollOptions, pauseOf, resolvePollOptions, waitOf } from './poll.js'
 import { Publisher } from './publisher.js'
-import type { Start } from './reader/positions.js'
-import { Reader } from './reader/reader.js'
-import { startsOf } from './reader/resume.js'
+import type { StartPosition } from './reader/positions.js'
+import { resumePositions } from './reader/resume.js'
+import { StreamReader } from './reader/stream-reader.js'
 import { type Asked, answering, askedBy, beginsEarliest, closeReasonOf } from './requests.js'
 import { parseSignal, printSignal, type Signal } from './signals.js'
 
@@ -268,13 +268,13 @@ export class Multiplexer {
       beginStream(req, res, options, { exchange })
       return
     }
-    const asked = askedBy(req, this.#maxWindow, options.replays)
+    const asked = askedBy(req, this.#maxWindow, options.whenBehind === 'replay')
     const holdings = new Holdings(streamId(this.#broker.processId, auth), this.#registry)
     try {
       this.#assertOpen()
       if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
       if (exchange.over) return holdings.release()
-      holdings.channels = this.#registry.take(names)
+      holdings.channels = this.#registry.reference(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)
       if (opening !== undefined) await opening
       this.#begin(exchange, req, res, options, holdings, asked)
@@ -291,12 +291,12 @@ export class Multiplexer {
     cursor: readonly Position[] | undefined,
     query: Query,
     auth: Auth | undefined,
-  ): readonly Start[] {
+  ): readonly StartPosition[] {
     try {
       this.#revocations?.assertGood(auth)
       // A stream would end at once. 0: never, as for streams.
       if (auth?.expiresAt && this.#clock.wallTime() >= auth.expiresAt) throw tokenExpired()
-      return startsOf(channels, cursor, beginsEarliest(query))
+      return resumePositions(channels, cursor, beginsEarliest(query))
     } catch (error) {
       this.#registry.release(channels)
       throw error
@@ -330,7 +330,7 @@ export class Multiplexer {
     asked: Asked,
   ): void {
     const { cursor, earliest, window } = asked
-    const starts = startsOf(holdings.channels, cursor, earliest)
+    const starts = resumePositions(holdings.channels, cursor, earliest)
     this.#assertOpen()
     if (holdings.lost !== undefined) endStreamOf(res, holdings.lost)
     const stream = beginStream(req, res, options, { id: holdings.id, exchange })
@@ -342,7 +342,7 @@ export class Multiplexer {
       this.#streams.delete(stream)
       holdings.release()
     }
-    const reader = new Reader(stream, starts, onClosed, window)
+    const reader = new StreamReader(stream, starts, onClosed, window)
     this.#streams.add(stream, reader)
     stream.start(reader.announcedCursor, window)
     reader.begin()

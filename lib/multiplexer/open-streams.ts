@@ -9,7 +9,7 @@ import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import type { Ack } from '../wire/contract.js'
 import { parseCursor } from '../wire/cursor.js'
-import type { Reader } from './reader/reader.js'
+import type { StreamReader } from './reader/stream-reader.js'
 
 /** One stream on channels as it is now. */
 export interface ChannelStreamStatus extends StreamStatus {
@@ -27,7 +27,7 @@ export interface ChannelStreamStatus extends StreamStatus {
 
 interface Entry {
   readonly stream: EventStream
-  readonly reader: Reader
+  readonly reader: StreamReader
   lastAck: Ack | undefined
 }
 
@@ -45,7 +45,7 @@ export class OpenStreams {
     return this.#entries.size
   }
 
-  add(stream: EventStream, reader: Reader): void {
+  add(stream: EventStream, reader: StreamReader): void {
     this.#entries.set(stream.id, { stream, reader, lastAck: undefined })
   }
 
@@ -59,7 +59,7 @@ export class OpenStreams {
     if (entry === undefined) return false
     const positions = parseCursor(ack.cursor) ?? []
     // Said once: clients may repeat themselves.
-    const latest = entry.lastAck?.cursor === ack.cursor ? undefined : entry.reader.latestOf(positions)
+    const latest = entry.lastAck?.cursor === ack.cursor ? undefined : entry.reader.latestEntryAt(positions)
     entry.lastAck = ack
     entry.reader.acknowledge(positions)
     if (diagnostics.streamAck.hasSubscribers) {

@@ -9,120 +9,13 @@
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { RequestError, type SseError } from '../core/errors.js'
-import type { SendResult } from '../core/message.js'
 import { wholeNumber } from '../core/validation.js'
 import type { Exchange } from '../http/exchange.js'
 import type { Query } from '../http/query.js'
 import type { AnyResponse } from '../http/requester.js'
-import type { StreamSource } from '../stream/source.js'
-import type { Blocks } from '../wire/blocks.js'
-import type { PollAnswer, PolledEvent } from '../wire/contract.js'
-import { createParser, type ReceivedEvent } from '../wire/parse.js'
-import type { Start } from './reader/positions.js'
-import { Reader, type ReaderStream } from './reader/reader.js'
-
-/** Collects what a reader sends, up to a bound. */
-class PollSink implements ReaderStream {
-  /** One event at a time, so that the bound is met. */
-  readonly paced = true
-  readonly replays = true
-  readonly keepsUp = false
-  readonly #maxEvents: number
-  readonly #maxBytes: number
-  readonly #onProgress: () => void
-  readonly #blocks: Buffer[] = []
-  #source: StreamSource | undefined
-  #count = 0
-  #bytes = 0
-  #full = false
-  #caughtUp = false
-  #ended = false
-
-  constructor({ maxEvents, maxBytes }: ResolvedPollOptions, onProgress: () => void) {
-    this.#maxEvents = maxEvents
-    this.#maxBytes = maxBytes
-    this.#onProgress = onProgress
-  }
-
-  get writable(): boolean {
-    return !this.#ended && !this.full
-  }
-
-  /** It has as many events or bytes as an answer may have. */
-  get full(): boolean {
-    return this.#full
-  }
-
-  /** Events collected. */
-  get count(): number {
-    return this.#count
-  }
-
-  /** Nothing is owed. */
-  get caughtUp(): boolean {
-    return this.#caughtUp
-  }
-
-  get isEmpty(): boolean {
-    return this.#blocks.length === 0
-  }
-
-  attach(source: StreamSource): void {
-    this.#source = source
-  }
-
-  spend(events: number, bytes: number): boolean {
-    const fits = this.#count + events <= this.#maxEvents && (this.#count === 0 || this.#bytes + bytes <= this.#maxBytes)
-    if (!fits) {
-      this.#full = true
-      this.#onProgress()
-    }
-    return fits
-  }
-
-  write({ bytes }: Blocks, events: number): boolean {
-    this.#blocks.push(bytes)
-    this.#bytes += bytes.length
-    this.#count += events
-    this.#full = this.#count >= this.#maxEvents || this.#bytes >= this.#maxBytes
-    this.#onProgress()
-    return this.writable
-  }
-
-  offer(block: Blocks): SendResult {
-    if (!this.writable || !this.spend(1, block.length)) return 'closed'
-    this.write(block, 1)
-    return 'sent'
-  }
-
-  onLive(): void {
-    this.#caughtUp = true
-    this.#onProgress()
-  }
-
-  /** Takes no more events. */
-  end(): void {
-    this.#ended = true
-  }
-
-  /** The reader is needed no more. */
-  close(): void {
-    this.#source?.onClose()
-  }
-
-  events(): readonly PolledEvent[] {
-    const events: PolledEvent[] = []
-    const onEvent = ({ id, event = 'message', data }: ReceivedEvent): void =>
-      void events.push(id === undefined ? { event, data } : { id, event, data })
-    const parse = createParser({ onEvent, onId: ignore, onRetry: ignore }, ignore)
-    parse(Buffer.concat(this.#blocks).toString())
-    return events
-  }
-}
-
-function ignore(): void {
-  // The kit's own blocks: no retry:, and none too large. Nothing is to be settled before there is a promise.
-}
+import type { PollAnswer } from '../wire/contract.js'
+import { PollReader } from './reader/poll-reader.js'
+import type { StartPosition } from './reader/positions.js'
 
 /** Options of `Multiplexer.poll`. */
 export interface PollOptions {
@@ -181,43 +74,35 @@ export interface PollParameters extends ResolvedPollOptions {
 }
 
 /**
- * Answers a request with what comes after the starts.
+ * Answers a request with the entries after the start positions.
  * @param onClosed called once, when the channels are no longer needed
  */
 export function beginPoll(
   exchange: Exchange,
   res: AnyResponse,
-  starts: readonly Start[],
+  starts: readonly StartPosition[],
   parameters: PollParameters,
   clock: Clock,
   onClosed: () => void,
 ): Poll {
   const { waitMs, pollMs, pausedMs } = parameters
   let ended = false
-  let settle: (answer: () => void) => void = ignore
-  const done = new Promise<void>((resolve, reject) => {
-    settle = (answer) => {
-      try {
-        answer()
-        resolve()
-      } catch (error) {
-        reject(error)
-      }
-    }
+  let settle: (answered: Promise<void>) => void = () => undefined
+  const done = new Promise<void>((resolve) => {
+    settle = resolve
   })
   const end = (refusal?: SseError): void => {
     if (ended) return
     ended = true
-    sink.end()
+    reader.stop()
     waiting?.cancel()
     stopWatching()
-    // Not at once: in the middle of a batch the channel has not moved on yet, and the position would be the one before it.
-    setImmediate(() => settle(() => answer(refusal)))
+    // Not immediately: while the channel delivers a batch, the cursor is still the one before the batch.
+    setImmediate(() => settle(answer(refusal)))
   }
-  const answer = (refusal: SseError | undefined): void => {
-    const cursor = reader.conclude()
-    sink.close()
-    // A time-out middleware may have answered already. The client still has its cursor, so nothing is lost.
+  const answer = async (refusal: SseError | undefined): Promise<void> => {
+    const cursor = reader.finish()
+    // A time-out middleware may have answered. The client keeps its cursor, so no event is lost.
     if (exchange.over || res.headersSent) return
     if (refusal !== undefined) throw refusal
     const paused = pausedMs()
@@ -225,15 +110,14 @@ export function beginPoll(
       res.setHeader('X-Stream-Pause', 'true')
       res.setHeader('X-Stream-Pause-Ms', Math.ceil(paused))
     }
-    if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: sink.count })
-    const afterMs = sink.full || waitMs > 0 ? 0 : pollMs
-    send(res, { events: sink.events(), cursor, stream: paused === 0, afterMs })
+    if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: reader.count })
+    const afterMs = reader.full || waitMs > 0 ? 0 : pollMs
+    send(res, { events: reader.events, cursor, stream: paused === 0, afterMs })
   }
   const onProgress = (): void => {
-    if (sink.full || (sink.caughtUp && (waitMs === 0 || !sink.isEmpty))) end()
+    if (reader.full || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
   }
-  const sink = new PollSink(parameters, onProgress)
-  const reader = new Reader(sink, starts, onClosed)
+  const reader = new PollReader(starts, onClosed, parameters, onProgress)
   const waiting = waitMs > 0 ? clock.after(waitMs, () => end()) : undefined
   const stopWatching = exchange.onOver(() => end())
   reader.begin()

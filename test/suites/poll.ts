@@ -110,6 +110,18 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect(nothing).to.deep.equal({ events: [], cursor: answer.cursor, stream: true, afterMs: 0 })
     })
 
+    it('fills the response of a waiting poll when more events arrive at once than fit', async () => {
+      await restart({}, { maxEvents: 3 })
+      const { cursor } = await poll()
+      const waiting = poll(`cursor=${cursor}&wait=20000`)
+      await eventually(() => multiplexer.status().channels === 1)
+      await publish([1, 2, 3, 4, 5])
+      const answer = await waiting
+      expect(answer.events.map(({ data }) => data)).to.deep.equal(['1', '2', '3'])
+      const rest = await poll(`cursor=${answer.cursor}`)
+      expect(rest.events.map(({ data }) => data)).to.deep.equal(['4', '5'])
+    })
+
     it('returns ephemeral events to waiting polls, without an id', async () => {
       const waiting = poll('wait=20000')
       await eventually(() => multiplexer.status().channels === 1)
