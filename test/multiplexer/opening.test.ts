@@ -3,6 +3,7 @@ import { diagnostics } from '../../lib/core/diagnostics.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createPressure } from '../../lib/stream/pressure.js'
 import { eventually } from '../helpers/eventually.js'
+import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
@@ -28,12 +29,13 @@ describe('opening a stream on channels', () => {
   })
 
   it('ends a stream that pressure refuses, also if the pressure ends before channelsOf has returned', async () => {
-    const pressure = createPressure({ maxBacklogBytes: 1, maxLoopDelayMs: 0, sustainMs: 3_600_000 })
-    const member = { canPoll: false, shed: () => undefined, giveWay: () => undefined }
-    pressure.hold(member, 2)
+    const clock = new FakeClock()
+    const pressure = createPressure({ maxBacklogBytes: 0, maxLoopDelayMs: 0, sustainMs: 5000, clock })
+    pressure.hold({ canPoll: false, shed: () => undefined, giveWay: () => undefined }, 1)
     const multiplexer = createMultiplexer({ stream: { refuseWith: 'stream', pressure } })
     const handler = multiplexer.stream(async () => {
-      pressure.hold(member, 0)
+      clock.advance(5000)
+      expect(pressure.level).to.equal('none')
       return 'a'
     })
     const server = await serve((req, res) => void handler(req, res, (error) => res.destroy(error as Error)))
