@@ -69,8 +69,9 @@ export type {
   ChannelsOf,
   MultiplexerOptions,
   MultiplexerStatus,
+  PollOptions,
+  StreamHandler,
 } from './multiplexer/options.js'
-export type { PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
 export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'

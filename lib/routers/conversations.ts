@@ -14,8 +14,7 @@ import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
 import type { StreamRequest } from '../http/requester.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
-import type { ChannelRequest } from '../multiplexer/options.js'
-import type { PollOptions } from '../multiplexer/poll.js'
+import type { ChannelRequest, PollOptions } from '../multiplexer/options.js'
 import type { StreamOptions } from '../stream/options.js'
 
 /** Returns the channel of all conversations of a tenant. Publish events such as `new_message` to this channel. */

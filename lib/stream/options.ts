@@ -8,6 +8,7 @@ import type { Pacing } from '../limits/pacing/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
 import type { Pressure } from './pressure.js'
+import type { WhenBehind } from './source.js'
 
 /** How a stream behaves. All times in ms. */
 export interface StreamOptions {
@@ -89,8 +90,7 @@ type Unset = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure' | 'revocations'
 export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, Unset | 'backlog'>>> & {
   readonly [name in Unset]: StreamOptions[name] | undefined
 } & {
-  /** Events of channels read on from the log; only what is in none is queued. */
-  readonly replays: boolean
+  readonly whenBehind: WhenBehind
   readonly queuePolicy: QueuePolicy
 }
 
@@ -103,7 +103,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
   const { refuseWith = 'status' } = options
   oneOf('refuseWith', refuseWith, ['status', 'stream'])
   return {
-    replays: backlog === 'replay',
+    whenBehind: backlog === 'replay' || backlog === 'disconnect' ? backlog : 'queue',
     queuePolicy: backlog === 'replay' ? 'drop-newest' : backlog,
     heartbeatMs: wholeNumber('heartbeatMs', options.heartbeatMs ?? 25_000, 0),
     heartbeatEvents: options.heartbeatEvents ?? false,

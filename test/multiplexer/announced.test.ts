@@ -2,8 +2,8 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
-import { Reader } from '../../lib/multiplexer/reader/reader.js'
-import { startsOf } from '../../lib/multiplexer/reader/resume.js'
+import { resumePositions } from '../../lib/multiplexer/reader/resume.js'
+import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
 import { OPTIONS, Setup, SmallStream, soon } from './reader-setup.js'
@@ -32,7 +32,7 @@ describe('what is announced to a stream', () => {
   it('is each gap after the first, for one that began with all there was', async () => {
     const setup = new Setup(10, { tailBytes: 0, tailEntries: 0 })
     await setup.channel.open()
-    const reader = new Reader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
     reader.begin()
     // Live at once, for there was nothing. Then its socket is full, and more is trimmed than the history holds.
     setup.stream.allow(0)
@@ -48,7 +48,7 @@ describe('what is announced to a stream', () => {
     await setup.publish(50)
     setup.broker.deliver(50)
     await setup.settle()
-    const reader = new Reader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
     reader.begin()
     await setup.settle()
     expect(setup.stream.seen()).to.deep.equal(range(41, 50))
@@ -64,7 +64,7 @@ describe('what is announced to a stream', () => {
         await setup.settle()
         setup.broker.remove('log', gone)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-0`)
-        new Reader(setup.stream, starts, () => undefined).begin()
+        new StreamReader(setup.stream, starts, () => undefined).begin()
         await setup.settle()
         const seen = accountedFor(setup.stream.seen(), 40)
         expect(seen).to.deep.equal(range(1, 40).filter((n) => !gone.includes(n)))
@@ -95,7 +95,7 @@ describe('what is announced to a stream', () => {
       await setup.open()
       await setup.publish(5)
       const ahead = new SmallStream()
-      new Reader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), () => undefined).begin()
+      new StreamReader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), () => undefined).begin()
       setup.broker.deliver(3)
       await soon()
       await setup.publish(2)
@@ -132,13 +132,13 @@ describe('what is announced to a stream', () => {
     await Promise.all(channels.map((channel) => channel.open()))
     await publish('a', 100)
     await publish('b', 10)
-    const starts = startsOf(
+    const starts = resumePositions(
       channels,
       [a, b].map(({ epoch }, i) => ({ epoch, offset: i * 10 })),
       false,
     )
     const before = b.epoch
-    new Reader(stream, starts, () => undefined).begin()
+    new StreamReader(stream, starts, () => undefined).begin()
     await soon()
     // The page of `a` is under way, and `b` is found to be another log.
     broker.lose()
@@ -169,7 +169,7 @@ describe('what is announced to a stream', () => {
     await Promise.all(channels.map((channel) => channel.open()))
     stream.grant(0)
     stream.allow(Number.POSITIVE_INFINITY)
-    new Reader(stream, startsOf(channels, undefined, false), () => undefined).begin()
+    new StreamReader(stream, resumePositions(channels, undefined, false), () => undefined).begin()
     const publish = async (name: string) => {
       await broker.publish(name, encodePublished({ event: name, data: {} }))
       broker.deliver(1)

@@ -6,9 +6,9 @@ import fc from 'fast-check'
 import type { SendResult } from '../../lib/core/message.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
-import type { Start } from '../../lib/multiplexer/reader/positions.js'
-import { Reader, type ReaderStream } from '../../lib/multiplexer/reader/reader.js'
-import { catchUpWith, startsOf } from '../../lib/multiplexer/reader/resume.js'
+import type { StartPosition } from '../../lib/multiplexer/reader/positions.js'
+import { catchUpWith, resumePositions } from '../../lib/multiplexer/reader/resume.js'
+import { type ReaderStream, StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import type { StreamSource } from '../../lib/stream/source.js'
 import type { Blocks } from '../../lib/wire/blocks.js'
 import { parseCursor } from '../../lib/wire/cursor.js'
@@ -17,8 +17,7 @@ import { UnrulyBroker } from '../helpers/unruly-broker.js'
 
 /** A socket as small, and a pace as slow, as the test wants them. */
 export class SmallStream implements ReaderStream {
-  readonly replays = true
-  readonly keepsUp = false
+  readonly whenBehind = 'replay'
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY
@@ -101,7 +100,7 @@ export class Setup {
   readonly broker: UnrulyBroker
   readonly channel: Channel
   readonly stream = new SmallStream()
-  reader: Reader | undefined
+  reader: StreamReader | undefined
   published = 0
   acknowledged = 0
 
@@ -113,15 +112,15 @@ export class Setup {
   async open(cursor?: string, window?: number): Promise<void> {
     await this.channel.open()
     const starts = await this.startsFrom(cursor)
-    this.reader = new Reader(this.stream, starts, () => undefined, window)
+    this.reader = new StreamReader(this.stream, starts, () => undefined, window)
     this.reader.begin()
   }
 
   /** Where a request with this cursor begins. */
-  async startsFrom(text?: string, earliest = false): Promise<readonly Start[]> {
+  async startsFrom(text?: string, earliest = false): Promise<readonly StartPosition[]> {
     const cursor = parseCursor(text)
     await this.whileReleasing(Promise.resolve(cursor && catchUpWith(cursor, [this.channel])))
-    return startsOf([this.channel], cursor, earliest)
+    return resumePositions([this.channel], cursor, earliest)
   }
 
   /** The client has handled so many events more. */

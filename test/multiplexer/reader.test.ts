@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Reader } from '../../lib/multiplexer/reader/reader.js'
+import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { range } from '../helpers/range.js'
 import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
@@ -43,7 +43,7 @@ describe('a reader on a channel', () => {
         const offset = at % (setup.published + 1)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-${offset}`)
         const resumed = new SmallStream()
-        new Reader(resumed, starts, () => undefined).begin()
+        new StreamReader(resumed, starts, () => undefined).begin()
         await run(setup, after)
         expect(resumed.seen()).to.deep.equal(range(offset + 1, setup.published))
         expect(setup.stream.seen(), 'the stream that was open before').to.deep.equal(range(1, setup.published))
@@ -128,7 +128,7 @@ describe('a reader on a channel', () => {
     await soon()
     const streams = range(1, 100).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
-      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
     }
     await setup.settle()
     for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
@@ -144,7 +144,7 @@ describe('a reader on a channel', () => {
     const streams = range(1, 3).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
       const starts = await setup.startsFrom(`${setup.channel.epoch}-${i === 2 ? 51 : 50}`)
-      new Reader(stream, starts, () => undefined).begin()
+      new StreamReader(stream, starts, () => undefined).begin()
     }
     await setup.settle()
     const [first, second, third] = streams.map(({ written }) => written[0])
@@ -161,7 +161,7 @@ describe('a reader on a channel', () => {
       setup.broker.deliver(events)
       await setup.settle()
       const stream = new SmallStream()
-      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
       stream.allow(Number.POSITIVE_INFINITY)
       await setup.settle()
       return stream
