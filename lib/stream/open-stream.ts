@@ -8,8 +8,8 @@
  *   5. start     the first block, deadlines, the watch for revocations
  *   6. uncork    headers, first block and first events leave in one write
  *
- * `beginStream` does steps 1 to 4, for callers that have to do something before or between 5 and 6. Nothing else can run
- * between 2 and 5, so no revocation is missed.
+ * `beginStream` does steps 1 to 4, for callers that have to do something before or between 5 and 6. Nothing else can
+ * run between 2 and 5, so no revocation is missed.
  */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -148,7 +148,10 @@ function uncork(stream: EventStream): void {
   stream.uncork()
 }
 
-/** Headers, first block and first events leave in one write, which is measurable when many clients reconnect (bench join). */
+/**
+ * Headers, first block and first events leave in one write, which is measurable when many clients reconnect (bench
+ * join).
+ */
 function cork(socket: Socket): Socket {
   // The stream has its own deadlines. The server's time-out for idle sockets does not apply to it.
   if (socket.timeout) socket.setTimeout(0)

@@ -6,8 +6,8 @@ import type { StartPosition } from './positions.js'
 /**
  * Matches the positions of a cursor to channels by their epochs, earlier epochs included.
  * - Without a cursor, every channel begins at its head, or at the oldest entry kept.
- * - A channel with a position in the cursor begins there, also if the entries up to it have not been delivered here yet.
- *   If the log does not reach that position, the channel begins at its head, with a reset.
+ * - A channel with a position in the cursor begins there, also if the entries up to it have not been delivered here
+ *   yet. If the log does not reach that position, the channel begins at its head, with a reset.
  * - A channel without a position in the cursor begins at its head. With a reset if the cursor has a position in none of
  *   these channels: that position may be in an earlier log of this channel.
  * @param channels channels that have caught up with the cursor (`catchUpWith`)
