@@ -40,27 +40,3 @@ export function resumePositions(
 function hasUnmatchedPosition(cursor: readonly Position[], channels: readonly Channel[]): boolean {
   return cursor.some((position) => channels.every((channel) => channel.positionIn([position]) === undefined))
 }
-
-/**
- * Lets the channels catch up with a cursor: one from another process, or from `Multiplexer.cursor`, may be ahead of the
- * entries delivered here.
- * @returns `undefined`: the channels include all its positions, as usual
- * @throws BrokerError if the broker was asked for a head and failed
- */
-export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
-  for (const channel of channels) {
-    if (!reaches(channel, cursor)) return Promise.all(channels.map((each) => catchUpTo(each, cursor)))
-  }
-  return undefined
-}
-
-/** The first request may have begun before this call, for another stream; the second has not. */
-async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
-  for (let requests = 0; requests < 2 && !reaches(channel, cursor); requests++) await channel.catchUp()
-}
-
-/** Whether the cursor's position in the channel is known to be in the log, delivered here or not. */
-function reaches(channel: Channel, cursor: readonly Position[]): boolean {
-  const position = channel.positionIn(cursor)
-  return position !== undefined && position.offset <= channel.known
-}
