@@ -44,6 +44,7 @@ export {
 export type { Priority, SendResult, SseEvent } from './core/message.js'
 export type { Position } from './core/position.js'
 export type { Tracing } from './core/tracing.js'
+export type { AnyResponse, StreamRequest } from './http/requester.js'
 export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,

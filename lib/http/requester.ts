@@ -5,7 +5,10 @@ import { addressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
 
 /** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
-export type StreamRequest = (IncomingMessage | Http2ServerRequest) & { readonly auth?: Auth | undefined }
+export type StreamRequest = (IncomingMessage | Http2ServerRequest) & {
+  /** Who the request comes from. `undefined`: `authenticate()` has not run, or the request has no user. */
+  readonly auth?: Auth | undefined
+}
 
 /** Whom a stream serves. */
 export interface Client {

@@ -51,9 +51,10 @@ export interface Multiplexer {
    */
   poll(channelsOf: ChannelsOf, options?: PollOptions): StreamHandler
   /**
-   * Makes a request handler for `POST …/ack` with `{ stream, cursor, buffer?, latencyMs? }` as JSON: a client that opened
-   * its stream with `?window=` acknowledges events to any process. `stream` is the id from `sse.open`, `cursor` the `id`
-   * of the last event handled. Answers 204, or 202 if another process has the stream; 403 for a stream of another user.
+   * Makes a request handler for `POST …/ack` with `{ stream, cursor, buffer?, latencyMs? }` as JSON: a client that
+   * opened its stream with `?window=` acknowledges events to any process. `stream` is the id from `sse.open`, `cursor`
+   * the `id` of the last event handled. Answers 204, or 202 if another process has the stream; 403 for a stream of
+   * another user.
    */
   ack(): StreamHandler
   /**
@@ -244,8 +245,8 @@ function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
 }
 
 /**
- * Creates the multiplexer: embedded in this process, or with `redis` shared by all processes on one Redis. With Redis it
- * opens two connections, for any number of channels and streams.
+ * Creates the multiplexer: embedded in this process, or with `redis` shared by all processes on one Redis. With Redis
+ * it opens two connections, for any number of channels and streams.
  * @throws InvalidOptionError
  */
 export function createMultiplexer(options: MultiplexerOptions = {}): Multiplexer {

@@ -72,8 +72,8 @@ export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | P
 
 /**
  * A request handler. Mount it like a handler of Express, or call it with Node's own request and response, which costs
- * less (README, Speed). Without Express, `channelsOf` gets a request without Express's properties, and a client's address
- * is that of its connection.
+ * less (README, Speed). Without Express, `channelsOf` gets a request without Express's properties, and a client's
+ * address is that of its connection.
  */
 export type StreamHandler = (req: StreamRequest, res: AnyResponse, next: (error?: unknown) => void) => Promise<void>
 

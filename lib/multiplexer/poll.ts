@@ -1,6 +1,6 @@
 /**
- * channel ─► log reader ─► poll reader ─► **poll**: one answer in place of a stream. Polls and streams read the same logs
- * with the same cursors, so a client may change between them at any event. Owns when the answer is sent:
+ * channel ─► log reader ─► poll reader ─► **poll**: one answer in place of a stream. Polls and streams read the same
+ * logs with the same cursors, so a client may change between them at any event. Owns when the answer is sent:
  *
  *   short poll   once the reader has caught up, or the answer is full
  *   long poll    once there is an event, or the wait is over
@@ -16,7 +16,9 @@ import type { StartPosition } from './reader/positions.js'
 
 /** An open poll. */
 export interface Poll {
-  /** Resolves once it is answered, or its client has left. Rejects with the refusal, or if the answer cannot be sent. */
+  /**
+   * Resolves once it is answered, or its client has left. Rejects with the refusal, or if the answer cannot be sent.
+   */
   readonly done: Promise<void>
   /** Answers the poll soon with the events collected so far, or refuses it. Idempotent. */
   end(refusal?: SseError): void

@@ -1,4 +1,6 @@
-/** **publish** ─► broker: the only caller of the broker's publish methods. Owns that each call is counted and traced. */
+/**
+ * **publish** ─► broker: the only caller of the broker's publish methods. Owns that each call is counted and traced.
+ */
 import type { Broker, PublishOptions } from '../broker/broker.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'

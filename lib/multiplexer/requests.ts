@@ -18,8 +18,8 @@ import { parseCursor } from '../wire/cursor.js'
 import type { ChannelRequest, ChannelsOf, StreamHandler } from './options.js'
 
 /**
- * Makes a handler. The kit's errors are answered as problem+json, any other error goes to `next`. A client that has left
- * gets no answer.
+ * Makes a handler. The kit's errors are answered as problem+json, any other error goes to `next`. A client that has
+ * left gets no answer.
  */
 export function toHandler(
   handle: (exchange: Exchange, req: StreamRequest, res: AnyResponse) => Promise<void>,
@@ -35,8 +35,8 @@ export function toHandler(
 }
 
 /**
- * Calls `channelsOf`. Returns no promise if `channelsOf` returns none: a promise for each stream is measurable when many
- * streams open (bench join).
+ * Calls `channelsOf`. Returns no promise if `channelsOf` returns none: a promise for each stream is measurable when
+ * many streams open (bench join).
  * @throws Error that `channelsOf` throws or rejects with
  * @throws SseError `ERR_SSE_CHANNEL_INVALID`; `ERR_SSE_CALLBACK_TIMEOUT` after 10 s
  */

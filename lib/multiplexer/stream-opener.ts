@@ -165,7 +165,8 @@ export class StreamOpener {
       streams.delete(stream)
       resources.release()
     }
-    // From here on, the reader and the resources are closed with the stream, also if a diagnostics subscriber closes it.
+    // From here on, the reader and the resources are closed with the stream, also if a diagnostics subscriber closes
+    // it.
     const reader = new StreamReader(stream, starts, onClosed, window)
     streams.add(stream, reader)
     resources.attach(stream)

@@ -2,14 +2,14 @@
  * request ─► **open** ─► stream. Owns the one order in which a stream on a response is opened:
  *
  *   1. check     `assertOpenable`: the response, the method, a completed stream, pressure. Sends and holds nothing
- *   2. token     a revocation since the request was authenticated refuses the stream
+ *   2. token     a foreign `req.auth`, or a revocation since the request was authenticated, refuses the stream
  *   3. headers   are sent, with the socket corked
  *   4. stream    the `EventStream`; where no stream can stay open, it closes immediately
  *   5. start     the first block, deadlines, the watch for revocations
  *   6. uncork    headers, first block and first events leave in one write
  *
- * `beginStream` does steps 1 to 4, for callers that have to do something before or between 5 and 6. Nothing else can run
- * between 2 and 5, so no revocation is missed.
+ * `beginStream` does steps 1 to 4, for callers that have to do something before or between 5 and 6. Nothing else can
+ * run between 2 and 5, so no revocation is missed.
  */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -108,8 +108,9 @@ export function beginStream(
 ): EventStream {
   const { exchange = new Exchange(req, res) } = opening
   const reason = assertOpenable(req, res, options, exchange) ?? opening.reason
-  // Before the headers: both may refuse the stream.
-  options.revocations?.assertGood(authOf(req))
+  // Before the headers: each of the three may refuse the stream.
+  const auth = authOf(req)
+  options.revocations?.assertGood(auth)
   const pollUrl = pollUrlOf(req, options)
   let corked: Socket | undefined
   if (reason === 'completed') {
@@ -148,7 +149,10 @@ function uncork(stream: EventStream): void {
   stream.uncork()
 }
 
-/** Headers, first block and first events leave in one write, which is measurable when many clients reconnect (bench join). */
+/**
+ * Headers, first block and first events leave in one write, which is measurable when many clients reconnect (bench
+ * join).
+ */
 function cork(socket: Socket): Socket {
   // The stream has its own deadlines. The server's time-out for idle sockets does not apply to it.
   if (socket.timeout) socket.setTimeout(0)

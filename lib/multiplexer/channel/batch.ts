@@ -1,6 +1,6 @@
 /**
- * The entries that one channel received in one tick, as the bytes to write. The bytes are joined once for all streams on
- * this channel alone, and once for each set of channels that streams share (bench fanout).
+ * The entries that one channel received in one tick, as the bytes to write. The bytes are joined once for all streams
+ * on this channel alone, and once for each set of channels that streams share (bench fanout).
  */
 
 import type { LogEntry } from '../../core/message.js'
@@ -45,8 +45,8 @@ export class Batch {
   }
 
   /**
-   * The blocks for streams on several channels that are live on all of them: the id of each event is the position in all
-   * channels.
+   * The blocks for streams on several channels that are live on all of them: the id of each event is the position in
+   * all channels.
    * @param setKey identifies the set
    * @param set the channels, in the order of the cursor
    */

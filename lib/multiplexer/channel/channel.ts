@@ -131,7 +131,9 @@ export class Channel implements ChannelListener, CursorPart {
     return this.#flushed
   }
 
-  /** The last offset that is known to be in the log. Entries beyond `flushed` have not been delivered to readers yet. */
+  /**
+   * The last offset that is known to be in the log. Entries beyond `flushed` have not been delivered to readers yet.
+   */
   get known(): number {
     return Math.max(this.#flushed, this.#confirmed)
   }
@@ -180,9 +182,10 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   /**
-   * Requests the log's head (`known`) from the broker: a cursor from `heads` may be ahead of the entries delivered here.
-   * Entries that the history has are delivered immediately; the subscription delivers the others. Concurrent callers
-   * share one request, which may have begun before the call: for a head that is newer than the call, call again after it.
+   * Requests the log's head (`known`) from the broker: a cursor from `heads` may be ahead of the entries delivered
+   * here. Entries that the history has are delivered immediately; the subscription delivers the others. Concurrent
+   * callers share one request, which may have begun before the call: for a head that is newer than the call, call again
+   * after it.
    * @throws BrokerError
    */
   catchUp(): Promise<void> {
@@ -371,8 +374,8 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   /**
-   * The log has another epoch. It is another log, or this one up to the last position that both share: the entries after
-   * that position are lost.
+   * The log has another epoch. It is another log, or this one up to the last position that both share: the entries
+   * after that position are lost.
    */
   #changeEpoch(head: Head): void {
     // Streams may be ahead of the entries delivered here.

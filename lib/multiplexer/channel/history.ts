@@ -110,8 +110,8 @@ export async function readPage(broker: Broker, channel: string, after: number): 
 }
 
 /**
- * Repeats a request to the broker until it succeeds or is no longer needed, with growing, jittered pauses. Publishes each
- * failure to diagnostics.
+ * Repeats a request to the broker until it succeeds or is no longer needed, with growing, jittered pauses. Publishes
+ * each failure to diagnostics.
  * @returns `undefined`: the request is no longer needed
  */
 export async function retry<T>(

@@ -8,7 +8,6 @@ import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Position } from '../../core/position.js'
-import { catchUpWith } from '../reader/resume.js'
 import { Channel, type ChannelOptions } from './channel.js'
 import { PageStore } from './page-store.js'
 
@@ -139,4 +138,28 @@ function closedWhileOpening(): BrokerError {
     'ERR_SSE_CLOSED',
     'The channel was closed while it was being opened: this process is shutting down',
   )
+}
+
+/**
+ * Lets the channels catch up with a cursor: one from another process, or from `Multiplexer.cursor`, may be ahead of the
+ * entries delivered here.
+ * @returns `undefined`: the channels include all its positions, as usual
+ * @throws BrokerError if the broker was asked for a head and failed
+ */
+export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
+  for (const channel of channels) {
+    if (!reaches(channel, cursor)) return Promise.all(channels.map((each) => catchUpTo(each, cursor)))
+  }
+  return undefined
+}
+
+/** The first request may have begun before this call, for another stream; the second has not. */
+async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
+  for (let requests = 0; requests < 2 && !reaches(channel, cursor); requests++) await channel.catchUp()
+}
+
+/** Whether the cursor's position in the channel is known to be in the log, delivered here or not. */
+function reaches(channel: Channel, cursor: readonly Position[]): boolean {
+  const position = channel.positionIn(cursor)
+  return position !== undefined && position.offset <= channel.known
 }

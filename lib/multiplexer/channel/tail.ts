@@ -29,7 +29,9 @@ export class Tail {
     return entry
   }
 
-  /** The entry with this offset. `undefined`: it was evicted, or has not arrived. Requires that the entries are dense. */
+  /**
+   * The entry with this offset. `undefined`: it was evicted, or has not arrived. Requires that the entries are dense.
+   */
   get(offset: number): LogEntry | undefined {
     const first = this.#entries.at(0)
     return first === undefined ? undefined : this.#entries.at(offset - first.offset)

@@ -1,7 +1,7 @@
 /**
- * channel ─► **log reader** ─► stream or poll: positions in one or more logs, and how they move. Owns the two states of a
- * reader, the reads from the history, and the announcement of resets and gaps. Must not know in which form entries leave:
- * `StreamReader` writes bytes, `PollReader` collects JSON.
+ * channel ─► **log reader** ─► stream or poll: positions in one or more logs, and how they move. Owns the two states of
+ * a reader, the reads from the history, and the announcement of resets and gaps. Must not know in which form entries
+ * leave: `StreamReader` writes bytes, `PollReader` collects JSON.
  *
  * ```
  *            all positions at the channels' heads, and credit
@@ -21,7 +21,9 @@ import type { Channel, ChannelReader } from '../channel/channel.js'
 import type { Page } from '../channel/page.js'
 import { type ChannelPosition, ReaderPositions, type StartPosition } from './positions.js'
 
-/** How long a position may claim the credit while its page is read, in ms: longer than a read takes, also with a retry. */
+/**
+ * How long a position may claim the credit while its page is read, in ms: longer than a read takes, also with a retry.
+ */
 const CLAIM_MS = 5000
 
 /**
@@ -278,7 +280,10 @@ export abstract class LogReader implements ChannelReader {
   }
 }
 
-/** Publishes to diagnostics that entries were read from a log. @param oldest the delay of all entries is taken from it */
+/**
+ * Publishes to diagnostics that entries were read from a log.
+ * @param oldest the delay of all entries is taken from it
+ */
 export function reportReplay({ name, clock }: Channel, oldest: LogEntry, events: number): void {
   if (!diagnostics.streamReplay.hasSubscribers) return
   diagnostics.streamReplay.publish({ channel: name, events, delayMs: delayOf(oldest, clock.wallTime()) })

@@ -1,6 +1,6 @@
 /**
- * channel ─► log reader ─► **poll reader** ─► poll: collects entries as the JSON of one answer. Owns the answer's bounds:
- * once an entry does not fit, the reader is full and takes no more.
+ * channel ─► log reader ─► **poll reader** ─► poll: collects entries as the JSON of one answer. Owns the answer's
+ * bounds: once an entry does not fit, the reader is full and takes no more.
  */
 import type { LogEntry } from '../../core/message.js'
 import type { ControlEvents, GapData, PolledEvent, ResetData } from '../../wire/contract.js'

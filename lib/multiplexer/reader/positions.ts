@@ -28,8 +28,9 @@ export interface ChannelPosition {
   /** A page for this position is being read. */
   reading: boolean
   /**
-   * The last page arrived when other positions had spent the credit, and it may be evicted before there is credit again.
-   * While the next page is being read, the other positions and the stream's own queue leave the credit to this position.
+   * The last page arrived when other positions had spent the credit, and it may be evicted before there is credit
+   * again. While the next page is being read, the other positions and the stream's own queue leave the credit to this
+   * position.
    */
   starved: boolean
 }
@@ -85,8 +86,8 @@ export class ReaderPositions {
   }
 
   /**
-   * The next position that has entries to send and does not wait for a page. Positions take turns, so that a busy channel
-   * does not delay the others. `undefined` also while a position claims the credit.
+   * The next position that has entries to send and does not wait for a page. Positions take turns, so that a busy
+   * channel does not delay the others. `undefined` also while a position claims the credit.
    */
   get behind(): ChannelPosition | undefined {
     const count = this.#positions.length

@@ -6,8 +6,8 @@ import type { StartPosition } from './positions.js'
 /**
  * Matches the positions of a cursor to channels by their epochs, earlier epochs included.
  * - Without a cursor, every channel begins at its head, or at the oldest entry kept.
- * - A channel with a position in the cursor begins there, also if the entries up to it have not been delivered here yet.
- *   If the log does not reach that position, the channel begins at its head, with a reset.
+ * - A channel with a position in the cursor begins there, also if the entries up to it have not been delivered here
+ *   yet. If the log does not reach that position, the channel begins at its head, with a reset.
  * - A channel without a position in the cursor begins at its head. With a reset if the cursor has a position in none of
  *   these channels: that position may be in an earlier log of this channel.
  * @param channels channels that have caught up with the cursor (`catchUpWith`)
@@ -39,28 +39,4 @@ export function resumePositions(
 
 function hasUnmatchedPosition(cursor: readonly Position[], channels: readonly Channel[]): boolean {
   return cursor.some((position) => channels.every((channel) => channel.positionIn([position]) === undefined))
-}
-
-/**
- * Lets the channels catch up with a cursor: one from another process, or from `Multiplexer.cursor`, may be ahead of the
- * entries delivered here.
- * @returns `undefined`: the channels include all its positions, as usual
- * @throws BrokerError if the broker was asked for a head and failed
- */
-export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
-  for (const channel of channels) {
-    if (!reaches(channel, cursor)) return Promise.all(channels.map((each) => catchUpTo(each, cursor)))
-  }
-  return undefined
-}
-
-/** The first request may have begun before this call, for another stream; the second has not. */
-async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
-  for (let requests = 0; requests < 2 && !reaches(channel, cursor); requests++) await channel.catchUp()
-}
-
-/** Whether the cursor's position in the channel is known to be in the log, delivered here or not. */
-function reaches(channel: Channel, cursor: readonly Position[]): boolean {
-  const position = channel.positionIn(cursor)
-  return position !== undefined && position.offset <= channel.known
 }

@@ -1,5 +1,6 @@
 /**
- * channel ─► log reader ─► **stream reader** ─► stream: writes entries as blocks of bytes. Owns in which form they leave:
+ * channel ─► log reader ─► **stream reader** ─► stream: writes entries as blocks of bytes. Owns in which form they
+ * leave:
  *
  *   live      the batch's bytes, shared by all streams on the same channels, in one write
  *   lagging   chunks of up to 32 KB; one entry at a time if the stream is paced
@@ -50,8 +51,8 @@ export class StreamReader extends LogReader implements StreamSource {
   onBatch(batch: Batch): boolean {
     const stream = this.#stream
     const count = batch.entries.length
-    // Runs once per stream and batch, so every property access counts. A live reader's position is the channel's, so that
-    // nothing is stored here (bench fanout).
+    // Runs once per stream and batch, so every property access counts. A live reader's position is the channel's, so
+    // that nothing is stored here (bench fanout).
     if (stream.writable) {
       const blocks = this.#alone ? batch.forChannel() : batch.forSet(this.#setKey, this.channels)
       if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.length)) {
