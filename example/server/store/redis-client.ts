@@ -1,6 +1,6 @@
 /**
- * The connection to Redis for the inbox's own data. (The parts of the kit share the one of `createRedis`.) Every wait is
- * bounded: there is no offline queue, and commands and the wait for the connection have a time-out.
+ * The connection to Redis for the inbox's own data. (The parts of the kit share the one of `createRedis`.) Every wait
+ * is bounded: there is no offline queue, and commands and the wait for the connection have a time-out.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 
@@ -16,7 +16,10 @@ const OPTIONS: RedisOptions = {
   retryStrategy: pauseBefore,
 }
 
-/** @param redis the URL of a server, or URLs of some nodes of a cluster. User, password and TLS of the first apply to all. */
+/**
+ * @param redis the URL of a server, or URLs of some nodes of a cluster. User, password and TLS of the first apply to
+ * all.
+ */
 export function connect(redis: string | readonly string[]): Redis | Cluster {
   const client = typeof redis === 'string' ? new Redis(redis, OPTIONS) : connectCluster(redis)
   // Each command reports its own failure. Without a listener ioredis prints every failed attempt to connect.
