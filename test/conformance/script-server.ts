@@ -1,13 +1,13 @@
 /**
- * One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its
- * script says.
+ * One server for all scripts. Each run has a separate path, and its requests are answered with the answers of its
+ * script, in order.
  */
 import type { IncomingMessage } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { type Answer, status } from '../client/recorded.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
-/** What a request said of itself, as far as the standard has a say in it. */
+/** The properties of a request that the standard defines. */
 export interface Asked {
   readonly method: string | undefined
   /** The end of its path: `stream`, or where it was redirected to. */
@@ -31,7 +31,7 @@ export interface Run {
 /** Gives no answer: the request stays open until the client closes it. */
 export const held: Answer = () => undefined
 
-/** A stream of these chunks, each written when the one before has left. */
+/** A stream of these chunks, each written after the previous one was sent. */
 export function chunks(...parts: readonly (string | Uint8Array)[]): Answer {
   return typed('text/event-stream', ...parts)
 }
@@ -47,7 +47,7 @@ export function typed(contentType: string | undefined, ...parts: readonly (strin
   }
 }
 
-/** The connection breaks after this much of a stream, or before anything was said. */
+/** Breaks the connection after `text`, or without an answer. */
 export function broken(text?: string): Answer {
   return (_, res) => {
     if (text === undefined) return void res.destroy()
@@ -71,11 +71,11 @@ export class ScriptServer {
     this.#server = server
   }
 
-  /** @param files further things it serves, by path */
+  /** @param files further answers, by path */
   static async start(files: Readonly<Record<string, Answer>> = {}): Promise<ScriptServer> {
     const server = new ScriptServer(
       await serve((req, res) => {
-        // A request on a connection that was used before may be sent twice when that breaks; on a new one it is not.
+        // Clients may repeat a request if a reused connection breaks. On a new connection they do not.
         res.shouldKeepAlive = false
         const { pathname } = new URL(req.url ?? '', 'http://localhost')
         const [, id = '', at = ''] = /^\/run\/(\d+)\/(.*)/.exec(pathname) ?? []

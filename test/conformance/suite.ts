@@ -1,4 +1,4 @@
-/** What the rows say, asserted against one client, wherever it runs. */
+/** Asserts the rows against one client, in Node or in a browser. */
 import { expect } from 'chai'
 import { blocks, status } from '../client/recorded.js'
 import type { Observation, RunOptions } from './clients.js'
@@ -67,12 +67,12 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
     })
   }
   for (const [group, rows] of Object.entries(CONNECTIONS)) {
-    describe(`knows ${group}`, () => {
+    describe(`handles ${group}`, () => {
       for (const row of rows) it(row.name, () => assertConnects(row))
     })
   }
 
-  it('never comes back once it is closed', () => {
+  it('never reconnects after it is closed', () => {
     for (const { run, requests } of runs) expect(run.asked).to.have.length(requests)
   })
 }
