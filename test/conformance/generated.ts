@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 
 /**
- * All names that occur, so that an EventSource can listen to them. None begins with `sse.`: those are the kit's own.
+ * All event names, so that an EventSource can listen to them. None begins with `sse.`: these belong to the kit.
  */
 export const TYPES: readonly string[] = ['a', 'b ', ' ', '*', 'é', 'error', 'open', 'message']
 

@@ -8,20 +8,20 @@ import { type Answer, status } from '../client/recorded.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
 /** The properties of a request that the standard defines. */
-export interface Asked {
+interface SeenRequest {
   readonly method: string | undefined
   /** The end of its path: `stream`, or where it was redirected to. */
   readonly at: string
   readonly accept: string | undefined
   readonly cacheControl: string | undefined
   readonly authorization: string | undefined
-  /** From its header, read as UTF-8, or as the kit's native transport has it from the URL; `undefined`: none. */
+  /** From the header, read as UTF-8, or from the URL for the kit's native transport. `undefined`: none. */
   readonly lastEventId: string | undefined
 }
 
 export interface Run {
   readonly url: string
-  readonly asked: readonly Asked[]
+  readonly asked: readonly SeenRequest[]
   /** Whether a request came after the last scripted answer. */
   readonly isOver: boolean
   /** Resolves when a request comes after the last scripted answer. */
@@ -59,7 +59,7 @@ export function broken(text?: string): Answer {
 interface ScriptedRun {
   readonly answers: readonly Answer[]
   readonly final: Answer
-  readonly asked: Asked[]
+  readonly asked: SeenRequest[]
   readonly end: () => void
 }
 
@@ -97,7 +97,7 @@ export class ScriptServer {
 
   /** @param final the answer to each request after `answers`. @defaultValue status 204, which ends an EventSource */
   run(answers: readonly Answer[], final = status(204)): Run {
-    const asked: Asked[] = []
+    const asked: SeenRequest[] = []
     const id = String(this.#runs.size)
     const over = new Promise<void>((end) => this.#runs.set(id, { answers, final, asked, end }))
     return {
@@ -115,7 +115,7 @@ export class ScriptServer {
   }
 }
 
-function readRequest({ method, headers, url = '' }: IncomingMessage, at: string): Asked {
+function readRequest({ method, headers, url = '' }: IncomingMessage, at: string): SeenRequest {
   const header = headers['last-event-id']
   const inUrl = new URL(url, 'http://localhost').searchParams.get('last_event_id')
   return {

@@ -7,14 +7,14 @@ import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
 import { chunks, held, type Run, type ScriptServer } from './script-server.js'
 
 /**
- * The first connection of each run, so that no byte order mark comes after it: who takes it returns at once, and others
- * never.
+ * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row stands
+ * at the beginning of its stream. A client that accepts this `retry:` reconnects soon, any other not during the test.
  */
 export const PRELUDE = blocks('retry: 20\n\n')
 
 export type RunClient = (run: Run, options: RunOptions) => Promise<Observation>
 
-/** @param server the one the client can reach, and what the run's URLs are of */
+/** @param server the server of the runs, which the client can reach */
 export function conformanceSuite(client: Conformer, runClient: RunClient, server: () => ScriptServer): void {
   // By EventSource the kit's client does not see a 204 and retries: a request without an answer leaves the test time to
   // close it, however slow the page is.
