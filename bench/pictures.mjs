@@ -1,7 +1,7 @@
 /** The plots of the README and of RESULTS.md: which figures of which saved result each shows. */
 import { bars } from './plots.mjs'
 
-/** What a name alone does not say. */
+/** Longer labels for some names. */
 const LABELS = { kit: 'express-sse-kit', floor: 'floor: hand-written', 'res-write': 'res.write for each' }
 
 /** By the name of the saved result: the file in `docs/`, and how it is drawn. */

@@ -1,6 +1,6 @@
 /**
- * Bar charts as SVG, without a library. Legible on light and dark pages: the picture has a ground of its own, because an
- * embedded picture follows the system's colour scheme, which need not be the page's.
+ * Bar charts as SVG, without a library. Legible on light and dark pages: the picture has its own background, because an
+ * embedded picture follows the colour scheme of the system, which may differ from that of the page.
  */
 
 const WIDTH = 820
@@ -44,8 +44,8 @@ const STYLE = `
 
 /**
  * Horizontal bars on one scale.
- * @param chart `title`, `unit` below it, `description` for those who cannot see it, `notes` at the foot, optional `mark` which
- *   says what the line across a bar stands for, and `groups` of `{ heading?, rows }`; a row is
+ * @param chart `title`, `unit` below it, `description` for screen readers, `notes` at the foot, optional `mark` which
+ *   explains the line across a bar, and `groups` of `{ heading?, rows }`; a row is
  *   `{ label, value, text, min?, max?, mark?, own? }`, of which `min` and `max` make a whisker and `own` is highlighted
  */
 export function bars({ title, unit, description, notes, mark, groups }) {

@@ -1,9 +1,9 @@
 /**
  * `npm run bench -- NAME [--streams N] [--runs N] [--seconds N] [--only a,b,c] [--json] [--save]`
  *
- * All contestants run in turn within one run: each server alone on one core, the load client on the other. What counts
- * are the ratios of medians; absolute figures are the machine's. `--save` keeps the result in `results/`, of which
- * `npm run bench -- report` makes RESULTS.md and the plots.
+ * All contestants run in turn within one run: each server alone on one core, the load client on the other. Compare the
+ * ratios of medians: absolute figures depend on the machine. `--save` stores the result in `results/`, from which
+ * `npm run bench -- report` generates RESULTS.md and the plots.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
@@ -24,7 +24,7 @@ import { report } from './report.mjs'
 
 const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling, limiter }
 
-/** The major version that results are of where nothing else is said. */
+/** The major version of Node for results without a version in their name. */
 const OLDEST_NODE = '20'
 
 const { values, positionals } = parseArgs({
@@ -45,7 +45,7 @@ if (name === 'report') {
 }
 const bench = BENCHES[name]
 if (bench === undefined) {
-  console.error(`Which bench? ${Object.keys(BENCHES).join(', ')}; or report`)
+  console.error(`Usage: npm run bench -- NAME, where NAME is one of ${Object.keys(BENCHES).join(', ')}, report`)
   process.exit(2)
 }
 
@@ -58,7 +58,7 @@ execFileSync('npm', ['run', '--silent', 'build'], { cwd: new URL('..', here), st
 
 const parameters = { ...bench.defaults }
 for (const option of ['streams', 'runs', 'seconds']) if (values[option]) parameters[option] = Number(values[option])
-// Names may hold a comma and a space.
+// Names may contain a comma and a space.
 if (values.only) parameters.only = values.only.split(/,(?! )/)
 const goals = typeof bench.goals === 'function' ? bench.goals(parameters) : bench.goals
 const rows = await bench.run(parameters)

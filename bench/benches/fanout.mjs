@@ -16,9 +16,9 @@ const CONTESTANTS = [
   'nchan',
 ]
 const INTERVAL_MS = 40
-/** Until V8 has optimized what every event goes through: a server runs for weeks. */
+/** Until V8 has optimized the path of an event, as in a server that runs for weeks. */
 const WARM_UP_TICKS = 50
-/** Long enough for an event too many to arrive. */
+/** Long enough to detect superfluous events. */
 const SETTLE_MS = 200
 const COLUMNS = [{ key: 'cpu', title: 'CPU per delivered event, µs', digits: 2, ratio: true }]
 
@@ -51,8 +51,8 @@ function compare(shape, { streams, runs, only }) {
 }
 
 /**
- * @param way how the server is run, see `wayOf`
- * @param options the server's
+ * @param way how to run the server, see `wayOf`
+ * @param options of the server
  */
 export async function measureFanout({ server, core, load: loadScript }, streams, { perTick, ticks }, options = {}) {
   const child = start(server, core, options)
@@ -72,7 +72,7 @@ export async function measureFanout({ server, core, load: loadScript }, streams,
   const cpu = (cpuMicros(pids) - before) / (expected - warmUp)
   await sleep(SETTLE_MS)
   const { events } = await ask(load, { type: 'total' }, 'total')
-  if (events !== expected) throw new Error(`${events} events came, not ${expected}`)
+  if (events !== expected) throw new Error(`${events} events arrived, expected ${expected}`)
   await stop(load)
   await stop(child)
   return { cpu }

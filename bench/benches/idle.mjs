@@ -1,6 +1,6 @@
 /**
- * What an open stream without events costs: heap, RSS, and CPU with the heartbeats each has by default: the kit every 25 s,
- * better-sse 10 s, sse-channel 20 s, Express and express-sse none. nchan, which has none either, is told 25 s.
+ * The cost of an open stream without events: heap, RSS, and CPU with default heartbeats (the kit every 25 s, better-sse
+ * 10 s, sse-channel 20 s, Express and express-sse none). nchan has none by default either, and is configured to 25 s.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chosen, wayOf } from '../harness/contestants.mjs'
@@ -9,7 +9,7 @@ import { inTurn } from '../harness/stats.mjs'
 
 const CONTESTANTS = ['express', 'kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
 const OPTIONS = { nchan: { pingSeconds: 25 } }
-/** Until what opening left behind is collected: V8 sees to a heap that has become idle several times over some forty seconds. */
+/** Until the garbage of opening is collected: V8 collects an idle heap several times within about forty seconds. */
 const SETTLE_MS = 45_000
 /** One heartbeat interval of the kit, over which its beats are spread evenly. */
 const WATCH_MS = 25_000
@@ -41,7 +41,7 @@ async function measure(name, streams) {
   await sleep(WATCH_MS)
   const cpu = (cpuMicros(pids) - before) / (WATCH_MS * 10)
   const rss = (rssBytes(pids) - rssBefore) / streams
-  // Last, because it collects the garbage, and V8 goes on with that for a while.
+  // Last, because it forces a garbage collection, which V8 continues for a while.
   const heap = hasHeap ? { heap: (await ask(child, { type: 'heap' }, 'heap')).bytes / streams } : {}
   await stop(load)
   await stop(child)

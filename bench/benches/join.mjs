@@ -1,6 +1,6 @@
 /**
- * A reconnect storm: clients that were cut off come back all at once, each some events behind, to a server process that
- * has just started. Each contestant replays by what it has for that; the kit on Redis has nothing in memory.
+ * A reconnect storm: disconnected clients reconnect all at once, each some events behind, to a server process that has
+ * just started. Each contestant uses its own way to replay. The kit on Redis has nothing in memory.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chosen, wayOf } from '../harness/contestants.mjs'
@@ -9,7 +9,7 @@ import { HISTORY, log } from '../harness/replay.mjs'
 import { inTurn } from '../harness/stats.mjs'
 
 const BEHIND = 100
-/** What starting has cost is over; and an event too many has the time to arrive. */
+/** Long enough for the start to be over, and to detect superfluous events. */
 const SETTLE_MS = 300
 
 const sameCursor = () => BEHIND
@@ -64,9 +64,9 @@ async function measureOnRedis(contestant, streams) {
   return { ...figures, reads }
 }
 
-/** The log as another process has left it. @returns its cursors */
+/** Fills the log from another process. @returns its cursors */
 async function fill(url) {
-  // Not there before the build.
+  // Does not exist before the build.
   const { createMultiplexer } = await import('../../dist/index.js')
   const multiplexer = createMultiplexer({ redis: url })
   const positions = await Promise.all(log.map(({ data }) => multiplexer.publish('bench', { event: 'message', data })))
@@ -74,7 +74,7 @@ async function fill(url) {
   return positions.map(({ epoch, offset }) => `${epoch}-${offset}`)
 }
 
-/** Reads of a history so far, within scripts too. */
+/** The number of history reads so far, also within scripts. */
 async function readsOf(client) {
   return Number(/^cmdstat_xrange:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
 }
@@ -97,7 +97,7 @@ async function measure({ way, options, behind = sameCursor }, streams, cursorsOn
   await sleep(SETTLE_MS)
   const { events } = await ask(load, { type: 'total' }, 'total')
   const expected = owed.reduce((sum, each) => sum + each)
-  if (events !== expected) throw new Error(`${events} events came, not ${expected}`)
+  if (events !== expected) throw new Error(`${events} events arrived, expected ${expected}`)
   await stop(load)
   await stop(child)
   return { ms, cpu }

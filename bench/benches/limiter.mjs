@@ -1,4 +1,4 @@
-/** What a request limit costs, and whether it holds: four processes on one Redis, all users on all of them. */
+/** The cost and the exactness of a request limit: four processes on one Redis, all users on all of them. */
 import { Redis } from 'ioredis'
 import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'
@@ -53,7 +53,7 @@ async function measure({ kit, windowMs }, users, seconds) {
   )
   const pids = (await Promise.all(fleet.map((each) => message(each, 'listening')))).flatMap((each) => each.pids)
 
-  /** @returns what all processes did, and what it cost */
+  /** @returns the decisions of all processes, and their cost */
   const phase = async (order) => {
     const before = { cpu: cpuMicros(pids), calls: await scriptCalls(admin) }
     const results = await Promise.all(fleet.map((each) => ask(each, order, 'checked')))
@@ -61,7 +61,7 @@ async function measure({ kit, windowMs }, users, seconds) {
     const cpu = (cpuMicros(pids) - before.cpu) / checks
     return { results, cpu, calls: ((await scriptCalls(admin)) - before.calls) / checks }
   }
-  // What the loops cost is not the limit's.
+  // The cost of the loops is not part of the limit.
   const idlePaced = await phase({ type: 'pace', idle: true, perSecond: PER_SECOND, seconds: 1 })
   const idleHammered = await phase({ type: 'hammer', idle: true, seconds: 0.5 })
   const paced = await phase({ type: 'pace', perSecond: PER_SECOND, seconds })
@@ -96,7 +96,7 @@ function held(perUser, windowMs, hammeredFrom) {
 
 function heldByWindows(perUser, windowMs, hammeredFrom) {
   const all = perUser.map((times) => countBy(times, (at) => Math.floor(at / windowMs)))
-  // Of all windows the one that was hammered longest.
+  // The window with the most requests.
   const end = Date.now()
   const hammeredMs = (window) => Math.min(end, (window + 1) * windowMs) - Math.max(hammeredFrom, window * windowMs)
   const [longest] = [...new Set(all.flatMap((windows) => [...windows.keys()]))].sort(

@@ -1,4 +1,4 @@
-/** What a dashboard costs its server, and how late its users see a message: polling on timers, and the kit's streams. */
+/** The cost of a dashboard for its server, and the delay of a message for its users: polling on timers, and streams. */
 import { randomBytes } from 'node:crypto'
 import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, stop } from '../harness/processes.mjs'
@@ -39,7 +39,7 @@ async function measure(streaming, users, seconds) {
   const cpu = cpuMicros(pids) - cpuBefore
   const took = (performance.now() - begin) / 1000
   const after = await ask(server, { type: 'count' }, 'counted')
-  // Those that poll go on until they have seen the last message.
+  // Polling clients continue until they have seen the last message.
   const { missing, doubled, list, thread } = await ask(load, { messages }, 'shown')
   await stop(load)
   await stop(server)

@@ -1,9 +1,9 @@
-/** From publishing to the streams through Redis: how long an event takes, and how many get through. */
+/** From publishing through Redis to the streams: the delay of an event, and the throughput. */
 import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'
 import { inTurn } from '../harness/stats.mjs'
 
-/** Published over HTTP by the load client where nothing else is said; through Express, but for the one. */
+/** Unless noted otherwise, the load client publishes over HTTP, through Express except for one contestant. */
 const CONTESTANTS = {
   kit: { server: 'servers/redis-kit.mjs', core: SERVER_CORE },
   'kit, posts read past Express': {
@@ -20,11 +20,11 @@ const RATE_SECONDS = 10
 const IN_FLIGHT = 32
 const LOOP_SECONDS = 5
 const LOOP_STREAMS = 10
-/** Long, because the slowest hundredth counts, and V8 goes on optimizing for some seconds. */
+/** Long, because of the p99, and because V8 optimizes for some seconds. */
 const WARM_UP = { inFlight: 8, seconds: 5 }
-/** After the warm-up: what it left to the garbage collector is not the next phase's. */
+/** After the warm-up, so that its garbage is not collected in the next phase. */
 const SETTLE = { rate: RATE, events: 2 * RATE }
-/** Streams on which each event is looked at. */
+/** Streams on which each event is checked. */
 const SAMPLED = 10
 
 export const redis = {
@@ -73,7 +73,7 @@ async function measureThroughput(contestant) {
   }
 }
 
-/** All of it started, streams open, everything warm. */
+/** Starts all processes, opens the streams and warms up. */
 async function open({ server: script, core, within = false, options = {} }, { streams, sampled }) {
   const { child: redisServer, url } = await startRedis()
   const server = start(script, core, { redis: url, ...options })

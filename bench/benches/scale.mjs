@@ -1,15 +1,15 @@
 /**
  * What a delivered event costs the kit as the number of streams, of channels, and of events grows, with one process and
- * with two on one Redis. A process of its own publishes.
+ * with two on one Redis. A separate process publishes.
  */
 import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'
 import { inTurn } from '../harness/stats.mjs'
 
-/** The second process shares its core with Redis, the publisher and the load client; so its delays are not the first's. */
+/** The second process shares its core with Redis, the publisher and the load client, so its delays differ. */
 const CORES = [SERVER_CORE, LOAD_CORE]
 const SECONDS = 6
-/** Until V8 has optimized the path: deliveries as a rule, events where each has few streams. */
+/** Until V8 has optimized the path: a number of deliveries, or of events if each has few streams. */
 const WARM_UP = { seconds: 2, deliveries: 50_000, maxEvents: 5000 }
 /** Read in full a second, so that the load client's own work stays small. */
 const MAX_SAMPLED_PER_SECOND = 5000
@@ -49,7 +49,7 @@ export const scale = {
 /** One thing grows at a time. `rate`: events/s over all channels. */
 function pointsOf(base) {
   return [
-    // More often, and the load client would be the one that cannot keep up with five times the streams.
+    // With a higher rate the load client could not keep up with five times the streams.
     ...[base / 10, base, base * 5].map((streams) => ({ streams, channels: 1, rate: 10 })),
     // 5 events/s a channel: the more events, the fewer streams each goes to. So the streams together always get 5 · base
     // events/s, and what grows is only an event's share of what is done once per event, whatever the number of streams.
@@ -59,7 +59,7 @@ function pointsOf(base) {
   ]
 }
 
-/** Without a comma between digits, which `--only` would take for its own. */
+/** Without a comma between digits, because `--only` splits at commas. */
 function nameOf({ streams, channels, rate }) {
   return [`${streams} streams`, ...(channels > 1 ? [`${channels} channels`] : []), `${rate} events/s`].join(', ')
 }
@@ -97,7 +97,7 @@ async function measure({ streams, channels, rate, processes }) {
   if (missing + doubled > 0) throw new Error(`${missing} events missing, ${doubled} doubled`)
 
   const deliveries = ((events - warmUp.events) / channels) * streams
-  // The last event is not followed by a pause as all others are.
+  // No pause follows the last event.
   const took = Math.max(lastAt - begin, SECONDS * 1e6)
   const delivered = deliveries / (took / 1e6)
   return { cpu: cpu / deliveries, delivered, p50, p99, loadCore: (100 * loadCpu) / took, missing, doubled }

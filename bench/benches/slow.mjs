@@ -1,21 +1,21 @@
 /**
- * Stalled readers: clients that never read, beside healthy ones on the same channel. What they cost the server in memory,
- * and the healthy ones in delay.
+ * Stalled readers: clients that never read, beside healthy ones on the same channel. Measures their cost: memory of the
+ * server, and delay of the healthy clients.
  *
  * Each contestant runs twice, in fresh processes, with the same steps:
  *   healthy streams open ─► 3 s of traffic, until memory has settled ─► [stalled streams open] ─► the phase that counts
- * Growth is the highest RSS seen in that phase above that at its begin. Some of it is the garbage collector taking its
- * time, so the same is measured without stalled streams.
+ * Growth is the highest RSS in that phase minus the RSS at its beginning. Part of it is garbage that is not collected yet,
+ * so the same is measured without stalled streams.
  *
- * First the kernel takes what a stalled stream does not: 3.6 MB each, full after 5 s, and no more after that. For the other
- * 25 s it is the server's own matter. The kit would end such a stream 30 s after it was full (`stallMs`), and nginx 60 s
- * after the last byte (`send_timeout`); both later than the phase.
+ * First the kernel buffers the bytes of a stalled stream: 3.6 MB each, full after 5 s. For the other 25 s the server must
+ * handle them. The kit would end such a stream 30 s after its socket was full (`stallMs`), and nginx 60 s after the last
+ * byte (`send_timeout`). Both are later than the phase.
  *
- * A server that cannot keep up with the rate publishes less: the column "delivered in time" says how much less, and then its
- * growth is too small and its delays are those of fewer events. Delays of nchan are from the POST, and its streams have
- * Nagle's algorithm on: small packets wait for the answer to those before them. And p99 needs a quiet machine: where the
- * server or the client "waited for a core" for more than a few percent of the time, strangers used it, and p99 tells of
- * them. (nchan's publisher shares the client's core, so there it is always some more.)
+ * A server that cannot keep up with the rate publishes less: see the column "delivered in time". Then its growth is too
+ * small, and its delays are those of fewer events. Delays of nchan are from the POST, and its streams have
+ * Nagle's algorithm on: small packets wait for the answer to those before them. And p99 needs a quiet machine: if the
+ * server or the client "waited for a core" for more than a few percent of the time, other programs used the core, and p99
+ * includes their effect. (nchan's publisher shares the client's core, so its value is always higher.)
  */
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -27,7 +27,7 @@ const CONTESTANTS = ['kit', 'better-sse', 'express-sse', 'sse-channel', 'nchan']
 const STALLED = 20
 const SAMPLED = 10
 const RATE = 1500
-/** With the rest of the event and its frame about 500 bytes on the wire. */
+/** About 500 bytes on the wire, with the rest of the event and its frame. */
 const TEXT_LENGTH = 420
 const WARM_UP_SECONDS = 3
 const SECONDS_WITHOUT = 10
@@ -89,7 +89,7 @@ async function measure({ server, core }, streams, stalled, seconds) {
     { type: 'pace', rate: RATE, seconds: WARM_UP_SECONDS + seconds, textLength: TEXT_LENGTH },
     'paced',
   )
-  // If something else fails first, that is the error; the server's end is not another.
+  // If another step fails first, that error counts, not the end of the server.
   paced.catch(() => undefined)
   await sleep(WARM_UP_SECONDS * 1000)
 
@@ -119,7 +119,7 @@ async function measure({ server, core }, streams, stalled, seconds) {
   return { growth: (rss - rssBefore) / MEGABYTE, p50, p99, kept: (inTime / due) * 100, missing, waited, kernel }
 }
 
-/** How many events have come once all have, or none comes any more. */
+/** The number of events received when all have arrived, or when no more arrive. */
 async function finalTotal(load, expected) {
   let total = 0
   for (let last = -1; last < total && total < expected; await sleep(PATIENCE_MS)) {
@@ -130,7 +130,7 @@ async function finalTotal(load, expected) {
   return (await ask(load, { type: 'total' }, 'total')).events
 }
 
-/** What the kernel holds of streams nobody reads: sent by the server and not read by the client. */
+/** The bytes of stalled streams that the kernel holds: sent by the server and not read by the client. */
 function kernelBytes(port, clientPorts) {
   let bytes = 0
   for (const line of readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1)) {

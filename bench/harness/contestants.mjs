@@ -1,4 +1,4 @@
-/** How each contestant's server is run, where that differs from a script on its core with `load/count.mjs` on the other. */
+/** How to run the servers that differ from the default: a script on its core, with `load/count.mjs` on the other. */
 import { existsSync } from 'node:fs'
 import { LOAD_CORE, SERVER_CORE } from './processes.mjs'
 
@@ -8,7 +8,7 @@ export const NCHAN_MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so'
 /** `files`: without them the contestant is left out. */
 const DIFFERENT = {
   '@fastify/sse': { server: 'servers/fastify-sse.mjs' },
-  // Runs nginx on the server's core; itself it only publishes, which must not count as nginx's work.
+  // Runs nginx on the server's core. The script itself only publishes, which must not count as work of nginx.
   nchan: { core: LOAD_CORE, hasHeap: false, files: [NGINX, NCHAN_MODULE] },
   'socket.io': { load: 'load/count-websocket.mjs' },
 }
@@ -20,17 +20,17 @@ export function wayOf(name) {
 }
 
 /**
- * The contestants to run, in their order: those asked for, without those that are not installed.
+ * Returns the contestants to run, in their order: the requested ones, without those that are not installed.
  * @param only names, or `undefined` for all
  */
 export function chosen(names, only = names) {
   const unknown = only.filter((name) => !names.includes(name))
   if (unknown.length > 0)
-    throw new Error(`No contestant is called ${unknown.join(', ')}; there are: ${names.join('; ')}`)
+    throw new Error(`Unknown contestants: ${unknown.join(', ')}. The contestants are: ${names.join('; ')}`)
   return names.filter((name) => {
     const missing = (DIFFERENT[name]?.files ?? []).filter((file) => !existsSync(file))
     if (only.includes(name) && missing.length > 0)
-      console.error(`${name} is left out: there is no ${missing.join(', ')}`)
+      console.error(`${name} is skipped: ${missing.join(', ')} is not installed`)
     return only.includes(name) && missing.length === 0
   })
 }

@@ -1,4 +1,4 @@
-/** What all servers share: Express, one route, and ticks that publish when the bench says so. */
+/** Shared by all servers: Express, one route, and ticks that publish on request of the bench. */
 import { setTimeout as sleep, setImmediate as yieldToSockets } from 'node:timers/promises'
 import express from 'express'
 import { nowMicros } from '../load/pace.mjs'
@@ -6,13 +6,13 @@ import { nowMicros } from '../load/pace.mjs'
 /** About 250 bytes on the wire, with one `@` for the load client to count. */
 export const DATA = { id: 12_345, conversation_id: 'wa-106540352242922-4915112345678', text: 'x'.repeat(150), at: '@' }
 
-/** 10 ms' worth at the rate of `slow`. */
+/** The events of 10 ms at the rate of `slow`. */
 const MAX_AT_ONCE = 15
 
 /**
- * Serves `GET /` and tells the parent where.
+ * Serves `GET /` and reports the URL to the parent.
  * @param handler opens a stream
- * @param publish sends one event to all streams; gets a number that counts up, and the event's data
+ * @param publish sends one event to all streams; called with a counter and the event's data
  */
 export function serve(handler, publish) {
   const server = express()
@@ -22,9 +22,9 @@ export function serve(handler, publish) {
 }
 
 /**
- * For servers that are not Express.
+ * For servers without Express.
  * @param pids whose CPU and memory count
- * @param more what else the bench must know
+ * @param more further values for the bench
  */
 export function listening(port, publish, pids = [process.pid], more = {}) {
   const heapBefore = heapBytes()
@@ -33,7 +33,7 @@ export function listening(port, publish, pids = [process.pid], more = {}) {
     if (type === 'pace') process.send({ type: 'paced', events: await publishPaced(publish, shape) })
     if (type === 'heap') process.send({ type: 'heap', bytes: heapBytes() - heapBefore })
   })
-  // Also where the bench was killed and could not end its servers.
+  // Also ends the server if the bench was killed.
   process.on('disconnect', () => process.exit())
   process.send({ type: 'listening', port, pids, ...more })
 }
@@ -47,9 +47,9 @@ async function publishTicks(publish, { perTick, ticks, intervalMs }) {
 }
 
 /**
- * Publishes `rate` events a second, each with the time it was published. What is due late, because the server was busy,
- * is caught up with; but a few at a time, for where events come from outside, sockets have their turn between them.
- * @returns how many were published in time
+ * Publishes `rate` events a second, each with its time of publication. Overdue events, after the server was busy, are
+ * published in small portions, because with external publishers sockets are served between events too.
+ * @returns how many events were published in time
  */
 async function publishPaced(publish, { rate, seconds, textLength }) {
   const text = 'x'.repeat(textLength)

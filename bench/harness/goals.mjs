@@ -1,4 +1,4 @@
-/** Whether the figures of one run reach what we set out for. */
+/** Compares the figures of one run with the goals. */
 
 /**
  * @param goal `{ of, figure, atMost | atLeast }`, with `to` as a ratio to another contestant, with `above` as a difference

@@ -1,4 +1,4 @@
-/** Child processes of a bench: the server under test alone on one core, all else on the other. */
+/** Child processes of a bench: the server under test alone on one core, all other processes on the other. */
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -9,13 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 export const SERVER_CORE = 0
 export const LOAD_CORE = 1
 
-/** Far above what any step of a bench takes. */
+/** Far longer than any step of a bench. */
 const OVERDUE_MS = 180_000
 const TASKSET = '/usr/bin/taskset'
 const here = new URL('..', import.meta.url)
 const pinned = cpus().length > 1 && existsSync(TASKSET)
 
-/** Ends what is still running if the bench itself fails or is interrupted. Not by SIGKILL: a child may have its own. */
+/** Ends the children if the bench fails or is interrupted. Not with SIGKILL: a child may have its own children. */
 const children = new Set()
 process.on('exit', () => {
   for (const child of children) child.kill()
@@ -23,8 +23,8 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130))
 
 /**
- * Forks a script of this folder on one core, where the system can pin.
- * @param options handed over as JSON in the first argument, see `optionsOf`
+ * Forks a script of this folder on one core, if the system supports pinning.
+ * @param options passed as JSON in the first argument, see `optionsOf`
  */
 export function start(script, core, options = {}, flags = []) {
   const how = pinned
@@ -33,18 +33,18 @@ export function start(script, core, options = {}, flags = []) {
   return watched(fork(new URL(script, here), [JSON.stringify(options)], how))
 }
 
-/** Runs a program, on one core if given. Its output is shown only where it is an error. */
+/** Runs a program, optionally on one core. Its output is shown only after an error. */
 export function run(program, args, core) {
   const command = pinned && core !== undefined ? [TASKSET, '-c', String(core), program, ...args] : [program, ...args]
   return watched(spawn(command[0], command.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] }))
 }
 
-/** What the parent handed over to a forked script. */
+/** The options that the parent passed to a forked script. */
 export function optionsOf() {
   return JSON.parse(process.argv[2] ?? '{}')
 }
 
-/** The next message of this type. A child that ends before is an error, and so is one that takes too long. */
+/** Returns the next message of this type. Rejects if the child ends before, or takes too long. */
 export function message(child, type) {
   return new Promise((resolve, reject) => {
     const settle = (error, received) => {
@@ -66,14 +66,14 @@ export function message(child, type) {
   })
 }
 
-/** Asks a child and waits for its answer. */
+/** Sends a request to a child and waits for its answer. */
 export function ask(child, question, type) {
   const answer = message(child, type)
   child.send(question)
   return answer
 }
 
-/** Ends children and waits for it, so that the next ones have the cores for themselves. */
+/** Ends children and waits for their end, so that the next ones have the cores for themselves. */
 export async function stop(...those) {
   await Promise.all(
     those.map(async (child) => {
@@ -84,7 +84,7 @@ export async function stop(...those) {
   )
 }
 
-/** After a contestant failed: ends whatever it left running. */
+/** After a contestant has failed: ends its remaining processes. */
 export function stopAll() {
   return stop(...children)
 }
@@ -99,7 +99,7 @@ export async function freePort() {
   return port
 }
 
-/** A redis-server of the bench's own, without persistence. */
+/** Starts a redis-server for the bench, without persistence. */
 export async function startRedis(core = LOAD_CORE) {
   const port = await freePort()
   const child = run('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', ''], core)
@@ -107,7 +107,7 @@ export async function startRedis(core = LOAD_CORE) {
   return { child, port, url: `redis://127.0.0.1:${port}` }
 }
 
-/** Resolves when something listens. */
+/** Resolves when a server listens on the port. */
 export async function accepting(port) {
   for (let attempt = 0; attempt < 200; attempt++) {
     const socket = connect(port, '127.0.0.1')
@@ -127,7 +127,7 @@ export function cpuMicros(pids) {
   return schedulerMicros(pids, 0)
 }
 
-/** How long they were ready to run and had to wait for their core, in µs. */
+/** The time for which the processes were runnable and waited for their core, in µs. */
 export function waitedMicros(pids) {
   return schedulerMicros(pids, 1)
 }
@@ -156,7 +156,7 @@ function hasEnded(child) {
 function watched(child) {
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // A program that is not there, or a question to a child that has just ended: whoever waits for it fails.
+  // A missing program, or a request to a child that has ended: the waiting caller gets the error.
   child.on('error', (error) => {
     console.error(error.message)
     if (child.pid === undefined) children.delete(child)

@@ -1,23 +1,23 @@
-/** What the Node servers of `join` share: a log that is full before the first client comes, and Express in front of it. */
+/** Shared by the Node servers of `join`: a log that is full before the first client connects, and Express in front of it. */
 import { createServer } from 'node:http'
 import express from 'express'
 import { DATA, listening } from './driver.mjs'
 
 /** Events in the log. */
 export const HISTORY = 1000
-/** So that a thousand clients at once meet a queue that holds them, not a second's wait until their next attempt. */
+/** Large enough for a thousand clients at once. Otherwise TCP would retry a refused connection a second later. */
 const BACKLOG = 4096
 
-/** The log, for servers that keep none themselves. Ids are 1, 2, 3 …. */
+/** The log, for servers without one. Ids are 1, 2, 3 …. */
 export const log = Array.from({ length: HISTORY }, (_, i) => ({ id: String(i + 1), data: DATA }))
 
-/** What comes after the event of this id. */
+/** The events after the one with this id. */
 export function missedBy(lastEventId) {
   return log.slice(Number(lastEventId))
 }
 
 /**
- * Serves `GET /` and tells the parent where.
+ * Serves `GET /` and reports the URL to the parent.
  * @param cursors of the log, oldest first: what a client that has seen an event sends as Last-Event-ID
  */
 export function serveReplay(handler, { cursors = log.map(({ id }) => id), pastExpress = false } = {}) {

@@ -21,8 +21,8 @@ export function summarize(runs) {
 }
 
 /**
- * Runs contestants in turn, so that a slow minute of the machine meets all of them. One that fails is left out, with the
- * reason; the exit code says so too.
+ * Runs contestants in turn, so that a slow minute of the machine affects all of them. A contestant that fails is skipped,
+ * with the reason, and the exit code becomes 1.
  */
 export async function inTurn(contestants, runs, measure) {
   const results = new Map(contestants.map((name) => [name, []]))
@@ -31,7 +31,7 @@ export async function inTurn(contestants, runs, measure) {
       try {
         figures.push(await measure(name))
       } catch (error) {
-        console.error(`${name} is left out: ${error.message}`)
+        console.error(`${name} is skipped: ${error.message}`)
         process.exitCode = 1
         results.delete(name)
         await stopAll()

@@ -1,4 +1,4 @@
-/** What `count.mjs` is for SSE, for socket.io: upgrades by hand, joins the default namespace, counts events. */
+/** The load client for socket.io: performs the upgrade, joins the default namespace and counts events. */
 import { connect } from 'node:net'
 import { optionsOf } from '../harness/processes.mjs'
 import { onStreamEnd, openTally, roomToOpen } from './tally.mjs'
@@ -14,7 +14,7 @@ const UPGRADE = [
 ].join('\r\n')
 const JOIN = clientFrame('40')
 const PONG = clientFrame('3')
-/** Engine.IO's ping, a frame of its own. An event's JSON never holds its first byte. */
+/** Engine.IO's ping, a separate frame. The JSON of an event never contains its first byte. */
 const PING = Buffer.from([0x81, 1, 0x32])
 
 const { port, streams } = optionsOf()
@@ -49,7 +49,7 @@ function open() {
   }
 }
 
-/** A short text frame. Clients must mask; a key of zeros leaves the text as it is. */
+/** A short text frame. Clients must mask; a key of zeros does not change the text. */
 function clientFrame(text) {
   return Buffer.concat([Buffer.from([0x81, 0x80 + text.length, 0, 0, 0, 0]), Buffer.from(text)])
 }

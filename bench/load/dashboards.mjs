@@ -1,6 +1,7 @@
 /**
  * The users of a dashboard, all in one process: each loads it, then either polls on the usual timers or opens a stream
- * of the kit, as the example's page does. Either way it notes when a message was first shown in the list and, where it is open, in its thread.
+ * of the kit, like the example's page. In both cases it records when a message was first shown in the list, and in its
+ * thread if that is open.
  */
 import { Agent, get } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -30,7 +31,7 @@ await Promise.all(
     for (let user = queue.shift(); user; user = queue.shift()) await (streaming ? user.stream() : user.load())
   }),
 )
-// Only now, so that what it takes to open is counted apart.
+// Started only now, so that the cost of opening is counted separately.
 if (!streaming) for (const user of everyone) user.poll()
 process.on('disconnect', () => process.exit())
 process.on('message', async ({ messages }) => process.send({ type: 'shown', ...(await shown(messages)) }))
@@ -77,7 +78,7 @@ function openUser(index) {
       await load('/dashboard/init')
       const cursor = await loadList()
       await loadThread()
-      // One stream for both: its events carry the message.
+      // One stream for both list and thread: its events contain the message.
       await follow('/sse/conversations', { cursor, token }, 'new_message', ({ conversation_id: to, message }) => {
         inList.add(message.id)
         if (to === thread) inThread.add(message.id)
@@ -86,7 +87,7 @@ function openUser(index) {
   }
 }
 
-/** At a moment of its own, for users do not open their dashboards in step. */
+/** After a random time, because users do not open their dashboards at the same moment. */
 function every(intervalMs, request) {
   setTimeout(() => {
     request()
@@ -105,7 +106,7 @@ function follow(path, { cursor, token }, type, onEvent) {
     stream.on(type, ({ data }) => onEvent(JSON.parse(data)))
     for (const loss of ['sse.gap', 'sse.reset']) {
       stream.on(loss, () => {
-        throw new Error(`A stream told of a loss: ${loss}`)
+        throw new Error(`A stream announced a loss: ${loss}`)
       })
     }
   })
@@ -122,7 +123,7 @@ function getJson(agent, url, token) {
   })
 }
 
-/** When which message came on the page. */
+/** When each message was shown on the page. */
 function openView() {
   const latest = new Map()
   const times = new Map()
@@ -133,7 +134,7 @@ function openView() {
       if (times.has(id)) view.doubled++
       else times.set(id, nowMicros())
     },
-    /** For pages that poll: this one is there now, and so are those of its conversation before it. */
+    /** For pages that poll: this message is shown now, and all earlier ones of its conversation. */
     upTo(id) {
       const conversation = id.slice(0, id.lastIndexOf('.'))
       const number = numberOf(id)
@@ -145,7 +146,7 @@ function openView() {
   return view
 }
 
-/** Waits until everyone has been shown all of them. */
+/** Waits until all messages are shown to all users. */
 async function shown(messages) {
   const overdue = performance.now() + OVERDUE_MS
   while (missingOf(messages) > 0 && performance.now() < overdue) await sleep(50)
@@ -154,7 +155,7 @@ async function shown(messages) {
   let doubled = 0
   for (const { inList, inThread } of everyone) {
     doubled += inList.doubled + inThread.doubled
-    // What was never sent.
+    // Messages that were never sent.
     for (const view of [inList, inThread]) for (const id of view.times.keys()) if (!ids.has(id)) doubled++
   }
   const list = delaysOf(messages, ({ inList }) => inList)

@@ -1,6 +1,6 @@
 /**
- * A load client that knows what each stream must get: counts events per stream, on a sample of the streams also reads
- * which event it was and how long it was under way. Publishes over HTTP as well, if told where.
+ * A load client that knows which events each stream must receive. It counts events per stream. On a sample of the
+ * streams it also reads the number and the delay of each event. With a URL it also publishes over HTTP.
  */
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,7 +20,7 @@ const OVERDUE_MS = 15_000
 const SETTLE_MS = 300
 
 const counts = new Uint32Array(streams)
-/** Of the sampled streams: the numbers seen. */
+/** The numbers received by the sampled streams. */
 const seen = new Map()
 for (let i = 0; i < Math.min(sampled, streams); i++) seen.set((i * SAMPLE_STEP) % streams, new Set())
 let doubled = 0
@@ -36,7 +36,7 @@ if (posts) {
   publishOnOrder((number, due) => post(eventText(number, due)))
 }
 
-// Also where the bench was killed and could not end its load.
+// Also ends the load client if the bench was killed.
 process.on('disconnect', () => process.exit())
 process.on('message', async ({ type, events }) => {
   if (type === 'record') delays = []
@@ -79,7 +79,7 @@ function count(chunk) {
   return events
 }
 
-/** Reads `@<number>:<sent>;`, of which a chunk may hold only the first part. */
+/** Reads `@<number>:<sent>;`. A chunk may end within it. */
 function reader(numbers) {
   let rest
   return (chunk) => {
@@ -104,7 +104,7 @@ function reader(numbers) {
   }
 }
 
-/** When each stream has had so many events since the beginning, or it is clear that one never will. */
+/** Resolves when each stream has received so many events, or when it is certain that one never will. */
 async function until(events) {
   expected = events
   complete = counts.filter((each) => each >= events).length

@@ -1,6 +1,6 @@
 /**
- * Clients that read all they get, at a high rate: most only count, a sample also tells how long each event was under way.
- * Answers as `tally.mjs` says; `{ type: 'record' }` starts the delays anew, `{ type: 'delays' }` asks for them.
+ * Clients that read everything, at a high rate. Most only count. A sample also measures the delay of each event.
+ * Answers like `tally.mjs`. `{ type: 'record' }` resets the delays, and `{ type: 'delays' }` requests them.
  */
 import { connect } from 'node:net'
 import { optionsOf } from '../harness/processes.mjs'
@@ -27,7 +27,7 @@ process.on('message', ({ type }) => {
 for (let i = 0; i < streams; i++) {
   const read = i < sampled ? timer() : () => undefined
   let greeted = false
-  // One buffer for all reads instead of a new one for each: the client must not be what is slow.
+  // One buffer for all reads instead of a new one for each: the client must not be the bottleneck.
   const buffer = Buffer.allocUnsafe(65_536)
   const socket = connect({
     port,
@@ -48,7 +48,7 @@ for (let i = 0; i < streams; i++) {
   socket.on('close', onStreamEnd)
 }
 
-/** Reads the `@<µs>;` that says when an event was published; a chunk may end within. */
+/** Reads `@<µs>;`, the time at which an event was published. A chunk may end within it. */
 function timer() {
   let begun = ''
   return (chunk) => {

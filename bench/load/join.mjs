@@ -1,4 +1,4 @@
-/** A reconnect storm: on order, all clients connect as fast as this process can, each from where it was cut off. */
+/** A reconnect storm: on request all clients connect as fast as possible, each from its position. */
 import { connect } from 'node:net'
 import { setImmediate as yieldToSockets } from 'node:timers/promises'
 import { optionsOf } from '../harness/processes.mjs'
@@ -6,7 +6,7 @@ import { onStreamEnd } from './tally.mjs'
 
 const {
   port,
-  /** What each client sends as Last-Event-ID. */
+  /** The Last-Event-ID of each client. */
   cursors,
   /** How many events each has missed. */
   owed,
@@ -24,7 +24,7 @@ process.on('message', async ({ type }) => {
   startedAt = performance.now()
   for (const [i, cursor] of cursors.entries()) {
     open(cursor, owed[i])
-    // What has come meanwhile is read meanwhile, as it would be by a thousand computers.
+    // Data is read while other clients connect, as by a thousand computers.
     if (i % 20 === 19) await yieldToSockets()
   }
 })

@@ -1,4 +1,4 @@
-/** What publishers share, whatever they publish through: the event, the clock, and the pace. */
+/** Shared by all publishers: the event, the clock, and the pace. */
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const TEXT = 'x'.repeat(125)
@@ -8,15 +8,18 @@ export function nowMicros() {
   return Number(process.hrtime.bigint() / 1000n)
 }
 
-/** About 250 bytes on the wire. After the one `@` comes what sampled streams read: its number, and when it was due. */
+/**
+ * About 250 bytes on the wire. After the single `@` are the values for sampled streams: its number, and when it was
+ * due.
+ */
 export function eventText(number, due) {
   const at = `@${number}:${due};`
   return `{"id":12345,"conversation_id":"wa-106540352242922-4915112345678","text":"${TEXT}","at":"${at}"}`
 }
 
 /**
- * Publishes when the parent says so, and answers once the last event has been answered.
- * @param publish sends the event of this number, due then; numbers go on from one order to the next
+ * Publishes on request of the parent, and answers after the answer to the last event.
+ * @param publish sends the event of this number, due at this time; numbers continue over requests
  */
 export function publishOnOrder(publish) {
   let number = 0
@@ -30,8 +33,9 @@ export function publishOnOrder(publish) {
 }
 
 /**
- * Each event at its time, whether or not those before have been answered. Timers are whole ms: above 1,000/s a few go at once.
- * One that goes late because its publisher stalled was due all the same: else a server that publishes hid its own stalls.
+ * Sends each event at its time, independent of answers to earlier ones. Timers have whole ms: above 1,000/s several
+ * events are sent at once. The delay of a late event counts from when it was due. Otherwise a server that publishes
+ * would hide its own stalls.
  */
 async function atRate(publish, { rate, events }) {
   const begin = nowMicros()
@@ -45,7 +49,7 @@ async function atRate(publish, { rate, events }) {
   await Promise.all(answers)
 }
 
-/** As fast as it goes with so many unanswered at any time. */
+/** Sends as fast as possible, with a limited number of unanswered events. */
 async function closedLoop(publish, { inFlight, seconds }) {
   const end = performance.now() + seconds * 1000
   const loop = async () => {

@@ -1,4 +1,4 @@
-/** Clients that ask for a stream and then never read: what comes stays in the kernel until it takes no more. */
+/** Clients that request a stream and never read: the bytes stay in the kernel until its buffers are full. */
 import { connect } from 'node:net'
 import { optionsOf } from '../harness/processes.mjs'
 
@@ -13,7 +13,7 @@ process.on('message', () => {
 
 for (let i = 0; i < streams; i++) {
   const socket = connect(port, '127.0.0.1')
-  // Before it is connected, or it would read ahead once.
+  // Before the connection, because otherwise it would read once.
   socket.pause()
   socket.write('GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n')
   socket.on('connect', () => {
@@ -21,6 +21,6 @@ for (let i = 0; i < streams; i++) {
       process.send({ type: 'ready', ports: sockets.map(({ localPort }) => localPort) })
     }
   })
-  // The server may have had enough of it.
+  // The server may have ended the stream.
   socket.on('error', () => undefined)
 }

@@ -1,4 +1,4 @@
-/** Subscribes in Redis to every channel of the bench, counts the bytes that come, and does nothing with them. */
+/** Subscribes in Redis to every channel of the bench and counts the received bytes. */
 import { connect } from 'node:net'
 import { optionsOf } from '../harness/processes.mjs'
 

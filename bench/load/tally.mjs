@@ -1,4 +1,4 @@
-/** Counting for the load clients: events are told by the one `@` each holds, and the parent by two questions. */
+/** Counts events for the load clients, by the single `@` in each, and answers two kinds of requests of the parent. */
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const AT = 0x40
@@ -6,8 +6,8 @@ const AT = 0x40
 const MAX_OPENING = 250
 
 /**
- * Answers `{ events }` with `done` once so many have come, and `{ type: 'total' }` with how many have come by now.
- * @returns what counts a chunk
+ * Answers `{ events }` with `done` after so many events, and `{ type: 'total' }` with the number of events so far.
+ * @returns the function that counts a chunk
  */
 export function openTally() {
   let events = 0
@@ -20,7 +20,7 @@ export function openTally() {
       tell()
     }
   })
-  // Also where the bench was killed and could not end its load.
+  // Also ends the load client if the bench was killed.
   process.on('disconnect', () => process.exit())
   return (chunk) => {
     for (let at = chunk.indexOf(AT); at !== -1; at = chunk.indexOf(AT, at + 1)) events++
@@ -34,15 +34,18 @@ export function openTally() {
   }
 }
 
-/** No stream of a bench may end before the bench: ends the load client, which the bench takes for its contestant's failure. */
+/**
+ * No stream of a bench may end before the bench: ends the load client, which the bench takes for its contestant's
+ * failure.
+ */
 export function onStreamEnd() {
   console.error('The server ended a stream')
   process.exit(1)
 }
 
 /**
- * Resolves when one more connection may be opened. One for which the server's queue has no room is tried again by the kernel, later
- * and later, and after a minute it is reset.
+ * Resolves when one more connection may be opened. If the server's queue is full, the kernel retries the connection at
+ * growing intervals, and resets it after a minute.
  */
 export async function roomToOpen(unanswered) {
   while (unanswered() >= MAX_OPENING) await sleep(1)

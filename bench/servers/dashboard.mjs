@@ -1,6 +1,6 @@
 /**
- * A messaging dashboard's API, as large and as authenticated as usual, and the kit's routers beside it. Both contestants
- * run this; where the clients poll, nothing is published.
+ * The API of a messaging dashboard, with usual sizes and authentication, and the kit's routers. Both contestants use this
+ * server. If the clients poll, nothing is published.
  */
 import express from 'express'
 import {
@@ -17,7 +17,7 @@ import { nowMicros } from '../load/pace.mjs'
 import { ACCOUNTS, FEATURES, openInbox, profileOf, TENANTS } from './inbox.mjs'
 
 const MESSAGE_INTERVAL_MS = 2000
-/** Longer than any client's timer, as behind a load balancer: no request meets a connection that is about to close. */
+/** Longer than any timer of a client, as behind a load balancer: no request is sent on a connection that closes. */
 const KEEP_ALIVE_MS = 65_000
 
 const { secret, streaming } = optionsOf()
@@ -88,7 +88,7 @@ server.on('connection', (socket) => {
   })
 })
 
-/** Where it was said and when, for the bench to compare with when it was shown. */
+/** The conversation and time of a message. The bench compares this with the time at which it was shown. */
 const sent = []
 
 process.on('disconnect', () => process.exit())
@@ -100,7 +100,7 @@ process.on('message', ({ type, seconds }) => {
   }
 })
 
-/** Each tenant's contacts write in turn; the tenants not at the same moment. */
+/** The contacts of each tenant write in turn, and the tenants at different times. */
 function receiveMessages(seconds) {
   const tenants = Object.keys(TENANTS)
   const total = Math.floor((seconds * 1000 * tenants.length) / MESSAGE_INTERVAL_MS)

@@ -1,4 +1,4 @@
-/** Express alone: an open response, nothing more. What every stream costs at least. */
+/** Express alone: an open response. The minimal cost of every stream. */
 import { serve } from '../harness/driver.mjs'
 
 serve(

@@ -1,4 +1,4 @@
-/** The least a server under Express can do: one chunk built by hand per tick, written to the socket of each stream. */
+/** The minimal server under Express: one chunk built by hand per tick, written to the socket of each stream. */
 import { serve } from '../harness/driver.mjs'
 
 const sockets = new Set()

@@ -1,12 +1,12 @@
-/** The multiplexer as a well-kept application has it: what is on by default, places for streams, and metrics. */
+/** The multiplexer of a production application: the defaults, stream limits, and metrics. */
 import { createMetrics, createMultiplexer, createPressure, createStreamLimits } from '../../dist/index.js'
 
 /** @param redis `undefined`: embedded */
 export function fullKit(redis) {
-  // Counted by address, in one step with the opening; only nobody is refused.
+  // Counts by address, in one step with the opening, with limits that no stream reaches.
   const streamLimits = createStreamLimits({ redis, perIp: 100_000, opensPerMinute: 0 })
-  // Benches keep the event loop busy on purpose: by default the kit would soon move streams to polling. The delay is watched all the
-  // same, because that costs something.
+  // Benches keep the event loop busy on purpose: by default the kit would soon move streams to polling. The delay is
+  // watched all the same, because that costs something.
   const pressure = createPressure({ maxLoopDelayMs: 100_000 })
   const multiplexer = createMultiplexer({ redis, streamLimits, stream: { pressure } })
   createMetrics({ multiplexer, streamLimits })

@@ -1,4 +1,4 @@
-/** The kit as users have it, embedded. */
+/** The kit with its defaults, embedded. */
 import { serve } from '../harness/driver.mjs'
 import { optionsOf } from '../harness/processes.mjs'
 import { fullKit } from './full-kit.mjs'

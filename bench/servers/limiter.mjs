@@ -13,7 +13,7 @@ const { redis, users, points, kit } = optionsOf()
 const limit = kit ? withKit() : withLibrary()
 const nothing = (_request, then) => then(false)
 
-/** `idle`: without the limit, to learn what the loop costs. */
+/** `idle`: without a limit, to measure the cost of the loop. */
 process.on('message', async ({ type, idle, seconds, perSecond }) => {
   const round = startRound(idle ? nothing : limit, 'bench')
   const figures = type === 'pace' ? await pace(round, perSecond, seconds) : await hammer(round, seconds)
@@ -40,7 +40,7 @@ async function pace(round, perSecond, seconds) {
   return { checks, tookMicros, admissions: round.admissions }
 }
 
-/** As fast as it goes, with `AT_ONCE` under way. */
+/** As fast as possible, with `AT_ONCE` under way. */
 async function hammer(round, seconds) {
   const end = performance.now() + seconds * 1000
   let checks = 0
@@ -69,7 +69,7 @@ function startRound(check, tenant) {
       const calledAt = Date.now()
       let atOnce = true
       check(requests[user], (admitted) => {
-        // What is decided at once is decided on a lease that was there before.
+        // A synchronous decision used a lease that existed already.
         if (admitted) admissions[user].push(atOnce ? calledAt : Date.now())
         then()
       })

@@ -1,6 +1,6 @@
 /**
- * nginx with the nchan module on the server's core, and its publisher. All of nginx in one process, so that its CPU and
- * memory are easy to tell; with the settings nchan has by default but for what the options say.
+ * nginx with the nchan module on the server's core, and its publisher. nginx runs in one process, so that its CPU and memory
+ * are easy to measure. Settings are nchan's defaults, except for the options.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -63,7 +63,7 @@ http {
 const nginx = run(NGINX, ['-p', folder, '-c', 'nginx.conf'], SERVER_CORE)
 nginx.once('exit', () => process.exit(1))
 process.on('exit', () => {
-  // Not SIGTERM: nchan 1.3.6 frees something twice at the end, and says so.
+  // Not SIGTERM: nchan 1.3.6 frees memory twice at its end and prints an error.
   nginx.kill('SIGKILL')
   rmSync(folder, { recursive: true, force: true })
 })

@@ -1,4 +1,4 @@
-/** Publishes as fast as Redis takes it, in one of several ways; no HTTP. */
+/** Publishes as fast as Redis accepts events, in one of several ways, without HTTP. */
 import { Redis } from 'ioredis'
 import { createMultiplexer } from '../../dist/index.js'
 import { DATA } from '../harness/driver.mjs'
@@ -19,7 +19,7 @@ const WAYS = {
   'kit, offer': async () => {
     const taken = times(() => multiplexer.offer('bench', event()))
     if (taken.includes(false)) throw new Error('An offer was refused')
-    // So that no more is under way than with the others.
+    // So that as much is under way as with the others.
     await multiplexer.ping()
   },
   'kit, publish on 100 channels': () =>

@@ -38,7 +38,7 @@ async function publishPosted(req, res) {
   res.writeHead(202).end()
 }
 
-// As with nginx: a connection that does not publish for a while is kept.
+// Like nginx: a connection that does not publish for a while is kept.
 server.keepAliveTimeout = 3_600_000
 process.on('disconnect', () => process.exit())
 publishOnOrder((number, due) =>

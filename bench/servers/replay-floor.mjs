@@ -1,4 +1,4 @@
-/** The least a server under Express can do for a client that comes back: headers, and one buffer that is there already. */
+/** The minimal server under Express for a client that reconnects: headers, and one prepared buffer. */
 import { missedBy, serveReplay } from '../harness/replay.mjs'
 
 const replays = new Map()

@@ -1,4 +1,4 @@
-/** What is usually written: `JSON.stringify` and `res.write` for each stream. */
+/** The usual code: `JSON.stringify` and `res.write` for each stream. */
 import { serve } from '../harness/driver.mjs'
 
 const streams = new Set()

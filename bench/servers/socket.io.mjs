@@ -1,4 +1,4 @@
-/** No SSE, but what many would take instead. Only WebSocket, so that there are no polling requests to begin with. */
+/** A common alternative to SSE. Only WebSocket, so that there are no initial polling requests. */
 import { createServer } from 'node:http'
 import { Server } from 'socket.io'
 import { listening } from '../harness/driver.mjs'

@@ -52,8 +52,8 @@ describe('values of the application in authenticate', () => {
     expect(errors).to.have.length(1)
   })
 
-  describe('with revocations of its own making', () => {
-    it('lets nobody in on an answer that is neither true nor false', async () => {
+  describe('with an own implementation of revocations', () => {
+    it('refuses a request if the result is neither true nor false', async () => {
       for (const answer of [undefined, null, 0, 'no']) {
         const isRevoked = async (): Promise<boolean> => answer as unknown as boolean
         await get({ revocations: { isRevoked } }).expect(503)
@@ -78,7 +78,7 @@ describe('values of the application in authenticate', () => {
     })
   })
 
-  it('tells every listener of a revocation, whatever others fail with', async () => {
+  it('notifies every listener of a revocation, also if others fail', async () => {
     const store = createStore()
     const revocations = createRevocations({ store })
     const heard: string[] = []

@@ -40,7 +40,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await Promise.all(servers.splice(0).map((server) => server.stop()))
     })
 
-    /** An app whose one route says who asks, and whose error handler says that it was asked. */
+    /** An app whose route answers with the user, and whose error handler answers that it was called. */
     async function serveAuth(options: Partial<AuthenticateOptions> = {}): Promise<ReturnType<typeof supertest>> {
       const app = express()
       app.use(authenticate({ ...(options.getKey ? {} : { secret: SECRET }), clock, ...options }))
@@ -67,7 +67,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return answer
     }
 
-    it('takes a good token from the Authorization header, whatever the case of the scheme', async () => {
+    it('accepts a valid token in the Authorization header, with any case of the scheme', async () => {
       const agent = await serveAuth()
       for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
         const answer = await agent.post('/').set('Authorization', `${scheme} ${sign()}`)
@@ -76,7 +76,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('takes other claims for user and tenant where told', async () => {
+    it('reads user and tenant from other claims with the options', async () => {
       const agent = await serveAuth({ userClaim: 'uid', tenantClaim: 'https://acme.example/org' })
       const claims = { uid: 'ada', 'https://acme.example/org': 'acme', exp: CLAIMS.exp }
       const answer = await agent.get('/').auth(sign(claims), { type: 'bearer' })
@@ -93,7 +93,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('lets a request without a token through where optional, yet none with a bad one', async () => {
+    it('accepts a request without a token if optional, but none with an invalid one', async () => {
       const agent = await serveAuth({ optional: true })
       expect((await agent.get('/')).body).to.equal(null)
       expect((await agent.get('/').auth(sign(), { type: 'bearer' })).body).to.include({ user: 'ada' })
@@ -109,13 +109,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       'no signature': () => `${sign().split('.').slice(0, 2).join('.')}.`,
       'a payload changed after signing': () =>
         sign().replace(/\.[^.]+\./, `.${encode('', { ...CLAIMS, sub: 'eve' }).split('.')[1]}.`),
-      'a payload that is no object': () => jwt.sign('"ada"', SECRET),
+      'a payload that is not an object': () => jwt.sign('"ada"', SECRET),
       'a payload that is null': () => jwt.sign('null', SECRET),
       'a payload that is a list': () => jwt.sign('[1]', SECRET),
       'an nbf in the future': () => sign({ ...CLAIMS, nbf: NOW_S + 10 }),
-      'an nbf that is no number': () => jwt.sign(JSON.stringify({ ...CLAIMS, nbf: 'soon' }), SECRET),
+      'an nbf that is not a number': () => jwt.sign(JSON.stringify({ ...CLAIMS, nbf: 'soon' }), SECRET),
       'a critical extension': () => sign(CLAIMS, SECRET, { header: { alg: 'HS256', crit: ['b64'] } }),
-      'a kid that is no string': () => sign(CLAIMS, SECRET, { header: { alg: 'HS256', kid: {} as string } }),
+      'a kid that is not a string': () => sign(CLAIMS, SECRET, { header: { alg: 'HS256', kid: {} as string } }),
       'more bytes than maxTokenBytes': () => sign({ ...CLAIMS, pad: 'x'.repeat(8192) }),
       'two parts': () => 'a.b',
       'spaces within': () => sign().replace('.', '. .'),
@@ -161,12 +161,12 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('does not take an inherited property for a claim', async () => {
+    it('does not read an inherited property as a claim', async () => {
       const agent = await serveAuth({ userClaim: 'constructor', tenantClaim: '__proto__' })
       await expectCode(agent.get('/').auth(sign(), { type: 'bearer' }), 401, 'ERR_SSE_TOKEN_CLAIMS')
     })
 
-    it('refuses a token from the moment of its exp on', async () => {
+    it('refuses a token from its exp on', async () => {
       const agent = await serveAuth()
       const at = (exp: number): supertest.Test => agent.get('/').auth(sign({ ...CLAIMS, exp }), { type: 'bearer' })
       // The clock stands at a whole second.
@@ -174,14 +174,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await at(NOW_S + 1)).status).to.equal(200)
     })
 
-    it('stretches exp by the tolerance, and tells so in expiresAt', async () => {
+    it('extends exp by the tolerance, also in expiresAt', async () => {
       const agent = await serveAuth({ clockToleranceS: 10 })
       const at = (exp: number): supertest.Test => agent.get('/').auth(sign({ ...CLAIMS, exp }), { type: 'bearer' })
       expect((await at(NOW_S - 9)).body).to.have.property('expiresAt', (NOW_S + 1) * 1000)
       await expectCode(at(NOW_S - 10), 401, 'ERR_SSE_TOKEN_EXPIRED')
     })
 
-    it('checks issuer and audience where given', async () => {
+    it('checks issuer and audience with the options', async () => {
       const agent = await serveAuth({ issuer: 'https://id.example', audience: ['api', 'app'] })
       const withClaims = (iss?: string, aud?: string | string[]): supertest.Test =>
         agent.get('/').auth(sign({ ...CLAIMS, ...(iss && { iss }), ...(aud && { aud }) }), { type: 'bearer' })
@@ -249,7 +249,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(asked).to.equal(0)
       })
 
-      it('will not use a public key as an HS secret even if getKey gives one', async () => {
+      it('does not use a public key as an HS secret, even if getKey returns one', async () => {
         const forged = jwt.sign(CLAIMS, createSecretKey(Buffer.from(publicPem)), { noTimestamp: true })
         for (const key of [publicPem, rsa.publicKey]) {
           const agent = await serveAuth({ algorithms: ['HS256'], getKey: () => key })
@@ -257,12 +257,12 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('verifies HS tokens with a secret it finds', async () => {
+      it('verifies HS tokens with a secret from getKey', async () => {
         const agent = await serveAuth({ algorithms: ['HS256'], getKey: () => SECRET })
         expect((await agent.get('/').auth(sign(), { type: 'bearer' })).body).to.include({ user: 'ada' })
       })
 
-      it('gives a failing key server to the error handler, not to the caller as a 401', async () => {
+      it('passes the failure of a key server to the error handler, instead of a 401', async () => {
         const failures: AuthenticateOptions['getKey'][] = [
           () => Promise.reject(new Error('no key server')),
           () => {
@@ -331,7 +331,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         return (await agent.get('/').auth(token, { type: 'bearer' })).status
       }
 
-      it('is accepted under each name of its algorithm', async () => {
+      it('is accepted with each name of its algorithm', async () => {
         expect(await statusOf(edSigned('EdDSA'))).to.equal(200)
         expect(await statusOf(edSigned('Ed25519'))).to.equal(200)
         expect(await statusOf(edSigned('EdDSA', ed448), ed448)).to.equal(200)
@@ -364,7 +364,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('the token in the URL', () => {
-      it('is taken on GET and HEAD, and keeps the URL out of Referer', async () => {
+      it('is accepted on GET and HEAD, and keeps the URL out of Referer', async () => {
         const agent = await serveAuth()
         const answer = await agent.get('/').query({ token: sign() })
         expect(answer.body).to.include({ user: 'ada' })
@@ -374,17 +374,17 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(refused.headers['referrer-policy']).to.equal('no-referrer')
       })
 
-      it('is not taken on other methods', async () => {
+      it('is ignored on other methods', async () => {
         await expectCode((await serveAuth()).post('/').query({ token: sign() }), 401, 'ERR_SSE_TOKEN_MISSING')
       })
 
-      it('comes after the header', async () => {
+      it('is read after the header', async () => {
         const agent = await serveAuth()
         const test = agent.get('/').query({ token: sign({ ...CLAIMS, sub: 'eve' }) })
         expect((await test.auth(sign(), { type: 'bearer' })).body).to.include({ user: 'ada' })
       })
 
-      it('may have another name, or be off', async () => {
+      it('may have another name, or be disabled', async () => {
         const named = await serveAuth({ query: 'access_token' })
         expect((await named.get('/').query({ access_token: sign() })).status).to.equal(200)
         await expectCode(named.get('/').query({ token: sign() }), 401, 'ERR_SSE_TOKEN_MISSING')
@@ -403,7 +403,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await expectCode((await serveAuth()).get('/').set('Cookie', cookie), 401, 'ERR_SSE_TOKEN_MISSING')
       })
 
-      it('is taken from the cookie of that very name, quoted or not', async () => {
+      it('is read from the cookie of exactly that name, quoted or not', async () => {
         const agent = await serveAuth({ cookie: 'session' })
         for (const header of [cookie, `session="${sign()}"`, `xsession=bad;session=${sign()}`]) {
           expect((await agent.post('/').set('Cookie', header)).body).to.include({ user: 'ada' })
@@ -430,7 +430,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         ['of an older browser, another port', { Origin: 'https://app.example:8443' }, false],
         ['of an older browser, a look-alike origin', { Origin: 'https://app.example.evil.example' }, false],
         ['of a sandboxed page', { Origin: 'null' }, false],
-        ['with an Origin that is no URL', { Origin: 'app.example' }, false],
+        ['with an Origin that is not a URL', { Origin: 'app.example' }, false],
         ['of no browser', {}, true],
         ['of an allowed origin', { 'Sec-Fetch-Site': 'cross-site', Origin: 'https://friend.example' }, true],
         ['of an allowed origin in an older browser', { Origin: 'https://friend.example' }, true],
@@ -444,14 +444,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('matters not to a request that has a Bearer token', async () => {
+      it('is ignored on a request with a Bearer token', async () => {
         const agent = await serveAuth({ cookie: 'session' })
         const test = agent.get('/').set({ Cookie: cookie, 'Sec-Fetch-Site': 'cross-site' })
         expect((await test.auth(sign(), { type: 'bearer' })).status).to.equal(200)
       })
     })
 
-    it('answers garbage with 401, never with 5xx', async () => {
+    it('answers malformed tokens with 401, never with 5xx', async () => {
       const agent = await serveAuth({ cookie: 'session' })
       const keyed = await listen(
         express()
@@ -471,7 +471,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         fc
           .tuple(header, json, fc.base64String({ maxLength: 40 }))
           .map(([head, body, mac]) => encode(head, body, mac.replace(/[+/=]/g, '_'))),
-        // Well signed, so that whatever the payload is reaches the claims.
+        // Correctly signed, so that any payload reaches the check of the claims.
         json.map((payload) => jwt.sign(JSON.stringify(payload) ?? '', SECRET)),
       )
       await fc.assert(
@@ -503,8 +503,8 @@ describe('the options of authenticate', () => {
     'no secret in the list': { secret: [] },
     'a public key as the secret': { secret: publicPem },
     'a public key as the secret, in bytes': { secret: Buffer.from(publicPem) },
-    'a secret that is no text': { secret: 7 },
-    'a getKey that is no function': { getKey: 'key', algorithms: ['RS256'] },
+    'a secret that is not a string': { secret: 7 },
+    'a getKey that is not a function': { getKey: 'key', algorithms: ['RS256'] },
     'getKey without algorithms': { getKey },
     'getKey with no algorithm': { getKey, algorithms: [] },
     'the algorithm none': { getKey, algorithms: ['RS256', 'none'] },
@@ -517,9 +517,9 @@ describe('the options of authenticate', () => {
     'no audience in the list': { secret: SECRET, audience: [] },
     'an empty claim name': { secret: SECRET, userClaim: '' },
     'a claim that is a list': { secret: SECRET, tenantClaim: ['tenant'] },
-    'a failure limit that is no handler': { secret: SECRET, failureLimit: { points: 3 } },
+    'a failure limit that is not a handler': { secret: SECRET, failureLimit: { points: 3 } },
     'both secret and resolve': { secret: SECRET, resolve: () => undefined },
-    'a resolve that is no function': { resolve: {} },
+    'a resolve that is not a function': { resolve: {} },
     'resolve with a cookie': { resolve: () => undefined, cookie: 'session' },
     'resolve with algorithms': { resolve: () => undefined, algorithms: ['RS256'] },
     'a bound on nothing': { secret: SECRET, maxTokenBytes: 0 },

@@ -89,7 +89,7 @@ describe('revocations', () => {
     ],
   ]
   for (const [what, selector, revokedOf, othersOf] of cases) {
-    it(`of ${what} are of that one alone, in every process`, async () => {
+    it(`of ${what} affect only that one, in every process`, async () => {
       const [revoked, others, other] = [revokedOf(), othersOf(), start()]
       for (const each of [...revoked, ...others]) expect(await other.isRevoked(each)).to.equal(false)
       const streams = [...revoked, ...others].map((each) => watched(other, each))
@@ -108,7 +108,7 @@ describe('revocations', () => {
     })
   }
 
-  it('refuse tokens from before, and those that do not say, but none from later', async () => {
+  it('refuse tokens from before, and those without a time, but none from later', async () => {
     clock.advance(500)
     const [revocation] = await heardOf(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
     const undated = { ...auth('ada'), claims: {} }
@@ -131,7 +131,7 @@ describe('revocations', () => {
     }
   })
 
-  it('end the streams here at once, and those of others when they next look', async () => {
+  it('end the streams of this process immediately, and those of others at their next check', async () => {
     const other = start({ checkMs: 25_000 })
     const [here, there, apart] = [
       watched(revocations, auth('ada')),
@@ -157,7 +157,7 @@ describe('revocations', () => {
     other.unwatch(apart)
   })
 
-  it('end no stream because the store fails, say so, and look again', async () => {
+  it('end no stream because the store fails, report it, and check again', async () => {
     const stream = watched(revocations, auth('ada'))
     const errors: unknown[] = []
     const note = (message: unknown) => errors.push(message)
@@ -177,7 +177,7 @@ describe('revocations', () => {
     revocations.unwatch(stream)
   })
 
-  it('are kept for ttlMs', async () => {
+  it('are stored for ttlMs', async () => {
     revocations = start({ ttlMs: 5000 })
     await revocations.revoke({ tenant: 'acme' })
     clock.advance(4999)
@@ -186,7 +186,7 @@ describe('revocations', () => {
     expect(await revocations.isRevoked(auth('ada'))).to.equal(false)
   })
 
-  it('ask once for all keys of a token, and again after cacheMs, or when there is news', async () => {
+  it('read all keys of a token once, and again after cacheMs or a notification', async () => {
     const [one, two] = [start({ cacheMs: 1000 }), start({ cacheMs: 1000 })]
     const ada = auth('ada', 'acme', -1000, { jti: 't1' })
     expect(await one.isRevoked(ada)).to.equal(false)
@@ -208,7 +208,7 @@ describe('revocations', () => {
     expect(await one.isRevoked(auth('eve', 'globex'))).to.equal(true)
   })
 
-  it('remember no answer that was asked for before the news', async () => {
+  it('do not cache an answer that was requested before a notification', async () => {
     let answer = (_values: readonly undefined[]): void => expect.fail()
     store.get = () => new Promise((resolve) => (answer = resolve))
     revocations = start({ cacheMs: 1000 })
@@ -220,7 +220,7 @@ describe('revocations', () => {
     expect(await revocations.isRevoked(auth('ada'))).to.equal(true)
   })
 
-  describe('by clocks that differ', () => {
+  describe('with clocks that differ', () => {
     const user = { user: 'ada', tenant: 'acme' }
 
     /** A token whose issuer's clock is `aheadMs` ahead, issued so many ms from now. */
@@ -228,7 +228,7 @@ describe('revocations', () => {
       return auth('ada', 'acme', inMs + aheadMs)
     }
 
-    it('refuse what was issued until clockToleranceMs after them, and no later', async () => {
+    it('refuse tokens issued until clockToleranceMs after them, and none issued later', async () => {
       revocations = createRevocations({ store, clock, cacheMs: 0 })
       await revocations.revoke(user)
       const [ahead, within, beyond] = [issued(-1000, 5000), issued(5000), issued(7000)]
@@ -239,7 +239,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(beyond)).to.equal(false)
     })
 
-    it('refuse what was issued before them where the clock of the process that revoked is behind', async () => {
+    it('refuse tokens issued before them if the clock of the revoking process is behind', async () => {
       const behind: Clock = { ...clockOf(clock), wallTime: () => clock.wallTime() - 20_000 }
       const revoking = createRevocations({ store, clock: behind, cacheMs: 0, clockToleranceMs: 30_000 })
       await revoking.revoke(user)
@@ -248,7 +248,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(issued(0))).to.equal(false)
     })
 
-    it('refuse what was issued in the future as long as it is, and only what is revoked', async () => {
+    it('refuse revoked tokens issued in the future until that time, and no others', async () => {
       const future = issued(3_600_000)
       expect(await revocations.isRevoked(future)).to.equal(false)
       await revocations.revoke(user)
@@ -257,7 +257,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked({ ...future, user: 'bob' })).to.equal(false)
     })
 
-    it('take an iat in ms as such', async () => {
+    it('accept an iat in ms', async () => {
       const inMs = (ms: number): Auth => ({ ...issued(0), claims: { iat: clock.wallTime() + ms } })
       const before = inMs(-1)
       await revocations.revoke(user)
@@ -266,7 +266,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(inMs(-1))).to.equal(false)
     })
 
-    it('refuse whatever says nothing usable of its time', async () => {
+    it('refuse tokens without a valid time', async () => {
       await revocations.revoke(user)
       clock.advance(60_000)
       for (const iat of [undefined, null, '', '2099-01-01', Number.NaN, Number.POSITIVE_INFINITY, -1, 1e300, {}]) {
@@ -274,7 +274,7 @@ describe('revocations', () => {
       }
     })
 
-    it('refuse where the store has a value that is no time', async () => {
+    it('refuse if the store has a value that is not a time', async () => {
       for (const value of ['', 'x', 'NaN', '{}', '-1', '1e3']) {
         await store.set('revoked:tenant:acme', value, 1000)
         expect(await revocations.isRevoked(issued(0)), value).to.equal(true)
@@ -304,7 +304,7 @@ describe('revocations', () => {
       }
     })
 
-    it('are put back, all of them, for the time that they have left, when one of them is refused', async () => {
+    it('are restored, all of them, for their remaining time, when one of them refuses a token', async () => {
       revocations = start({ ttlMs: 60_000 })
       await revokeAll()
       clock.advance(20_000)
@@ -318,7 +318,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(auth('ada', 'acme', -120_000)), 'forgotten').to.equal(false)
     })
 
-    it('are put back while streams are open, though nobody is refused, and not in place of later ones', async () => {
+    it('are restored while streams are open, also without a refusal, and do not replace later ones', async () => {
       const stream = watched(revocations, auth('bob'))
       await revokeAll()
       await store.set('revoked:user:acme:ada', '9999999999999', 60_000)
@@ -330,7 +330,7 @@ describe('revocations', () => {
       revocations.unwatch(stream)
     })
 
-    it('are reported and put back later where the store fails', async () => {
+    it('are reported and restored later if the store fails', async () => {
       await revokeAll()
       const errors: unknown[] = []
       const note = (message: unknown) => errors.push(message)
@@ -357,7 +357,7 @@ describe('revocations', () => {
     revocations.assertGood(undefined)
   })
 
-  it('are reported to every listener until it is removed, and to no other', async () => {
+  it('are reported to every listener until it is removed', async () => {
     const heard: string[] = []
     const listener = (): void => void heard.push('same')
     const [first, second] = [revocations.onRevoke(listener), revocations.onRevoke(listener)]
@@ -373,7 +373,7 @@ describe('revocations', () => {
     expect(heard).to.deep.equal(['third'])
   })
 
-  it('are not heard of from what is no revocation', () => {
+  it('ignore messages that are not revocations', () => {
     for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
       expect(() => revocations.hear(heard as Revocation))
         .to.throw()
@@ -381,7 +381,7 @@ describe('revocations', () => {
     }
   })
 
-  it('ask a thousand keys at a time for many streams, each once', async () => {
+  it('read a thousand keys at a time for many streams, each once', async () => {
     const auths = Array.from({ length: 3000 }, (_, index) =>
       auth(`user${index % 100}`, 'acme', -1000, { jti: `t${index}` }),
     )
@@ -394,7 +394,7 @@ describe('revocations', () => {
     expect(revoked.has(auths[7] as Auth)).to.equal(true)
   })
 
-  it('keep names apart that look like several, and take any', async () => {
+  it('distinguish names that look like several, and accept any name', async () => {
     await revocations.revoke({ user: 'b:c', tenant: 'a' })
     await revocations.revoke({ tokenId: 'user:a:b' })
     expect(await revocations.isRevoked(auth('c', 'a:b'))).to.equal(false)
@@ -435,7 +435,7 @@ describe('revocations', () => {
     }
   })
 
-  it('are those of all processes on one Redis', async () => {
+  it('hold for all processes on one Redis', async () => {
     const server = await RedisServer.start()
     const stores = [createStore({ redis: server.url }), createStore({ redis: server.url })] as const
     const [one, two] = stores.map((each) => createRevocations({ store: each, clock })) as [Revocations, Revocations]
@@ -483,7 +483,7 @@ describe('revocations', () => {
         expect(answer.headers['content-type']).to.contain('application/problem+json')
       })
 
-      it('fail closed, or open where told so', async () => {
+      it('fail closed, or open with the option', async () => {
         store.get = async () => {
           throw new Error('connect ECONNREFUSED 10.0.0.7:6379')
         }

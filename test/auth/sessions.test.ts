@@ -70,7 +70,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return supertest(url).get(path).set('Cookie', cookie)
     }
 
-    it('become req.auth, whether found at once or later', async () => {
+    it('become req.auth, whether resolve returns or resolves them', async () => {
       const later: Resolve = async (req) => resolve(req)
       for (const option of [resolve, later]) {
         const url = await start({ resolve: option })
@@ -88,7 +88,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('are missing where there is none: 401, or nobody where that is optional', async () => {
+    it('may be absent: 401, or an unauthenticated request if optional', async () => {
       for (const none of [undefined, null]) {
         sessions.set('none', none)
         const answer = await as(await start(), 'none')
@@ -99,7 +99,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it("take the place of another library's req.auth, also where nobody is signed in", async () => {
+    it("replace another library's req.auth, also if no user is signed in", async () => {
       const foreign: RequestHandler = (req, _res, next) => {
         Object.assign(req, { auth: { sub: 'eve' } })
         next()
@@ -109,7 +109,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await as(url, 'none')).body).to.deep.equal({ auth: null, ran: true })
     })
 
-    it('leave what an authenticate before has found', async () => {
+    it('keep the result of an earlier authenticate', async () => {
       const url = await start({ optional: true, resolve: () => undefined }, [authenticate({ resolve })])
       expect((await as(url, 'one')).body.auth).to.include({ user: 'ada' })
     })
@@ -140,7 +140,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       'claims that are text': { ...base, claims: 'admin' },
     }
     for (const [what, session] of Object.entries(invalid)) {
-      it(`are the application's mistake with ${what}, even where they are optional`, async () => {
+      it(`are an error of the application with ${what}, even if they are optional`, async () => {
         sessions.set('bad', session)
         const { status, body } = await as(await start({ optional: true }), 'bad')
         expect([status, body.code]).to.deep.equal([500, 'ERR_SSE_OPTION_INVALID'])
@@ -148,7 +148,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('that cannot be found go to the error handler, whatever is thrown', async () => {
+    it('that cannot be resolved cause an error for the error handler, for any thrown value', async () => {
       for (const [failure, message] of [
         [new Error('no session store'), 'no session store'],
         [new RequestError('ERR_SSE_TOKEN_INVALID', 'not the caller of the API'), 'resolve failed'],
@@ -168,7 +168,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('that are never found are given up after 10 s', async () => {
+    it('that never resolve time out after 10 s', async () => {
       const clock = new FakeClock()
       const url = await start({ resolve: () => new Promise(() => undefined), clock, revocations: undefined } as object)
       const answer = as(url, 'one').then(({ body }) => body.code)
@@ -195,7 +195,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await eventually(() => multiplexer.status().streams === 0)
     })
 
-    it('end their streams when they expire, and have none that ends if they do not', async () => {
+    it('end their streams when they expire, and never if they do not expire', async () => {
       const url = await start()
       sessions.set('short', { user: 'bob', tenant: 'acme', expiresAt: Date.now() + 1000 })
       const [short, endless] = [
@@ -207,7 +207,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       endless.close()
     })
 
-    it('that began after their user was revoked are good, if they say so', async () => {
+    it('that began after their user was revoked are valid, if they have issuedAt', async () => {
       const url = await start()
       revocations = createRevocations({ store, clockToleranceMs: 0 })
       await revocations.revoke({ user: 'ada', tenant: 'acme' })
@@ -219,7 +219,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('get tickets, which are revoked with them', async () => {
+    it('can get tickets, which are revoked with them', async () => {
       const url = await start()
       const ticketFor = async (cookie: string): Promise<string> => {
         const answer = await supertest(url).post('/tickets').set('Cookie', cookie).send({ path: '/me' })

@@ -46,7 +46,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       readonly tickets?: Partial<TicketsOptions>
     }
 
-    /** An app whose routes say who asks, and what they see of the URL. */
+    /** An app whose routes answer with the user, and with the URL that they see. */
     async function start({
       parsers = [],
       auth = {},
@@ -83,7 +83,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['content-type']).to.contain('application/problem+json')
     }
 
-    it('make one request the one of who asked for them', async () => {
+    it('authenticate one request as their owner', async () => {
       const agent = await start()
       const answer = await ask(agent)
       expect(answer.status).to.equal(200)
@@ -99,14 +99,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectRefused(agent.get(PATH).query({ ticket: answer.body.ticket }))
     })
 
-    it('can be used once by ten who try together', async () => {
+    it('can be used once by ten concurrent requests', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       const answers = await Promise.all(Array.from({ length: 10 }, () => agent.get(PATH).query({ ticket })))
       expect(answers.map(({ status }) => status).sort()).to.deep.equal([200, ...Array<number>(9).fill(401)])
     })
 
-    it('can be used once by ten who try together, in two processes on one Redis', async () => {
+    it('can be used once by ten concurrent requests, in two processes on one Redis', async () => {
       const server = await RedisServer.start()
       stops.push(() => server.stop())
       const stores = [createStore({ redis: server.url }), createStore({ redis: server.url })] as const
@@ -122,7 +122,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answers.filter(({ status }) => status === 200)).to.have.length(1)
     })
 
-    it('are good for their path alone, whatever the query, and used up by another', async () => {
+    it('are valid for their path only, with any query, and consumed by a request for another path', async () => {
       const agent = await start()
       for (const path of [`${PATH}/`, '/api/sse/messages', '/conversations', '/API/sse/conversations']) {
         const ticket = await ticketFor(agent, path)
@@ -135,14 +135,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await agent.get(`${PATH}?last_event_id=1-2`).query({ ticket })).status).to.equal(200)
     })
 
-    it('run out', async () => {
+    it('expire', async () => {
       const agent = await start({ tickets: { ttlMs: 5000 } })
       const ticket = await ticketFor(agent)
       clock.advance(5000)
       await expectRefused(agent.get(PATH).query({ ticket }))
     })
 
-    it('live no longer than the token they were made with', async () => {
+    it('live no longer than the token that they were issued for', async () => {
       const agent = await start()
       const bearer = token(10)
       clock.advance(5000)
@@ -180,7 +180,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await agent.get(PATH).query({ ticket })).status).to.equal(200)
     })
 
-    it('are not looked at on other methods than GET, nor used up by them', async () => {
+    it('are ignored, and not consumed, on other methods than GET', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       expect((await agent.head(PATH).query({ ticket })).status).to.equal(401)
@@ -188,7 +188,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await agent.get(PATH).query({ ticket })).status).to.equal(200)
     })
 
-    it('come after the header, before a token in the query, and not without the option', async () => {
+    it('are read after the header, before a token in the query, and only with the option', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       const withHeader = await agent.get(PATH).query({ ticket }).auth(token(), { type: 'bearer' })
@@ -199,7 +199,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectRefused(without.get(PATH).query({ ticket }), 401, 'ERR_SSE_TOKEN_MISSING')
     })
 
-    it('and tokens are gone from the URL for all that comes after', async () => {
+    it('and tokens are removed from the URL for later middleware', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       for (const query of [`ticket=${ticket}`, `%74icket=${ticket}&ticket=x`, `token=${token()}`]) {
@@ -225,7 +225,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(posted.body, 'where none is read').to.deep.equal(['/api?token=invite', '/api?token=invite'])
     })
 
-    it('take their body from a parser that ran before, or read it', async () => {
+    it('accept a body that a parser has read, or read it', async () => {
       const variants = [
         [],
         [express.json()],
@@ -247,23 +247,23 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
     const bodies: Record<string, readonly [string | object, number, string]> = {
       nothing: ['', 400, 'ERR_SSE_PAYLOAD_INVALID'],
-      'no JSON': ['path', 400, 'ERR_SSE_PAYLOAD_INVALID'],
+      'a body that is not JSON': ['path', 400, 'ERR_SSE_PAYLOAD_INVALID'],
       'a list': ['["/"]', 400, 'ERR_SSE_PAYLOAD_INVALID'],
       null: ['null', 400, 'ERR_SSE_PAYLOAD_INVALID'],
       'no path': [{}, 400, 'ERR_SSE_PAYLOAD_INVALID'],
-      'a path that is no text': [{ path: ['/a'] }, 400, 'ERR_SSE_PAYLOAD_INVALID'],
+      'a path that is not a string': [{ path: ['/a'] }, 400, 'ERR_SSE_PAYLOAD_INVALID'],
       'a URL': [{ path: 'https://app.example/sse' }, 400, 'ERR_SSE_PAYLOAD_INVALID'],
       'too much': [{ path: `/${'x'.repeat(1024)}` }, 413, 'ERR_SSE_PAYLOAD_TOO_LARGE'],
     }
     for (const [what, [body, status, code]] of Object.entries(bodies)) {
-      it(`are not given for ${what}`, async () => {
+      it(`are not issued for ${what}`, async () => {
         const test = ask(await start(), '')
         test.type('json')
         await expectRefused(test.send(body), status, code)
       })
     }
 
-    it('are not given for a compressed body', async () => {
+    it('are not issued for a compressed body', async () => {
       const test = ask(await start(), '')
         .type('json')
         .set('Content-Encoding', 'gzip')
@@ -271,12 +271,12 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectRefused(test, 415, 'ERR_SSE_PAYLOAD_UNREADABLE')
     })
 
-    it('are given to nobody who has no token', async () => {
+    it('are not issued without a token', async () => {
       const agent = await start({ auth: { optional: true } })
       await expectRefused(agent.post('/api/sse/tickets').send({ path: PATH }), 401, 'ERR_SSE_TOKEN_MISSING')
     })
 
-    it('answer 503 while the store does not', async () => {
+    it('answer 503 while the store is unavailable', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       const { take, set } = store

@@ -48,7 +48,7 @@ describe('secrets in URLs', () => {
     })
   })
 
-  it('are found in no URL afterwards, whatever it was', () => {
+  it('are in no URL afterwards, for any URL', () => {
     const pair = fc.tuple(fc.constantFrom('token', 'ticket', 'a', '%74oken', 'x y'), fc.string())
     fc.assert(
       fc.property(fc.array(pair), (pairs) => {

@@ -1,25 +1,25 @@
 /**
- * The kit's client and the browser's own EventSource, each run until it gives up, with all that it saw. For Node and,
+ * Runs the kit's client, or the browser's own EventSource, until it stops, and records what it observed. For Node and,
  * bundled, for pages.
  */
 import { type ClientOptions, createEventStream } from '../../lib/client/index.js'
 import type { Seen } from '../interop/script.js'
 
 export interface Observation {
-  /** `id` is the client's last event id when it passed the event on. */
+  /** The events. `id` is the client's last event id when it delivered the event. */
   readonly events: readonly Seen[]
-  /** What the kit's client said of its waiting: how long each time. */
+  /** The waits that the kit's client reported, in ms. */
   readonly delays: readonly number[]
   /** Why the kit's client is closed. */
   readonly code?: string | undefined
 }
 
 export interface RunOptions extends Pick<ClientOptions, 'transport' | 'fetch' | 'signal'> {
-  /** Whose names an EventSource must know. */
+  /** The event names for which an EventSource needs listeners. */
   readonly types: readonly string[]
-  /** Close when so many events have been seen. */
+  /** Close after so many events. */
   readonly closeAfter?: number | undefined
-  /** With a token, which a 401 makes fresh. */
+  /** Use a token, which is replaced after a 401. */
   readonly withToken?: boolean | undefined
 }
 
@@ -30,14 +30,13 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
     const delays: number[] = []
     let last = ''
     const stream = createEventStream(url, {
-      // So long that no test could wait for it: whoever returns has done so because of the server's `retry:`. (By
-      // native that is not seen.)
+      // Longer than any test: a client that reconnects has used the server's `retry:`. (With `native` it cannot.)
       retryMs: own.transport === 'native' ? 20 : 100_000_000,
       eventTypes: types,
       ...(withToken && { token: (refresh) => (refresh ? 'fresh' : 'stale') }),
       ...own,
       onState: ({ state, delayMs, error }) => {
-        // Told again with what is left of it where a timer was early.
+        // A wait may be reported again, with the remaining time, if a timer was early.
         if (delayMs !== undefined && last !== 'waiting') delays.push(delayMs)
         last = state
         if (state === 'closed') resolve({ events, delays, code: error?.code })

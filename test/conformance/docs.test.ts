@@ -5,7 +5,7 @@ import { BEGIN, END, printDifferences } from './docs.js'
 const PAGE = new URL('../../docs/interop.md', import.meta.url)
 
 describe('docs/interop.md, of the kit’s own client', () => {
-  it('says where it differs from the standard as the tests do', async () => {
+  it('lists the differences from the standard that the tests assert', async () => {
     const page = await readFile(PAGE, 'utf8')
     const [before = '', rest = ''] = page.split(BEGIN)
     const [printed = '', after = ''] = rest.split(END)

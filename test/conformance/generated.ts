@@ -1,8 +1,8 @@
-/** Streams made of what the format is made of, so that its corners come up often, and ways to cut them. */
+/** Random streams of the elements of the format, so that edge cases are frequent, and random cuts. */
 import fc from 'fast-check'
 
 /**
- * All names that occur, so that an EventSource can listen to them. None begins with `sse.`: those are the kit's own.
+ * All event names, so that an EventSource can listen to them. None begins with `sse.`: these belong to the kit.
  */
 export const TYPES: readonly string[] = ['a', 'b ', ' ', '*', 'é', 'error', 'open', 'message']
 
@@ -23,7 +23,7 @@ const line = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(fc.constant('data'), separator, value).map((parts) => parts.join('')) },
   { weight: 3, arbitrary: fc.tuple(fc.constant('id'), separator, value).map((parts) => parts.join('')) },
   { weight: 3, arbitrary: fc.constantFrom(...TYPES, '').map((type) => `event: ${type}`) },
-  // Short where they count: all of them are waited for.
+  // Valid values are short, because the tests wait for them.
   {
     weight: 1,
     arbitrary: fc.constantFrom('retry:1', 'retry: 2', 'retry: 100000000x', 'retry:-1', 'retry: 1.5', 'retry:  9'),
@@ -47,7 +47,7 @@ const text = fc
   )
   .map((parts) => parts.join(''))
 
-/** Some of them spoilt: bytes that are no UTF-8, and characters that are cut off. */
+/** Some of the streams contain invalid UTF-8 and incomplete characters. */
 export const wireBytes: fc.Arbitrary<Uint8Array> = fc
   .tuple(text, fc.array(fc.tuple(fc.nat(), fc.constantFrom(0x80, 0xc3, 0xe4, 0xf0, 0xff)), { maxLength: 2 }))
   .map(([whole, spoilt]) => {
@@ -56,7 +56,7 @@ export const wireBytes: fc.Arbitrary<Uint8Array> = fc
     return Uint8Array.from(bytes)
   })
 
-/** Where to cut, as fractions of a length that is not known yet. */
+/** The places of cuts, as fractions of the length. */
 export const cuts: fc.Arbitrary<readonly number[]> = fc.array(fc.double({ min: 0, max: 1, noNaN: true }), {
   maxLength: 6,
 })

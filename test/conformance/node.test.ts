@@ -2,7 +2,7 @@ import { runKit } from './clients.js'
 import { ScriptServer } from './script-server.js'
 import { conformanceSuite } from './suite.js'
 
-describe('the client and the standard, by fetch in Node:', () => {
+describe('the client by fetch in Node, compared with the standard:', () => {
   let server: ScriptServer
   before(async () => {
     server = await ScriptServer.start()

@@ -5,7 +5,7 @@ import { cutAt, cuts, TYPES, wireBytes } from './generated.js'
 import { bytesOf, headerOf, nextIdOf, PARSING } from './parsing-rows.js'
 import { readWhole } from './reference.js'
 
-/** An answer in exactly these pieces; after the last of them it ends, or with `held` stays. */
+/** An answer in exactly these pieces. It ends after the last one, or stays open with `held`. */
 function inPieces(pieces: Iterable<Uint8Array>, held = false): Response {
   const rest = pieces[Symbol.iterator]()
   const body = new ReadableStream<Uint8Array>({
@@ -18,7 +18,7 @@ function inPieces(pieces: Iterable<Uint8Array>, held = false): Response {
   return new Response(body, { headers: { 'content-type': 'text/event-stream' } })
 }
 
-/** A stream in exactly these pieces, which a network would not promise, and what the request after it says. */
+/** Reads a stream in exactly these pieces, which a network does not guarantee, and returns the next Last-Event-ID. */
 async function runInPieces(
   pieces: readonly Uint8Array[],
 ): Promise<Observation & { readonly next: string | undefined }> {
@@ -35,16 +35,16 @@ async function runInPieces(
   return { ...observed, next: ids[2] }
 }
 
-describe('the client and the standard, with streams in pieces', () => {
+describe('the client, compared with the standard, with streams in pieces', () => {
   for (const [group, rows] of Object.entries(PARSING)) {
-    describe(`read ${group} alike, cut at every byte`, () => {
+    describe(`reads ${group} alike, cut at every byte`, () => {
       for (const row of rows) {
         it(row.name, async () => {
           const read = readWhole(bytesOf(row))
           expect(read.events, 'by the reference').to.deep.equal(row.events)
           expect(headerOf(read.id), 'by the reference').to.equal(nextIdOf(row))
           const bytes = bytesOf(row)
-          // Where it is long there is nothing new to find in the middle of it.
+          // A long stream is cut only near its beginning and end.
           const places = [...bytes.keys()].filter((at) => at < 60 || at > bytes.length - 60)
           for (const at of places) {
             const { events, next } = await runInPieces(
@@ -62,7 +62,7 @@ describe('the client and the standard, with streams in pieces', () => {
     })
   }
 
-  it('passes an event on with its last byte, whatever ends the line', async () => {
+  it('delivers an event with its last byte, for each kind of line end', async () => {
     for (const end of ['\n', '\r', '\r\n']) {
       const { events } = await runKit('http://in.pieces/', {
         types: [],
@@ -73,7 +73,7 @@ describe('the client and the standard, with streams in pieces', () => {
     }
   })
 
-  it('read any stream alike, wherever it is cut', async () => {
+  it('reads any stream alike, at any cut', async () => {
     await fc.assert(
       fc.asyncProperty(wireBytes, cuts, async (bytes, fractions) => {
         const read = readWhole(bytes)

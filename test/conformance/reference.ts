@@ -1,14 +1,14 @@
 /**
- * How the standard has a client read a stream (HTML, 9.2.5 and 9.2.6), on the whole of it at once: slow, and as plain
- * as its text. What the kit's client and Chromium make of bytes that come in pieces is held against this.
+ * A reference implementation of the standard (HTML, 9.2.5 and 9.2.6). It reads a complete stream, slowly, and follows
+ * the text of the standard. The tests compare the kit's client and Chromium, which read streams in pieces, with it.
  */
 import type { Seen } from '../interop/script.js'
 
 export interface Reading {
   readonly events: readonly Seen[]
-  /** The last event id when the stream ends, which the next request says. */
+  /** The last event id when the stream ends: the Last-Event-ID of the next request. */
   readonly id: string
-  /** The last `retry:` that counts. */
+  /** The last valid `retry:`. */
   readonly retry: number | undefined
 }
 
@@ -18,9 +18,9 @@ export function readWhole(bytes: Uint8Array, id = ''): Reading {
   let lastId = id
   let retry: number | undefined
   let [type, data, idBuffer] = ['', '', id]
-  // "UTF-8 decode" takes one byte order mark off the beginning, and so does this.
+  // Like "UTF-8 decode" of the standard, TextDecoder removes one byte order mark at the beginning.
   const lines = new TextDecoder().decode(bytes).split(/\r\n|\n|\r/)
-  // Behind the last line end there is no line, and a block without its empty line is none.
+  // Text after the last line end is not a line, and a block without its empty line is not a block.
   for (const line of lines.slice(0, -1)) {
     if (line === '') {
       lastId = idBuffer

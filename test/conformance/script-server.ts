@@ -1,27 +1,27 @@
 /**
- * One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its
- * script says.
+ * One server for all scripts. Each run has a separate path, and its requests are answered with the answers of its
+ * script, in order.
  */
 import type { IncomingMessage } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
 import { type Answer, status } from '../client/recorded.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
-/** What a request said of itself, as far as the standard has a say in it. */
-export interface Asked {
+/** The properties of a request that the standard defines. */
+interface SeenRequest {
   readonly method: string | undefined
   /** The end of its path: `stream`, or where it was redirected to. */
   readonly at: string
   readonly accept: string | undefined
   readonly cacheControl: string | undefined
   readonly authorization: string | undefined
-  /** From its header, read as UTF-8, or as the kit's native transport has it from the URL; `undefined`: none. */
+  /** From the header, read as UTF-8, or from the URL for the kit's native transport. `undefined`: none. */
   readonly lastEventId: string | undefined
 }
 
 export interface Run {
   readonly url: string
-  readonly asked: readonly Asked[]
+  readonly asked: readonly SeenRequest[]
   /** Whether a request came after the last scripted answer. */
   readonly isOver: boolean
   /** Resolves when a request comes after the last scripted answer. */
@@ -31,7 +31,7 @@ export interface Run {
 /** Gives no answer: the request stays open until the client closes it. */
 export const held: Answer = () => undefined
 
-/** A stream of these chunks, each written when the one before has left. */
+/** A stream of these chunks, each written after the previous one was sent. */
 export function chunks(...parts: readonly (string | Uint8Array)[]): Answer {
   return typed('text/event-stream', ...parts)
 }
@@ -47,7 +47,7 @@ export function typed(contentType: string | undefined, ...parts: readonly (strin
   }
 }
 
-/** The connection breaks after this much of a stream, or before anything was said. */
+/** Breaks the connection after `text`, or without an answer. */
 export function broken(text?: string): Answer {
   return (_, res) => {
     if (text === undefined) return void res.destroy()
@@ -59,7 +59,7 @@ export function broken(text?: string): Answer {
 interface ScriptedRun {
   readonly answers: readonly Answer[]
   readonly final: Answer
-  readonly asked: Asked[]
+  readonly asked: SeenRequest[]
   readonly end: () => void
 }
 
@@ -71,11 +71,11 @@ export class ScriptServer {
     this.#server = server
   }
 
-  /** @param files further things it serves, by path */
+  /** @param files further answers, by path */
   static async start(files: Readonly<Record<string, Answer>> = {}): Promise<ScriptServer> {
     const server = new ScriptServer(
       await serve((req, res) => {
-        // A request on a connection that was used before may be sent twice when that breaks; on a new one it is not.
+        // Clients may repeat a request if a reused connection breaks. On a new connection they do not.
         res.shouldKeepAlive = false
         const { pathname } = new URL(req.url ?? '', 'http://localhost')
         const [, id = '', at = ''] = /^\/run\/(\d+)\/(.*)/.exec(pathname) ?? []
@@ -97,7 +97,7 @@ export class ScriptServer {
 
   /** @param final the answer to each request after `answers`. @defaultValue status 204, which ends an EventSource */
   run(answers: readonly Answer[], final = status(204)): Run {
-    const asked: Asked[] = []
+    const asked: SeenRequest[] = []
     const id = String(this.#runs.size)
     const over = new Promise<void>((end) => this.#runs.set(id, { answers, final, asked, end }))
     return {
@@ -115,7 +115,7 @@ export class ScriptServer {
   }
 }
 
-function readRequest({ method, headers, url = '' }: IncomingMessage, at: string): Asked {
+function readRequest({ method, headers, url = '' }: IncomingMessage, at: string): SeenRequest {
   const header = headers['last-event-id']
   const inUrl = new URL(url, 'http://localhost').searchParams.get('last_event_id')
   return {

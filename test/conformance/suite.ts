@@ -1,4 +1,4 @@
-/** What the rows say, asserted against one client, wherever it runs. */
+/** Asserts the rows against one client, in Node or in a browser. */
 import { expect } from 'chai'
 import { blocks, status } from '../client/recorded.js'
 import type { Observation, RunOptions } from './clients.js'
@@ -7,14 +7,14 @@ import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
 import { chunks, held, type Run, type ScriptServer } from './script-server.js'
 
 /**
- * The first connection of each run, so that no byte order mark comes after it: who takes it returns at once, and others
- * never.
+ * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row stands
+ * at the beginning of its stream. A client that accepts this `retry:` reconnects soon, any other not during the test.
  */
 export const PRELUDE = blocks('retry: 20\n\n')
 
 export type RunClient = (run: Run, options: RunOptions) => Promise<Observation>
 
-/** @param server the one the client can reach, and what the run's URLs are of */
+/** @param server the server of the runs, which the client can reach */
 export function conformanceSuite(client: Conformer, runClient: RunClient, server: () => ScriptServer): void {
   // By EventSource the kit's client does not see a 204 and retries: a request without an answer leaves the test time to
   // close it, however slow the page is.
@@ -67,12 +67,12 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
     })
   }
   for (const [group, rows] of Object.entries(CONNECTIONS)) {
-    describe(`knows ${group}`, () => {
+    describe(`handles ${group}`, () => {
       for (const row of rows) it(row.name, () => assertConnects(row))
     })
   }
 
-  it('never comes back once it is closed', () => {
+  it('never reconnects after it is closed', () => {
     for (const { run, requests } of runs) expect(run.asked).to.have.length(requests)
   })
 }

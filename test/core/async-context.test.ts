@@ -5,7 +5,7 @@ import { outsideContext } from '../../lib/core/async-context.js'
 describe('outside every async context', () => {
   const storage = new AsyncLocalStorage<string>()
 
-  it('there is no store, nor in what is begun there, and the result is handed back', async () => {
+  it('there is no store, also in work started there, and the result is returned', async () => {
     const [now, later] = storage.run('request', () =>
       outsideContext(() => [
         storage.getStore(),

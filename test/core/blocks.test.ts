@@ -10,7 +10,7 @@ function chunkOf(bytes: Buffer): Buffer {
 }
 
 describe('blocks', () => {
-  it('are the joined parts, and the same as one chunk of HTTP/1.1', () => {
+  it('have the joined parts as bytes, and the same as one chunk of HTTP/1.1', () => {
     const part = fc.oneof(
       fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
       fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 40 }),
@@ -27,7 +27,7 @@ describe('blocks', () => {
     )
   })
 
-  it('may be text that only one stream is sent', () => {
+  it('may be text for a single stream', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 1000, size: 'max' }), (text) => {
         expect(chunkText(text)).to.equal(chunkOf(Buffer.from(text)).toString())
@@ -35,7 +35,7 @@ describe('blocks', () => {
     )
   })
 
-  it('are written as one chunk, and what is large in them without a copy', () => {
+  it('are written as one chunk, and large parts without a copy', () => {
     const part = fc.oneof(
       fc.constantFrom(65_535, 65_536, 70_000, 200_000).map((length) => Buffer.alloc(length, 'x')),
       fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes)),

@@ -11,7 +11,7 @@ describe('the lease clock', () => {
     clock = new LeaseClock(steady)
   })
 
-  /** The machine stands still: only the wall clock goes on. */
+  /** The machine is suspended: only the wall clock advances. */
   function suspend(ms: number): void {
     steady.setWallClock(ms)
   }
@@ -66,7 +66,7 @@ describe('the lease clock', () => {
     expect(steady.pending).to.equal(0)
   })
 
-  it('does not call back once cancelled, however long it has waited', () => {
+  it('does not call back after it was cancelled, after any wait', () => {
     const timer = clock.after(25_000, () => expect.fail('cancelled'))
     steady.advance(20_000)
     timer.cancel()

@@ -43,7 +43,7 @@ function same(model: readonly number[], ring: Ring<number>): void {
 }
 
 describe('the ring', () => {
-  it('does what an array does', () => {
+  it('behaves like an array', () => {
     const commands = fc.commands(
       [
         fc.nat().map((n) => new Push(n)),

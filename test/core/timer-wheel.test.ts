@@ -43,7 +43,7 @@ describe('the timer wheel', () => {
     )
   })
 
-  it('tells a time to wake up: the one at which the next timer is due, or one of another turn in the same slot', () => {
+  it('returns a time to wake up: when the next timer is due, or one of another turn in the same slot', () => {
     const wheel = new TimerWheel(TICK)
     expect(wheel.nextMs).to.equal(undefined)
     const late = wheel.schedule(700 * TICK, () => undefined)
@@ -58,7 +58,7 @@ describe('the timer wheel', () => {
     expect(wheel.nextMs).to.equal(undefined)
   })
 
-  it('keeps those of later turns in their slot, in order, whatever is set and cancelled there meanwhile', () => {
+  it('keeps timers of later turns in their slot, in order, while others are set and cancelled', () => {
     const wheel = new TimerWheel(TICK)
     const fired: string[] = []
     const set = (name: string, tick: number) => wheel.schedule(tick * TICK, () => fired.push(name))

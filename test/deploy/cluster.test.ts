@@ -45,7 +45,7 @@ describe("the example's cluster under two processes", () => {
     return /role:master|master_link_status:up/.test(await ask('info', 'replication'))
   }
 
-  it('brings events from one to the other, limits and leases included, and goes on when masters crash', async () => {
+  it('shares events, limits and leases, and continues when masters crash', async () => {
     const [one, two] = inboxes as [TestInbox, TestInbox]
     const dana = await one.signIn('dana', 'acme')
     const streams = await Promise.all(range(1, 4).map((n) => (n % 2 ? one : two).stream('/conversations', dana)))
@@ -60,7 +60,7 @@ describe("the example's cluster under two processes", () => {
     expect(headers.get('ratelimit')).to.contain('r=9')
 
     await nodes[0]?.kill()
-    // Meta tries again until it is told 200; a message is handled once.
+    // Like Meta, retries until the answer is 200. A message is handled once.
     for (const n of range(21, 40)) await eventually(() => deliver(n), 30_000)
     await Promise.all(streams.map((stream) => stream.messagesUntil(40)))
     for (const stream of streams) {

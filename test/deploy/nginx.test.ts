@@ -42,7 +42,7 @@ describe("the example's nginx.conf before two processes", () => {
 
   const openOn = (inbox: TestInbox): number => inbox.services.multiplexer.status().streams
 
-  it('spreads streams over both, and lets each event through as it comes', async () => {
+  it('spreads streams over both, and passes each event on immediately', async () => {
     const all = await Promise.all(range(1, 10).map(() => open()))
     expect(inboxes.map(openOn)).to.deep.equal([5, 5])
     for (const n of range(1, 3)) {
@@ -51,7 +51,7 @@ describe("the example's nginx.conf before two processes", () => {
     }
   })
 
-  it('gives streams that a process refuses because it is about to go to the other one', async () => {
+  it('passes streams to the other process if one refuses them during its shutdown', async () => {
     const before = await open()
     const leaving = inboxes.find((inbox) => openOn(inbox) === 1) as TestInbox
     const other = inboxes.find((inbox) => inbox !== leaving) as TestInbox
@@ -62,16 +62,16 @@ describe("the example's nginx.conf before two processes", () => {
     await closed
   })
 
-  it('says who asks, whatever they say of themselves', async () => {
+  it("forwards the client's address, and ignores addresses that the client claims", async () => {
     const seen: unknown[] = []
-    const hear = (message: unknown): void => void seen.push((message as { ip?: string }).ip)
-    subscribe(diagnostics.streamOpen, hear)
+    const record = (message: unknown): void => void seen.push((message as { ip?: string }).ip)
+    subscribe(diagnostics.streamOpen, record)
     await open({ 'x-forwarded-for': '203.0.113.7' })
-    unsubscribe(diagnostics.streamOpen, hear)
+    unsubscribe(diagnostics.streamOpen, record)
     expect(seen).to.deep.equal(['127.0.0.1'])
   })
 
-  it('keeps inside what is for those inside', async () => {
+  it('does not forward to internal endpoints', async () => {
     for (const path of ['/metrics', '/healthz', '/readyz']) {
       expect((await fetch(`http://127.0.0.1:${inboxes[0].internalPort}${path}`)).status, path).to.equal(200)
       for (const written of [

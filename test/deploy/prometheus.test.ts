@@ -23,7 +23,7 @@ describe("the example's Prometheus", () => {
   const promtool = async (...args: readonly string[]): Promise<string> =>
     (await promisify(execFile)('promtool', args, { cwd: join(DEPLOY, 'prometheus') })).stdout
 
-  it('takes its configuration and its rules', async () => {
+  it('accepts its configuration and its rules', async () => {
     expect(await promtool('check', 'config', 'prometheus.yml')).to.match(/SUCCESS: \d+ rules found/)
   })
 
@@ -84,7 +84,7 @@ describe("the example's Prometheus", () => {
       return value === undefined ? undefined : Number(value)
     }
 
-    it('reads what the example counts', async () => {
+    it("reads the example's metrics", async () => {
       const token = await inbox.signIn('dana', 'acme')
       const stream = await inbox.stream('/conversations', token)
       await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
@@ -108,7 +108,7 @@ describe("the example's Prometheus", () => {
       expect(asked).to.be.above(30)
     })
 
-    it('has no alert on a quiet day', async () => {
+    it('has no alert without faults', async () => {
       await eventually(async () => (await figureOf('count(sse_streams_open)')) === 1)
       expect((await query('ALERTS{alertstate="firing"}')).data.result).to.deep.equal([])
     })

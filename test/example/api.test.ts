@@ -39,7 +39,7 @@ describe("the example's HTTP surface", () => {
     return JSON.parse(event?.data ?? '{}') as Record<string, unknown>
   }
 
-  it('tells that it lives and is ready', async () => {
+  it('reports that it is alive and ready', async () => {
     expect((await inbox.call('GET', '/healthz')).status).to.equal(200)
     const ready = await inbox.call('GET', '/readyz')
     expect(ready.status).to.equal(200)
@@ -50,7 +50,7 @@ describe("the example's HTTP surface", () => {
   })
 
   describe('sign-in', () => {
-    it('gives a token for an hour, or for less where asked', async () => {
+    it('issues a token for an hour, or for less on request', async () => {
       const login = (body: unknown) => inbox.call('POST', '/api/v1/auth/login', { body })
       expect((await login({ user: 'dana', tenant: 'acme' })).body).to.have.property('expiresInMs', 3_600_000)
       const short = (await login({ user: 'dana', tenant: 'acme', expiresInS: 1 })).body as { token: string }
@@ -88,7 +88,7 @@ describe("the example's HTTP surface", () => {
         .expect(({ body, text }) => expect(JSON.parse(text) ?? body).to.have.property('code', 'ERR_INBOX_BODY_INVALID'))
     })
 
-    it('is needed for everything of the API', async () => {
+    it('is required for all routes of the API', async () => {
       for (const path of [
         '/dashboard/init',
         '/conversations',
@@ -102,7 +102,7 @@ describe("the example's HTTP surface", () => {
     })
   })
 
-  it('answers what a dashboard needs in one go', async () => {
+  it('answers with the data of a dashboard in one request', async () => {
     const { status, body } = await inbox.call('GET', '/api/v1/dashboard/init', { token: dana })
     expect(status).to.equal(200)
     expect(body).to.have.all.keys('profile', 'tenant', 'features', 'channels')
@@ -120,7 +120,7 @@ describe("the example's HTTP surface", () => {
   })
 
   describe('a reply', () => {
-    it('is answered with 201, kept, and sent to both streams', async () => {
+    it('is answered with 201, stored, and sent to both streams', async () => {
       const [list, thread] = [
         await inbox.stream('/conversations', dana),
         await inbox.stream('/messages/demo-lena', dana),
@@ -146,7 +146,7 @@ describe("the example's HTTP surface", () => {
       expect((await conversations(dana)).items[0]).to.deep.equal(data.conversation)
     })
 
-    it('is the same message when sent again under the same key', async () => {
+    it('is the same message when it is sent again with the same key', async () => {
       const thread = await inbox.stream('/messages/demo-lena', dana)
       const list = await inbox.stream('/conversations', dana)
       const key = { 'Idempotency-Key': 'key-1' }
@@ -178,14 +178,14 @@ describe("the example's HTTP surface", () => {
       })
     }
 
-    it('may have 4,096 characters, and a key only visible ones', async () => {
+    it('may have 4,096 characters, and its key only visible ones', async () => {
       expect((await reply('demo-lena', 'x'.repeat(4096))).status).to.equal(201)
       const answer = await reply('demo-lena', 'text', { 'Idempotency-Key': 'with space' })
       expect([answer.status, (answer.body as { code: string }).code]).to.deep.equal([400, 'ERR_INBOX_KEY_INVALID'])
     })
   })
 
-  it('clears the badge of a conversation that was read, and tells the stream once', async () => {
+  it('clears the badge of a conversation that was read, and notifies the stream once', async () => {
     const list = await inbox.stream('/conversations', dana)
     for (let i = 0; i < 2; i++) {
       expect((await inbox.call('POST', '/api/v1/conversations/demo-lena/read', { token: dana })).status).to.equal(204)
@@ -216,7 +216,7 @@ describe("the example's HTTP surface", () => {
     expect((await messages('demo-lena', dana)).items).to.have.length(6)
   })
 
-  it('gives lists whose cursor misses nothing that comes between list and stream', async () => {
+  it('returns lists with a cursor that misses no event between list and stream', async () => {
     const [list, thread] = [await conversations(dana), await messages('demo-lena', dana)]
     const sent = (await reply('demo-lena', 'in between')).body as Message
     const [listStream, threadStream] = [
@@ -235,7 +235,7 @@ describe("the example's HTTP surface", () => {
   })
 
   describe('a webhook', () => {
-    it('shakes hands with the verify token', async () => {
+    it('is verified with the verify token', async () => {
       const query = 'hub.mode=subscribe&hub.verify_token=dev-verify-token&hub.challenge=1158201444'
       for (const provider of ['whatsapp', 'messenger', 'instagram']) {
         expect((await inbox.call('GET', `/webhooks/${provider}?${query}`)).text).to.equal('1158201444')
@@ -243,7 +243,7 @@ describe("the example's HTTP surface", () => {
       expect((await inbox.call('GET', `/webhooks/whatsapp?${query.replace('dev', 'bad')}`)).status).to.equal(403)
     })
 
-    it('becomes a message in a conversation of its own, on both streams', async () => {
+    it('becomes a message in a new conversation, on both streams', async () => {
       const list = await inbox.stream('/conversations', dana)
       const at = Date.parse('2026-03-01T10:00:00Z')
       expect((await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello', at }))).status).to.equal(
@@ -297,7 +297,7 @@ describe("the example's HTTP surface", () => {
       ])
     })
 
-    it('for an account nobody has is taken without a fuss, and logged once', async () => {
+    it('for an unknown account is accepted, and logged once', async () => {
       for (const id of ['wamid.1', 'wamid.2']) {
         const payload = whatsAppPayload({ id, text: 'Hello', phoneNumberId: '999' })
         expect((await inbox.deliver('whatsapp', payload)).status).to.equal(200)
@@ -312,12 +312,12 @@ describe("the example's HTTP surface", () => {
       expect((await conversations(dana)).items).to.have.length(3)
     })
 
-    it('delivered again after a failure half-way completes what was missing, and repeats nothing', async () => {
+    it('that is retried after a partial failure completes the rest, and repeats nothing', async () => {
       const { multiplexer } = inbox.services
       const list = await inbox.stream('/conversations', dana)
       const publish = multiplexer.publish.bind(multiplexer)
       multiplexer.publish = async (channel, event, options) => {
-        if (channel.startsWith('messages:')) throw new Error('the broker is away')
+        if (channel.startsWith('messages:')) throw new Error('the broker is unavailable')
         return publish(channel, event, options)
       }
       const payload = whatsAppPayload({ id: 'wamid.1', text: 'Hello' })
@@ -344,7 +344,7 @@ describe("the example's configuration", () => {
     INTERNAL_PORT: '0',
   }
 
-  it('has a default for everything outside production, an empty value counting as none', () => {
+  it('has a default for every value in development, and treats an empty value as absent', () => {
     const config = readConfig({ PORT: '', REDIS_URL: '', JWT_SECRET: ' ' })
     expect(config).to.deep.include({
       production: false,
@@ -393,13 +393,13 @@ describe("the example's configuration", () => {
     })
   }
 
-  it('binds the internal port to this machine alone unless told otherwise', () => {
+  it('binds the internal port to loopback by default', () => {
     expect(readConfig({ INTERNAL_PORT: '9464' }).internal).to.deep.equal({ port: 9464, host: '127.0.0.1' })
     const { internal } = readConfig({ INTERNAL_PORT: '9464', INTERNAL_HOST: '0.0.0.0' })
     expect(internal).to.deep.equal({ port: 9464, host: '0.0.0.0' })
   })
 
-  it('serves health and metrics nowhere in production without a port of their own, and says so', async () => {
+  it('does not serve health and metrics in production without an internal port, and prints a note', async () => {
     const { INTERNAL_PORT: _, ...unset } = production
     expect(readConfig(unset).notes.join()).to.contain('INTERNAL_PORT is not set')
     const inbox = await TestInbox.start({ environment: { ...unset } })
@@ -409,7 +409,7 @@ describe("the example's configuration", () => {
     await inbox.stop()
   })
 
-  it('serves them on the port for everybody only where none of their own is set', async () => {
+  it('serves them on the public port in development if no internal port is set', async () => {
     for (const [internal, status] of [
       ['', 200],
       ['9464', 404],

@@ -20,7 +20,7 @@ describe("the comparison's traffic", () => {
     return (await inbox.call(method, PATH, { token })).body as TrafficState
   }
 
-  it('writes to the conversation that it says, until it is stopped', async () => {
+  it('writes to the reported conversation until it is stopped', async () => {
     await start()
     token = await inbox.signIn('dana', 'acme')
     const { conversationId, endsAt } = await ask('GET')
@@ -40,7 +40,7 @@ describe("the comparison's traffic", () => {
     expect((await ask('DELETE')).endsAt).to.equal(null)
   })
 
-  it("is each tenant's own", async () => {
+  it('is separate for each tenant', async () => {
     await start()
     token = await inbox.signIn('gus', 'globex')
     expect((await ask('POST')).conversationId).to.match(/^ig-/)
@@ -48,12 +48,12 @@ describe("the comparison's traffic", () => {
     expect(await ask('GET')).to.include({ endsAt: null })
   })
 
-  it('is for those who are signed in', async () => {
+  it('requires a sign-in', async () => {
     await start()
     expect((await inbox.call('POST', PATH)).status).to.equal(401)
   })
 
-  it('is off in production, as its page is', async () => {
+  it('is disabled in production, like its page', async () => {
     await start({ NODE_ENV: 'production', WEBHOOK_SECRET: 'w'.repeat(16), WEBHOOK_VERIFY_TOKEN: 'v'.repeat(8) })
     token = jwt.sign({ tenant: 'acme' }, inbox.config.jwtSecret, { subject: 'dana', expiresIn: 60 })
     const { body } = await inbox.call('GET', '/api/v1/dashboard/init', { token })

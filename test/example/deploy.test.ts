@@ -49,13 +49,13 @@ describe("the example's deployment", () => {
       .map(({ name, labels }) => `${name} ${labels.join(' ')}`)
   }
 
-  it('alerts on metrics, and values of labels, that there are', async () => {
+  it('has alerts only for existing metrics and label values', async () => {
     for (const name of ['alerts.yml', 'alerts.test.yml']) {
       expect(unknownIn(await deployed(`prometheus/${name}`)), name).to.deep.equal([])
     }
   })
 
-  it('tests each alert, firing and not', async () => {
+  it('tests each alert, firing and silent', async () => {
     const names = [...(await deployed('prometheus/alerts.yml')).matchAll(/alert: (\w+)/g)].map(([, name]) => name)
     const tests = await deployed('prometheus/alerts.test.yml')
     expect(names).to.have.length.above(5)
@@ -65,7 +65,7 @@ describe("the example's deployment", () => {
     }
   })
 
-  it('shows every metric there is, and no other', async () => {
+  it('shows every existing metric, and no other', async () => {
     const dashboard = await deployed('grafana/dashboards/streams.json')
     const { panels } = JSON.parse(dashboard) as { panels: { targets?: { expr: string }[] }[] }
     const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr)).join('\n')
@@ -75,7 +75,7 @@ describe("the example's deployment", () => {
     expect(kit.filter((name) => !shown.has(name))).to.deep.equal([])
   })
 
-  it('runs in production, with secrets that have no default, and publishes nothing of what is for those inside', async () => {
+  it('runs in production mode, with secrets that have no default, and publishes no internal port', async () => {
     const [dockerfile, compose, nginx] = await Promise.all(['Dockerfile', 'compose.yaml', 'nginx.conf'].map(deployed))
     expect(dockerfile).to.match(/^ENV NODE_ENV=production$/m)
     expect(compose).to.match(/^ {4}NODE_ENV: production$/m)
@@ -90,7 +90,7 @@ describe("the example's deployment", () => {
     expect(published).not.to.include(port)
   })
 
-  it('sets nothing in the environment that the example does not read', async () => {
+  it('sets only environment variables that the example reads', async () => {
     const read = new Set<string>()
     const environment = new Proxy<Record<string, string>>(
       {},

@@ -53,7 +53,7 @@ describe('two processes of the example on one real Redis', () => {
     return ((await inbox.call('GET', path, { token: dana })).body as { items: { id: string }[] }).items
   }
 
-  it('bring a payload posted to one to the streams of the other in well under a second, and to no other tenant', async () => {
+  it('deliver a payload posted to one to the streams of the other, and to no other tenant', async () => {
     await one.deliver('whatsapp', whatsAppPayload({ id: 'wamid.0', text: 'First' }))
     const [list, thread, globex] = await Promise.all([
       two.stream('/conversations', dana),
@@ -74,7 +74,7 @@ describe('two processes of the example on one real Redis', () => {
     ).to.deep.equal(['demo-omar'])
   })
 
-  it('share conversations, messages and the demo, which is there once', async () => {
+  it('share conversations, messages and the demo, which exists once', async () => {
     await one.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Hello' }))
     await two.call('POST', `/api/v1/conversations/${CONVERSATION}/messages`, { token: dana, body: { text: 'Hi' } })
     for (const inbox of [one, two]) {
@@ -89,7 +89,7 @@ describe('two processes of the example on one real Redis', () => {
     }
   })
 
-  it('handle a message once, whichever of them it is delivered to, and however often at a time', async () => {
+  it('handle a message once, also if it is delivered to both several times at once', async () => {
     await one.deliver('whatsapp', whatsAppPayload({ id: 'wamid.0', text: 'First' }))
     const [list, thread] = [
       await two.stream('/conversations', dana),
@@ -126,7 +126,7 @@ describe('two processes of the example on one real Redis', () => {
     await eventually(() => one.services.multiplexer.status().streams === 0)
   })
 
-  it('miss nothing between a list of one and a stream of the other', async () => {
+  it('miss no event between a list of one and a stream of the other', async () => {
     await one.deliver('whatsapp', whatsAppPayload({ id: 'wamid.0', text: 'First' }))
     const path = `/api/v1/conversations/${CONVERSATION}/messages`
     const { body } = await one.call('GET', path, { token: dana })
@@ -139,7 +139,7 @@ describe('two processes of the example on one real Redis', () => {
     expect(thread.events.map(({ event }) => event)).to.deep.equal(['sse.open', 'message', 'message'])
   })
 
-  it('say that they are not ready while Redis is away, answer with 503 in bounded time, and recover', async () => {
+  it('report that they are not ready while Redis is unavailable, answer 503 in bounded time, and recover', async () => {
     const own = await RedisServer.start()
     const inbox = await TestInbox.start({ redisUrl: own.url })
     const token = await inbox.signIn('dana', 'acme')

@@ -1,4 +1,4 @@
-/** The example as a test runs it: real HTTP on a free port, embedded or on a real Redis. */
+/** The example inside the process of a test: real HTTP on a free port, embedded or on a real Redis. */
 import { createHmac } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
@@ -11,17 +11,17 @@ import { SseClient } from '../helpers/sse-client.js'
 
 const ENVIRONMENT = { JWT_SECRET: 'a secret of the tests, thirty-two bytes or more', PORT: '0' }
 
-/** Lines that the app would have written. */
+/** The log lines of the app. */
 export type LogEntry = readonly [level: string, event: string, fields: Readonly<Record<string, unknown>> | undefined]
 
 export interface InboxOptions {
   readonly redisUrl?: string
   readonly environment?: Readonly<Record<string, string>>
-  /** Listen here. @defaultValue a free port */
+  /** The port. @defaultValue a free one */
   readonly port?: number
 }
 
-/** One process of the example, within the test's own. */
+/** One instance of the example, inside the process of the test. */
 export class TestInbox {
   readonly config: Config
   readonly services: Services
@@ -60,7 +60,7 @@ export class TestInbox {
     return `http://127.0.0.1:${this.port}`
   }
 
-  /** Of health and metrics, where they have a port of their own (INTERNAL_PORT). */
+  /** The port of health and metrics, if INTERNAL_PORT is set. */
   get internalPort(): number {
     if (this.#internal === undefined) throw new Error('INTERNAL_PORT is not set')
     return (this.#internal.address() as AddressInfo).port
@@ -103,7 +103,7 @@ export class TestInbox {
     }
   }
 
-  /** A stream, after its first block. */
+  /** Opens a stream and waits for its first block. */
   async stream(path: string, token: string, cursor?: string): Promise<SseClient> {
     const headers: Record<string, string> = { authorization: `Bearer ${token}` }
     if (cursor !== undefined) headers['last-event-id'] = cursor
@@ -113,7 +113,7 @@ export class TestInbox {
     return client
   }
 
-  /** Delivers a payload as Meta does. @param secret another than the app's gives a wrong signature */
+  /** Delivers a payload like Meta. @param secret another secret than the app's makes a wrong signature */
   async deliver(provider: string, payload: unknown, secret: string = this.config.webhookSecret): Promise<Answer> {
     const body = JSON.stringify(payload)
     const response = await fetch(`${this.url}/webhooks/${provider}`, {
@@ -136,7 +136,7 @@ export interface Answer {
   readonly status: number
   readonly headers: Headers
   readonly text: string
-  /** Parsed, where it is JSON. */
+  /** The parsed body, if it is JSON. */
   readonly body: unknown
 }
 

@@ -42,7 +42,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
 
   afterEach(() => harness.stop())
 
-  it('keeps tenants apart, whatever characters their names have', async () => {
+  it('separates tenants with any characters in their names', async () => {
     await store.upsertConversation(conversation('y', { tenant: 'acme}:conversation:x' }))
     await store.upsertConversation(conversation('c', { tenant: '}' }))
     expect(await store.getConversation('acme', 'x}:conversation:y')).to.equal(undefined)
@@ -67,7 +67,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect(await other.listConversations('acme')).to.deep.equal([again])
   })
 
-  it('adds a message once, and says what it had on a repeat', async () => {
+  it('adds a message once, and returns the stored one on a repeat', async () => {
     await store.upsertConversation(conversation('c'))
     const first = await append(message('m1'))
     expect(first).to.deep.include({ message: message('m1'), added: true })
@@ -146,7 +146,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect(await store.markRead('globex', 'c')).to.equal(false)
   })
 
-  it('is seeded once, however many processes do it at the same time, and not again', async () => {
+  it('is seeded once, also by several processes at the same time', async () => {
     const seedings = [store, other, store, other].map((each, i) => seed(each, 'acme', NOON + i))
     await Promise.all(seedings)
     const list = await store.listConversations('acme')

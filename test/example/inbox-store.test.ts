@@ -30,7 +30,7 @@ describe("the example's store on a real Redis", () => {
     return { store, other, stop: async () => void (await Promise.all([store.close(), other.close()])) }
   })
 
-  it('fails within a bounded time while Redis is away, and serves when it is back', async () => {
+  it('fails within a bounded time while Redis is unavailable, and recovers', async () => {
     const own = await RedisServer.start()
     const store = new RedisInboxStore(connect(own.url))
     await store.ping()
@@ -45,7 +45,7 @@ describe("the example's store on a real Redis", () => {
     await own.stop()
   })
 
-  it('fails within a bounded time where there never was a Redis', async () => {
+  it('fails within a bounded time if there never was a Redis', async () => {
     const store = new RedisInboxStore(connect(`redis://127.0.0.1:${await freePort()}`))
     expect(await failure(store.ping())).to.be.instanceOf(StoreUnavailableError)
     await store.close()

@@ -32,7 +32,7 @@ describe("the example's limits", () => {
   const path = '/api/v1/dashboard/init'
   const codeOf = ({ body }: { body: unknown }): unknown => (body as { code?: unknown } | null)?.code
 
-  it('give each user 1,000 requests a minute, whatever the others at their address do', async () => {
+  it('give each user 1,000 requests a minute, independent of others at the same address', async () => {
     const first = await inbox.call('GET', path, { token: dana })
     expect(first.headers.get('ratelimit-policy')).to.equal('"user";q=1000;w=60, "tenant";q=20000;w=60')
     expect(first.headers.get('ratelimit')).to.match(/^"user";r=999;t=\d+, "tenant";r=19999;t=\d+$/)
@@ -49,7 +49,7 @@ describe("the example's limits", () => {
     expect((await inbox.call('GET', path, { token: mia })).status).to.equal(200)
   })
 
-  it('give whoever is not signed in 300 a minute', async () => {
+  it('give unauthenticated clients of an address 300 requests a minute', async () => {
     const statuses: unknown[] = []
     for (let sent = 0; sent < 900 && !statuses.includes(429); sent += 50) {
       statuses.push(...(await Promise.all(Array.from({ length: 50 }, () => statusOf()))))
@@ -67,7 +67,7 @@ describe("the example's limits", () => {
     await eventually(async () => (await inbox.stream('/conversations', dana)).status === 200)
   })
 
-  it('let 20 wrong signatures of an address pass to their 401 a minute, and every good one', async () => {
+  it('answer 20 wrong signatures of an address with 401 each minute, and accept every correct one', async () => {
     const statuses: number[] = []
     for (let n = 0; n < 45 && !statuses.includes(429); n++) {
       statuses.push((await inbox.deliver('whatsapp', {}, 'another secret')).status)
@@ -77,7 +77,7 @@ describe("the example's limits", () => {
     expect(good.status).to.equal(200)
   })
 
-  it('let 60 forged tokens of an address pass to their 401 a minute, and every good one', async () => {
+  it('answer 60 forged tokens of an address with 401 each minute, and accept every valid one', async () => {
     const statuses: number[] = []
     for (let n = 0; n < 130 && !statuses.includes(429); n++) {
       statuses.push((await inbox.call('GET', path, { token: 'forged' })).status)
@@ -86,7 +86,7 @@ describe("the example's limits", () => {
     expect((await inbox.call('GET', path, { token: dana })).status).to.equal(200)
   })
 
-  it('end with a token that signs out, its streams too, and with all of a user, everywhere', async () => {
+  it('apply to a signed-out token and its streams, or to all tokens of a user, in all processes', async () => {
     const other = await inbox.signIn('dana', 'acme')
     const [stream, otherStream] = [
       await inbox.stream('/conversations', dana),

@@ -23,7 +23,7 @@ async function isRefused(port: number): Promise<boolean> {
 }
 
 describe("the example's process", function () {
-  // A process of its own compiles all it imports.
+  // The separate process compiles its imports.
   this.timeout(60_000)
   let inbox: InboxProcess
   let url: string
@@ -66,7 +66,7 @@ describe("the example's process", function () {
     expect(await inbox.ended).to.deep.equal([0, null])
   })
 
-  it('ends with code 0 by its deadline, also where a client has stopped reading', async () => {
+  it('ends with code 0 by its deadline, also if a client has stopped reading', async () => {
     await start({ DRAIN_MS: String(DRAIN_MS) })
     const dana = await signIn('dana')
     const [healthy, stalled] = [await open(dana), await open(await signIn('mia'))]
@@ -80,7 +80,7 @@ describe("the example's process", function () {
     inbox.child.kill('SIGTERM')
     await healthy.control('sse.reconnect')
     await healthy.ended()
-    // Over the window, then 4 s for what is still open.
+    // The drain window, 5 s for the streams to close, 4 s for requests.
     const deadline = setTimeout(() => inbox.child.kill('SIGKILL'), DRAIN_MS + 4000 + 5000)
     expect(await inbox.ended).to.deep.equal([0, null])
     clearTimeout(deadline)
@@ -88,7 +88,7 @@ describe("the example's process", function () {
     stalled.close()
   })
 
-  it('keeps health and metrics on a port of their own in production, up to the end', async () => {
+  it('serves health and metrics on a separate port in production, until its end', async () => {
     const [port, internal] = [await freePort(), await freePort()]
     inbox = new InboxProcess({
       NODE_ENV: 'production',
@@ -109,7 +109,7 @@ describe("the example's process", function () {
     for (const path of ['/', '/api/v1/conversations', '/workbench']) {
       expect((await fetch(`http://127.0.0.1:${internal}${path}`)).status, path).to.equal(404)
     }
-    // A request that is not complete yet holds the end up.
+    // An incomplete request delays the end.
     const client = connect(port, '127.0.0.1')
     client.on('error', () => undefined)
     client.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\n')
@@ -121,7 +121,7 @@ describe("the example's process", function () {
     expect(await inbox.ended).to.deep.equal([0, null])
   })
 
-  it('refuses to start in production without its secrets, and says which', async () => {
+  it('refuses to start in production without its secrets, and names them', async () => {
     inbox = new InboxProcess({ NODE_ENV: 'production', PORT: '0' })
     expect(await inbox.ended).to.deep.equal([1, null])
     expect(inbox.output).to.contain('Cannot start: JWT_SECRET must be set in production')

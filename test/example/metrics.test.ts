@@ -51,7 +51,7 @@ describe("the example's metrics under mixed load", function () {
     expect((await inbox.call('POST', '/api/v1/sse/ack', { token, body })).status).to.equal(204)
   }
 
-  it('agree with what the clients counted', async () => {
+  it('agree with the counts of the clients', async () => {
     const dana = await inbox.signIn('dana', 'acme')
     const mia = await inbox.signIn('mia', 'acme')
     const healthy = [await inbox.stream('/conversations', dana), await inbox.stream('/conversations', mia)] as const
@@ -109,7 +109,7 @@ describe("the example's metrics under mixed load", function () {
     const { cursor } = (await inbox.call('GET', path, { token: lee })).body as { cursor: string }
     const before = await scrape()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.more', text: 'More' }))
-    // Nobody has followed this channel here, so only Redis has what came.
+    // No stream of this process has followed the channel, so only Redis has its events.
     await (await inbox.stream(`/messages/${CONVERSATION}`, lee, cursor)).messagesUntil(1)
     for (const _ of range(2, 20)) await inbox.stream('/conversations', lee)
     expect((await inbox.stream('/conversations', lee)).status).to.equal(429)
@@ -141,7 +141,7 @@ describe("the example's metrics under mixed load", function () {
     await post('/stop', undefined)
   })
 
-  it('show that Redis is away, what is decided without it, and that it is back', async () => {
+  it('show that Redis is unavailable, the decisions without it, and its return', async () => {
     await redis.down()
     await seen((page) => page.value('sse_broker_state{state="degraded"}') === 1)
     // Without a token it is the address that is limited.
@@ -151,11 +151,11 @@ describe("the example's metrics under mixed load", function () {
     })
     await redis.up()
     await seen((page) => page.value('sse_broker_state{state="ready"}') === 1)
-    // It came back empty.
+    // Redis restarted without its data.
     await seen((page) => page.value('sse_log_losses_total{reason="log_replaced"}') > 0)
   })
 
-  it("have all moved by now, but for what only the kit's own tests provoke", () => {
+  it("have all changed, except those that only the kit's own tests can change", () => {
     const moved = new Set(scrapes.flatMap((page) => page.movedSince(first)))
     const still = [...first.types.keys()].filter((name) => name.startsWith('sse_') && !moved.has(name))
     expect(still).to.deep.equal(['sse_streams_full', 'sse_publish_failures_total', 'sse_pressure_level'])

@@ -26,7 +26,7 @@ function summary(id: string, unread: number): ConversationSummary {
 const arrived = (id: string): ThreadAction => ({ type: 'arrived', message: message(id), own: false })
 const listing = <Item>(...items: Item[]): Listing<Item> => ({ items, cursor: 'c-1' })
 
-/** Requests that are answered when the test says so. */
+/** Requests that the test answers. */
 class Requests<Answer> {
   readonly #waiting: ((answer: Answer | Promise<never>) => void)[] = []
   asked = 0
@@ -38,7 +38,7 @@ class Requests<Answer> {
 
   async answer(answer: Answer | Promise<never>): Promise<void> {
     this.#waiting.shift()?.(answer)
-    // The cache tells of what came in its own time.
+    // The cache notifies its listeners asynchronously.
     await new Promise((resolve) => setTimeout(resolve))
   }
 }
@@ -75,7 +75,7 @@ describe("the page's cache", () => {
     expect(ids()).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('keeps what arrives while it is loaded anew, also where that is begun twice', async () => {
+  it('keeps events that arrive during a reload, also during two', async () => {
     const requests = new Requests<Listing<Message>>()
     const { ids } = openThread(requests)
     await requests.answer(listing(message('lost'), message('a')))
@@ -84,13 +84,13 @@ describe("the page's cache", () => {
     void reload(client)
     updateThread(client, 'c', arrived('c'))
     expect(requests.asked).to.equal(3)
-    // The answer to the first is no longer wanted.
+    // The first reload was cancelled.
     await requests.answer(listing(message('a')))
     await requests.answer(listing(message('a'), message('b')))
     expect(ids()).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('goes on by events without another request, in view or not', async () => {
+  it('is updated by events without another request, in view or not', async () => {
     const requests = new Requests<Listing<Message>>()
     const { close } = openThread(requests)
     await requests.answer(listing(message('a')))
@@ -112,7 +112,7 @@ describe("the page's cache", () => {
     expect(requests.asked).to.equal(1)
   })
 
-  it('loads a thread anew that was not in view when something was missed, whatever arrived since', async () => {
+  it('reloads a thread that was not in view when events were missed, independent of later events', async () => {
     const requests = new Requests<Listing<Message>>()
     const { close } = openThread(requests)
     await requests.answer(listing(message('a')))
@@ -126,7 +126,7 @@ describe("the page's cache", () => {
     expect(again.ids()).to.deep.equal(['a', 'missed', 'c'])
   })
 
-  it('leaves threads alone that nobody has opened', () => {
+  it('does not load threads that were never opened', () => {
     updateThread(client, 'c', arrived('a'))
     expect(client.getQueryCache().getAll()).to.deep.equal([])
   })

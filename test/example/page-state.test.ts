@@ -49,7 +49,7 @@ describe("the page's thread", () => {
     expect(idsOf(play(...both, sent('l', 'b'), sent('k', 'a')))).to.deep.equal(['b', 'a'])
   })
 
-  it("shows what others say at once, and the user's own from elsewhere when nothing is under way any more", () => {
+  it("shows messages of others immediately, and the user's own from elsewhere when no request is under way", () => {
     const state = play(sending('k'), arrived('other'), arrived('own elsewhere', true))
     expect(idsOf(state)).to.deep.equal(['other', '…k'])
     expect(idsOf(threadReducer(state, sent('k', 'a')))).to.deep.equal(['other', 'a', 'own elsewhere'])

@@ -1,4 +1,4 @@
-/** The example as a process of its own, as `npm start` runs it once the pages are built. */
+/** The example as a separate process, like `npm start` runs it after building the pages. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 export class InboxProcess {
   readonly child: ChildProcess
-  /** Resolves when it has ended. */
+  /** Resolves when the process has ended. */
   readonly ended: Promise<readonly [code: number | null, signal: string | null]>
   #output = ''
   readonly #changed = new Set<() => void>()
@@ -32,19 +32,20 @@ export class InboxProcess {
     return this.#output
   }
 
-  /** Resolves when this was printed. */
+  /** Resolves when the process has printed `text`. */
   async printed(text: string): Promise<void> {
     const seen = new Promise<void>((resolve) => {
-      const look = (): void => {
+      const check = (): void => {
         if (this.#output.includes(text)) resolve()
       }
-      this.#changed.add(look)
-      look()
+      this.#changed.add(check)
+      check()
     })
     await Promise.race([
       seen,
       this.ended.then(() => {
-        if (!this.#output.includes(text)) throw new Error(`it ended first, having said: ${this.#output}`)
+        if (!this.#output.includes(text))
+          throw new Error(`The process ended without printing it. Its output: ${this.#output}`)
       }),
     ])
   }

@@ -15,11 +15,14 @@ const CONVERSATIONS = 100
 const EVENTS_PER_SECOND = 500
 const DRAIN_MS = 3000
 const SLICE_MS = 500
-/** The pause of a client that failed several times, 30 s, and one more attempt. */
+/** The longest pause of a client after several failures, 30 s, and one more attempt. */
 const OPEN_MS = 45_000
 const WEBHOOK_SECRET = 'the secret of the webhooks'
 
-/** Two processes behind a balancer, restarted one after the other, while messages come in. `HISTOGRAM=1` prints the reconnects. */
+/**
+ * Two processes behind a balancer, restarted one after the other, while messages come in. `HISTOGRAM=1` prints the
+ * reconnects.
+ */
 describe('a rolling restart of the example', function () {
   this.timeout(180_000)
 
@@ -29,12 +32,12 @@ describe('a rolling restart of the example', function () {
   let ports: number[]
   const processes: InboxProcess[] = []
   const streams: Listenable[] = []
-  /** What each stream got, by number. */
+  /** The numbers that each stream received. */
   const seen = streamsOf(() => [] as number[])
   const published = Array.from({ length: CONVERSATIONS }, () => 0)
-  /** When streams were opened again, and what they were told of. */
+  /** When streams were reopened, and the losses that were announced. */
   const reopened: number[] = []
-  const told: string[] = []
+  const announced: string[] = []
   let publishing: NodeJS.Timeout
 
   before(async () => {
@@ -91,7 +94,7 @@ describe('a rolling restart of the example', function () {
       },
     )
     stream.on('n', (event) => void seen[index]?.push(event.json()))
-    for (const type of ['sse.gap', 'sse.reset', 'sse.dropped']) stream.on(type, () => void told.push(type))
+    for (const type of ['sse.gap', 'sse.reset', 'sse.dropped']) stream.on(type, () => void announced.push(type))
     streams.push(stream)
   }
 
@@ -111,8 +114,8 @@ describe('a rolling restart of the example', function () {
 
   const allOpen = (): boolean => streams.every(({ state }) => state === 'open')
 
-  it(`loses and repeats nothing on ${STREAMS} streams at ${EVENTS_PER_SECOND} events a second, and they return spread over time`, async () => {
-    // One after the other: all at once, on a busy machine, Redis would not answer in time.
+  it(`loses and repeats nothing on ${STREAMS} streams at ${EVENTS_PER_SECOND} events a second, and clients reconnect spread over time`, async () => {
+    // Sequentially: with all requests at once Redis would not answer in time on a busy machine.
     for (const n of range(0, CONVERSATIONS - 1)) {
       await post('/webhooks/whatsapp', whatsAppPayload({ id: `wamid.${n}`, text: 'Hello', from: contact(n) }))
     }
@@ -140,10 +143,10 @@ describe('a rolling restart of the example', function () {
     await eventually(() => seen.every((numbers, index) => numbers.at(-1) === total(index)))
 
     for (const [index, numbers] of seen.entries()) expect(numbers).to.deep.equal(range(1, total(index)))
-    expect(told).to.deep.equal([])
+    expect(announced).to.deep.equal([])
     if (process.env.HISTOGRAM === '1') console.log(`reconnects every ${SLICE_MS} ms:`, histograms)
     const [first, second] = histograms.map((slices) => slices.reduce((sum, count) => sum + count, 0))
-    // Half of them had the first process, and most have the second then.
+    // Half of the streams were on the first process, and then most are on the second.
     expect(first).to.be.above(STREAMS / 3)
     expect(second).to.be.above(STREAMS / 2)
     for (const slices of histograms) expect(Math.max(...slices)).to.be.below(STREAMS / 3)

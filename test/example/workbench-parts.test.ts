@@ -9,7 +9,7 @@ import { appendFrame, type Frame } from '../../example/web/src/workbench/frames.
 import { range } from '../helpers/range.js'
 
 describe("the workbench's tally", () => {
-  it('knows what was missed, in whichever order the rest came and however often', () => {
+  it('counts missed events, with any order and repetition of the others', () => {
     const numbers = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1, maxLength: 400 })
     fc.assert(
       fc.property(numbers, (got) => {
@@ -30,7 +30,7 @@ describe("the workbench's tally", () => {
 })
 
 describe("the workbench's events", () => {
-  it('say their number and age, and are as large as wanted', () => {
+  it('contain their number and time, and have the chosen size', () => {
     const before = Date.now()
     for (const bytes of [32, 16_384]) {
       const { data } = feedEvent(1_234_567, bytes)
@@ -70,7 +70,7 @@ describe("the workbench's frames", () => {
     expect(frames[0]).to.include({ publishedPerSecond: 0 })
   })
 
-  it('begin anew with counts that do', () => {
+  it('restart with counts that restart', () => {
     const frames = append([sample(0, 1000, { shed: 50 }), sample(1000, 10, {})])
     expect(frames.at(-1)?.publishedPerSecond).to.equal(0)
     expect(frames.at(-1)?.clients.get('1-1')).to.include({ droppedPerSecond: 0 })

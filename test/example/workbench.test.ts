@@ -12,7 +12,7 @@ import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { TestInbox } from './harness.js'
 
-/** What takes seconds for whoever watches need not take as long here. */
+/** Shorter than the times for a person who watches. */
 const QUICK: WorkbenchOptions = { stallMs: 1000, sustainMs: 500, pauseMs: 1000, pollMs: 100 }
 
 type Seen = Sample['clients'][number]
@@ -118,7 +118,7 @@ describe("the example's workbench", () => {
     expect(whileItHeld?.backlogBytes).to.be.greaterThan(50 * 16_384)
   })
 
-  it('ends a stalled stream; its client reads on, polls, and returns without having missed anything', async () => {
+  it('ends a stalled stream, whose client then reads, polls, and returns without missing an event', async () => {
     // It polls long enough for a sample to show it.
     await start({ ...QUICK, pauseMs: 3000 })
     const id = (await play('stalled'))('Stalled, replay')
@@ -134,7 +134,7 @@ describe("the example's workbench", () => {
     expect(back.polls).to.be.greaterThan(0)
   })
 
-  it('shows what each policy gives up at the same pace', async () => {
+  it('shows which events each policy drops at the same pace', async () => {
     await start()
     const id = await play('policies')
     const { until } = await watch()
@@ -150,7 +150,7 @@ describe("the example's workbench", () => {
     expect(coalescing.dropped).to.not.have.property('queue_full')
   })
 
-  it('paces: lag comes and goes, tokens are spent and come back, and rates change while the stream runs', async () => {
+  it('paces: lag rises and falls, tokens are spent and refilled, and rates change while the stream is open', async () => {
     await start()
     const id = await play('pacing')
     const { samples, until } = await watch()
@@ -166,7 +166,7 @@ describe("the example's workbench", () => {
     expect(new Set(phases.slice(phases.indexOf('stream')))).to.deep.equal(new Set(['stream']))
   })
 
-  it('moves streams to polling under pressure, and they come back', async () => {
+  it('moves streams to polling under pressure, and they return', async () => {
     await start()
     const id = await play('pressure')
     const { stream, samples, until } = await watch()
@@ -184,7 +184,7 @@ describe("the example's workbench", () => {
     expect(replay).to.include({ missed: 0, moved: 0 })
   })
 
-  it('opens a stream anew from where it is when its policy is changed', async () => {
+  it('reopens a stream at its position when its policy is changed', async () => {
     await start()
     const { id } = (await ask('POST', '/clients', { name: 'Reader' })).body as ClientState
     await ask('PATCH', '/producer', { running: true, eventsPerSecond: 100, burst: 1 })
@@ -200,7 +200,7 @@ describe("the example's workbench", () => {
     expect(reader.unacknowledged).to.be.at.most(10)
   })
 
-  it('acknowledges as it reads, so that a window does not hold it up', async () => {
+  it('acknowledges while it reads, so that a window does not delay it', async () => {
     await start()
     const { id } = (await ask('POST', '/clients', { window: 4 })).body as ClientState
     await ask('PATCH', '/producer', { running: true, eventsPerSecond: 200, burst: 20 })
@@ -209,7 +209,7 @@ describe("the example's workbench", () => {
     expect(reader).to.include({ missed: 0, repeated: 0 })
   })
 
-  it('says what is wrong with what it is asked for', async () => {
+  it('explains what is wrong with a request', async () => {
     await start()
     const { id } = (await ask('POST', '/clients', {})).body as ClientState
     const INVALID = 'ERR_WORKBENCH_INVALID'
@@ -260,7 +260,7 @@ describe("the example's workbench", () => {
     }
   })
 
-  it('tells the pages what was chosen, on any of them', async () => {
+  it('sends a change made on one page to all pages', async () => {
     await start()
     const { stream } = await watch()
     const { id } = (await ask('POST', '/clients', { name: 'Reader' })).body as ClientState
@@ -280,7 +280,7 @@ describe("the example's workbench", () => {
 
   const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
 
-  it('leaves no connection and no timer behind when it is stopped', async () => {
+  it('has no open connection and no timer after it was stopped', async () => {
     await start()
     const before = timers()
     await play('stalled')
@@ -292,7 +292,7 @@ describe("the example's workbench", () => {
     await eventually(() => timers() <= before)
   })
 
-  it('ends by itself when nobody watches or asks any more', async () => {
+  it('ends by itself without watchers and requests', async () => {
     await start({ ...QUICK, idleMs: 300 })
     await play('policies')
     const { stream, until } = await watch()
@@ -306,7 +306,7 @@ describe("the example's workbench", () => {
 })
 
 describe("the workbench in the example's process", () => {
-  it('is not there in production', async () => {
+  it('does not exist in production', async () => {
     const secrets = { JWT_SECRET: 'x'.repeat(32), WEBHOOK_SECRET: 's'.repeat(16), WEBHOOK_VERIFY_TOKEN: 't'.repeat(8) }
     const inbox = await TestInbox.start({ environment: { NODE_ENV: 'production', ...secrets } })
     for (const path of ['/workbench', '/api/v1/workbench', '/api/v1/workbench/samples']) {

@@ -1,16 +1,16 @@
-/** A client at work, alike for all of them, whether it runs here, in a shell or in a browser's page. */
+/** A running client, with the same interface for clients in Node, in a shell and in a browser. */
 import type { Seen } from './script.js'
 
 export interface Connection {
-  /** What it has passed on, the kit's own events too. */
+  /** The events that it has delivered, including the kit's own. */
   seen(): Promise<readonly Seen[]>
-  /** Whether it has given up: it will not come back by itself. */
+  /** Whether it has stopped: it will not reconnect. */
   isOver(): Promise<boolean>
   close(): Promise<void>
 }
 
 export interface OpenOptions {
-  /** The certificate it should trust, and so: speak HTTP/2. */
+  /** The certificate that it must trust. With it the client uses HTTP/2. */
   readonly ca?: string | undefined
 }
 

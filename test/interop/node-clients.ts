@@ -12,7 +12,7 @@ import type { NodeClient } from './clients.js'
 import type { Connection, Open } from './connection.js'
 import { type Seen, TYPES } from './script.js'
 
-/** As much of an EventSource as all of them have. */
+/** The part of EventSource that all of them have. */
 interface Source {
   readonly readyState: number
   addEventListener(type: string, listener: (event: unknown) => void): void
@@ -55,18 +55,18 @@ const openUndici: Open = async (url, { ca } = {}) => {
 export const openLaunchDarkly: Open = async (url, { ca } = {}) => {
   const options = ca === undefined ? {} : { https: { ca }, rejectUnauthorized: true }
   const source = new LaunchDarklyEventSource(url, options)
-  // As any EventEmitter, it throws an `error` that nobody listens to.
+  // Like any EventEmitter, it throws an `error` without a listener.
   source.addEventListener('error', () => undefined)
   return connect(source)
 }
 
 export const hasCurl = spawnSync('curl', ['--version']).status === 0
 
-/** Its output is read as a client would read it, because it is for people to read. */
+/** Parses the output of curl, because curl itself does not parse streams. */
 export const openCurl = async (
   url: string,
   { ca, args = [] }: { readonly ca?: string | undefined; readonly args?: readonly string[] } = {},
-): Promise<Connection & { readonly said: string }> => {
+): Promise<Connection & { readonly stderr: string }> => {
   const seen: Seen[] = []
   let id = ''
   const parser = createParser({
@@ -82,13 +82,13 @@ export const openCurl = async (
   const child = spawn('curl', [...usual, ...tls, ...args, url], { stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(child, 'close')
   child.stdout.setEncoding('utf8').on('data', (text: string) => parser.feed(text))
-  let said = ''
+  let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text
+    stderr += text
   })
   return {
-    get said() {
-      return said
+    get stderr() {
+      return stderr
     },
     seen: async () => seen,
     isOver: async () => child.exitCode !== null,

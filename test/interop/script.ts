@@ -1,4 +1,4 @@
-/** The events that every client is sent, and how the standard has a client read them. */
+/** The events that the server sends to every client, and how a client must read them according to the standard. */
 import type { SseEvent } from '../../lib/core/message.js'
 
 /** An event as a client passes it on. */
@@ -7,7 +7,7 @@ export interface Seen {
   readonly data: string
   /** The client's last event id when it passed the event on. */
   readonly id: string
-  /** Whether the event had no id of its own, so that `id` is that of the event before. */
+  /** The event itself had no id, so `id` is that of the event before. */
   readonly inherited?: true
 }
 
@@ -27,10 +27,10 @@ export const SCRIPT: readonly SseEvent[] = [
   { event: 'json', data: { nested: ['{"', '\n', '\u2028'] } },
 ]
 
-/** Has no position. To be published by itself: it may overtake events of the same tick that have one. */
-export const EPHEMERAL: SseEvent = { event: 'named', data: 'heard now or never', ephemeral: true }
+/** Has no position. Publish it separately: it may overtake events of the same tick that have one. */
+export const EPHEMERAL: SseEvent = { event: 'named', data: 'without a position', ephemeral: true }
 
-/** Every name that occurs in the tests: an EventSource hears only those it was asked to listen to. */
+/** Every event name of the tests: an EventSource receives only events with a listener. */
 export const TYPES: readonly string[] = [
   ...new Set(['n', ...SCRIPT.map(({ event = 'message' }) => event)]),
   'sse.open',
@@ -47,7 +47,7 @@ export function read({ event = 'message', data }: SseEvent, position: string | u
     : { type: event, data: text, id: position }
 }
 
-/** What the adapters note has no `inherited`. */
+/** The event without `inherited`, as the adapters record it. */
 export function plain({ type, data, id }: Seen): Seen {
   return { type, data, id }
 }

@@ -1,4 +1,4 @@
-/** The one server that all clients are tested with: each path a stream on the same channel, with other options. */
+/** The server that all clients are tested with. Each path is a stream on the same channel, with other options. */
 import { once } from 'node:events'
 import {
   createSecureServer,
@@ -22,11 +22,11 @@ const MAX_AGE_MS = 60_000
 const SUSTAIN_MS = 5000
 
 export interface InteropServerOptions {
-  /** `2`: HTTP/2 over TLS and nothing else; `'1 over TLS'`: what a client speaks. @defaultValue 1 */
+  /** `2`: only HTTP/2 over TLS. `'1 over TLS'`: also HTTP/1.1 over TLS. @defaultValue 1 */
   readonly http?: 1 | 2 | '1 over TLS'
-  /** Further things it serves, by path: a page and its script. */
+  /** Further files, by path: a page and its script. */
   readonly files?: Readonly<Record<string, { readonly type: string; readonly body: string }>>
-  /** How long those are asked to stay away whom it refuses. */
+  /** The time in `Retry-After` of refusals, in ms. */
   readonly pauseMs?: number
 }
 
@@ -51,9 +51,9 @@ interface Transport {
 
 export class InteropServer {
   readonly multiplexer: Multiplexer
-  /** Turned by hand: heartbeats and the greatest age come when the test says so. */
+  /** The test advances it, for heartbeats and the maximum age. */
   readonly clock = new FakeClock()
-  /** In the order of their coming. */
+  /** In the order in which they arrived. */
   readonly #answers: { readonly path: string; readonly lastEventId: string | undefined; readonly res: Headed }[] = []
   /** Connections that did not speak the server's protocol. */
   strangers = 0
@@ -95,12 +95,12 @@ export class InteropServer {
     return this.#certificate?.cert
   }
 
-  /** All that was published, as a client should read it. */
+  /** All published events, as a client must read them. */
   get published(): readonly Seen[] {
     return this.#published
   }
 
-  /** What those were answered who asked for this path, in the order of their coming. */
+  /** The answers to requests for this path, in the order in which the requests arrived. */
   answers(path: string): Answer[] {
     return this.#answers
       .filter((answer) => answer.path === path)
@@ -125,22 +125,22 @@ export class InteropServer {
     }
   }
 
-  /** Cuts all connections in whatever they are sending. */
+  /** Closes all connections immediately. */
   cut(): void {
     this.#transport?.cut()
   }
 
-  /** All streams are sent at least one heartbeat. */
+  /** Makes all streams send at least one heartbeat. */
   beat(): void {
     this.clock.advance(HEARTBEAT_MS)
   }
 
-  /** All streams reach their greatest age. */
+  /** Makes all streams reach their maximum age. */
   age(): void {
     this.clock.advance(MAX_AGE_MS)
   }
 
-  /** From now on streams are refused at `/refused-by-status` and `/refused-by-stream`. */
+  /** Refuses later streams at `/refused-by-status` and `/refused-by-stream`. */
   press(): void {
     const glutton = { canPoll: false, shed: () => undefined, giveWay: () => undefined }
     this.#pressure.hold(glutton, Number.MAX_SAFE_INTEGER)
@@ -192,7 +192,7 @@ export class InteropServer {
     return { url, stop, cut: () => server.closeAllConnections() }
   }
 
-  /** Express 5 does not speak HTTP/2; the kit's handlers do, on Node's compatibility API. */
+  /** Express 5 does not support HTTP/2. The kit's handlers do, with Node's compatibility API. */
   async #overTls(routes: Readonly<Record<string, RequestHandler>>, allowHTTP1: boolean): Promise<Transport> {
     this.#certificate = await makeCertificate()
     const sessions = new Set<ServerHttp2Session>()

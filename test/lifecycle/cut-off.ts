@@ -1,4 +1,7 @@
-/** A process that says `ready`, and closes all it has when its input ends, whatever Redis does: `cut-off.ts <redis url>…`. */
+/**
+ * A process that prints `ready`, and closes all parts when its input ends, in any state of Redis: `cut-off.ts <redis
+ * url>…`.
+ */
 import { once } from 'node:events'
 import { createMultiplexer, createRedis, createStore } from '../../lib/index.js'
 

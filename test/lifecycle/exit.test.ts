@@ -14,7 +14,7 @@ const CUT_OFF = new URL('cut-off.ts', import.meta.url)
 
 /**
  * Runs a script to its end, with its success; one that does not end is killed.
- * @param onReady called when it has said `ready`; then its input ends
+ * @param onReady called after it has printed `ready`; then its input ends
  */
 async function outputOf(source: URL, args: readonly string[], onReady: () => void = () => undefined): Promise<string> {
   const child = spawn(process.execPath, [await script(source), ...args], { stdio: 'pipe' })
@@ -67,7 +67,7 @@ describe('a process that closes all of the kit', function () {
     ['fall silent before it closes', false],
     ['never answer', true],
   ] as const) {
-    it(`ends by itself where servers ${title}, which never close their side of a connection`, async () => {
+    it(`ends by itself if servers ${title}, which never close their side of a connection`, async () => {
       const [server, cluster] = [await RedisServer.start(), await RedisCluster.start()]
       const servers = [server, ...[0, 1, 2].map((master) => cluster.server(master))]
       const pause = () => {
@@ -89,7 +89,7 @@ describe('a process that closes all of the kit', function () {
 describe('a process that only publishes', function () {
   this.timeout(60_000)
 
-  it('opens one connection, needs no close to end, and what it took is published', async () => {
+  it('opens one connection, ends without close, and publishes the accepted events', async () => {
     const server = await RedisServer.start()
     const admin = new Redis(server.url)
     try {
@@ -108,26 +108,26 @@ describe('a process that only publishes', function () {
 describe('an embedded multiplexer', function () {
   this.timeout(60_000)
 
-  it('warns once where it is in a worker of a cluster', async () => {
+  it('warns once in a worker of a cluster', async () => {
     expect(await outputOf(WORKER, [])).to.equal('SSE_EMBEDDED_IN_CLUSTER;')
   })
 
   for (const [title, env, warnings] of [
     ['one of several instances of PM2', { NODE_APP_INSTANCE: '1', instances: '4' }, 1],
     ['the only instance of PM2', { NODE_APP_INSTANCE: '0', instances: '1' }, 0],
-    ['a process of its own', {}, 0],
+    ['a single process', {}, 0],
   ] as const) {
     it(`warns ${warnings === 0 ? 'not' : 'once'} in ${title}`, async () => {
       const saved = { ...process.env }
       const codes: unknown[] = []
-      const hear = (warning: Error) => codes.push((warning as { code?: string }).code)
-      process.on('warning', hear)
+      const record = (warning: Error) => codes.push((warning as { code?: string }).code)
+      process.on('warning', record)
       Object.assign(process.env, env)
       try {
         await createMultiplexer().close()
         await new Promise(setImmediate)
       } finally {
-        process.off('warning', hear)
+        process.off('warning', record)
         for (const name of ['NODE_APP_INSTANCE', 'instances']) {
           if (saved[name] === undefined) delete process.env[name]
           else process.env[name] = saved[name]

@@ -40,7 +40,7 @@ describe('the packed package', () => {
 
   const node = async (...args: string[]) => (await run(process.execPath, args, { cwd: folder })).stdout.trim()
 
-  it('is imported and required, all entries', async () => {
+  it('can be imported and required, all entries', async () => {
     const names = "['express-sse-kit', 'express-sse-kit/client', 'express-sse-kit/bus', 'express-sse-kit/react']"
     const required = await node(
       '--input-type=commonjs',
@@ -74,7 +74,7 @@ describe('the packed package', () => {
     expect(stdout).to.equal('')
   })
 
-  it('gives browsers a client without Node', async () => {
+  it('contains a client for browsers without Node modules', async () => {
     const dist = join(folder, 'node_modules/express-sse-kit/dist')
     const seen = new Set<string>()
     const follow = async (file: string): Promise<void> => {

@@ -31,18 +31,18 @@ const FAILURES: Record<string, () => never> = {
   'throws an Error': () => {
     throw new Error('broken')
   },
-  'throws what is no Error': () => {
+  'throws a value that is not an Error': () => {
     throw 'router'
   },
   'throws undefined': () => {
     throw undefined
   },
   'rejects with an Error': () => Promise.reject(new Error('broken')) as never,
-  'rejects with what is no Error': () => Promise.reject('route') as never,
+  'rejects with a value that is not an Error': () => Promise.reject('route') as never,
   'rejects with undefined': () => Promise.reject() as never,
 }
 
-/** Whatever was going to happen at once has happened. */
+/** Waits until pending promises and immediates have run. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve))
 }
@@ -107,7 +107,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     const register = (read: () => never) => metrics({ register: { contentType: 'text/plain', metrics: read } })
 
     for (const [how, fail] of Object.entries(FAILURES)) {
-      it(`hand it to the error handler: load ${how}`, async () => {
+      it(`pass the error to the error handler: load ${how}`, async () => {
         const agent = await start(dashboard(fail))
         for (let i = 1; i <= 2; i++) {
           expect((await agent.get('/init')).status).to.equal(500)
@@ -116,21 +116,21 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it(`hand it to the error handler: authorize ${how}`, async () => {
+      it(`pass the error to the error handler: authorize ${how}`, async () => {
         const agent = await start(conversations(fail))
         for (const path of ['/messages/1', '/poll/messages/1']) expect((await agent.get(path)).status).to.equal(500)
         expect(errors).to.have.length(2)
         for (const error of errors) expect(error).to.be.an('error')
       })
 
-      it(`hand it to the error handler: failureLimit ${how}`, async () => {
+      it(`pass the error to the error handler: failureLimit ${how}`, async () => {
         const agent = await start(hooks(fail))
         expect((await agent.post('/whatsapp').send({})).status).to.equal(500)
         expect(errors).to.have.length(1)
         expect(errors[0]).to.be.an('error')
       })
 
-      it(`hand it to the error handler: register.metrics ${how}`, async () => {
+      it(`pass the error to the error handler: register.metrics ${how}`, async () => {
         const agent = await start(register(fail))
         expect((await agent.get('/')).status).to.equal(500)
         expect(errors).to.have.length(1)
@@ -138,7 +138,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('end in 503 when load never settles, for all who wait, and the next request loads afresh', async () => {
+    it('end in 503 when load never settles, for all waiting requests, and the next request loads again', async () => {
       let loads = 0
       const agent = await start(
         dashboard(() => {
@@ -156,7 +156,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await agent.get('/init')).body).to.deep.equal({ profile: 1, tenant: 2, features: 3, channels: 4 })
     })
 
-    it('wait as long as loadTimeoutMs says, and for ever with 0', async () => {
+    it('wait for loadTimeoutMs, and without a limit for 0', async () => {
       const agent = await start(dashboard(never(10), { loadTimeoutMs: 10 }))
       expect((await agent.get('/init')).status).to.equal(503)
       let finish = (): void => undefined
@@ -174,7 +174,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await patient.get('/init')).body).to.deep.equal(data)
     })
 
-    it('do not keep what a load gives that comes too late', async () => {
+    it('do not cache the result of a load that settles too late', async () => {
       let finish = (): void => undefined
       let loads = 0
       const agent = await start(
@@ -193,7 +193,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     for (const ttlMs of [0, 30_000]) {
-      it(`leave an answer alone that a time-out middleware has given meanwhile: load with ttlMs ${ttlMs}`, async () => {
+      it(`do not change the answer of a time-out middleware: load with ttlMs ${ttlMs}`, async () => {
         const impatient: RequestHandler = (_req, res, next) => {
           setImmediate(() => res.status(504).end())
           next()
@@ -211,7 +211,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('leave an answer alone that a time-out middleware has given meanwhile: metrics and tickets', async () => {
+    it('do not change the answer of a time-out middleware: metrics and tickets', async () => {
       const impatient: RequestHandler = (_req, res, next) => {
         setImmediate(() => res.status(504).end())
         next()
@@ -259,7 +259,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect([status, body.code]).to.deep.equal([503, 'ERR_SSE_CALLBACK_TIMEOUT'])
     })
 
-    it('do not wait for ever for a store: the dashboard loads without, a ticket is a 503', async () => {
+    it('wait a limited time for a store: the dashboard loads without it, a ticket is a 503', async () => {
       const memory = new MemoryStore()
       undo.push(() => memory.close())
       const store = Object.assign(Object.create(memory) as KeyValueStore, { get: never(10_000), set: never(10_000) })
@@ -270,7 +270,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect([status, body.code]).to.deep.equal([503, 'ERR_SSE_BROKER_TIMEOUT'])
     })
 
-    it('let nobody in when authorize answers something else than true', async () => {
+    it('grant access only when authorize returns true', async () => {
       for (const [answer, status] of [
         [undefined, 403],
         [null, 403],
@@ -295,7 +295,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('leave the answer of failureLimit alone, also when it fails afterwards', async () => {
+    it('keep the answer of failureLimit, also when it fails afterwards', async () => {
       const agent = await start(
         hooks(async (_req, res) => {
           res.status(429).end()
@@ -306,7 +306,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(errors).to.have.length(1)
     })
 
-    it('are refused at construction with a time-out that cannot be meant', () => {
+    it('are refused at construction with an invalid time-out', () => {
       const multiplexer = createMultiplexer()
       undo.push(() => multiplexer.close())
       for (const ms of [-1, 1.5, Number.NaN, 600_001, '5' as unknown as number]) {

@@ -23,7 +23,7 @@ describe('polling conversations', () => {
   })
   afterEach(() => multiplexer.close())
 
-  it("brings the caller's own tenant what its streams would bring", async () => {
+  it("delivers the events of the caller's own tenant, like the streams", async () => {
     const published = [
       await multiplexer.publish(conversationsChannel('acme'), { event: 'new_message', data: 1 }),
       await multiplexer.publish(messagesChannel('acme', 'c1'), { event: 'message', data: 2 }),
@@ -39,7 +39,7 @@ describe('polling conversations', () => {
     expect(body.events, "another tenant's conversation of the same name").to.deep.equal([])
   })
 
-  it('refuses whom the streams refuse', async () => {
+  it('refuses the callers that the streams refuse', async () => {
     const path = '/poll/messages/secret'
     const forbidden = await request(app).get(path).set('x-user', 'acme/dana').expect(403)
     expect(forbidden.body.code).to.equal('ERR_SSE_FORBIDDEN')

@@ -13,7 +13,7 @@ import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
-/** A load that does not end until it is told to. */
+/** A load that the test settles. */
 class HeldLoads {
   readonly begun: Auth[] = []
   readonly #ends: (() => void)[] = []
@@ -97,7 +97,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return answer
     }
 
-    it('loads once, and answers the same bytes until ttlMs is over', async () => {
+    it('loads once, and answers with the same bytes until ttlMs is over', async () => {
       const clock = new FakeClock()
       const app = await start({ clock, ttlMs: 1000 })
       const first = await expectCache(app.get('acme', 'ada'), 'miss')
@@ -117,7 +117,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await expectCache(app.get('acme', 'ada'), 'miss')).body.profile.load).to.equal(2)
     })
 
-    it('answers 304 where nothing has changed', async () => {
+    it('answers 304 if nothing has changed', async () => {
       const app = await start()
       const { etag } = (await app.get('acme', 'ada')).headers
       expect((await app.get('acme', 'ada').set('If-None-Match', String(etag))).status).to.equal(304)
@@ -132,7 +132,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['www-authenticate']).to.equal('Bearer')
     })
 
-    it('gives no one what is another’s, however the names are cut', async () => {
+    it('never serves the data of another user, also for names that look alike when joined', async () => {
       const app = await start()
       const owners: [string, string][] = [
         ['acme', 'ada'],
@@ -155,14 +155,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('keeps nothing at ttlMs 0', async () => {
+    it('caches nothing with ttlMs 0', async () => {
       const app = await start({ ttlMs: 0 })
       for (const load of [1, 2])
         expect((await expectCache(app.get('acme', 'ada'), 'miss')).body.profile.load).to.equal(load)
       await app.router.invalidate({ tenant: 'acme' })
     })
 
-    it('loads once for all who ask meanwhile', async () => {
+    it('loads once for all concurrent requests', async () => {
       const held = new HeldLoads()
       const store = new MemoryStore()
       let lookups = 0
@@ -189,7 +189,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await store.close()
     })
 
-    it('hands a failing load to the error handler, for all who wait, and keeps nothing of it', async () => {
+    it('passes the error of a load to the error handler, for all waiting requests, and caches nothing', async () => {
       let failure: unknown = new Error('database is down')
       const app = await start({
         load: async () => {
@@ -208,7 +208,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectCache(app.get('acme', 'ada'), 'miss')
     })
 
-    it('refuses a load that gives no object', async () => {
+    it('refuses a load that returns no object', async () => {
       const app = await start({ load: (() => undefined) as unknown as DashboardOptions['load'] })
       expect((await app.get('acme', 'ada')).body).to.deep.equal({
         handler: 'load must return an object that JSON can represent',
@@ -216,7 +216,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('invalidate', () => {
-      it('has the user, or all users of the tenant, loaded anew, and no others', async () => {
+      it('makes the user, or all users of the tenant, load again, and no others', async () => {
         const app = await start()
         const ask = async (): Promise<unknown[]> => {
           const caches: unknown[] = []
@@ -259,7 +259,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('holds although the stamps are lost', async () => {
+      it('holds also after the stamps are lost', async () => {
         const clock = new FakeClock()
         const store = new MemoryStore({ clock })
         const app = await start({ store })
@@ -285,7 +285,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await redis.stop()
       })
 
-      it('shares what is loaded, and what is invalidated', async () => {
+      it('shares loaded data and invalidations', async () => {
         const [one, two] = [await start({ redis: redis.url }), await start({ redis: redis.url })]
         await expectCache(one.get('acme', 'ada'), 'miss')
         await expectCache(two.get('acme', 'ada'), 'hit')
@@ -297,13 +297,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect([one.loads(), two.loads()]).to.deep.equal([1, 2])
       })
 
-      it('does not keep what one process was loading when another invalidated it', async () => {
+      it('does not cache a load during which another process invalidated the data', async () => {
         const held = new HeldLoads()
         const [one, two] = [await start({ redis: redis.url, load: held.load }), await start({ redis: redis.url })]
         const outdated = one.get('apex', 'ada').then((answer) => answer)
         await held.hasBegun(1)
         await two.router.invalidate({ tenant: 'apex', user: 'ada' })
-        // Does not join the load either, although this process was not told.
+        // Does not join the load either, although this process was not notified.
         const fresh = one.get('apex', 'ada').then((answer) => answer)
         await held.hasBegun(2)
         held.end(1)
@@ -313,7 +313,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect((await fresh).body.profile).to.equal('ada 2')
       })
 
-      it('loads while Redis is away, says so, and does not claim to have invalidated', async () => {
+      it('loads while Redis is unavailable, reports it, and rejects invalidations', async () => {
         const own = await RedisServer.start()
         const store = new RedisStore({ redis: own.url, commandTimeoutMs: 200 })
         await store.get(['key'])
@@ -395,7 +395,7 @@ describe('the options of dashboardInit', () => {
     'a ttl over a day': { ttlMs: 86_400_001 },
     'an empty prefix': { prefix: '' },
     'redis and a store': { redis: 'redis://127.0.0.1', store: new MemoryStore() },
-    'a redis that is no URL': { redis: 'localhost' },
+    'a redis that is not a URL': { redis: 'localhost' },
   }
   for (const [what, options] of Object.entries(refused)) {
     it(`are refused at construction: ${what}`, () => {

@@ -45,7 +45,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     })
 
-    it('keeps the addresses of services inside', async () => {
+    it('does not reveal addresses of services', async () => {
       const answer = await answerTo(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'connect ECONNREFUSED 10.0.0.7:6379'))
       expect([answer.status, answer.body.code, answer.headers['retry-after']]).to.deep.equal([
         503,
@@ -55,11 +55,11 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.text).not.to.contain('10.0.0.7')
     })
 
-    it('leaves other errors to the next handler', async () => {
+    it('passes other errors to the next handler', async () => {
       expect((await answerTo(new Error('other'))).body).to.deep.equal({ passed: true })
     })
 
-    it('ends a stream whose route failed with a word to the client, and the process lives', async () => {
+    it('ends a stream whose route failed, notifies the client, and the process continues', async () => {
       const app = express()
       app.use(sseMiddleware())
       app.get('/', (_req, res, next) => {
@@ -79,7 +79,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(client.raw).not.to.contain('the route failed')
     })
 
-    describe('does not keep an error to itself', () => {
+    describe('reports errors', () => {
       let printed: unknown[][]
       const print = console.error
 
@@ -126,18 +126,18 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           res.sse()
           throw new RequestError('ERR_SSE_FORBIDDEN', 'broken')
         },
-        'what is no Error': (_req, res, next) => {
+        'a value that is not an Error': (_req, res, next) => {
           res.sse()
           next('broken')
         },
       }
       for (const [what, route] of Object.entries(routes)) {
-        it(`after res.sse(): ${what} is printed, once for all clients that come back`, async () => {
+        it(`after res.sse(): ${what} is printed, once for all clients that reconnect`, async () => {
           await open(route, undefined, 3)
           expect(printed).to.have.length(1)
         })
 
-        it(`after res.sse(): ${what} goes to onError instead, each time`, async () => {
+        it(`after res.sse(): ${what} is reported to onError instead, each time`, async () => {
           const errors: unknown[] = []
           await open(route, { onError: (error, req) => errors.push([error, req.path]) }, 2)
           expect(errors).to.have.length(2)
@@ -167,7 +167,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('reports what the server did wrong, and no refusal', async () => {
+      it('reports errors of the server, but no refusals', async () => {
         const errors: unknown[] = []
         for (const [code, reported] of [
           ['ERR_SSE_OPTION_INVALID', true],
@@ -197,14 +197,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         },
         rejects: () => Promise.reject(new Error('onError is broken')),
       })) {
-        it(`prints what onError ${how}, and the stream ends with its goodbye`, async () => {
+        it(`prints the error that onError ${how}, and the stream ends with its reason`, async () => {
           await open(routes['a throw'] as Route, { onError })
           await new Promise((resolve) => setImmediate(resolve))
           expect(printed.map(([error]) => String(error))).to.deep.equal(['Error: onError is broken'])
         })
       }
 
-      it('refuses an onError that is no function', () => {
+      it('refuses an onError that is not a function', () => {
         expect(() => sseErrors({ onError: 'log' as never }))
           .to.throw()
           .with.property('code', 'ERR_SSE_OPTION_INVALID')

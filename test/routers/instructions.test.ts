@@ -18,7 +18,7 @@ const INSTRUCTIONS = ['route', 'router', undefined]
 const TICKET = 'x'.repeat(43)
 
 for (const { name, express } of EXPRESS_VERSIONS) {
-  describe(`a request whose check throws what Express takes for an instruction, on ${name}`, () => {
+  describe(`a request whose check throws a value that Express interprets as an instruction, on ${name}`, () => {
     const undo: (() => unknown)[] = []
 
     afterEach(async () => {

@@ -10,7 +10,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     let kit: Metrics | undefined
     afterEach(() => kit?.close())
 
-    it('answers with what is in the register, in its format', async () => {
+    it('answers with the metrics of the register, in its format', async () => {
       kit = createMetrics()
       const { text, headers } = await request(express().use('/metrics', metrics(kit)))
         .get('/metrics')
@@ -31,7 +31,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(other.headers['content-type']).to.match(/^application\/openmetrics-text/)
     })
 
-    it('hands it to the application if a metric cannot be read', async () => {
+    it('passes the error to the application if a metric cannot be read', async () => {
       const register = { contentType: 'text/plain', metrics: () => Promise.reject(new Error('collect failed')) }
       const app = express().use(metrics({ register }))
       app.use(((error: Error, _req, res, _next) => {

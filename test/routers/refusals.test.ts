@@ -76,7 +76,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it(`have a message of their own: ${make.name}()`, () => {
+      it(`may have another message: ${make.name}()`, () => {
         const error = make()
         expect(error).to.be.instanceOf(RequestError)
         expect([error.status, error.code]).to.deep.equal([status, code])

@@ -8,7 +8,7 @@ const position = fc.record({ epoch, offset: fc.maxSafeNat() })
 const positions = fc.uniqueArray(position, { selector: (it) => it.epoch, minLength: 1, maxLength: 8 })
 
 describe('a cursor', () => {
-  it('comes back as it was printed, for one to eight channels', () => {
+  it('is parsed as it was printed, for one to eight channels', () => {
     fc.assert(
       fc.property(positions, (them) => {
         expect(parseCursor(printCursor(them))).to.deep.equal(them)
@@ -16,12 +16,12 @@ describe('a cursor', () => {
     )
   })
 
-  it('has only characters and the length that need no preflight, up to offset 99,999,999', () => {
+  it('has a length and characters that need no CORS preflight, up to offset 99,999,999', () => {
     const them = Array.from({ length: 8 }, () => ({ epoch: createEpoch(), offset: 99_999_999 }))
     expect(printCursor(them)).to.match(/^[a-z0-9.-]{1,128}$/)
   })
 
-  it('is none if it does not parse, and never an error', () => {
+  it('counts as absent if it is malformed, and never causes an error', () => {
     for (const text of [
       undefined,
       '',

@@ -61,7 +61,7 @@ const anyEvent: fc.Arbitrary<SseEvent> = fc.record(
   { requiredKeys: ['data'] },
 )
 
-/** What WHATWG says a client must see: line ends are one LF, whichever they were. */
+/** The data that a client must read according to WHATWG: every line end is one LF. */
 function seen({ event = '', data, id = '' }: SseEvent): Parsed {
   const sent = typeof data === 'string' ? data : JSON.stringify(data)
   return { event, data: sent.replace(/\r\n|\r/g, '\n'), id }
@@ -77,7 +77,7 @@ describe('an encoded event', () => {
     ['eventsource-parser', parseAsText],
     ['undici', parseAsBytes],
   ] as const) {
-    it(`is read by ${name} as it was given, wherever its bytes are cut`, () => {
+    it(`is read by ${name} unchanged, at any cut of its bytes`, () => {
       fc.assert(
         fc.property(anyEvent, (event) => {
           const { body } = encodeOwnEvent(event)
@@ -101,7 +101,7 @@ describe('an encoded event', () => {
     )
   })
 
-  it('stays one event among others, whatever is in it', () => {
+  it('stays one event among others, with any content', () => {
     fc.assert(
       fc.property(fc.array(anyEvent, { minLength: 1, maxLength: 10 }), (events) => {
         const bytes = Buffer.concat(
@@ -112,7 +112,7 @@ describe('an encoded event', () => {
     )
   })
 
-  it('is refused with a code where it cannot be put on the wire', () => {
+  it('is refused with a code if it cannot be encoded', () => {
     const circular: Record<string, unknown> = {}
     circular.self = circular
     const wrong: readonly [string, unknown][] = [
@@ -146,7 +146,7 @@ describe('an encoded event', () => {
       .with.property('code', 'ERR_SSE_EVENT_INVALID')
   })
 
-  it('keeps why the data could not be written', () => {
+  it('keeps the reason why the data could not be encoded', () => {
     try {
       encodeEvent({ data: 1n })
       expect.fail('it was written')
@@ -170,7 +170,7 @@ describe('a control block', () => {
     )
   })
 
-  it('moves no cursor otherwise', () => {
+  it('changes no cursor otherwise', () => {
     expect(parseAsText([reconnectBlock('max_age', 100).bytes])).to.deep.equal([
       { event: 'sse.reconnect', data: '{"reason":"max_age","afterMs":100}', id: '' },
     ])

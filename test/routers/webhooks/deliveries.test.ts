@@ -77,7 +77,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         if (res.headersSent) next(error)
         else res.status(error.status ?? 500).json({ handler: error.message })
       }) as ErrorRequestHandler)
-      // Express prints what nobody answers, except in tests.
+      // Express prints unanswered errors, except in tests.
       app.set('env', 'test')
       const server = await serve(app)
       undo.push(
@@ -114,7 +114,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         textFrom('222', 'b2'),
       ])
 
-      it('handle all other conversations, keep its own waiting, and ask the provider to deliver again', async () => {
+      it('handle all other conversations, keep its own waiting, and make the provider retry', async () => {
         const reported = listen(diagnostics.webhookError)
         const url = await start()
         failing.set('a1', new Error('database is down'))
@@ -146,7 +146,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(handled).to.deep.equal(['other'])
       })
 
-      it('answer 5xx whatever it fails with', async () => {
+      it('answer 5xx, independent of the error', async () => {
         const url = await start()
         const client = Object.assign(new Error('teapot'), { statusCode: 418 })
         for (const failure of [new RequestError('ERR_SSE_FORBIDDEN', 'no'), client, 'router', undefined, 0]) {
@@ -155,7 +155,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('report every failure, and hand the first of them to Express', async () => {
+      it('report every failure, and pass the first one to Express', async () => {
         const reported = listen(diagnostics.webhookError)
         const url = await start()
         for (const text of ['a1', 'b1']) failing.set(text, new Error(text))
@@ -164,7 +164,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(handled).to.deep.equal(['c1'])
       })
 
-      it('do not wait for it longer than its claim, and remember it if it succeeds later', async () => {
+      it('wait no longer than its claim, and mark it as handled if it succeeds later', async () => {
         const clock = new FakeClock()
         let begun = (): void => undefined
         const hasBegun = new Promise<void>((resolve) => {
@@ -194,7 +194,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(handled.slice(4)).to.deep.equal(['a2'])
       })
 
-      it('survive a handler that outlives even the router', async () => {
+      it('tolerate a handler that settles after the router was closed', async () => {
         const clock = new FakeClock()
         const memory = new MemoryStore({ clock })
         let finish = (): void => undefined
@@ -223,7 +223,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         finish()
       })
 
-      it('stop asking a store that fails for one part after the other, but not for one that fails once', async () => {
+      it('stop after two store failures in a row, but not after a single one', async () => {
         const memory = new MemoryStore()
         const asked: string[] = []
         let broken = (key: string): boolean => key.endsWith('a1')
@@ -275,7 +275,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(handled).to.deep.equal([])
       })
 
-      it('handle nothing where the store answers nonsense', async () => {
+      it('handle nothing if the store returns values of the wrong type', async () => {
         const clock = new FakeClock()
         const url = await start({ clock, store: storeThat(async () => 'yes' as unknown as boolean, clock) })
         expect((await post(url, payload)).status).to.equal(503)
@@ -307,7 +307,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('keep the number where there is one, and have the id beside it', async () => {
+      it('have the number if there is one, and also the id', async () => {
         const messages: InboundMessage[] = []
         const url = await start({ onMessage: (each) => void messages.push(each) })
         const contacts = [{ ...contact, wa_id: '16505551234' }]
@@ -315,7 +315,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(messages[0]).to.include({ from: '16505551234', fromUserId: contact.user_id, fromName: 'Sheena Nelson' })
       })
 
-      it('are handed over raw where it could be any of several', async () => {
+      it('are passed on raw if several contacts are possible', async () => {
         const url = await start()
         const raw = { ...whatsAppText('1'), from: undefined }
         await post(url, whatsAppPayload([raw], { contacts: [contact, { user_id: 'US.2' }] }))
@@ -343,7 +343,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         entry: [{ id: '23245', time: 1, changes: given }],
       })
 
-      it('are understood in entry[].changes[], in seconds and in milliseconds', async () => {
+      it('are read from entry[].changes[], in seconds and in milliseconds', async () => {
         const messages: InboundMessage[] = []
         const url = await start({ onMessage: (each) => void messages.push(each) })
         for (const [mid, timestamp] of [
@@ -365,7 +365,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(messages).to.have.length(2)
       })
 
-      it('hand over other fields raw, and statuses as such', async () => {
+      it('pass on other fields raw, and statuses as statuses', async () => {
         const url = await start()
         const comment = { field: 'comments', value: { id: '1', text: 'Nice' } }
         const postback = {
@@ -385,7 +385,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('with statuses', () => {
-      it('hand each over once, with the message and the customer', async () => {
+      it('pass on each once, with the message and the customer', async () => {
         const url = await start()
         for (let i = 0; i < 2; i++) expect((await post(url, whatsAppStatuses())).body).to.deep.equal({ received: 0 })
         expect(statuses).to.have.length(1)
@@ -402,7 +402,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(unknowns).to.deep.equal([])
       })
 
-      it('hand over what Messenger reports by id or by time', async () => {
+      it('pass on reports of Messenger by id or by time', async () => {
         const url = await start()
         const event = (rest: object): object => ({ ...messagingEvent({}), message: undefined, ...rest })
         const events = [
@@ -417,7 +417,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         ])
       })
 
-      it('ask the provider to deliver again if one fails', async () => {
+      it('make the provider retry if one fails', async () => {
         const url = await start()
         failing.set('delivered', new Error('no'))
         expect((await post(url, whatsAppStatuses())).status).to.equal(500)
@@ -426,7 +426,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(statuses).to.have.length(1)
       })
 
-      it('leave them out without onStatus', async () => {
+      it('ignore them without onStatus', async () => {
         const reported = listen(diagnostics.webhookUnknown)
         const url = await start({ onStatus: undefined as never })
         expect((await post(url, whatsAppStatuses())).status).to.equal(200)
@@ -434,11 +434,11 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     })
 
-    describe('with parts that are not understood', () => {
+    describe('with unknown parts', () => {
       const change = { field: 'account_update', value: { event: 'VERIFIED_ACCOUNT' } }
       const payload = { object: 'whatsapp_business_account', entry: [{ id: '1', changes: [change] }, 7] }
 
-      it('report them to diagnostics, and hand them over once for a delivery', async () => {
+      it('publish them to diagnostics, and pass them on once for a delivery', async () => {
         const reported = listen(diagnostics.webhookUnknown)
         const url = await start()
         for (let i = 0; i < 2; i++) expect((await post(url, payload)).body).to.deep.equal({ received: 0 })
@@ -450,14 +450,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(reported).to.deep.equal([...expected, ...expected])
       })
 
-      it('report them where there is no onUnknown', async () => {
+      it('publish them to diagnostics without onUnknown', async () => {
         const reported = listen(diagnostics.webhookUnknown)
         const url = await start({ onUnknown: undefined as never })
         expect((await post(url, payload)).status).to.equal(200)
         expect(reported).to.have.length(2)
       })
 
-      it('warn once of each kind where nobody takes them', async () => {
+      it('warn once for each kind without onUnknown and subscribers', async () => {
         const warnings: string[] = []
         const note = ({ message }: Error): void => void warnings.push(message)
         process.on('warning', note)
@@ -468,7 +468,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(warnings.filter((message) => message.includes(`field_${name.at(-1)}`))).to.have.length(1)
       })
 
-      it('ask the provider to deliver again if onUnknown fails', async () => {
+      it('make the provider retry if onUnknown fails', async () => {
         const url = await start()
         failing.set('account_update', new Error('no'))
         expect((await post(url, payload)).status).to.equal(500)
@@ -503,7 +503,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         ])
       })
 
-      it('give an answer to any JSON, however deep and however named', async () => {
+      it('answer any JSON, with any depth and any names', async () => {
         const url = await start()
         const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
         const hostile = '{"toString":1,"valueOf":1,"__proto__":{"id":"1"},"constructor":null}'
@@ -541,7 +541,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('are refused where req.rawBody is too large, not signed, or no bytes', async () => {
+      it('are refused if req.rawBody is too large, not signed, or not bytes', async () => {
         let rawBody: unknown = body
         const parser = express.json({ verify: (req) => Object.assign(req, { rawBody }) })
         const small = await start({ maxBodyBytes: 10 }, parser)

@@ -33,7 +33,7 @@ const parseMessenger = messagesOf(messenger.parseMessenger)
 const parseInstagram = messagesOf(messenger.parseInstagram)
 
 describe('the webhook payload parsers', () => {
-  it('report what stands beside the parts that are read', () => {
+  it('report unread parts beside the parts that are read', () => {
     const change = {
       field: 'messages',
       value: { metadata: { phone_number_id: '1' }, messages: [], calls: [{ id: 'c' }] },
@@ -88,7 +88,7 @@ describe('the webhook payload parsers', () => {
     })
   }
 
-  it('leave out WhatsApp statuses and other fields', () => {
+  it('read no messages from WhatsApp statuses and other fields', () => {
     for (const payload of [whatsAppStatuses(), whatsAppTemplateStatus()]) {
       expect(parseWhatsApp(payload, NOW)).to.deep.equal([])
     }
@@ -105,7 +105,7 @@ describe('the webhook payload parsers', () => {
     expect(parseWhatsApp(payload, NOW)?.map(({ messageId }) => messageId)).to.deep.equal(['1', '2', '3', '3'])
   })
 
-  it('leave out WhatsApp messages without an exact id, sender or account', () => {
+  it('do not read WhatsApp messages without an exact id, sender or account', () => {
     const good = whatsAppText('wamid.1')
     const messages = [
       { ...good, id: undefined },
@@ -146,20 +146,20 @@ describe('the webhook payload parsers', () => {
       }
     })
 
-    it(`leave out echoes, receipts and standby of ${provider}`, () => {
+    it(`read no messages from echoes, receipts and standby of ${provider}`, () => {
       const standby = [messagingEvent({ mid: 'm', text: "another app's" })]
       expect(parse(messagingPayload(object, NO_MESSAGES, { standby }), NOW)).to.deep.equal([])
     })
   }
 
-  it('put the time of arrival where the provider gives none that can be', () => {
+  it('use the time of arrival if the payload has no valid time', () => {
     for (const timestamp of [undefined, '', 'soon', '-1', -1, 1e300, Number.NaN]) {
       const payload = whatsAppPayload([{ ...whatsAppText('1'), timestamp }])
       expect(parseWhatsApp(payload, NOW)?.[0]?.at).to.equal(NOW)
     }
   })
 
-  it('tell what is no payload of theirs from one without messages', () => {
+  it('distinguish a foreign payload from one without messages', () => {
     for (const parse of [parseWhatsApp, parseMessenger, parseInstagram]) {
       for (const payload of [null, 7, 'text', [], {}, { object: 'user', entry: [] }, { entry: [] }]) {
         expect(parse(payload, NOW)).to.equal(undefined)
@@ -169,7 +169,7 @@ describe('the webhook payload parsers', () => {
     expect(parseWhatsApp({ object: 'whatsapp_business_account' }, NOW)).to.equal(undefined)
   })
 
-  it('never throw, whatever stands where', () => {
+  it('never throw, for any values at any place', () => {
     const anything = fc.jsonValue()
     const messages = fc.array(
       fc.oneof(anything, fc.record({ id: anything, from: anything, type: anything, text: anything })),

@@ -188,7 +188,7 @@ export const MESSAGING_KINDS: readonly [message: object, kind: string, text: str
   [{ mid: 'm', attachments: 'none' }, 'unknown', '[unknown]'],
 ]
 
-/** Events of the `messaging` list that are no messages of a customer. */
+/** Events of the `messaging` list that are not messages of a customer. */
 export const NO_MESSAGES: readonly object[] = [
   { ...messagingEvent({ mid: 'm', text: 'our own', is_echo: true, app_id: 1517776481860111 }) },
   { ...messagingEvent({ mid: 'm', is_deleted: true }) },

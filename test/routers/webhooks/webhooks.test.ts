@@ -94,7 +94,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     describe('the handshake', () => {
       const query = { 'hub.mode': 'subscribe', 'hub.verify_token': TOKEN, 'hub.challenge': '1158201444' }
 
-      it('echoes the challenge to who knows the verify token, as nothing but text', async () => {
+      it('echoes the challenge for the correct verify token, as plain text', async () => {
         const { agent } = await start()
         for (const provider of ['whatsapp', 'messenger', 'instagram']) {
           for (const challenge of ['1158201444', '<script>alert(1)</script>']) {
@@ -124,7 +124,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('takes the token of the provider alone where they differ', async () => {
+      it('accepts only the token of the provider if they differ', async () => {
         const { agent } = await start({ verifyToken: { whatsapp: TOKEN, messenger: 'm', instagram: 'i' } })
         expect((await agent.get('/webhooks/whatsapp').query(query)).status).to.equal(200)
         await expectCode(agent.get('/webhooks/messenger').query(query), 403, 'ERR_SSE_VERIFY_TOKEN_INVALID')
@@ -132,7 +132,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('the routes', () => {
-      it('are those of the providers that have a secret, and no others', async () => {
+      it('exist only for providers with a secret', async () => {
         const app = await start({ secrets: { messenger: SECRET } })
         await expectReceived(post(app, messagingPayload('page', []), { path: 'messenger' }), 0)
         for (const path of ['whatsapp', 'instagram', 'telegram', '']) {
@@ -140,7 +140,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('take GET and POST alone', async () => {
+      it('accept only GET and POST', async () => {
         const { agent } = await start()
         for (const method of ['put', 'delete', 'patch', 'options'] as const) {
           const answer = await expectCode(agent[method]('/webhooks/whatsapp'), 405, 'ERR_SSE_METHOD_NOT_ALLOWED')
@@ -150,14 +150,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('a delivery', () => {
-      it('hands over its messages in order and tells how many were new', async () => {
+      it('passes on its messages in order, and is answered with the number of new ones', async () => {
         const app = await start()
         await expectReceived(post(app, whatsAppPayload([whatsAppText('1', 'a'), whatsAppText('2', 'b')])), 2)
         await expectReceived(post(app, whatsAppPayload([whatsAppText('2', 'b'), whatsAppText('3', 'c')])), 1)
         expect(app.messages.map(({ text }) => text)).to.deep.equal(['a', 'b', 'c'])
       })
 
-      it('of each provider is read in its own form', async () => {
+      it('of each provider is read in the form of that provider', async () => {
         const app = await start()
         const message = messagingEvent({ mid: 'same-id', text: 'Hello' })
         await expectReceived(post(app, messagingPayload('page', [message]), { path: 'messenger' }), 1)
@@ -167,13 +167,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await expectCode(post(app, messagingPayload('page', [message])), 400, 'ERR_SSE_PAYLOAD_INVALID')
       })
 
-      it('without messages is fine', async () => {
+      it('without messages is accepted', async () => {
         const app = await start()
         await expectReceived(post(app, whatsAppStatuses()), 0)
         expect(app.messages).to.deep.equal([])
       })
 
-      it('is refused unless it is signed over its very bytes', async () => {
+      it('is refused unless its exact bytes are signed', async () => {
         const app = await start()
         const body = JSON.stringify(whatsAppPayload([whatsAppText('1')]))
         const good = signature(body)
@@ -210,14 +210,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('keeps bytes that are no ASCII, and whatever spaces and escapes there are', async () => {
+      it('is verified with bytes that are not ASCII, and with any spaces and escapes', async () => {
         const app = await start()
         const body = ` ${JSON.stringify(whatsAppPayload([whatsAppText('1', 'Grüße 🎉')]), null, 2).replace('ü', '\\u00fc')}\n`
         await expectReceived(post(app, body), 1)
         expect(app.messages[0]?.text).to.equal('Grüße 🎉')
       })
 
-      it('that is signed yet no JSON, or no payload, is refused', async () => {
+      it('that is signed but not JSON, or not a payload, is refused', async () => {
         const app = await start()
         for (const body of ['{', 'null', '[]', '7', '{"object":"user","entry":[]}', '\0', '']) {
           const test =
@@ -239,7 +239,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(app.messages).to.deep.equal([])
       })
 
-      it('that is compressed is refused, however small', async () => {
+      it('that is compressed is refused, with any size', async () => {
         const app = await start()
         const body = gzipSync(Buffer.alloc(2_000_000, ' '))
         for (const encoding of ['gzip', 'br', 'deflate', 'zstd']) {
@@ -248,21 +248,21 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('whose body a parser has taken is refused with the way out', async () => {
+      it('whose body a parser has consumed is refused, with the remedy in the message', async () => {
         const app = await start({}, express.json())
         const answer = await expectCode(post(app, whatsAppPayload([])), 500, 'ERR_SSE_RAW_BODY_CONSUMED')
         expect(answer.body.detail).to.contain('Mount webhooks() before express.json()')
         expect(app.messages).to.deep.equal([])
       })
 
-      it('is read where a parser for other types, or a raw one, stands before', async () => {
+      it('is read after a parser for other types, or a raw one', async () => {
         for (const parser of [express.urlencoded({ extended: false }), express.raw({ type: () => true })]) {
           const app = await start({}, parser)
           await expectReceived(post(app, whatsAppPayload([whatsAppText('1')])), 1)
         }
       })
 
-      it('with garbage in it never gives 5xx', async () => {
+      it('with malformed parts is never answered 5xx', async () => {
         const app = await start()
         const garbage = fc.oneof(
           fc.json().map((text) => Buffer.from(text)),
@@ -280,7 +280,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('a message', () => {
-      it('is forgotten after dedupTtlMs', async () => {
+      it('is handled again after dedupTtlMs', async () => {
         const clock = new FakeClock()
         const app = await start({ clock, dedupTtlMs: 1000 })
         const payload = whatsAppPayload([whatsAppText('1')])
@@ -291,7 +291,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await expectReceived(post(app, payload), 1)
       })
 
-      it('whose handler fails goes to the error handler, and is handled when it is delivered again; those before it are not', async () => {
+      it('whose handler fails is handled again after a retry, unlike those before it, and its error is passed on', async () => {
         const seen: string[] = []
         let failure: unknown
         const app = await start({
@@ -317,7 +317,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(seen).to.deep.equal(['1', '2', '2', '2', '2', '2', '3'])
       })
 
-      it('being handled right now is put off, and skipped once that is done', async () => {
+      it('that is being handled is deferred, and skipped when it is done', async () => {
         const [inside, enter] = signal()
         const [finished, finish] = signal()
         const app = await start({
@@ -338,7 +338,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
       for (const suspended of [false, true]) {
         const where = suspended ? ', on a machine that was suspended' : ''
-        it(`whose handler outlives its claim does not take the claim of the next with it${where}`, async () => {
+        it(`whose handler outlives its claim does not release the next claim${where}`, async () => {
           const clock = new FakeClock()
           const store = new MemoryStore({ clock })
           const app = await start({
@@ -422,7 +422,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         for (const payload of payloads) await expectReceived(post(apps[0], payload), 0)
       })
 
-      it('handles nothing while Redis is away, and goes on when it is back', async () => {
+      it('handles nothing while Redis is unavailable, and continues afterwards', async () => {
         const own = await RedisServer.start()
         const store = new RedisStore({ redis: own.url, commandTimeoutMs: 200 })
         await store.get(['key'])
