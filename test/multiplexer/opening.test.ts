@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { diagnostics } from '../../lib/core/diagnostics.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createPressure } from '../../lib/stream/pressure.js'
+import type { PollAnswer } from '../../lib/wire/contract.js'
 import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
@@ -44,6 +45,27 @@ describe('opening a stream on channels', () => {
       const client = await SseClient.open(server.url)
       expect(JSON.parse((await client.control('sse.reconnect')).data)).to.include({ reason: 'overloaded' })
       await client.ended()
+    } finally {
+      await multiplexer.close()
+      await server.stop()
+    }
+  })
+})
+
+describe('opening a poll', () => {
+  it('lets it wait for an event if its token does not expire', async () => {
+    const multiplexer = createMultiplexer({ lingerMs: 0 })
+    const handler = multiplexer.poll(() => 'a')
+    const auth = { user: 'ada', tenant: 'acme', expiresAt: 0, claims: {} }
+    const server = await serve((req, res) => {
+      void handler(Object.assign(req, { auth }), res, (error) => res.destroy(error as Error))
+    })
+    try {
+      const waiting = fetch(`${server.url}/?from=earliest&wait=20000`)
+      await eventually(() => multiplexer.status().channels === 1)
+      await multiplexer.publish('a', { data: 1 })
+      const { events } = (await (await waiting).json()) as PollAnswer
+      expect(events.map(({ data }) => data)).to.deep.equal(['1'])
     } finally {
       await multiplexer.close()
       await server.stop()
