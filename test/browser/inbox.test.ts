@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import type { Browser, BrowserContextOptions, Page, Route } from 'playwright-core'
 import { TestInbox, whatsAppPayload } from '../example/harness.js'
+import { eventually } from '../helpers/eventually.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { launch, openPage, screenshot } from './browser.js'
 import * as inPage from './inbox-page.js'
@@ -188,18 +189,20 @@ describe('the inbox in Chromium', () => {
   it('renews an expired token in the background', async () => {
     await start()
     await signInByLink()
-    await page.evaluate(async () => {
-      const answer = await fetch('/api/v1/auth/login', {
-        method: 'POST',
-        headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify({ user: 'dana', tenant: 'acme', expiresInS: 2 }),
-      })
-      const { token } = (await answer.json()) as { token: string }
-      localStorage.setItem('inbox.session', JSON.stringify({ user: 'dana', tenant: 'acme', token }))
+    const [login, stream] = ['/api/v1/auth/login', '/api/v1/sse/conversations']
+    const responses: string[] = []
+    page.on('response', (response) => {
+      const { pathname } = new URL(response.url())
+      if (response.ok() && [login, stream].includes(pathname)) responses.push(pathname)
     })
-    await page.reload()
-    await connected()
-    await disconnected()
+    // Where the page takes longer than the token lives, no stream is open when it expires: the next token lives longer.
+    for (let expiresInS = 2; responses[0] !== stream; expiresInS *= 2) {
+      await storeToken(expiresInS)
+      responses.length = 0
+      await page.reload()
+      await eventually(() => responses.includes(login) && responses.at(-1) === stream, 30_000)
+    }
+    expect(responses).to.deep.equal([stream, login, stream])
     await connected()
     await inbox.deliver('whatsapp', whatsAppPayload({ id: 'wamid.1', text: 'Still there?' }))
     await row(CONVERSATION).getByText('Still there?').waitFor()
@@ -262,6 +265,14 @@ describe('the inbox in Chromium', () => {
       await screenshot(page, `inbox-${colorScheme}`)
       expect(problems).to.deep.equal([])
     })
+  }
+
+  /** Replaces the page's token, for its next load. */
+  async function storeToken(expiresInS: number): Promise<void> {
+    const session = { user: 'dana', tenant: 'acme' }
+    const { body } = await inbox.call('POST', '/api/v1/auth/login', { body: { ...session, expiresInS } })
+    const stored = JSON.stringify({ ...session, ...(body as { token: string }) })
+    await page.evaluate((stored) => localStorage.setItem('inbox.session', stored), stored)
   }
 
   /** Adds a conversation that is not one of the demo's. */
