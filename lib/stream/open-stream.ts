@@ -25,7 +25,7 @@ import { COMPLETED_ID } from '../wire/control.js'
 import type { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
 import { type Opening, SseStream } from './sse-stream.js'
-import { endingOf, setStreamOf } from './stream-of.js'
+import { pendingCloseReason, setStreamOf } from './stream-of.js'
 
 /** GET as in WHATWG; POST for clients on `fetch` that send a body; HEAD gets only the headers. */
 const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
@@ -53,9 +53,9 @@ export function openResolved(
   req: StreamRequest,
   res: AnyResponse,
   options: ResolvedStreamOptions,
-  among?: Set<SseStream>,
+  openStreams?: Set<SseStream>,
 ): SseStream {
-  const stream = beginStream(req, res, options, { among })
+  const stream = beginStream(req, res, options, { openStreams })
   if (stream.closeReason === undefined) stream.start()
   // Events that the caller sends in the same turn leave in the same write.
   process.nextTick(uncork, stream)
@@ -63,7 +63,7 @@ export function openResolved(
 }
 
 /** What the caller of `beginStream` decides. */
-export interface StreamOpening extends Pick<Opening, 'id' | 'exchange' | 'among'> {
+export interface StreamOpening extends Pick<Opening, 'id' | 'exchange' | 'openStreams'> {
   /** The stream closes immediately, with this reason unless the check finds another. */
   readonly reason?: CloseReason | undefined
 }
@@ -95,8 +95,8 @@ export function assertOpenable(
   if (isCompleted(req)) return 'completed'
   if (refuseWith === 'status') pressure?.admit()
   if (method === 'HEAD') return 'head'
-  const ending = endingOf(res)
-  if (ending !== undefined) return ending
+  const pending = pendingCloseReason(res)
+  if (pending !== undefined) return pending
   return pressure === undefined || pressure.level === 'none' ? undefined : 'overloaded'
 }
 

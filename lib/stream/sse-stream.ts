@@ -38,7 +38,7 @@ export interface Opening {
   /** @defaultValue a new one */
   readonly exchange?: Exchange
   /** A set that has the stream until it begins to close. */
-  readonly among?: Set<SseStream> | undefined
+  readonly openStreams?: Set<SseStream> | undefined
 }
 
 /** The implementation of `EventStream`. */
@@ -47,7 +47,7 @@ export class SseStream extends StreamOutput implements EventStream {
   readonly auth: Auth | undefined
   readonly #req: StreamRequest
   readonly #pollUrl: string | undefined
-  readonly #among: Set<SseStream> | undefined
+  readonly #openStreams: Set<SseStream> | undefined
   readonly #openedAt: number
   #deadlines: Deadlines | undefined
   #graceTimer: Timer | undefined
@@ -63,13 +63,13 @@ export class SseStream extends StreamOutput implements EventStream {
     this.auth = authOf(req)
     this.#req = req
     this.#pollUrl = opening.pollUrl
-    this.#among = opening.among
+    this.#openStreams = opening.openStreams
     this.#openedAt = options.clock.now()
     options.pressure?.join(this)
     this.exchange.onOver(() => this.onExchangeOver())
     this.res.on('error', reportError)
     this.exchange.onEnded(reportEnd)
-    this.#among?.add(this)
+    this.#openStreams?.add(this)
   }
 
   get signal(): AbortSignal {
@@ -209,7 +209,7 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#deadlines?.cancel()
     this.options.pressure?.leave(this)
     this.options.revocations?.unwatch(this)
-    this.#among?.delete(this)
+    this.#openStreams?.delete(this)
     this.detach()
     if (this.#abort !== undefined) abort(this.#abort, reason)
     if (!diagnostics.streamClose.hasSubscribers) return

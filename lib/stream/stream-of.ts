@@ -27,13 +27,13 @@ export function setStreamOf(res: object, stream: StreamOnResponse): void {
 const pendingReasons = new WeakMap<object, CloseReason>()
 
 /** Closes the stream of a response: the open one, or the one that is opened later, immediately after it opens. */
-export function endStreamOf(res: object, reason: CloseReason): void {
+export function closeStreamOf(res: object, reason: CloseReason): void {
   const stream = streams.get(res)
   if (stream === undefined) pendingReasons.set(res, reason)
   else void stream.close(reason)
 }
 
 /** Returns the reason for which a stream that opens now on this response must close; `undefined`: it may stay open. */
-export function endingOf(res: object): CloseReason | undefined {
+export function pendingCloseReason(res: object): CloseReason | undefined {
   return pendingReasons.get(res)
 }

@@ -303,15 +303,19 @@ describe('the options of a stream', () => {
     expect(() => createPressure({ maxBacklogBytes: 1 } as never)).to.throw(InvalidOptionError, 'maxQueuedBytes')
   })
 
-  it('accept only a pressure that this copy of the package has made', () => {
-    const foreign = { level: 'none', pauseMs: 1000, pauseLeftMs: 0, queuedBytes: 0 } as const
-    for (const use of [
-      () => sseMiddleware({ pressure: foreign }),
-      () => createMultiplexer({ stream: { pressure: foreign } }),
-      () => sseMiddleware({ pressure: null as never }),
-    ]) {
-      expect(use).to.throw(InvalidOptionError, /^pressure must be an object returned by createPressure\(\).*two copies/)
+  it('accept only a pressure that this copy of the package has made', async () => {
+    const copy = '../../lib/stream/pressure.js?second-copy'
+    const second: { createPressure: typeof createPressure } = await import(copy)
+    const plainObject = { level: 'none', pauseMs: 1000, pauseLeftMs: 0, queuedBytes: 0 } as const
+    for (const pressure of [second.createPressure(), plainObject]) {
+      for (const use of [() => sseMiddleware({ pressure }), () => createMultiplexer({ stream: { pressure } })]) {
+        expect(use).to.throw(
+          InvalidOptionError,
+          /^pressure must be an object returned by createPressure\(\).*two copies/,
+        )
+      }
     }
+    expect(() => sseMiddleware({ pressure: null as never })).to.throw(InvalidOptionError, 'createPressure()')
   })
 })
 

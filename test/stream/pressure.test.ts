@@ -140,7 +140,7 @@ describe('the pressure on all streams together', () => {
     expect(client.lastEventId).to.equal('')
   })
 
-  it('moves the streams with the largest queues to polling, some each second, and polls report for how long', async () => {
+  it('moves streams with the largest queues to polling, some each second, and polls report for how long', async () => {
     await start({ maxQueuedBytes: 100_000, sustainMs: 3000, pauseMs: 20_000 }, { pollUrl: '/poll/c1' })
     for (const n of range(1, 15)) await open(`/stream/c${n}`)
     const healthy = await open('/free/quiet')
