@@ -44,7 +44,7 @@ export const diagnostics = Object.freeze({
   streamReplay: channel('express-sse-kit:stream:replay'),
   /** `{ events }`: a poll was answered with this many events. */
   pollAnswer: channel('express-sse-kit:poll:answer'),
-  /** `{ level, cause, backlogBytes, streams }`: the pressure on the process rose to `level` (`createPressure`). */
+  /** `{ level, cause, queuedBytes, streams }`: the pressure on the process rose to `level` (`createPressure`). */
   pressure: channel('express-sse-kit:pressure'),
   /** `{ channel, events, error? }`: a publish succeeded or failed, or `offer` accepted an event. */
   publishEnd: channel('express-sse-kit:publish:end'),

@@ -22,3 +22,25 @@ export function oneOf<Value extends string | null>(name: string, value: Value, a
   if (allowed.includes(value)) return value
   throw new InvalidOptionError(`${name} must be one of ${allowed.join(', ')}, got ${String(value)}`)
 }
+
+/**
+ * Checks one option that must be an object of this package, for example the result of `createPressure`. An object of
+ * another copy of the package is refused too, because its internal members may differ.
+ * @param creator the name of the function that makes such objects
+ * @throws InvalidOptionError unless `value` is an instance of `type`
+ */
+export function madeBy<T>(creator: string, name: string, value: unknown, type: abstract new (...args: never) => T): T {
+  if (value instanceof type) return value
+  throw new InvalidOptionError(
+    `${name} must be an object returned by ${creator}(). If it is, two copies of express-sse-kit are installed and ` +
+      'the object belongs to the other copy: run "npm ls express-sse-kit" and remove one',
+  )
+}
+
+/**
+ * Rejects an option that is given under its former name, which would otherwise be ignored.
+ * @throws InvalidOptionError if `options` has `former`
+ */
+export function rejectFormerName(options: object, former: string, name: string): void {
+  if (former in options) throw new InvalidOptionError(`The option ${former} no longer exists: use ${name} instead`)
+}

@@ -11,7 +11,7 @@ export type StreamRequest = (IncomingMessage | Http2ServerRequest) & {
 }
 
 /** Whom a stream serves. */
-export interface Client {
+interface Client {
   readonly auth?: Auth | undefined
   /** Express knows about trusted proxies; plain Node knows the connection. */
   readonly ip?: string | undefined

@@ -3,9 +3,9 @@ import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { delayOf } from '../core/message.js'
 import type { Tracing } from '../core/tracing.js'
-import { drain } from '../stream/drain.js'
-import type { EventStream } from '../stream/event-stream.js'
-import type { StreamStatus } from '../stream/status.js'
+import { drain } from '../stream/closing.js'
+import type { StreamStatus } from '../stream/event-stream.js'
+import type { SseStream } from '../stream/sse-stream.js'
 import type { Ack } from '../wire/contract.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { StreamReader } from './reader/stream-reader.js'
@@ -25,7 +25,7 @@ export interface ChannelStreamStatus extends StreamStatus {
 }
 
 interface Entry {
-  readonly stream: EventStream
+  readonly stream: SseStream
   readonly reader: StreamReader
   lastAck: Ack | undefined
 }
@@ -44,11 +44,11 @@ export class OpenStreams {
     return this.#entries.size
   }
 
-  add(stream: EventStream, reader: StreamReader): void {
+  add(stream: SseStream, reader: StreamReader): void {
     this.#entries.set(stream.id, { stream, reader, lastAck: undefined })
   }
 
-  delete({ id }: EventStream): void {
+  delete({ id }: SseStream): void {
     this.#entries.delete(id)
   }
 
@@ -85,7 +85,7 @@ export class OpenStreams {
     await drain(this, windowMs, this.#clock)
   }
 
-  *[Symbol.iterator](): Iterator<EventStream> {
+  *[Symbol.iterator](): Iterator<SseStream> {
     for (const { stream } of this.#entries.values()) yield stream
   }
 }

@@ -21,9 +21,9 @@ import type { Exchange } from '../http/exchange.js'
 import { type AnyResponse, Requester, type StreamRequest } from '../http/requester.js'
 import type { LeaseHolder, LossReason, StreamLease } from '../limits/streams/lease.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
-import type { EventStream } from '../stream/event-stream.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import type { ResolvedStreamOptions } from '../stream/options.js'
+import type { SseStream } from '../stream/sse-stream.js'
 import { streamId } from './ack.js'
 import type { Channel } from './channel/channel.js'
 import type { ChannelRegistry } from './channel/registry.js'
@@ -40,7 +40,7 @@ class StreamResources implements LeaseHolder {
   readonly id: string
   readonly #registry: ChannelRegistry
   #channels = NO_CHANNELS
-  #stream: EventStream | undefined
+  #stream: SseStream | undefined
   #lossReason: LossReason | undefined
   lease: StreamLease | undefined
 
@@ -66,7 +66,7 @@ class StreamResources implements LeaseHolder {
   }
 
   /** The stream is open. */
-  attach(stream: EventStream): void {
+  attach(stream: SseStream): void {
     this.#stream = stream
   }
 

@@ -214,7 +214,7 @@ function observeMs(histogram: Histogram, ms: number | undefined, weight?: number
 }
 
 /**
- * Whether a stream that closes for this reason sends `retry:` first; see `goodbye`.
+ * Whether a stream that closes for this reason sends `retry:` first; see `closingBlocks`.
  * @param wasOpen `false`: a client reconnected to a completed stream and gets a response without a body
  */
 function sendsRetry(reason: CloseReason, wasOpen: boolean): boolean {

@@ -10,7 +10,7 @@ import { sendProblem } from '../http/problem.js'
 import type { LossReason } from '../limits/streams/lease.js'
 import type { StreamOwner } from '../limits/streams/places.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
-import { endStreamOf } from '../stream/stream-of.js'
+import { closeStreamOf } from '../stream/stream-of.js'
 
 /** The address is looked up if it is counted. */
 class Owner implements StreamOwner {
@@ -36,7 +36,7 @@ class Owner implements StreamOwner {
  */
 export function limitStreams(limits: StreamLimits): RequestHandler {
   const handle = async (req: Request, res: Response, next: NextFunction): Promise<void> => {
-    const holder = { id: randomUUID(), close: (reason: LossReason) => endStreamOf(res, reason) }
+    const holder = { id: randomUUID(), close: (reason: LossReason) => closeStreamOf(res, reason) }
     const lease = await limits.acquire(new Owner(req), holder)
     const exchange = new Exchange(req, res)
     const release = (): void => lease.release()

@@ -4,7 +4,7 @@
  *   1. check     `assertOpenable`: the response, the method, a completed stream, pressure. Sends and holds nothing
  *   2. token     a foreign `req.auth`, or a revocation since the request was authenticated, refuses the stream
  *   3. headers   are sent, with the socket corked
- *   4. stream    the `EventStream`; where no stream can stay open, it closes immediately
+ *   4. stream    the `SseStream`; where no stream can stay open, it closes immediately
  *   5. start     the first block, deadlines, the watch for revocations
  *   6. uncork    headers, first block and first events leave in one write
  *
@@ -22,9 +22,10 @@ import { requestedCursor, setHead } from '../http/headers.js'
 import { queryOf } from '../http/query.js'
 import type { AnyResponse, StreamRequest } from '../http/requester.js'
 import { COMPLETED_ID } from '../wire/control.js'
-import { EventStream, type Opening } from './event-stream.js'
+import type { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
-import { endingOf, setStreamOf } from './stream-of.js'
+import { type Opening, SseStream } from './sse-stream.js'
+import { pendingCloseReason, setStreamOf } from './stream-of.js'
 
 /** GET as in WHATWG; POST for clients on `fetch` that send a body; HEAD gets only the headers. */
 const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
@@ -52,9 +53,9 @@ export function openResolved(
   req: StreamRequest,
   res: AnyResponse,
   options: ResolvedStreamOptions,
-  among?: Set<EventStream>,
-): EventStream {
-  const stream = beginStream(req, res, options, { among })
+  openStreams?: Set<SseStream>,
+): SseStream {
+  const stream = beginStream(req, res, options, { openStreams })
   if (stream.closeReason === undefined) stream.start()
   // Events that the caller sends in the same turn leave in the same write.
   process.nextTick(uncork, stream)
@@ -62,7 +63,7 @@ export function openResolved(
 }
 
 /** What the caller of `beginStream` decides. */
-export interface StreamOpening extends Pick<Opening, 'id' | 'exchange' | 'among'> {
+export interface StreamOpening extends Pick<Opening, 'id' | 'exchange' | 'openStreams'> {
   /** The stream closes immediately, with this reason unless the check finds another. */
   readonly reason?: CloseReason | undefined
 }
@@ -94,8 +95,8 @@ export function assertOpenable(
   if (isCompleted(req)) return 'completed'
   if (refuseWith === 'status') pressure?.admit()
   if (method === 'HEAD') return 'head'
-  const ending = endingOf(res)
-  if (ending !== undefined) return ending
+  const pending = pendingCloseReason(res)
+  if (pending !== undefined) return pending
   return pressure === undefined || pressure.level === 'none' ? undefined : 'overloaded'
 }
 
@@ -105,7 +106,7 @@ export function beginStream(
   res: AnyResponse,
   options: ResolvedStreamOptions,
   opening: StreamOpening,
-): EventStream {
+): SseStream {
   const { exchange = new Exchange(req, res) } = opening
   const reason = assertOpenable(req, res, options, exchange) ?? opening.reason
   // Before the headers: each of the three may refuse the stream.
@@ -122,7 +123,7 @@ export function beginStream(
     if (res instanceof ServerResponse) res.flushHeaders()
     else res.writeHead(res.statusCode)
   }
-  const stream = new EventStream(req, res, options, { ...opening, pollUrl, corked, exchange })
+  const stream = new SseStream(req, res, options, { ...opening, pollUrl, corked, exchange })
   setStreamOf(res, stream)
   if (reason === 'head' || reason === 'completed') stream.closeEmpty(reason)
   else if (reason !== undefined) void stream.close(reason)
@@ -145,7 +146,7 @@ function isCompleted(req: StreamRequest): boolean {
   return requestedCursor(headers, queryOf(req)) === COMPLETED_ID
 }
 
-function uncork(stream: EventStream): void {
+function uncork(stream: SseStream): void {
   stream.uncork()
 }
 

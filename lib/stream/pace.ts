@@ -2,12 +2,13 @@ import type { Clock, Timer } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { Pacer } from '../limits/pacing/pacing.js'
 
-/** One stream's credit from its token buckets: what was granted, and the wait for more. */
+/** The credit of one stream from its token buckets: what was granted, and the wait for more tokens. */
 export class Pace {
-  /** There were not enough tokens: nothing may go out until `onReady`. */
-  out = false
-  /** Granted, from the beginning. */
+  /** There were too few tokens: the stream sends no event until `onReady`. */
+  exhausted = false
+  /** Events granted since the stream was opened. */
   events = 0
+  /** Bytes granted since the stream was opened. */
   bytes = 0
   readonly #pacer: Pacer
   readonly #clock: Clock
@@ -15,12 +16,12 @@ export class Pace {
   #waiting: Timer | undefined
   #closed = false
 
-  /** @param onReady called when time has passed, or rates have changed: there may be tokens again */
+  /** @param onReady called when there may be tokens again: time has passed, or the rates have changed */
   constructor(pacer: Pacer, clock: Clock, onReady: () => void) {
     this.#pacer = pacer
     this.#clock = clock
     this.#onReady = onReady
-    pacer.onChange = () => this.#lookAgain()
+    pacer.onChange = () => this.#retry()
   }
 
   /** See `Sink.spend`. */
@@ -31,16 +32,16 @@ export class Pace {
       return true
     }
     if (events === 1 && !this.#closed) {
-      this.out = true
+      this.exhausted = true
       if (diagnostics.streamPaced.hasSubscribers) {
         diagnostics.streamPaced.publish({ scope: this.#pacer.scarcest(events, bytes) })
       }
-      this.#waiting = this.#clock.after(this.#pacer.msUntil(events, bytes), () => this.#lookAgain())
+      this.#waiting = this.#clock.after(this.#pacer.msUntil(events, bytes), () => this.#retry())
     }
     return false
   }
 
-  /** What would be granted now. */
+  /** The tokens that would be granted now. */
   tokens(): number {
     return this.#pacer.tokens()
   }
@@ -51,9 +52,9 @@ export class Pace {
     this.#pacer.close()
   }
 
-  #lookAgain(): void {
-    if (!this.out || this.#closed) return
-    this.out = false
+  #retry(): void {
+    if (!this.exhausted || this.#closed) return
+    this.exhausted = false
     this.#waiting?.cancel()
     this.#onReady()
   }

@@ -1,110 +1,117 @@
 /**
- * … ─► stream ─► **queue**: what one stream holds while it may not go on. Owns how that goes out, and that every drop is reported:
- * at once to diagnostics, to the client when there is room, and what is held to the process's pressure.
+ * … ─► stream ─► **queue**: the events of one stream that wait for credit. Owns how they are sent, and that every drop
+ * is reported: to diagnostics immediately, to the client when there is room. Reports the bytes that it holds to the
+ * process's pressure.
  */
 
 import { diagnostics } from '../core/diagnostics.js'
 import type { Blocks } from '../wire/blocks.js'
 import { droppedBlock } from '../wire/control.js'
-import { Backlog, type DropReason, type Waiting } from './backlog.js'
+import { BoundedQueue, type DropReason, type QueuedEvent } from './bounded-queue.js'
 import type { ResolvedStreamOptions } from './options.js'
-import type { Pressed } from './pressure.js'
+import type { PressureMember } from './pressure.js'
 import type { Sink } from './source.js'
 
-/** What an event costs beside its bytes while it waits: the objects that hold it. */
+/** Memory that a waiting event takes in addition to its bytes: the objects that hold it. */
 const OVERHEAD_BYTES = 200
 
-/** The stream whose queue it is. */
-interface Owner extends Sink, Pressed {
-  /** What its pacing would grant now. */
+/** The stream that has the queue. */
+interface QueueOwner extends Sink, PressureMember {
+  /** The tokens that pacing would grant now. */
   readonly tokens: number | undefined
-  describe(said: object): object
+  /** Returns a message about the stream for diagnostics. */
+  describe(details: object): object
 }
 
 export class StreamQueue {
-  readonly #owner: Owner
+  readonly #owner: QueueOwner
   readonly #options: ResolvedStreamOptions
-  readonly #backlog: Backlog
+  readonly #queue: BoundedQueue
+  /** Whether an event was dropped for lack of room since the queue was last empty. */
   #overflowed = false
   #saturatedSince: number | undefined
 
-  constructor(owner: Owner, options: ResolvedStreamOptions) {
+  constructor(owner: QueueOwner, options: ResolvedStreamOptions) {
     this.#owner = owner
     this.#options = options
-    this.#backlog = new Backlog(options, (reason) => this.#onDrop(reason))
+    this.#queue = new BoundedQueue(options, (reason) => this.#onDrop(reason))
   }
 
   get length(): number {
-    return this.#backlog.length
+    return this.#queue.length
   }
 
   get bytes(): number {
-    return this.#backlog.bytes
+    return this.#queue.bytes
   }
 
   get dropped(): number {
-    return this.#backlog.dropped
+    return this.#queue.dropped
   }
 
-  /** @param now by the monotonic clock, as in `waiting`. @returns whether it waits now */
-  offer(waiting: Waiting, now: number): boolean {
-    const waits = this.#backlog.offer(waiting, now)
+  /**
+   * Adds an event, or drops one.
+   * @param now by the monotonic clock, like `event.expiresAt`
+   * @returns whether the event waits now
+   */
+  offer(event: QueuedEvent, now: number): boolean {
+    const queued = this.#queue.offer(event, now)
     if (this.#overflowed) this.#saturatedSince ??= now
-    this.#held()
-    // With too much in all queues together this one may have been emptied.
-    return waits && this.#backlog.length > 0
+    this.#reportHeld()
+    // The report may have emptied this queue, if all queues together were too large.
+    return queued && this.#queue.length > 0
   }
 
-  /** For how long it has been too small, in ms. */
+  /** How long the queue has been too small, in ms. */
   saturatedMs(now: number): number {
     return this.#saturatedSince === undefined ? 0 : now - this.#saturatedSince
   }
 
-  /** Sends what the stream has credit for. */
+  /** Sends events while the stream has credit. */
   flush(): void {
     while (this.#sendNext());
-    this.#held()
+    this.#reportHeld()
   }
 
-  /** Sends one event, if the stream has credit. @returns whether it did */
+  /** Sends one event if the stream has credit. @returns whether an event was sent */
   flushOne(): boolean {
     const sent = this.#sendNext()
-    this.#held()
+    this.#reportHeld()
     return sent
   }
 
-  /** Sends all, whatever the credit: before the end, for nobody could ask for it again. It is bounded. */
+  /** Sends all events, with or without credit: after the end nobody can request them again. Their bytes are bounded. */
   flushAll(): void {
     const now = this.#options.clock.now()
-    for (let block = this.#backlog.peek(now); block; block = this.#backlog.peek(now)) this.#send(block)
+    for (let block = this.#queue.peek(now); block; block = this.#queue.peek(now)) this.#send(block)
   }
 
-  /** Drops all. */
+  /** Drops all events. */
   shed(): void {
-    this.#backlog.clear('shed', this.#options.clock.now())
-    this.#held()
+    this.#queue.clear('shed', this.#options.clock.now())
+    this.#reportHeld()
   }
 
-  /** What the client must be told of drops since the last time. */
+  /** Returns control events for the client with the drops since the last call. */
   reports(): readonly Blocks[] {
     const { clock } = this.#options
-    // What was measured by the monotonic clock, as the wall clock has it now.
+    // Drops are timed by the monotonic clock; clients get times of the wall clock.
     const wallTimeOf = (at: number): number => Math.round(clock.wallTime() - clock.now() + at)
-    return this.#backlog
+    return this.#queue
       .takeDrops()
       .map(({ count, reason, from, to }) => droppedBlock({ count, reason, from: wallTimeOf(from), to: wallTimeOf(to) }))
   }
 
   #sendNext(): boolean {
     if (!this.#owner.writable) return false
-    const block = this.#backlog.peek(this.#options.clock.now())
+    const block = this.#queue.peek(this.#options.clock.now())
     if (block === undefined || !this.#owner.spend(1, block.length)) return false
     this.#send(block)
     return true
   }
 
   #send(block: Blocks): void {
-    this.#backlog.take()
+    this.#queue.take()
     this.#owner.write(block, 1)
   }
 
@@ -112,11 +119,11 @@ export class StreamQueue {
     if (reason === 'queue_full') this.#overflowed = true
     if (!diagnostics.streamDrop.hasSubscribers) return
     const { tokens } = this.#owner
-    diagnostics.streamDrop.publish(this.#owner.describe({ reason, dropped: this.#backlog.dropped, tokens }))
+    diagnostics.streamDrop.publish(this.#owner.describe({ reason, dropped: this.#queue.dropped, tokens }))
   }
 
-  #held(): void {
-    const { length, bytes } = this.#backlog
+  #reportHeld(): void {
+    const { length, bytes } = this.#queue
     if (length === 0) {
       this.#overflowed = false
       this.#saturatedSince = undefined

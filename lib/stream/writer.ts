@@ -1,14 +1,15 @@
 /**
- * stream ─► **writer** ─► socket: how bytes leave. Owns which of two ways a response allows, and the wait for room.
+ * stream ─► **writer** ─► socket: how bytes are written. Owns which of two ways a response allows, and the wait for
+ * room.
  *
- * - Plain HTTP/1.1 with chunks and Node's own `res.write`: blocks shared by many streams are framed as a chunk once, and
- *   that buffer goes to the socket of each. It saves what `res.write` does per stream: two more writes, a string for the
- *   chunk's length, corking, and a timer on the next tick (`npm run bench -- fanout`).
- * - Everything else (HTTP/2, HTTP/1.0, compressing or otherwise wrapped responses): `res.write`, and `res.flush` where
- *   there is one.
+ * - HTTP/1.1 with chunks and Node's own `res.write`: blocks shared by many streams are framed as a chunk once, and that
+ *   buffer is written to the socket of each stream. `res.write` would cost for each stream two more writes, a string
+ *   for the chunk's length, corking, and a timer on the next tick (`npm run bench -- fanout`).
+ * - Everything else (HTTP/2, HTTP/1.0, compressing or otherwise wrapped responses): `res.write`, and `res.flush` if the
+ *   response has it.
  *
- * Both ways end in the same socket, in order. The response belongs to the application as well, so each write looks whether its way
- * is still open.
+ * Both ways write to the same socket, in order. The application may use the response too, so each write checks that its
+ * way is still possible.
  */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -17,59 +18,60 @@ import type { Exchange } from '../http/exchange.js'
 import type { StreamResponse } from '../http/requester.js'
 import { Blocks, chunkText } from '../wire/blocks.js'
 
-/** Whose bytes they are. */
-interface Owner {
-  /** There is room again. @param fullMs for how long there was none */
+/** The stream that writes. */
+interface WriterOwner {
+  /** The socket has room again. @param fullMs how long it was full, in ms */
   onRoom(fullMs: number): void
-  /** The client has taken nothing for too long. */
+  /** The client has taken no bytes for `stallMs`. */
   onStalled(): void
 }
 
 interface WriterOptions {
   readonly clock: Clock
-  /** 0: no wait is too long. */
+  /** How long a client may take no bytes, in ms. 0: without limit. */
   readonly stallMs: number
 }
 
-/** While there is no room. Most streams never wait. */
+/** The wait for room. Made when a socket is full: most streams never wait. */
 interface Wait {
   readonly since: number
   timer: Timer | undefined
   stopListening: (() => void) | undefined
-  /** How much the client had taken when that was last looked at (see `bytesTaken`), and when that was first seen. */
+  /** The result of the last `bytesTaken`. */
   taken: number
+  /** When `taken` last grew. */
   takenAt: number
 }
 
-/** Looks at what the client takes, in each `stallMs`: a client that stops is noticed up to an eighth later. */
-const LOOKS = 8
+/** Checks of the client's progress in each `stallMs`. A client that stops is noticed up to an eighth of it later. */
+const PROGRESS_CHECKS = 8
 
-/** On HTTP/2: as much as a frame holds by default. */
+/** The default size of an HTTP/2 frame (RFC 9113, 4.2). */
 const PORTION_BYTES = 16_384
 
 const nodeWrite = ServerResponse.prototype.write
 
 export class Writer {
   /**
-   * Set where whole chunks may go to the socket directly. The stream does so itself: every object that is touched for
-   * each event of each stream is a miss in the processor's cache (`npm run bench -- fanout`).
+   * Set if chunks may be written to the socket directly. The stream does that itself, because each further object that
+   * a write touches is a cache miss for each stream and event (`npm run bench -- fanout`).
    */
   socket: Socket | undefined
   readonly #res: StreamResponse
   readonly #exchange: Exchange
-  readonly #owner: Owner
+  readonly #owner: WriterOwner
   readonly #options: WriterOptions
   #corked: Socket | undefined
   #wait: Wait | undefined
 
   /**
-   * @param res its headers have been flushed: they are in the socket, or before everything that `res.write` will queue
-   * @param corked the socket, if it is: until `uncork`
+   * @param res a response whose headers were flushed: they are in the socket, or in the queue of `res.write`
+   * @param corked the socket, if it is corked: until `uncork`
    */
   constructor(
     res: StreamResponse,
     exchange: Exchange,
-    owner: Owner,
+    owner: WriterOwner,
     options: WriterOptions,
     corked: Socket | undefined,
   ) {
@@ -82,13 +84,13 @@ export class Writer {
     if (this.socket === undefined) this.#listenOnResponse()
   }
 
-  /** A write was answered with `false`: the owner is told when there is room. */
+  /** Waits for room after a write that returned `false`, and then notifies the owner. */
   awaitRoom(): void {
     const { clock, stallMs } = this.#options
     const now = clock.now()
     const wait: Wait = { since: now, timer: undefined, stopListening: undefined, taken: 0, takenAt: now }
     this.#wait = wait
-    // What waits for nothing but the end of this tick is not the client's fault.
+    // Corked bytes wait for the end of this tick, not for the client.
     if (this.#corked !== undefined) return
     const { socket } = this
     if (socket !== undefined) {
@@ -98,19 +100,19 @@ export class Writer {
     }
     if (stallMs === 0) return
     wait.taken = bytesTaken(this.#exchange)
-    const look = (): void => {
+    const checkProgress = (): void => {
       const taken = bytesTaken(this.#exchange)
-      const lookedAt = clock.now()
-      if (taken > wait.taken) wait.takenAt = lookedAt
+      const checkedAt = clock.now()
+      if (taken > wait.taken) wait.takenAt = checkedAt
       wait.taken = taken
-      const leftMs = wait.takenAt + stallMs - lookedAt
-      if (leftMs > 0) wait.timer = clock.after(Math.min(leftMs, stallMs / LOOKS), look)
+      const leftMs = wait.takenAt + stallMs - checkedAt
+      if (leftMs > 0) wait.timer = clock.after(Math.min(leftMs, stallMs / PROGRESS_CHECKS), checkProgress)
       else this.#owner.onStalled()
     }
-    wait.timer = clock.after(stallMs / LOOKS, look)
+    wait.timer = clock.after(stallMs / PROGRESS_CHECKS, checkProgress)
   }
 
-  /** What has been written so far leaves. Idempotent. */
+  /** Sends everything written so far. Idempotent. */
   uncork(): void {
     const socket = this.#corked
     if (socket === undefined) return
@@ -122,8 +124,8 @@ export class Writer {
   }
 
   /**
-   * Takes the blocks in any case, unless the response has ended.
-   * @returns whether more may follow before there is room again; `undefined`: the response has ended
+   * Writes the blocks, or queues them in the response. Never refuses them, unless the response has ended.
+   * @returns whether more may be written immediately; `undefined`: the response has ended
    */
   write(blocks: Blocks): boolean | undefined {
     const res = this.#res
@@ -135,18 +137,19 @@ export class Writer {
     if (this.#exchange.over || res.writableEnded) return undefined
     if (socket !== undefined) {
       if (takesChunks(socket, res, socket.writableCorked)) return this.#writeCorked(socket, blocks)
-      // The application has taken the socket away.
+      // The application has detached the socket from the response.
       this.#leaveSocket()
     }
     const room = this.#writeToResponse(blocks.bytes)
-    // Compressing middleware holds bytes back until it is told to let go.
+    // Compressing middleware holds bytes back until `flush`.
     res.flush?.()
     return room
   }
 
   /**
-   * Of a write on HTTP/2 only its end can be seen, so a large one is split: a client that takes long for one event is not stalled. Node
-   * would join the portions that wait into one write again.
+   * On HTTP/2 the progress within one write is not visible, so a large write is split: otherwise a client that reads
+   * one large event slowly would seem stalled. `_writev` is removed because Node would join the waiting portions into
+   * one write.
    */
   #writeToResponse(bytes: Buffer): boolean {
     const stream = this.#exchange.http2Stream
@@ -159,15 +162,19 @@ export class Writer {
     return room
   }
 
-  /** For what no other stream is sent: it needs no buffer. @param text ASCII, of less than a socket holds */
+  /**
+   * Writes text that no other stream gets, without making a buffer for it.
+   * @param text ASCII, shorter than the socket's high-water mark
+   */
   writeText(text: string): void {
     if (this.socket === undefined) this.write(Blocks.of(Buffer.from(text)))
     else this.socket.write(chunkText(text), 'latin1')
   }
 
   /**
-   * Ends the response. The socket may live on for another one, so nothing of this one stays on it.
-   * @param leaving the process is about to go: an HTTP/1 connection ends with its response, or the client would come back on it
+   * Ends the response, and removes this stream's listeners from the socket, which later responses may use.
+   * @param leaving the process is shutting down: an HTTP/1 connection is closed after the response, or the client would
+   * reconnect through it
    */
   end(leaving: boolean): void {
     this.release()
@@ -177,7 +184,7 @@ export class Writer {
     this.uncork()
   }
 
-  /** Waits for nothing any more. Idempotent. */
+  /** Cancels the wait for room. Idempotent. */
   release(): void {
     const wait = this.#wait
     if (wait === undefined) return
@@ -186,7 +193,7 @@ export class Writer {
     wait.stopListening?.()
   }
 
-  /** Somebody else has corked the socket. If it was through the response, what the response holds back comes first. */
+  /** Other code has corked the socket. If that was `res.cork()`, the chunks that the response holds back are first. */
   #writeCorked(socket: Socket, blocks: Blocks): boolean {
     if (!(this.#res instanceof ServerResponse) || this.#res.writableCorked === 0) return blocks.writeTo(socket)
     this.#res.write(blocks.bytes)
@@ -194,7 +201,7 @@ export class Writer {
     return !socket.writableNeedDrain
   }
 
-  /** Goes through `res.write` from now on if the application has wrapped it. */
+  /** Uses `res.write` from now on if the application has wrapped it. */
   noticeWrap(): void {
     if (this.socket !== undefined && this.#res.write !== nodeWrite) this.#leaveSocket()
   }
@@ -217,37 +224,38 @@ export class Writer {
 }
 
 /**
- * Whether a chunk written to the socket now comes next on the response. Nothing of the response is read: under Express each response has
- * a shape of its own, so that every look costs (bench `fanout`). Its end is reported by `Exchange`, and a wrapped `res.write` is looked
- * for by `noticeWrap`.
- * @param corks how often the socket may be corked
+ * Whether a chunk written to the socket now is the next chunk of the response. Reads no property of the response,
+ * because with Express each response has its own hidden class, so every read is slow (bench `fanout`). `Exchange`
+ * reports the response's end, and `noticeWrap` finds a wrapped `res.write`.
+ * @param corks how many times the socket may be corked
  */
 export function takesChunks(socket: Socket & OnSocket, res: StreamResponse, corks: number): boolean {
   return socket._httpMessage === res && socket.writable && socket.writableCorked <= corks
 }
 
-/** What Node keeps on a socket. Where a property is missing, the slower way is taken. */
+/** Internal properties of Node's sockets. If one is missing, the slower way is used. */
 interface OnSocket {
-  /** The response that has the connection now. */
+  /** The response whose turn it is on the connection. */
   readonly _httpMessage?: unknown
   readonly _handle?: Handle | null
 }
 
 interface Handle {
-  /** Given to the handle so far. */
+  /** Bytes given to the handle since the connection was opened. */
   readonly bytesWritten?: number
-  /** Of these, what the kernel has not taken yet. For TLS what is encrypted and not yet given to the connection below. */
+  /** Those of them that the kernel has not taken yet. For TLS: encrypted bytes that the parent has not taken yet. */
   readonly writeQueueSize?: number
-  /** Of TLS: the connection below. */
+  /** For TLS: the handle of the TCP connection. */
   readonly _parent?: Handle
 }
 
 /**
- * A number that grows when the client takes bytes of this exchange, and never otherwise.
+ * Returns a number that grows when the client takes bytes of this exchange, and only then.
  *
- * On HTTP/1 the bytes that the kernel has taken from the connection, and so, because its buffers are bounded, the client. Unlike `drain`
- * it grows while a single large write is under way. The streams of an HTTP/2 connection share its socket, and each has its own window
- * of flow control: there it is what waits in the exchange's own stream, negative.
+ * On HTTP/1: the bytes that the kernel has taken from the connection. The kernel's buffers are bounded, so the number
+ * stops if the client does. Unlike `drain` it also grows during a single large write. On HTTP/2 the streams of a
+ * connection share its socket, and each has its own flow-control window, so the number is the bytes that wait in the
+ * exchange's own stream, negated.
  */
 function bytesTaken(exchange: Exchange): number {
   const { http2Stream } = exchange
@@ -263,7 +271,7 @@ function bytesTaken(exchange: Exchange): number {
 function socketForChunks(res: StreamResponse): Socket | undefined {
   if (!(res instanceof ServerResponse) || res.write !== nodeWrite) return undefined
   const { socket } = res
-  // Not before the response has its socket: an earlier one on the same connection may still be sending.
+  // Without a socket, an earlier response on the same connection may still be writing.
   if (socket === null || !res.headersSent || !res.chunkedEncoding) return undefined
   return res.hasHeader('content-encoding') || 'flush' in res ? undefined : socket
 }

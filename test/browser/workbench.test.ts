@@ -69,7 +69,7 @@ describe('the workbench in Chromium', () => {
     await page.getByRole('slider', { name: 'Event size' }).press('End')
     await page.getByRole('alert').filter({ hasText: 'at most' }).waitFor()
     await card('Client 1').locator('summary').press('Enter')
-    await card('Client 1').getByLabel('Backlog').selectOption('coalesce')
+    await card('Client 1').getByLabel('When behind').selectOption('coalesce')
     await card('Client 1').getByLabel('Queue').fill('7')
     await card('Client 1').getByLabel('Queue').press('Enter')
     await eventually(() => inbox.services.workbench.state().clients[0]?.queueEvents === 7)

@@ -132,7 +132,7 @@ describe("the example's metrics under mixed load", function () {
       inbox.call(method, `/api/v1/workbench${path}`, { body })
     const pacing = { capacity: 1, refillPerSecond: 5 }
     await post('/clients', { name: 'Paced', pacing })
-    await post('/clients', { name: 'Dropping', pacing, backlog: 'drop-oldest', queueEvents: 5 })
+    await post('/clients', { name: 'Dropping', pacing, queuePolicy: 'drop-oldest', queueEvents: 5 })
     await post('/producer', { running: true, eventsPerSecond: 100 }, 'PATCH')
     await seen((page) => page.value('sse_events_dropped_total{reason="queue_full"}') > 0)
     await seen((page) => page.value('sse_queue_depth') > 0 && page.value('sse_queue_saturation_ratio') > 0.8)

@@ -115,7 +115,7 @@ describe("the example's workbench", () => {
     const healthy = await until(id('Healthy'), ({ got }) => got > 100)
     expect(healthy).to.include({ missed: 0, repeated: 0, phase: 'stream' })
     const whileItHeld = samples().find(({ clients }) => clients.some((client) => client.queued === 50))
-    expect(whileItHeld?.backlogBytes).to.be.greaterThan(50 * 16_384)
+    expect(whileItHeld?.queuedBytes).to.be.greaterThan(50 * 16_384)
   })
 
   it('ends a stalled stream, whose client then reads, polls, and returns without missing an event', async () => {
@@ -189,7 +189,11 @@ describe("the example's workbench", () => {
     const { id } = (await ask('POST', '/clients', { name: 'Reader' })).body as ClientState
     await ask('PATCH', '/producer', { running: true, eventsPerSecond: 100, burst: 1 })
     const { until } = await watch()
-    for (const change of [{ backlog: 'coalesce' }, { backlog: 'replay', window: 10 }, { pacing: 'telemetry' }]) {
+    for (const change of [
+      { queuePolicy: 'coalesce' },
+      { queuePolicy: 'replay', window: 10 },
+      { pacing: 'telemetry' },
+    ]) {
       const { got } = await until(id, () => true)
       const changed = await ask('PATCH', `/clients/${id}`, change)
       expect(changed.body).to.include(Object.fromEntries(Object.entries(change).filter(([name]) => name !== 'pacing')))
@@ -224,14 +228,14 @@ describe("the example's workbench", () => {
       ['PATCH', '/producer', [], 400, INVALID],
       ['PATCH', '/producer', undefined, 400, INVALID],
       ['PATCH', '/producer', '{', 400, 'ERR_INBOX_BODY_INVALID'],
-      ['POST', '/clients', { backlog: 'constructor' }, 400, INVALID],
+      ['POST', '/clients', { queuePolicy: 'constructor' }, 400, INVALID],
       ['POST', '/clients', { name: '' }, 400, INVALID],
       ['POST', '/clients', { name: 'two\nlines' }, 400, INVALID],
       ['POST', '/clients', { readBytesPerSecond: -1 }, 400, INVALID],
       ['POST', '/clients', { queueEvents: 1001 }, 400, INVALID],
       ['POST', '/clients', { pacing: 'toString' }, 400, INVALID],
       ['POST', '/clients', { pacing: { capacity: 1 } }, 400, INVALID],
-      ['POST', '/clients', { backlog: 'coalesce', window: 5 }, 400, INVALID],
+      ['POST', '/clients', { queuePolicy: 'coalesce', window: 5 }, 400, INVALID],
       ['PATCH', `/clients/${id}`, { polls: 1 }, 400, INVALID],
       ['PATCH', '/clients/nobody', {}, 404, 'ERR_WORKBENCH_CLIENT_NOT_FOUND'],
       ['DELETE', '/clients/nobody', undefined, 404, 'ERR_WORKBENCH_CLIENT_NOT_FOUND'],

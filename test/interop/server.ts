@@ -14,6 +14,7 @@ import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multi
 import { createPressure, type Pressure } from '../../lib/stream/pressure.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
+import { exceedQueuedBytes } from '../helpers/pressure.js'
 import { type Certificate, makeCertificate } from './certificate.js'
 import { read, type Seen } from './script.js'
 
@@ -142,9 +143,7 @@ export class InteropServer {
 
   /** Refuses later streams at `/refused-by-status` and `/refused-by-stream`. */
   press(): void {
-    const glutton = { canPoll: false, shed: () => undefined, giveWay: () => undefined }
-    this.#pressure.hold(glutton, Number.MAX_SAFE_INTEGER)
-    this.#pressure.hold(glutton, 0)
+    exceedQueuedBytes(this.#pressure)
   }
 
   relax(): void {

@@ -6,6 +6,7 @@ import type { PollAnswer } from '../../lib/wire/contract.js'
 import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
+import { exceedQueuedBytes } from '../helpers/pressure.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 describe('opening a stream on channels', () => {
@@ -31,8 +32,8 @@ describe('opening a stream on channels', () => {
 
   it('ends a stream that pressure refuses, also if the pressure ends before channelsOf has returned', async () => {
     const clock = new FakeClock()
-    const pressure = createPressure({ maxBacklogBytes: 0, maxLoopDelayMs: 0, sustainMs: 5000, clock })
-    pressure.hold({ canPoll: false, shed: () => undefined, giveWay: () => undefined }, 1)
+    const pressure = createPressure({ maxQueuedBytes: 0, maxLoopDelayMs: 0, sustainMs: 5000, clock })
+    exceedQueuedBytes(pressure)
     const multiplexer = createMultiplexer({ stream: { refuseWith: 'stream', pressure } })
     const handler = multiplexer.stream(async () => {
       clock.advance(5000)

@@ -22,7 +22,7 @@ export class MixedSite {
   #server: TestServer | undefined
 
   private constructor(redis: string, nowhere: string) {
-    const pressure = createPressure({ maxBacklogBytes: 300_000, maxLoopDelayMs: 0, sustainMs: 30_000 })
+    const pressure = createPressure({ maxQueuedBytes: 300_000, maxLoopDelayMs: 0, sustainMs: 30_000 })
     const streamLimits = createStreamLimits({ redis, perProcess: 7 })
     this.streamLimits = streamLimits
     this.multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, streamLimits, stream: { pressure } })
@@ -62,7 +62,7 @@ export class MixedSite {
     })
     const byQuery = multiplexer.stream((req) => String(req.query.channel))
     const paced = multiplexer.stream(() => 'load', { pacing: pacing(5, 200) })
-    const queue = { backlog: 'drop-oldest', queueEvents: 8, queueBytes: 10_000_000 } as const
+    const queue = { queuePolicy: 'drop-oldest', queueEvents: 8, queueBytes: 10_000_000 } as const
     const dropping = multiplexer.stream(() => 'load', { ...queue, pacing: pacing(2, 4) })
     const pressing = multiplexer.stream(() => 'pressing', { ...queue, pacing: pacing(1, 4) })
     app.get('/events', byQuery).get('/paced', paced).get('/dropping', dropping).get('/pressing', pressing)

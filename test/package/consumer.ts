@@ -38,7 +38,7 @@ app.get('/clock', (_req, res) => {
 const store = createStore({ redis })
 const revocations = createRevocations({ store })
 const streamLimits = createStreamLimits({ redis, perUser: 20, perTenant: 2000 })
-const pressure = createPressure({ maxBacklogBytes: 64 * 1024 * 1024, maxLoopDelayMs: 500 })
+const pressure = createPressure({ maxQueuedBytes: 64 * 1024 * 1024, maxLoopDelayMs: 500 })
 const pacing = createPacing({ stream: 'dashboard', user: { capacity: 100, refillPerSecond: 50 } })
 const multiplexer = createMultiplexer({ redis, streamLimits, stream: { pressure, pacing, revocations } })
 const stopLogging: () => void = logDrops({ write: ({ reason, drops_total }) => console.log(reason, drops_total) })

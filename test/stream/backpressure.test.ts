@@ -46,13 +46,13 @@ describe('a stream whose client does not read', () => {
     const verdicts: SendResult[] = []
     for (let n = 0; verdicts.filter((verdict) => verdict === 'dropped').length < 10; n++) {
       verdicts.push(stream.send({ data: `${n} ${DATA}` }))
-      // Lets the socket pass on to the kernel what it can, so that in the end it is the client that is full.
+      // Gives the socket time to write to the kernel, so that in the end the client's buffers are full too.
       if (verdicts.at(-1) !== 'sent') await new Promise((resolve) => setImmediate(resolve))
     }
     return verdicts
   }
 
-  it('gets no more written than the socket takes; what waits is bounded, the rest dropped and told', async () => {
+  it('gets what the socket takes: of the other events a bounded number waits, and drops are reported', async () => {
     await open({ queueEvents: 20 })
     const verdicts = await fill()
     expect(verdicts.slice(-30)).to.deep.equal([...Array(20).fill('queued'), ...Array(10).fill('dropped')])
@@ -66,7 +66,7 @@ describe('a stream whose client does not read', () => {
     expect(stream.send({ data: 'again' })).to.equal('sent')
   })
 
-  it('says how long its socket was full', async () => {
+  it('reports how long its socket was full', async () => {
     const drains: unknown[] = []
     const note = (message: unknown) => drains.push(message)
     diagnostics.streamDrain.subscribe(note)
@@ -87,7 +87,7 @@ describe('a stream whose client does not read', () => {
     expect(verdicts.slice(-14, -10)).to.deep.equal(Array(4).fill('queued'))
   })
 
-  it('is not sent what has waited too long', async () => {
+  it('drops events that have waited longer than their ttlMs', async () => {
     await open({ queueEvents: 20, queueTtlMs: 1000, stallMs: 0 })
     await fill()
     clock.advance(1000)
@@ -100,7 +100,7 @@ describe('a stream whose client does not read', () => {
     ])
   })
 
-  it('loses nothing when the wall clock is set forward or back meanwhile', async () => {
+  it('drops nothing when the wall clock is set forward or back while events wait', async () => {
     await open({ queueEvents: 20, stallMs: 0 })
     const verdicts = await fill()
     clock.setWallClock(3_600_000)
@@ -123,12 +123,12 @@ describe('a stream whose client does not read', () => {
     expect(written()).to.equal(before)
   })
 
-  it('is disconnected at the stall deadline, and the process does not notice otherwise', async () => {
+  it('is disconnected at the stall deadline, without other effects on the process', async () => {
     await open({ stallMs: 30_000, closeGraceMs: 5000 })
     await fill()
     clock.advance(29_999)
     expect(stream.closeReason).to.equal(undefined)
-    // What was last taken is known to an eighth of that time.
+    // Progress is checked eight times in `stallMs`.
     clock.advance(1 + 30_000 / 8)
     expect(stream.closeReason).to.equal('stalled')
     const closed = stream.close()
@@ -139,7 +139,7 @@ describe('a stream whose client does not read', () => {
     await client.ended()
   })
 
-  it('may be slow: each drain starts the deadline anew', async () => {
+  it('may be slow: each drain restarts the deadline', async () => {
     await open({ stallMs: 30_000 })
     await fill()
     clock.advance(20_000)

@@ -11,9 +11,10 @@ import { openStream } from '../../lib/stream/open-stream.js'
 import { createPressure } from '../../lib/stream/pressure.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { exceedQueuedBytes } from '../helpers/pressure.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-describe('a stream that is complete', () => {
+describe('a completed stream', () => {
   let server: TestServer
   let runs: number
   let verdicts: unknown[]
@@ -34,7 +35,7 @@ describe('a stream that is complete', () => {
   })
   afterEach(() => server.stop())
 
-  it('says so last, with an id that a native client reconnects with', async () => {
+  it('ends with sse.close, whose id a native client reconnects with', async () => {
     const client = await SseClient.open(server.url)
     await client.ended()
     expect(client.events.at(-1)).to.deep.equal({
@@ -50,7 +51,7 @@ describe('a stream that is complete', () => {
     ['?last_event_id=', '/?last_event_id=sse.completed', {}],
     ['?lastEventId=', '/?a=b&lastEventId=sse.completed', {}],
   ] as const) {
-    it(`answers 204 to a client that is back with ${where}, and runs nothing`, async () => {
+    it(`answers 204 to a client that reconnects with ${where}, and runs no route`, async () => {
       const client = await SseClient.open(`${server.url}${path}`, headers)
       await client.ended()
       expect(client.status).to.equal(204)
@@ -60,7 +61,7 @@ describe('a stream that is complete', () => {
     })
   }
 
-  it('answers 204 under HTTP/2', async () => {
+  it('answers 204 on HTTP/2', async () => {
     const plain = createHttp2Server((req, res) => void openStream(req, res))
     plain.listen(0, '127.0.0.1')
     await once(plain, 'listening')
@@ -81,7 +82,7 @@ describe('a stream that is complete', () => {
     expect([client.status, runs]).to.deep.equal([200, 1])
   })
 
-  it('ends an EventSource of the standard for good, after one run', async () => {
+  it('stops a standard EventSource permanently after one run', async () => {
     const source = new EventSource(server.url)
     let connections = 0
     source.onopen = () => connections++
@@ -100,7 +101,7 @@ describe('a stream that is complete', () => {
     expect(stream.state).to.equal('closed')
   })
 
-  it('is known to a bus as complete', async () => {
+  it('is reported as completed by an event bus', async () => {
     const bus = createEventBus()
     const share = bus.stream(server.url)
     await eventually(() => share.state === 'closed')
@@ -109,9 +110,9 @@ describe('a stream that is complete', () => {
     share.close()
   })
 
-  it('is 204 under pressure as well', async () => {
-    const pressure = createPressure({ maxBacklogBytes: 0, maxLoopDelayMs: 0, sustainMs: 3_600_000 })
-    pressure.hold({ canPoll: false, shed: () => undefined, giveWay: () => undefined }, 1)
+  it('is answered with 204 under pressure too', async () => {
+    const pressure = createPressure({ maxQueuedBytes: 0, maxLoopDelayMs: 0, sustainMs: 3_600_000 })
+    exceedQueuedBytes(pressure)
     const pressed = await serve(express().use(sseMiddleware({ pressure }), (_req, res) => void res.sse()))
     const client = await SseClient.open(pressed.url, { 'last-event-id': 'sse.completed' })
     await client.ended()

@@ -20,12 +20,12 @@ describe('the deadlines of a stream', () => {
     maxAgeMs = 0,
     inMs,
   }: Partial<Record<'heartbeatMs' | 'maxAgeMs' | 'inMs', number>>) {
-    const stream = { beat: () => void beats++, close: (reason: string) => void closed.push(reason) }
+    const stream = { sendHeartbeat: () => void beats++, close: (reason: string) => void closed.push(reason) }
     const expiresAt = inMs === undefined ? undefined : clock.wallTime() + inMs
     return new Deadlines(stream, { clock, heartbeatMs, maxAgeMs, expiresAt })
   }
 
-  it('end a stream within a heartbeat of a wall clock that is set beyond the end of its token', () => {
+  it('close a stream within one heartbeat after the wall clock is set beyond the end of its token', () => {
     start({ inMs: HOUR_MS })
     clock.advance(10_000)
     clock.setWallClock(2 * HOUR_MS)
@@ -35,14 +35,14 @@ describe('the deadlines of a stream', () => {
     expect(clock.pending).to.equal(0)
   })
 
-  it('do so within 25 s where there are no heartbeats', () => {
+  it('do so within 25 s if there are no heartbeats', () => {
     start({ heartbeatMs: 0, inMs: HOUR_MS })
     clock.setWallClock(2 * HOUR_MS)
     clock.advance(25_000)
     expect(closed).to.deep.equal(['expired'])
   })
 
-  it('keep a stream whose token is still good once the wall clock is set back', () => {
+  it('keep a stream whose token is valid again after the wall clock is set back', () => {
     start({ inMs: 60_000 })
     clock.setWallClock(-HOUR_MS)
     clock.advance(HOUR_MS)
@@ -51,7 +51,7 @@ describe('the deadlines of a stream', () => {
     expect(closed).to.deep.equal(['expired'])
   })
 
-  it('measure heartbeats and the maximum age by the monotonic clock alone', () => {
+  it('measure heartbeats and the maximum age only by the monotonic clock', () => {
     start({ maxAgeMs: 100_000 })
     clock.setWallClock(HOUR_MS)
     clock.advance(50_000)
@@ -63,9 +63,9 @@ describe('the deadlines of a stream', () => {
     expect(closed).to.deep.equal(['max_age'])
   })
 
-  it('leave no timer when the stream closes in its heartbeat', () => {
+  it('keep no timer when the stream closes during its heartbeat', () => {
     const deadlines = new Deadlines(
-      { beat: () => deadlines.cancel(), close: () => undefined },
+      { sendHeartbeat: () => deadlines.cancel(), close: () => undefined },
       { clock, heartbeatMs: 1000, maxAgeMs: HOUR_MS, expiresAt: undefined },
     )
     clock.advance(1000)

@@ -8,10 +8,13 @@ import compression from 'compression'
 import express, { type Express } from 'express'
 import express4 from 'express4'
 import request from 'supertest'
+import { InvalidOptionError } from '../../lib/core/errors.js'
 import type { SendResult } from '../../lib/core/message.js'
+import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
+import { createPressure } from '../../lib/stream/pressure.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -26,7 +29,7 @@ describe('res.sse()', () => {
     await server.stop()
   })
 
-  /** One route, `/`, whose stream the test gets. */
+  /** Serves one route, `/`, and returns its stream. */
   async function open(
     options: Parameters<typeof sseMiddleware>[0] = {},
     app: Express = express(),
@@ -45,7 +48,7 @@ describe('res.sse()', () => {
     ['Express 5', express],
     ['Express 4', express4],
   ] as const) {
-    it(`opens a stream under ${name} with the headers of the format, retry first and sse.open`, async () => {
+    it(`opens a stream with ${name}: the headers of the format, then retry and sse.open`, async () => {
       const { stream, client } = await open({}, framework())
       await client.control('sse.open')
       expect(client.status).to.equal(200)
@@ -58,7 +61,7 @@ describe('res.sse()', () => {
     })
   }
 
-  it('sends events as they are given and says so', async () => {
+  it('sends events in the order of the calls, and returns that they were sent', async () => {
     const { stream, client } = await open()
     expect(stream.send({ event: 'tick', data: { n: 1 }, id: 'a-1' })).to.equal('sent')
     expect(stream.send({ data: 'two\nlines' })).to.equal('sent')
@@ -72,7 +75,7 @@ describe('res.sse()', () => {
     expect(client.comments).to.deep.equal(['hello', 'there'])
   })
 
-  it('refuses an event that would break the format, and stays open', async () => {
+  it('rejects an event that would break the format, and stays open', async () => {
     const { stream, client } = await open()
     for (const event of [
       { data: 1, event: 'a\ndata: b' },
@@ -96,7 +99,7 @@ describe('res.sse()', () => {
     expect(client.messages).to.have.length(1)
   })
 
-  it('beats as a comment at the given interval, and as an event where asked to', async () => {
+  it('sends heartbeats as comments at the given interval, and as events with heartbeatEvents', async () => {
     const clock = new FakeClock()
     const { client } = await open({ clock, heartbeatMs: 25_000 })
     clock.advance(25_000)
@@ -110,7 +113,7 @@ describe('res.sse()', () => {
     expect((await second.client.control('sse.heartbeat')).id).to.equal(undefined)
   })
 
-  it('ends at its maximum age, telling the client to reconnect first', async () => {
+  it('ends at its maximum age, after sse.reconnect', async () => {
     const clock = new FakeClock()
     const { stream, client } = await open({ clock, maxAgeMs: 60_000, retryMs: 1000 })
     clock.advance(53_000)
@@ -127,14 +130,14 @@ describe('res.sse()', () => {
     expect(clock.pending, 'timers left').to.equal(0)
   })
 
-  it('keeps a stream open beyond 2³¹ ms where it may', async () => {
+  it('keeps a stream open beyond 2³¹ ms if the options allow it', async () => {
     const clock = new FakeClock()
     const { stream } = await open({ clock, maxAgeMs: 2 ** 33, heartbeatMs: 0 })
     clock.advance(2 ** 32)
     expect(stream.closeReason).to.equal(undefined)
   })
 
-  it('aborts its signal once when the client goes, and answers "closed" from then on', async () => {
+  it('aborts its signal once when the client disconnects, and returns "closed" from then on', async () => {
     const { stream, client } = await open()
     const reasons: unknown[] = []
     stream.signal.addEventListener('abort', () => reasons.push(stream.signal.reason))
@@ -146,7 +149,7 @@ describe('res.sse()', () => {
     expect(stream.send({ data: 1 })).to.equal('closed')
   })
 
-  it('closes once for any number of callers, who all wait for the same end', async () => {
+  it('closes once for any number of calls, which all wait for the same end', async () => {
     const { stream, client } = await open()
     await Promise.all([stream.close(), stream.close('error'), stream.close()])
     await client.ended()
@@ -155,7 +158,7 @@ describe('res.sse()', () => {
     await stream.close()
   })
 
-  it('runs listeners of its signal outside the context of whatever ends it', async () => {
+  it('runs listeners of its signal outside the async context of the call that closes it', async () => {
     const storage = new AsyncLocalStorage<string>()
     const seen: unknown[] = []
     const clock = new FakeClock()
@@ -168,7 +171,7 @@ describe('res.sse()', () => {
     expect(seen).to.deep.equal([undefined])
   })
 
-  it('answers HEAD with the headers alone and lets the route clean up', async () => {
+  it('answers HEAD with only the headers, and lets the route clean up', async () => {
     const app = express()
     app.use(sseMiddleware())
     const aborted = new Promise<SendResult>((resolve) => {
@@ -204,7 +207,7 @@ describe('res.sse()', () => {
     expect(refused.body.code).to.equal('ERR_SSE_METHOD_NOT_ALLOWED')
   })
 
-  it('refuses to open where the response has begun', async () => {
+  it('refuses to open a stream if the response has started', async () => {
     const app = express()
     app.use(sseMiddleware())
     const codes: unknown[] = []
@@ -221,7 +224,7 @@ describe('res.sse()', () => {
     expect(codes).to.deep.equal(['ERR_SSE_HEADERS_SENT'])
   })
 
-  it('comes through compressing middleware at once, which leaves it alone', async () => {
+  it('reaches the client immediately with compressing middleware, which does not compress it', async () => {
     const app = express()
     app.use(compression({ threshold: 0 }))
     const { stream, client } = await open({}, app, { 'accept-encoding': 'gzip' })
@@ -230,7 +233,7 @@ describe('res.sse()', () => {
     expect(client.headers['content-encoding']).to.equal(undefined)
   })
 
-  it('comes through a wrapper that buffers until it is flushed, heartbeats included', async () => {
+  it('reaches the client through a wrapper that buffers until flush, heartbeats included', async () => {
     const app = express()
     app.use((_req, res, next) => {
       const write = res.write.bind(res) as (chunk: Buffer) => boolean
@@ -255,7 +258,7 @@ describe('res.sse()', () => {
     await client.until(({ raw }) => raw.endsWith(':\n\n'))
   })
 
-  it('speaks HTTP/1.0 without chunks and without keep-alive', async () => {
+  it('uses HTTP/1.0 without chunks and without keep-alive', async () => {
     const app = express()
     app.use(sseMiddleware())
     app.get('/', (_req, res) => {
@@ -276,14 +279,16 @@ describe('res.sse()', () => {
       .and.include('\n\ndata: ten\n\n')
   })
 
-  it('rejects options that cannot work where they are given', () => {
+  it('rejects invalid options when they are given', () => {
     server = { url: '', server: undefined as never, stop: async () => undefined }
     for (const options of [
       { heartbeatMs: -1 },
       { maxAgeMs: Number.NaN },
       { queueEvents: 1.5 },
       { expiresAt: -5 },
-      { backlog: 'drop-all' as never },
+      { queuePolicy: 'drop-all' as never },
+      { pollUrl: '' },
+      { pollUrl: 7 as never },
     ]) {
       expect(() => sseMiddleware(options))
         .to.throw()
@@ -292,8 +297,30 @@ describe('res.sse()', () => {
   })
 })
 
+describe('the options of a stream', () => {
+  it('names the new option if a former one is given', () => {
+    expect(() => sseMiddleware({ backlog: 'replay' } as never)).to.throw(InvalidOptionError, 'queuePolicy')
+    expect(() => createPressure({ maxBacklogBytes: 1 } as never)).to.throw(InvalidOptionError, 'maxQueuedBytes')
+  })
+
+  it('accept only a pressure that this copy of the package has made', async () => {
+    const copy = '../../lib/stream/pressure.js?second-copy'
+    const second: { createPressure: typeof createPressure } = await import(copy)
+    const plainObject = { level: 'none', pauseMs: 1000, pauseLeftMs: 0, queuedBytes: 0 } as const
+    for (const pressure of [second.createPressure(), plainObject]) {
+      for (const use of [() => sseMiddleware({ pressure }), () => createMultiplexer({ stream: { pressure } })]) {
+        expect(use).to.throw(
+          InvalidOptionError,
+          /^pressure must be an object returned by createPressure\(\).*two copies/,
+        )
+      }
+    }
+    expect(() => sseMiddleware({ pressure: null as never })).to.throw(InvalidOptionError, 'createPressure()')
+  })
+})
+
 describe('openStream', () => {
-  it('works without Express and through HTTP/2, without a Connection header', async () => {
+  it('works without Express and on HTTP/2, without a Connection header', async () => {
     const server = createHttp2Server()
     server.on('request', (req, res) => {
       const stream = openStream(req, res)
@@ -318,7 +345,7 @@ describe('openStream', () => {
       .and.include('data: two\n\n')
   })
 
-  it('ends by the time the token runs out, with sse.expired', async () => {
+  it('ends when the token expires, with sse.expired', async () => {
     const clock = new FakeClock()
     const server = await serve((req, res) => {
       const auth = { user: 'u', tenant: 't', expiresAt: clock.wallTime() + 5000, claims: {} }

@@ -9,6 +9,7 @@ import { assertOpenable, openStream } from '../../lib/stream/open-stream.js'
 import { resolveStreamOptions, type StreamOptions } from '../../lib/stream/options.js'
 import { createPressure } from '../../lib/stream/pressure.js'
 import { FakeClock } from '../helpers/fake-clock.js'
+import { exceedQueuedBytes } from '../helpers/pressure.js'
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
 
@@ -42,7 +43,7 @@ describe('a stream and the end of its exchange', () => {
     return client
   }
 
-  /** Opens a stream for each request; resolves once there are so many. */
+  /** Opens a stream for each request. Resolves when this number of streams was opened. */
   function opening(count: number, options: StreamOptions = {}) {
     const streams: EventStream[] = []
     let onEnough: (() => void) | undefined
@@ -61,7 +62,7 @@ describe('a stream and the end of its exchange', () => {
     return stream.closeReason
   }
 
-  it('closes when the connection is lost, also where it was pipelined behind another one', async () => {
+  it('closes when the connection is lost, also if its request is pipelined behind another one', async () => {
     const { streams, enough, listener } = opening(3)
     server = createServer(listener)
     const socket = await dial(await listen(), GET.repeat(3))
@@ -106,7 +107,7 @@ describe('a stream and the end of its exchange', () => {
     client.destroy()
   })
 
-  it('closes when an HTTP/2 client leaves', async () => {
+  it('closes when an HTTP/2 client disconnects', async () => {
     const { streams, enough, listener } = opening(1)
     server = createHttp2Server(listener)
     const client = await dialHttp2(await listen())
@@ -117,7 +118,7 @@ describe('a stream and the end of its exchange', () => {
   })
 
   for (const kind of ['HTTP/1.1', 'HTTP/1.1, pipelined', 'HTTP/2'] as const) {
-    it(`closes at once where the client left before it was opened, on ${kind}`, async () => {
+    it(`closes immediately if the client disconnected before it was opened, on ${kind}`, async () => {
       const count = kind === 'HTTP/1.1, pipelined' ? 2 : 1
       const requests: [StreamRequest, AnyResponse][] = []
       let onEnough: (() => void) | undefined
@@ -146,7 +147,7 @@ describe('a stream and the end of its exchange', () => {
     })
   }
 
-  it('settles close() within the grace time where the response still waits for its turn', async () => {
+  it('settles close() within the grace time while the response waits for its turn', async () => {
     const clock = new FakeClock()
     let stream: EventStream | undefined
     let onOpen: (() => void) | undefined
@@ -167,7 +168,7 @@ describe('a stream and the end of its exchange', () => {
     socket.destroy()
   })
 
-  it('settles close() within the grace time where an HTTP/2 client does not read', async () => {
+  it('settles close() within the grace time if an HTTP/2 client does not read', async () => {
     const clock = new FakeClock()
     const { streams, enough, listener } = opening(1, { clock, closeGraceMs: 1000 })
     server = createHttp2Server(listener)
@@ -187,7 +188,7 @@ describe('a stream and the end of its exchange', () => {
     client.destroy()
   })
 
-  describe('what is checked before anything is acquired', () => {
+  describe('the checks before anything is acquired', () => {
     async function check(method: string, options: StreamOptions): Promise<unknown> {
       let result: unknown
       server = createServer((req, res) => {
@@ -205,8 +206,8 @@ describe('a stream and the end of its exchange', () => {
     }
 
     const pressed = () => {
-      const pressure = createPressure({ maxBacklogBytes: 0, maxLoopDelayMs: 0, sustainMs: 3_600_000 })
-      pressure.hold({ canPoll: false, shed: () => undefined, giveWay: () => undefined }, 1)
+      const pressure = createPressure({ maxQueuedBytes: 0, maxLoopDelayMs: 0, sustainMs: 3_600_000 })
+      exceedQueuedBytes(pressure)
       return pressure
     }
 

@@ -71,7 +71,7 @@ describe('a stream that cannot keep up', () => {
   const numbers = (events: readonly { data: string }[]): number[] => events.map(({ data }) => Number.parseInt(data, 10))
   const isFull = (): boolean => multiplexer.inspect()[0]?.full === true
 
-  it('because its client reads nothing is moved to polling, and back, without missing or repeating an event', async () => {
+  it('is moved to polling and back if its client reads nothing, and misses or repeats no event', async () => {
     await start({ stallMs: 30_000 })
     const client = await open()
     client.pause()
@@ -112,9 +112,9 @@ describe('a stream that cannot keep up', () => {
     expect(seen).to.deep.equal(range(1, published))
   })
 
-  it('because its queue has been too small for too long is moved to polling', async () => {
+  it('is moved to polling if its queue has been too small for saturatedMs', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1e-6 } }, { clock })
-    await start({ backlog: 'drop-oldest', queueEvents: 5, saturatedMs: 10_000, pacing })
+    await start({ queuePolicy: 'drop-oldest', queueEvents: 5, saturatedMs: 10_000, pacing })
     const client = await open()
     await publish(10)
     clock.advance(9999)
@@ -127,9 +127,9 @@ describe('a stream that cannot keep up', () => {
     expect(client.events.some(({ event }) => event === 'sse.dropped')).to.equal(true)
   })
 
-  it('goes on if it has caught up in between', async () => {
+  it('stays open if it has caught up in between', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1 } }, { clock })
-    await start({ backlog: 'drop-oldest', queueEvents: 5, saturatedMs: 10_000, pacing })
+    await start({ queuePolicy: 'drop-oldest', queueEvents: 5, saturatedMs: 10_000, pacing })
     await open()
     for (let round = 1; round <= 4; round++) {
       await publish(9)
@@ -145,9 +145,9 @@ describe('a stream that cannot keep up', () => {
     expect(multiplexer.status().streams).to.equal(1)
   })
 
-  it('goes on where newer events only replace older ones', async () => {
+  it('stays open if newer events only replace older ones', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1e-6 } }, { clock })
-    await start({ backlog: 'coalesce', queueTtlMs: 3_600_000, saturatedMs: 10_000, pacing })
+    await start({ queuePolicy: 'coalesce', queueTtlMs: 3_600_000, saturatedMs: 10_000, pacing })
     await open()
     for (let round = 1; round <= 4; round++) {
       await multiplexer.publishMany(
@@ -160,7 +160,7 @@ describe('a stream that cannot keep up', () => {
     expect(multiplexer.status().streams).to.equal(1)
   })
 
-  it('is told to come back where there is nowhere to poll', async () => {
+  it('gets only sse.reconnect if there is no pollUrl', async () => {
     await start({ stallMs: 30_000 })
     const app = express().get(
       '/',
@@ -181,7 +181,7 @@ describe('a stream that cannot keep up', () => {
     await other.stop()
   })
 
-  it('says so to whoever sends on it: what it sends waits, and the channels owe it more', async () => {
+  it('returns "lagging" from send while it is behind its channels', async () => {
     await start({ stallMs: 0 })
     const app = express().get('/', (req, res, next) => {
       own = res
@@ -205,7 +205,7 @@ describe('a stream that cannot keep up', () => {
     await other.stop()
   })
 
-  it('gets what still waits in its queue before the application ends it', async () => {
+  it('sends the events in its queue before the application closes it', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1e-6 } }, { clock })
     await start({ pacing })
     const app = express().get(
@@ -223,7 +223,7 @@ describe('a stream that cannot keep up', () => {
     await other.stop()
   })
 
-  it('is not sent to polling when it ends for another reason', async () => {
+  it('is not moved to polling when it closes for another reason', async () => {
     await start({})
     const client = await open()
     await multiplexer.close()

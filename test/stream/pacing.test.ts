@@ -34,12 +34,12 @@ describe('a paced stream', () => {
     return client
   }
 
-  /** Lets everything that is under way through real sockets arrive. */
+  /** Waits until everything under way on real sockets has arrived. */
   async function settle(): Promise<void> {
     for (let i = 0; i < 5; i++) await new Promise((resolve) => setTimeout(resolve, 2))
   }
 
-  it('sends all of a log in order and at its pace, however fast it was published', async () => {
+  it('sends a log completely, in order and at its pace, however fast the events were published', async () => {
     const pacing = createPacing({ stream: { capacity: 5, refillPerSecond: 5 } }, { clock })
     const mux = createMultiplexer({ clock, stream: { heartbeatMs: 0, maxAgeMs: 0, pacing } })
     multiplexer = mux
@@ -56,7 +56,7 @@ describe('a paced stream', () => {
     for (let second = 0; second < 10; second++) {
       for (let i = 0; i < 50; i++) {
         await mux.publish('a', { data: ++published })
-        // What was published goes out at the end of the tick.
+        // Published events are written at the end of the tick.
         await new Promise((resolve) => setImmediate(resolve))
         clock.advance(20)
       }
@@ -72,7 +72,7 @@ describe('a paced stream', () => {
       expect(client.messages.length).to.be.at.most(5 + (5 * (clock.now() - startedAt)) / 1000)
     }
     expect(numbersOf(client)).to.deep.equal(range(1, 500))
-    // It has caught up, and is live again at once.
+    // The stream has caught up and is live again immediately.
     clock.advance(1000)
     await mux.publish('a', { data: 501 })
     await client.messagesUntil(501)
@@ -108,14 +108,14 @@ describe('a paced stream', () => {
       await settle()
     }
     const rest = again.messages.map((message) => message.data)
-    // Between channels there is no order: they take turns, from the first one.
+    // There is no order between channels: they take turns, starting with the first one.
     for (const name of ['a', 'b']) {
       const ofIt = (each: string) => each.startsWith(name)
       expect(rest.filter(ofIt)).to.deep.equal(data.slice(2).filter(ofIt))
     }
   })
 
-  it('gives a channel whose history must be read its turn, however slow the pace is and whatever others have at hand', async () => {
+  it('gives a turn to a channel whose history must be read, whatever other channels have in memory', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
     const mux = createMultiplexer({ clock, tailEntries: 50, stream: { heartbeatMs: 0, maxAgeMs: 0, pacing } })
     multiplexer = mux
@@ -126,21 +126,21 @@ describe('a paced stream', () => {
       ),
     )
     const cursor = await mux.cursor(['old', 'busy'])
-    // No tail has these: the channel was not followed when they were published.
+    // These are in no tail: the channel had no stream when they were published.
     for (let i = 1; i <= 20; i++) await mux.publish('old', { data: i })
     const client = await connect('/', cursor)
     await client.control('sse.open')
     for (let sent = client.messages.length; sent < 10; sent++) {
       await mux.publish('busy', { data: 'busy' })
       await settle()
-      // Longer than a page is kept.
+      // Longer than the process keeps a page.
       clock.advance(10_000)
       await client.messagesUntil(sent + 1)
     }
     expect(numbersOf(client).filter((data) => data > 0).length).to.be.at.least(4)
   })
 
-  it('queues what it is given meanwhile, within bounds, and is not taken for stalled', async () => {
+  it('queues the events of send while it has no tokens, within bounds, and does not count as stalled', async () => {
     const pacing = createPacing({ stream: { capacity: 2, refillPerSecond: 1 } }, { clock })
     let stream: EventStream | undefined
     const app = express().use(
@@ -166,7 +166,7 @@ describe('a paced stream', () => {
     await client.messagesUntil(6)
   })
 
-  it('gives back its buckets when it ends', async () => {
+  it('releases its buckets when it closes', async () => {
     const pacing = createPacing({ stream: 'chat', ip: 'publicIp' }, { clock })
     server = await serve(
       express()

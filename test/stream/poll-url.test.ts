@@ -5,7 +5,7 @@ import { sseErrors } from '../../lib/routers/errors.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 
 describe('pollUrl', () => {
-  it('fails the request, and nothing later, where its function does not return text', async () => {
+  it('fails the request, and nothing later, if its function does not return a string', async () => {
     const rejects = async (): Promise<never> => {
       throw new Error('no URL')
     }

@@ -34,10 +34,10 @@ describe('the pressure on all streams together', () => {
     await multiplexer.close()
     await server.stop()
     expect(clock.pending, 'timers left').to.equal(0)
-    expect(pressure.backlogBytes, 'bytes left').to.equal(0)
+    expect(pressure.queuedBytes, 'bytes left').to.equal(0)
   })
 
-  /** Streams that may send no more than their first event, so that all others wait. */
+  /** Streams that may send only their first event, so that all others wait. */
   async function start(options: PressureOptions, stream: StreamOptions = {}): Promise<void> {
     clock = new FakeClock()
     pressure = createPressure({ clock, maxLoopDelayMs: 0, ...options })
@@ -45,7 +45,7 @@ describe('the pressure on all streams together', () => {
     multiplexer = createMultiplexer({
       clock,
       lingerMs: 0,
-      stream: { pressure, pacing, heartbeatMs: 0, maxAgeMs: 0, retryMs: 100, backlog: 'drop-oldest', ...stream },
+      stream: { pressure, pacing, heartbeatMs: 0, maxAgeMs: 0, retryMs: 100, queuePolicy: 'drop-oldest', ...stream },
     })
     server = await serve(
       express()
@@ -79,8 +79,8 @@ describe('the pressure on all streams together', () => {
     await new Promise((resolve) => setImmediate(() => setImmediate(resolve)))
   }
 
-  it('drops the largest queues when together they hold too much, and refuses new streams for a while', async () => {
-    await start({ maxBacklogBytes: 60_000, sustainMs: 5000 })
+  it('drops the largest queues when all queues hold too much, and refuses new streams for a while', async () => {
+    await start({ maxQueuedBytes: 60_000, sustainMs: 5000 })
     const drops: { stream: string; reason: string }[] = []
     const noteDrop = (message: unknown) => drops.push(message as (typeof drops)[0])
     await open('/stream/small')
@@ -90,7 +90,7 @@ describe('the pressure on all streams together', () => {
     const [small, large] = multiplexer.inspect()
     expect([small?.queued, large?.queued]).to.deep.equal([10, 30])
     expect(pressure.level).to.equal('none')
-    expect(pressure.backlogBytes).to.be.within(40 * 1000, 60_000)
+    expect(pressure.queuedBytes).to.be.within(40 * 1000, 60_000)
     diagnostics.streamDrop.subscribe(noteDrop)
     await publish('small', 25)
     diagnostics.streamDrop.unsubscribe(noteDrop)
@@ -111,23 +111,23 @@ describe('the pressure on all streams together', () => {
   })
 
   it('drops until a quarter is free', async () => {
-    await start({ maxBacklogBytes: 100_000 })
+    await start({ maxQueuedBytes: 100_000 })
     for (const n of range(1, 10)) await open(`/stream/c${n}`)
     for (const n of range(1, 8)) await publish(`c${n}`, 11)
-    expect(pressure.backlogBytes).to.be.within(85_000, 100_000)
+    expect(pressure.queuedBytes).to.be.within(85_000, 100_000)
     await publish('c9', 11)
-    expect(pressure.backlogBytes).to.be.within(60_000, 75_000)
+    expect(pressure.queuedBytes).to.be.within(60_000, 75_000)
   })
 
-  it('tells the client of a dropped queue how much it was', async () => {
-    await start({ maxBacklogBytes: 20_000 })
+  it('reports to the client how many events of its queue were dropped', async () => {
+    await start({ maxQueuedBytes: 20_000 })
     const client = await open('/stream/large')
     await publish('large', 30)
     expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 18, reason: 'shed' })
   })
 
-  it('refuses native EventSource with a stream that ends at once, by option', async () => {
-    await start({ maxBacklogBytes: 10_000 }, { refuseWith: 'stream' })
+  it('refuses with a stream that ends immediately if refuseWith is stream', async () => {
+    await start({ maxQueuedBytes: 10_000 }, { refuseWith: 'stream' })
     await open('/stream/a')
     await publish('a', 20)
     const client = await open('/stream/b')
@@ -140,8 +140,8 @@ describe('the pressure on all streams together', () => {
     expect(client.lastEventId).to.equal('')
   })
 
-  it('moves the streams that hold most to polling when it lasts, a part each second, and polls say for how long', async () => {
-    await start({ maxBacklogBytes: 100_000, sustainMs: 3000, pauseMs: 20_000 }, { pollUrl: '/poll/c1' })
+  it('moves streams with the largest queues to polling, some each second, and polls report for how long', async () => {
+    await start({ maxQueuedBytes: 100_000, sustainMs: 3000, pauseMs: 20_000 }, { pollUrl: '/poll/c1' })
     for (const n of range(1, 15)) await open(`/stream/c${n}`)
     const healthy = await open('/free/quiet')
     for (let second = 0; second < 3; second++) {
@@ -178,14 +178,14 @@ describe('the pressure on all streams together', () => {
     clock.advance(3000)
     expect(pressure.level).to.equal('none')
     expect(await poll('/poll/c2')).to.deep.equal({ stream: true, pause: null, ms: null })
-    // Who was asked to stay away longer still is.
+    // A client with a later `until` is still paused.
     expect(await poll(url)).to.deep.equal({ stream: false, pause: 'true', ms: '17000' })
     clock.advance(17_000)
     expect((await poll(url)).stream).to.equal(true)
     expect(healthy.closed).to.equal(false)
   })
 
-  it('is felt when the event loop is late, too', async () => {
+  it('also rises when the event loop is slow', async () => {
     await start({ maxLoopDelayMs: 40, sustainMs: 2000 })
     await open('/stream/no-polling-here')
     await open('/free/a')
@@ -203,14 +203,14 @@ describe('the pressure on all streams together', () => {
     expect(clients.map(({ closed }) => closed)).to.deep.equal([false, true, false])
   })
 
-  it('does not mind numbers that cannot be meant', async () => {
+  it('ignores an invalid ?until, and rejects invalid options', async () => {
     await start({})
     for (const until of ['soon', '-5', '1e99', '']) {
       const answer = await fetch(`${server.url}/poll/a?until=${until}`)
       const paused = Number(answer.headers.get('x-stream-pause-ms'))
       expect(paused).to.equal(until === '1e99' ? pressure.pauseMs : 0)
     }
-    for (const options of [{ pauseMs: 0 }, { sustainMs: 0 }, { maxBacklogBytes: -1 }, { maxLoopDelayMs: Number.NaN }]) {
+    for (const options of [{ pauseMs: 0 }, { sustainMs: 0 }, { maxQueuedBytes: -1 }, { maxLoopDelayMs: Number.NaN }]) {
       expect(() => createPressure(options))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')

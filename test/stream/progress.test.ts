@@ -14,7 +14,7 @@ import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { type Certificate, makeCertificate } from '../interop/certificate.js'
 
-/** Twice what all buffers between the two hold. */
+/** Twice the size of all buffers between server and client. */
 const LARGE = 40_000_000
 const PORTION = 4_000_000
 
@@ -26,7 +26,7 @@ function createServerFor(way: Way, listener: Listener, tls: Certificate): Server
   if (way === 'HTTP/2') return createHttp2Server(listener)
   if (way === 'TLS') return createHttpsServer(tls, listener as RequestListener)
   if (way !== 'compressing middleware') return createServer(listener as RequestListener)
-  // What it does not compress it still passes on through functions of its own.
+  // It wraps `res.write` also for responses that it does not compress.
   return createServer(express().use(compression(), listener as never))
 }
 
@@ -55,7 +55,7 @@ async function read(body: Readable, bytes: number): Promise<void> {
   }
 }
 
-/** Changes when the system takes bytes from the server. */
+/** A number that changes when the kernel takes bytes from the server. */
 function stateOf({ socket }: StreamRequest): string {
   const states: unknown[] = []
   type Handle = { bytesWritten: number; writeQueueSize: number; _parent?: Handle }
@@ -64,9 +64,9 @@ function stateOf({ socket }: StreamRequest): string {
   return states.join()
 }
 
-describe('a client that takes long for one large event', () => {
+describe('a client that reads one large event slowly', () => {
   for (const way of WAYS) {
-    it(`is not stalled for as long as it reads, but once it stops, on ${way}`, async () => {
+    it(`counts as stalled only after it stops reading, on ${way}`, async () => {
       const clock = new FakeClock()
       const tls = await makeCertificate()
       let onOpen: ((opened: { stream: EventStream; req: StreamRequest }) => void) | undefined
@@ -93,7 +93,7 @@ describe('a client that takes long for one large event', () => {
         clock.advance(20_000)
         expect(stream.closeReason, `after ${portion} portions`).to.equal(undefined)
       }
-      // What is under way still fills the buffers; then nothing is taken any more.
+      // Bytes under way still fill the buffers; then no more are taken.
       await eventually(() => {
         clock.advance(35_000)
         return stream.closeReason !== undefined
@@ -111,7 +111,7 @@ describe('a client that stops reading one of its HTTP/2 streams', () => {
     ['many events', 40, 10_000],
     ['one large event', 1, 1_000_000],
   ] as const) {
-    it(`stalls that stream, and not the one beside it that it reads: ${what}`, async () => {
+    it(`stalls only that stream, not the other one of the connection: ${what}`, async () => {
       const clock = new FakeClock()
       const streams: EventStream[] = []
       const server = createHttp2Server((req, res) => {

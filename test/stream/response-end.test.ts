@@ -13,7 +13,7 @@ import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-describe('a stream on a response that the application uses as well', () => {
+describe('a stream on a response that the application uses too', () => {
   let server: TestServer
   let client: SseClient | undefined
 
@@ -23,7 +23,7 @@ describe('a stream on a response that the application uses as well', () => {
     await server.stop()
   })
 
-  /** What is received on one connection for these requests, until the text comes. */
+  /** Sends the requests on one connection and returns the answer, up to the text `until`. */
   async function ask(requests: string, until: string | RegExp): Promise<string> {
     const socket = connect((server.server.address() as AddressInfo).port, '127.0.0.1')
     socket.write(requests)
@@ -52,7 +52,7 @@ describe('a stream on a response that the application uses as well', () => {
     return { ...(await opened), client }
   }
 
-  it('writes nothing after the end, and the connection lives on for the next request', async () => {
+  it('writes nothing after the end, and the connection stays open for the next request', async () => {
     const verdicts: SendResult[] = []
     const reasons: unknown[] = []
     server = await serve((req, res) => {
@@ -76,7 +76,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(reasons).to.deep.equal(['ended', 'ended'])
   })
 
-  it('closes as ended, once, and leaves no timer behind', async () => {
+  it('closes once, as ended, and keeps no timer', async () => {
     const clock = new FakeClock()
     const { stream, res, client } = await open(undefined, { clock })
     res.end()
@@ -88,7 +88,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(clock.pending).to.equal(0)
   })
 
-  it('ends for a client that does not read the rest, within the grace time', async () => {
+  it('closes within the grace time if the client does not read the rest', async () => {
     const clock = new FakeClock()
     const { stream, res, client } = await open(undefined, { clock, closeGraceMs: 1000, maxEventBytes: 50_000_000 })
     client.pause()
@@ -100,7 +100,7 @@ describe('a stream on a response that the application uses as well', () => {
     await end
   })
 
-  it('is closed after the response was destroyed, in the same tick already', async () => {
+  it('is closed after the response was destroyed, in the same tick', async () => {
     const { stream, res } = await open()
     res.destroy()
     expect(stream.send({ data: 1 })).to.equal('closed')
@@ -115,7 +115,7 @@ describe('a stream on a response that the application uses as well', () => {
     await stream.close()
   })
 
-  it('is closed after its socket was ended, as shutdown helpers do', async () => {
+  it('is closed after its socket was ended, as shutdown libraries do', async () => {
     const { stream, res, client } = await open()
     res.socket?.end()
     expect(stream.send({ data: 'lost' })).to.equal('closed')
@@ -125,7 +125,7 @@ describe('a stream on a response that the application uses as well', () => {
     await stream.close()
   })
 
-  it('writes nothing to a socket that was taken away', async () => {
+  it('writes nothing to a socket that was detached from the response', async () => {
     const { stream, res, client } = await open()
     const { socket } = res
     if (socket) res.detachSocket(socket)
@@ -136,7 +136,7 @@ describe('a stream on a response that the application uses as well', () => {
     await stream.close()
   })
 
-  it('is closed by an end under HTTP/2', async () => {
+  it('is closed by res.end() on HTTP/2', async () => {
     const verdicts: unknown[] = []
     const plain = createHttp2Server((req, res) => {
       const stream = openStream(req, res)
@@ -156,7 +156,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(verdicts).to.deep.equal(['sent', 'ended', 'closed'])
   })
 
-  it('is closed by an end behind compressing middleware', async () => {
+  it('is closed by res.end() with compressing middleware', async () => {
     const app = express()
     app.use(compression({ threshold: 0 }), sseMiddleware())
     const closed = new Promise<unknown>((resolve) => {
@@ -174,7 +174,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(await closed).to.equal('ended')
   })
 
-  it('is closed by an end while its socket is full, not queued for', async () => {
+  it('is closed by res.end() while its socket is full, and queues nothing', async () => {
     const { stream, res, client } = await open(
       (response) => {
         response.write = response.write.bind(response) as typeof response.write
@@ -189,7 +189,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(stream.closeReason).to.equal('ended')
   })
 
-  it('keeps the order of what both write, corked or not', async () => {
+  it('keeps the order of its writes and those of the application, corked or not', async () => {
     const { stream, res, client } = await open()
     stream.send({ data: 1 })
     res.write('data: 2\n\n')
@@ -205,7 +205,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(client.messages.map(({ data }) => Number(data))).to.deep.equal([1, 2, 3, 4, 5, 6, 7, 8])
   })
 
-  it('goes through a res.write that is wrapped after the stream was opened', async () => {
+  it('writes through a res.write that was wrapped after the stream was opened', async () => {
     const { stream, res, client } = await open(undefined, { heartbeatMs: 0 })
     const seen: string[] = []
     stream.send({ data: 'before' })
@@ -221,7 +221,7 @@ describe('a stream on a response that the application uses as well', () => {
     expect(client.messages.map(({ data }) => data)).to.deep.equal(['before', 'after'])
   })
 
-  it('waits for room through a res.write that is wrapped later', async () => {
+  it('waits for room with a res.write that was wrapped later', async () => {
     const { stream, res, client } = await open(undefined, { queueEvents: 5, maxEventBytes: 50_000_000 })
     res.write = res.write.bind(res) as typeof res.write
     client.pause()
@@ -241,15 +241,15 @@ describe('a stream on a response that the application uses as well', () => {
       return (await ask(request, 'sse.open')).split('\r\n\r\n')[0] ?? ''
     }
 
-    it('leaves Connection to Node: the client that asks for the end of it gets it', async () => {
+    it('keeps the Connection header of Node: a client that requests close gets it', async () => {
       expect(await head(get('/', 'Connection: close\r\n'))).to.match(/^Connection: close$/m)
     })
 
-    it('says keep-alive to a client that did not', async () => {
+    it('sends keep-alive to a client that did not request close', async () => {
       expect(await head(get('/'))).to.match(/^Connection: keep-alive$/m)
     })
 
-    it('leaves a Connection that was set before', async () => {
+    it('keeps a Connection header that was set before', async () => {
       expect(await head(get('/'), (res) => res.setHeader('Connection', 'close'))).to.match(/^Connection: close$/m)
     })
 
@@ -259,7 +259,7 @@ describe('a stream on a response that the application uses as well', () => {
       expect(await ask(get('/'), 'sse.open')).to.match(/^Connection: close$/m)
     })
 
-    it('replaces what would break the stream, and leaves the rest', async () => {
+    it('replaces headers that would break the stream, and keeps the others', async () => {
       const answer = await head(get('/'), (res) => {
         res.setHeader('Content-Type', 'text/html')
         res.setHeader('Cache-Control', 'public, max-age=60')

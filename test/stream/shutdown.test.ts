@@ -8,7 +8,7 @@ import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-describe('the shutdown of what res.sse() opened', () => {
+describe('the shutdown of streams opened with res.sse()', () => {
   let server: TestServer
   let clients: SseClient[] = []
 
@@ -37,7 +37,7 @@ describe('the shutdown of what res.sse() opened', () => {
     return { sse, streams, open }
   }
 
-  it('ends each stream with its goodbye, and leaves nothing behind', async () => {
+  it('closes each stream with sse.reconnect, and keeps no timer', async () => {
     const clock = new FakeClock()
     const { sse, streams, open } = await start({ clock })
     const two = [await open(), await open()]
@@ -61,7 +61,7 @@ describe('the shutdown of what res.sse() opened', () => {
     expect(JSON.parse(refused.raw)).to.deep.equal({ code: 'ERR_SSE_CLOSED' })
   })
 
-  it('refuses them with a stream that ends at once where that is asked for', async () => {
+  it('refuses them with a stream that ends immediately if refuseWith is stream', async () => {
     const { sse, open } = await start({ refuseWith: 'stream' })
     await sse.close()
     const refused = await open()
@@ -70,7 +70,7 @@ describe('the shutdown of what res.sse() opened', () => {
     expect(JSON.parse((await refused.control('sse.reconnect')).data).reason).to.equal('shutdown')
   })
 
-  it('spreads the ends over the window', async () => {
+  it('spreads the closing of streams over the window', async () => {
     const clock = new FakeClock()
     const { sse, streams, open } = await start({ clock })
     for (let n = 0; n < 10; n++) await (await open()).control('sse.open')
@@ -79,7 +79,7 @@ describe('the shutdown of what res.sse() opened', () => {
     for (let n = 0; n < 20; n++) {
       counts.push(streams.filter(({ closeReason }) => closeReason === undefined).length)
       clock.advance(50)
-      // Between two steps a promise is awaited.
+      // `drain` awaits a promise between two steps.
       await new Promise(setImmediate)
     }
     expect(counts[0]).to.equal(10)
@@ -88,7 +88,7 @@ describe('the shutdown of what res.sse() opened', () => {
     expect(streams.every(({ closeReason }) => closeReason === 'shutdown')).to.equal(true)
   })
 
-  it('takes no longer than the grace time where a client does not read', async () => {
+  it('takes no longer than the grace time if a client does not read', async () => {
     const clock = new FakeClock()
     const { sse, streams, open } = await start({ clock, closeGraceMs: 1000, maxEventBytes: 50_000_000 })
     const client = await open()
@@ -102,7 +102,7 @@ describe('the shutdown of what res.sse() opened', () => {
     await end
   })
 
-  it('does not take a window that cannot be one', async () => {
+  it('rejects an invalid window', async () => {
     const { sse } = await start()
     expect(() => sse.close({ windowMs: -1 }))
       .to.throw()

@@ -11,7 +11,7 @@ import { SseClient } from '../helpers/sse-client.js'
 
 describe('the queue of a stream and its log', () => {
   for (const busy of ['queue', 'log'] as const) {
-    it(`take turns: a ${busy} that never runs dry does not keep the other waiting`, async () => {
+    it(`take turns: a ${busy} that is never empty does not delay the other`, async () => {
       const clock = new FakeClock()
       const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1 } }, { clock })
       const multiplexer = createMultiplexer({
@@ -44,7 +44,7 @@ describe('the queue of a stream and its log', () => {
     })
   }
 
-  /** A client that is behind on a log that must be read page by page, at a pace slower than pages are kept. */
+  /** A client that lags on a log that is read page by page, at a pace slower than pages are kept. */
   async function behind(broker: Broker, clock: FakeClock) {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
     const options = { clock, stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing } }
@@ -56,7 +56,7 @@ describe('the queue of a stream and its log', () => {
       ),
     )
     const cursor = await multiplexer.cursor('log')
-    // No tail has these: the channel was not followed when they were published.
+    // These are in no tail: the channel had no stream when they were published.
     for (let i = 1; i <= 20; i++) await multiplexer.publish('log', { event: 'log', data: i })
     const client = await SseClient.open(server.url, { 'last-event-id': cursor })
     await client.control('sse.open')
@@ -75,16 +75,16 @@ describe('the queue of a stream and its log', () => {
     late: (clock: Clock) => new LateBroker(clock),
   }
   for (const [answers, createBroker] of Object.entries(brokers)) {
-    it(`take turns also where a page must be read for each turn of the log, and the broker answers ${answers}`, async () => {
+    it(`take turns also if each turn of the log needs a page, and the broker answers ${answers}`, async () => {
       const clock = new FakeClock()
       const { client, send, count, stop } = await behind(createBroker(clock), clock)
       for (let i = 0; i < 20; i++) await send()
       await client.messagesUntil(1)
       for (let sent = 1; sent < 16; sent++) {
         await send()
-        // What was asked of the broker is answered before there is credit again.
+        // The broker answers all reads before there is credit again.
         for (let turns = 0; turns < 5; turns++) await nextTurn()
-        // Longer than a page is kept.
+        // Longer than the process keeps a page.
         clock.advance(10_000)
         await client.messagesUntil(sent + 1)
       }
@@ -95,7 +95,7 @@ describe('the queue of a stream and its log', () => {
     })
   }
 
-  it('do not wait for ever: while the broker does not answer any more, the queue goes on', async () => {
+  it('do not wait forever: if the broker stops answering, the queue is sent', async () => {
     const clock = new FakeClock()
     const { client, send, stop } = await behind(new LateBroker(clock, 1), clock)
     for (let i = 0; i < 20; i++) await send()
@@ -108,7 +108,7 @@ describe('the queue of a stream and its log', () => {
   })
 })
 
-/** The embedded broker, whose pages come later than everything else that is under way, and after so many no more. */
+/** The embedded broker, but its pages arrive after everything else under way, and after a number of pages never. */
 class LateBroker extends MemoryBroker {
   #pages: number
 

@@ -10,11 +10,11 @@ import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-describe('the way to the socket', () => {
+describe('the writer of a stream', () => {
   let server: TestServer
   afterEach(() => server.stop())
 
-  it('is one write per stream and tick, of one buffer for all streams', async () => {
+  it('makes one write per stream and tick, of one buffer for all streams', async () => {
     const multiplexer = createMultiplexer({ stream: { heartbeatMs: 0 } })
     const written: unknown[][] = []
     const app = express().get(
@@ -43,12 +43,12 @@ describe('the way to the socket', () => {
     await multiplexer.close()
   })
 
-  it('has room again at the end of the tick in which it was opened, however much was sent at once', async () => {
+  it('has room again at the end of the tick in which the stream was opened, however much was sent', async () => {
     let stream: EventStream | undefined
     server = await serve(
       express().get('/', (req, res) => {
         stream = openStream(req, res)
-        // More than what Node calls full; held back until the end of this tick.
+        // More than the socket's high-water mark, corked until the end of this tick.
         expect(stream.send({ data: 'x'.repeat(20_000) })).to.equal('sent')
         expect(stream.send({ data: 'next' })).to.equal('queued')
       }),
@@ -60,7 +60,7 @@ describe('the way to the socket', () => {
     client.close()
   })
 
-  it('leaves nothing of a stream on a connection that lives on for the next request', async () => {
+  it('keeps no listener on a connection that stays open for the next request', async () => {
     const sockets: Socket[] = []
     server = await serve((req, res) => {
       sockets.push(req.socket)
@@ -107,7 +107,7 @@ describe('the way to the socket', () => {
     )
   })
 
-  it('is res.write where that was wrapped', async () => {
+  it('uses res.write if the application has wrapped it', async () => {
     const seen: string[] = []
     server = await serve((req, res) => {
       const write = res.write.bind(res) as (chunk: Buffer) => boolean
@@ -123,7 +123,7 @@ describe('the way to the socket', () => {
     client.close()
   })
 
-  it('does not take a stream down that was opened on a response that is gone', async () => {
+  it('does not throw if the stream was opened on a response that is gone', async () => {
     const verdicts: unknown[] = []
     const plain = createServer((req, res) => {
       req.socket.destroy()

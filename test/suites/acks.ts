@@ -209,7 +209,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
       }
       const [client] = await open(server, 1_000_000)
       expect(JSON.parse((await client.control('sse.open')).data)).to.include({ window: 20 })
-      for (const options of [{ maxWindow: 0 }, { stream: { backlog: 'coalesce' } }] as const) {
+      for (const options of [{ maxWindow: 0 }, { stream: { queuePolicy: 'coalesce' } }] as const) {
         expect((await ask('window=5', await start(options))).status).to.equal(400)
       }
     })

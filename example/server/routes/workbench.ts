@@ -31,7 +31,7 @@ export function workbenchRoutes({ workbench, production }: WorkbenchRoutesOption
   // The measuring stream must not be refused under the pressure that it measures. Only the newest samples matter.
   const samples = sseMiddleware({
     pressure: createPressure({ maxLoopDelayMs: 0 }),
-    backlog: 'drop-oldest',
+    queuePolicy: 'drop-oldest',
     queueEvents: 4,
   })
   router.get('/samples', samples, (_, res) => {

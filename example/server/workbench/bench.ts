@@ -26,7 +26,7 @@ const CHANNEL = channel(TENANT, 'feed')
 
 /** Times are in ms, and shorter than the kit's defaults, so that their effect is visible soon. */
 export interface BenchOptions {
-  readonly maxBacklogBytes: number
+  readonly maxQueuedBytes: number
   readonly stallMs: number
   readonly saturatedMs: number
   readonly sustainMs: number
@@ -35,7 +35,7 @@ export interface BenchOptions {
 }
 
 export const DEFAULT_BENCH: BenchOptions = {
-  maxBacklogBytes: 2_097_152,
+  maxQueuedBytes: 2_097_152,
   stallMs: 15_000,
   saturatedMs: 15_000,
   sustainMs: 3000,
@@ -65,8 +65,8 @@ export class Bench {
   constructor(run: number, options: BenchOptions) {
     this.#run = run
     this.#options = options
-    const { maxBacklogBytes, sustainMs, pauseMs, pollMs } = options
-    this.pressure = createPressure({ maxBacklogBytes, sustainMs, pauseMs })
+    const { maxQueuedBytes, sustainMs, pauseMs, pollMs } = options
+    this.pressure = createPressure({ maxQueuedBytes, sustainMs, pauseMs })
     this.#multiplexer = createMultiplexer({ stream: { pressure: this.pressure } })
     this.poll = this.#multiplexer.poll(() => CHANNEL, { pollMs })
     this.ack = this.#multiplexer.ack()
@@ -117,8 +117,8 @@ export class Bench {
     if (place.pacing !== undefined && after.pacing !== null) place.pacing.configure({ stream: after.pacing })
     else place.pacing = pacingOf(after)
     place.stream = this.#streamWith(after, place.pacing)
-    const fixed = ({ backlog, queueEvents, window, polls, pacing }: ClientSettings) =>
-      JSON.stringify([backlog, queueEvents, window, polls, pacing !== null])
+    const fixed = ({ queuePolicy, queueEvents, window, polls, pacing }: ClientSettings) =>
+      JSON.stringify([queuePolicy, queueEvents, window, polls, pacing !== null])
     if (fixed(before) !== fixed(after)) client.reopen()
     return client
   }
@@ -173,10 +173,10 @@ export class Bench {
     await Promise.all([...clients, this.#multiplexer.close()])
   }
 
-  #streamWith({ backlog, queueEvents, polls }: ClientSettings, pacing: Pacing | undefined): RequestHandler {
+  #streamWith({ queuePolicy, queueEvents, polls }: ClientSettings, pacing: Pacing | undefined): RequestHandler {
     const { stallMs, saturatedMs } = this.#options
     const options: StreamOptions = {
-      backlog,
+      queuePolicy,
       queueEvents,
       // This queue is bounded by the number of events. All queues together are bounded in bytes by the pressure.
       queueBytes: LIMITS.queueEvents * LIMITS.eventBytes,

@@ -26,7 +26,7 @@ export const SCENARIOS: readonly Scenario[] = [
     clients: [
       client('Healthy'),
       client('Stalled, replay', { readBytesPerSecond: 0 }),
-      client('Stalled, drop-oldest', { readBytesPerSecond: 0, backlog: 'drop-oldest', queueEvents: 50 }),
+      client('Stalled, drop-oldest', { readBytesPerSecond: 0, queuePolicy: 'drop-oldest', queueEvents: 50 }),
       client('Stalled, acknowledges', { readBytesPerSecond: 0, window: 20 }),
     ],
   },
@@ -39,7 +39,7 @@ export const SCENARIOS: readonly Scenario[] = [
       'drop-low-priority keeps urgent events.',
     producer: producer({ eventsPerSecond: 40, burst: 20, eventBytes: 256 }),
     clients: (['replay', 'drop-oldest', 'drop-newest', 'drop-random', 'drop-low-priority', 'coalesce'] as const).map(
-      (backlog) => client(backlog, { backlog, pacing: PACE, queueEvents: 40, polls: false }),
+      (queuePolicy) => client(queuePolicy, { queuePolicy, pacing: PACE, queueEvents: 40, polls: false }),
     ),
   },
   {
@@ -66,7 +66,7 @@ export const SCENARIOS: readonly Scenario[] = [
     clients: [
       ...[1, 2, 3, 4].map((n) =>
         // The capacity lets them catch up with events between their last poll and the stream.
-        client(`Large queue ${n}`, { backlog: 'drop-oldest', queueEvents: 200, pacing: { ...PACE, capacity: 50 } }),
+        client(`Large queue ${n}`, { queuePolicy: 'drop-oldest', queueEvents: 200, pacing: { ...PACE, capacity: 50 } }),
       ),
       client('Replay beside them'),
     ],

@@ -2,10 +2,10 @@
  * The settings of the workbench, their limits and defaults. Owns the validation. The page imports the types from here,
  * so this file must not import Node modules.
  */
-import { PACING_PRESETS, type PacingPreset, type StreamOptions } from 'express-sse-kit'
+import { PACING_PRESETS, type PacingPreset, QUEUE_POLICIES, type QueuePolicy } from 'express-sse-kit'
 import { Problem } from '../problem.js'
 
-export type Backlog = NonNullable<StreamOptions['backlog']>
+export type { QueuePolicy } from 'express-sse-kit'
 
 export interface ProducerSettings {
   readonly running: boolean
@@ -26,7 +26,7 @@ export interface ClientSettings {
   readonly name: string
   /** How fast the client reads its socket. 0: not at all; `null`: as fast as it can. */
   readonly readBytesPerSecond: number | null
-  readonly backlog: Backlog
+  readonly queuePolicy: QueuePolicy
   readonly queueEvents: number
   readonly pacing: PacingSettings | null
   /** The maximum number of unacknowledged events. `null`: the client does not acknowledge. */
@@ -58,22 +58,12 @@ export const DEFAULT_PRODUCER: ProducerSettings = Object.freeze({
 export const DEFAULT_CLIENT: ClientSettings = Object.freeze({
   name: 'Client',
   readBytesPerSecond: null,
-  backlog: 'replay',
+  queuePolicy: 'replay',
   queueEvents: 100,
   pacing: null,
   window: null,
   polls: true,
 })
-
-const BACKLOGS: { readonly [name in Backlog]: true } = {
-  replay: true,
-  'drop-oldest': true,
-  'drop-newest': true,
-  'drop-random': true,
-  'drop-low-priority': true,
-  coalesce: true,
-  disconnect: true,
-}
 
 /** @throws Problem `ERR_WORKBENCH_INVALID` */
 export function changeProducer(before: ProducerSettings, change: unknown): ProducerSettings {
@@ -98,16 +88,17 @@ export function changeClient(before: ClientSettings, change: unknown): ClientSet
     name: (name, value) =>
       typeof value === 'string' && /^[^\p{C}]{1,40}$/u.test(value) ? value : invalid(name, '1 to 40 characters'),
     readBytesPerSecond: nullOr(wholeTo(LIMITS.readBytesPerSecond, 0)),
-    backlog: (name, value) => {
-      const known = typeof value === 'string' && Object.hasOwn(BACKLOGS, value)
-      return known ? (value as Backlog) : invalid(name, `one of ${Object.keys(BACKLOGS).join(', ')}`)
+    queuePolicy: (name, value) => {
+      const known = QUEUE_POLICIES.find((policy) => policy === value)
+      return known ?? invalid(name, `one of ${QUEUE_POLICIES.join(', ')}`)
     },
     queueEvents: wholeTo(LIMITS.queueEvents),
     pacing: nullOr(pacing),
     window: nullOr(wholeTo(LIMITS.window)),
     polls: (name, value) => (typeof value === 'boolean' ? value : invalid(name, 'true or false')),
   })
-  if (settings.window !== null && settings.backlog !== 'replay') invalid('window', 'null unless backlog is replay')
+  if (settings.window !== null && settings.queuePolicy !== 'replay')
+    invalid('window', 'null unless queuePolicy is replay')
   return settings
 }
 

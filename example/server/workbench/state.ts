@@ -16,7 +16,7 @@ export interface WorkbenchState {
   readonly scenarios: readonly { readonly id: string; readonly title: string; readonly text: string }[]
   readonly presets: Readonly<Record<string, PacingSettings>>
   readonly limits: typeof LIMITS
-  readonly maxBacklogBytes: number
+  readonly maxQueuedBytes: number
 }
 
 /** `cut-off`: the server has ended the stream, and the client has not read the end yet. */
@@ -54,7 +54,7 @@ export interface Sample {
   /** Published events since the bench was created. */
   readonly published: number
   readonly pressure: PressureLevel
-  readonly backlogBytes: number
+  readonly queuedBytes: number
   readonly rssBytes: number
   readonly loopDelayMs: number
   readonly streams: number

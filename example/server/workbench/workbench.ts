@@ -57,7 +57,7 @@ export class Workbench {
       scenarios: SCENARIOS.map(({ id, title, text }) => ({ id, title, text })),
       presets: PACING_PRESETS,
       limits: LIMITS,
-      maxBacklogBytes: this.#benchOptions.maxBacklogBytes,
+      maxQueuedBytes: this.#benchOptions.maxQueuedBytes,
     }
   }
 
@@ -70,7 +70,7 @@ export class Workbench {
       at: Date.now(),
       published: this.#bench?.producer.published ?? 0,
       pressure: this.#bench?.pressure.level ?? 'none',
-      backlogBytes: this.#bench?.pressure.backlogBytes ?? 0,
+      queuedBytes: this.#bench?.pressure.queuedBytes ?? 0,
       rssBytes: process.memoryUsage.rss(),
       loopDelayMs,
       streams: this.#bench?.streams ?? 0,

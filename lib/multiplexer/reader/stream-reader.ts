@@ -8,8 +8,8 @@
  */
 import type { LogEntry } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
-import type { EventStream } from '../../stream/event-stream.js'
 import type { Sink, StreamSource } from '../../stream/source.js'
+import type { SseStream } from '../../stream/sse-stream.js'
 import { Blocks } from '../../wire/blocks.js'
 import type { GapData, ResetData } from '../../wire/contract.js'
 import { gapBlock, resetBlock } from '../../wire/control.js'
@@ -23,7 +23,7 @@ import { LogReader, reportReplay } from './log-reader.js'
 import type { ChannelPosition, StartPosition } from './positions.js'
 
 /** The part of a stream that a reader needs. */
-export interface ReaderStream extends Sink, Pick<EventStream, 'attach' | 'offer'> {
+export interface ReaderStream extends Sink, Pick<SseStream, 'attach' | 'offer'> {
   /** The source no longer claims the credit (see `StreamSource`). */
   onClaimEnd?(): void
 }

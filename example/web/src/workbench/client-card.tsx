@@ -24,7 +24,7 @@ const PHASES: { readonly [phase in ClientPhaseSeen]: string } = {
 }
 
 export function ClientCard({ client, presets, frames, sendCommand }: ClientCardProps): ReactNode {
-  const { id, name, readBytesPerSecond, backlog, queueEvents, pacing } = client
+  const { id, name, readBytesPerSecond, queuePolicy, queueEvents, pacing } = client
   const now = frames.at(-1)?.clients.get(id)
   const phase = now?.phase ?? 'connecting'
   const of = (frame: Frame): ClientFrame | undefined => frame.clients.get(id)
@@ -70,7 +70,7 @@ export function ClientCard({ client, presets, frames, sendCommand }: ClientCardP
           value={(frame) => of(frame)?.queued}
           format={count}
           top={10}
-          bound={backlog === 'replay' ? undefined : queueEvents}
+          bound={queuePolicy === 'replay' ? undefined : queueEvents}
           shade={shade}
         />
         <Plot

@@ -1,12 +1,12 @@
 /** The settings of one client and its stream. Speed and pacing change immediately; other changes reopen the stream. */
 import { memo, type ReactNode } from 'react'
-import type { Backlog, ClientSettings, PacingSettings } from '../../../server/workbench/settings.js'
+import type { ClientSettings, PacingSettings, QueuePolicy } from '../../../server/workbench/settings.js'
 import type { ClientState, WorkbenchState } from '../../../server/workbench/state.js'
 import { bytes } from '../plots/format.js'
 
 const SPEEDS = [null, 1_048_576, 262_144, 65_536, 16_384, 0]
 const WINDOWS = [null, 1, 10, 20, 50, 200]
-const BACKLOGS: { readonly [name in Backlog]: string } = {
+const QUEUE_POLICIES: { readonly [name in QueuePolicy]: string } = {
   replay: 'replay',
   'drop-oldest': 'drop oldest',
   'drop-newest': 'drop newest',
@@ -24,7 +24,7 @@ export interface ClientSettingsProps {
 
 export const ClientSettingsForm = memo(function ClientSettingsForm(props: ClientSettingsProps): ReactNode {
   const { client, presets, onChange } = props
-  const { readBytesPerSecond, backlog, queueEvents, pacing, window, polls } = client
+  const { readBytesPerSecond, queuePolicy, queueEvents, pacing, window, polls } = client
   return (
     <details>
       <summary>{summaryOf(client)}</summary>
@@ -37,15 +37,15 @@ export const ClientSettingsForm = memo(function ClientSettingsForm(props: Client
           onChange={(value) => onChange({ readBytesPerSecond: value })}
         />
         <label>
-          <span>Backlog</span>
+          <span>When behind</span>
           <select
-            value={backlog}
+            value={queuePolicy}
             onChange={({ target }) => {
-              const chosen = target.value as Backlog
-              onChange({ backlog: chosen, ...(chosen !== 'replay' && { window: null }) })
+              const chosen = target.value as QueuePolicy
+              onChange({ queuePolicy: chosen, ...(chosen !== 'replay' && { window: null }) })
             }}
           >
-            {Object.entries(BACKLOGS).map(([name, word]) => (
+            {Object.entries(QUEUE_POLICIES).map(([name, word]) => (
               <option key={name} value={name}>
                 {word}
               </option>
@@ -56,7 +56,7 @@ export const ClientSettingsForm = memo(function ClientSettingsForm(props: Client
         <NumberField
           label="Queue"
           value={queueEvents}
-          disabled={backlog === 'replay'}
+          disabled={queuePolicy === 'replay'}
           onChange={(value) => onChange({ queueEvents: value })}
         />
         <Choice
@@ -64,7 +64,7 @@ export const ClientSettingsForm = memo(function ClientSettingsForm(props: Client
           value={window}
           choices={WINDOWS}
           word={(value) => (value === null ? 'none' : String(value))}
-          disabled={backlog !== 'replay'}
+          disabled={queuePolicy !== 'replay'}
           onChange={(value) => onChange({ window: value })}
         />
         <label className="check">
@@ -77,8 +77,8 @@ export const ClientSettingsForm = memo(function ClientSettingsForm(props: Client
 })
 
 /** The settings that differ from the defaults, in short form. */
-function summaryOf({ readBytesPerSecond, backlog, queueEvents, pacing, window }: ClientSettings): string {
-  const words = [backlog === 'replay' ? BACKLOGS.replay : `${BACKLOGS[backlog]}, ${queueEvents}`]
+function summaryOf({ readBytesPerSecond, queuePolicy, queueEvents, pacing, window }: ClientSettings): string {
+  const words = [queuePolicy === 'replay' ? QUEUE_POLICIES.replay : `${QUEUE_POLICIES[queuePolicy]}, ${queueEvents}`]
   if (pacing !== null) words.push(rateWord(pacing))
   if (window !== null) words.push(`window ${window}`)
   if (readBytesPerSecond !== null) words.push(`reads ${speedWord(readBytesPerSecond)}`)

@@ -6,7 +6,7 @@ import { Plot } from './plot.js'
 
 export interface ProcessPanelProps {
   readonly frames: readonly Frame[]
-  readonly maxBacklogBytes: number
+  readonly maxQueuedBytes: number
 }
 
 const PRESSURE = {
@@ -15,7 +15,7 @@ const PRESSURE = {
   sustained: { word: 'Sustained', meaning: 'Streams are moved to polling' },
 } as const
 
-export function ProcessPanel({ frames, maxBacklogBytes }: ProcessPanelProps): ReactNode {
+export function ProcessPanel({ frames, maxQueuedBytes }: ProcessPanelProps): ReactNode {
   const last = frames.at(-1)
   const pressure = last?.pressure ?? 'none'
   const { word, meaning } = PRESSURE[pressure]
@@ -43,11 +43,11 @@ export function ProcessPanel({ frames, maxBacklogBytes }: ProcessPanelProps): Re
           label="In all queues"
           tone="queue"
           frames={frames}
-          value={({ backlogBytes }) => backlogBytes}
+          value={({ queuedBytes }) => queuedBytes}
           format={bytes}
-          top={maxBacklogBytes}
+          top={maxQueuedBytes}
           step={1_048_576}
-          bound={maxBacklogBytes}
+          bound={maxQueuedBytes}
           shade={({ pressure }) => (pressure === 'none' ? undefined : pressure)}
         />
         <Plot

@@ -39,7 +39,7 @@ export function Workbench(): ReactNode {
             <ProducerPanel producer={state.producer} sendCommand={sendCommand} />
           </aside>
           <main>
-            <ProcessPanel frames={frames} maxBacklogBytes={state.maxBacklogBytes} />
+            <ProcessPanel frames={frames} maxQueuedBytes={state.maxQueuedBytes} />
             <div className="clients-bar">
               <h2>Clients</h2>
               <p className="hint">

@@ -10,7 +10,7 @@ import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 /** Streams that may send two events at once and then one a second, and hold three. */
-describe('a stream on a channel with a backlog policy', () => {
+describe('a stream on a channel with a queue policy', () => {
   let clock: FakeClock
   let server: TestServer
   let multiplexer: Multiplexer
@@ -54,7 +54,7 @@ describe('a stream on a channel with a backlog policy', () => {
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
-  /** Time for so many events more. */
+  /** Advances the clock so that pacing grants this number of events. */
   async function receive(client: SseClient, more: number): Promise<string[]> {
     for (let i = 0; i < more; i++) {
       const { length } = client.messages
@@ -64,21 +64,21 @@ describe('a stream on a channel with a backlog policy', () => {
     return client.messages.map(({ data }) => data)
   }
 
-  it('drops the oldest and says how many, and its ids say where it is', async () => {
-    const client = await start({ backlog: 'drop-oldest' })
+  it('drops the oldest events and reports their number, and its ids are its position', async () => {
+    const client = await start({ queuePolicy: 'drop-oldest' })
     await publish(...range(1, 10).map((data) => ({ data })))
     await client.messagesUntil(2)
     expect(await receive(client, 3)).to.deep.equal(['1', '2', '8', '9', '10'])
     expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 5, reason: 'queue_full' })
     expect(client.lastEventId).to.match(/-10$/)
-    // It has caught up and is live again.
+    // The stream has caught up and is live again.
     clock.advance(1000)
     await publish({ data: 11 })
     await client.messagesUntil(6)
   })
 
   it('keeps the latest of each key', async () => {
-    const client = await start({ backlog: 'coalesce' })
+    const client = await start({ queuePolicy: 'coalesce' })
     await publish({ data: 'x1' }, { data: 'x2' })
     await publish(
       { data: 'a1', key: 'a' },
@@ -90,13 +90,13 @@ describe('a stream on a channel with a backlog policy', () => {
     expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 2, reason: 'coalesced' })
   })
 
-  it('sends what is more important first, and no id that would say more than is true', async () => {
-    const client = await start({ backlog: 'drop-low-priority' })
+  it('sends events by priority, and no id that would include events not sent yet', async () => {
+    const client = await start({ queuePolicy: 'drop-low-priority' })
     await publish({ data: 1 }, { data: 2 })
     await publish({ data: 3, priority: 'low' }, { data: 4 }, { data: 5, priority: 'high' })
     expect(await receive(client, 1)).to.deep.equal(['1', '2', '5'])
     expect(client.lastEventId).to.match(/-2$/)
-    // Cut off here, it would get what it has not had.
+    // A client that disconnects here resumes at its last id, and gets the events it has not had.
     const again = await connect('/free', client.lastEventId)
     await again.messagesUntil(3)
     expect(again.messages.map(({ data }) => data)).to.deep.equal(['3', '4', '5'])
@@ -104,24 +104,24 @@ describe('a stream on a channel with a backlog policy', () => {
     expect(client.lastEventId).to.match(/-3$/)
   })
 
-  it('is ended rather than drop anything, and goes on from where it was', async () => {
-    const client = await start({ backlog: 'disconnect' })
+  it('is closed instead of dropping an event, and its client resumes at its position', async () => {
+    const client = await start({ queuePolicy: 'disconnect' })
     await publish(...range(1, 10).map((data) => ({ data })))
     expect(JSON.parse((await client.control('sse.reconnect')).data)).to.include({ reason: 'backlog_full' })
     await client.ended()
-    // What waited goes out before the end.
+    // Waiting events are sent before the end.
     expect(client.messages.map(({ data }) => data)).to.deep.equal(range(1, 5).map(String))
     const again = await connect('/free', client.lastEventId)
     await again.messagesUntil(5)
     expect(again.messages.map(({ data }) => data)).to.deep.equal(range(6, 10).map(String))
   })
 
-  for (const [backlog, kept] of [
+  for (const [policy, kept] of [
     ['drop-oldest', [1, 2, 998, 999, 1000]],
     ['drop-newest', [1, 2, 3, 4, 5]],
   ] as const) {
-    it(`keeps up from the start where it begins far behind, and gives up what ${backlog} says`, async () => {
-      const former = await start({ backlog })
+    it(`keeps up if it opens far behind, and drops the events that ${policy} names`, async () => {
+      const former = await start({ queuePolicy: policy })
       const { lastEventId } = former
       former.close()
       for (let published = 0; published < 1000; published += 100) {
@@ -139,8 +139,8 @@ describe('a stream on a channel with a backlog policy', () => {
     })
   }
 
-  it('has no queue while it catches up where it must give up nothing', async () => {
-    const former = await start({ backlog: 'disconnect' })
+  it('with disconnect has no queue while it catches up', async () => {
+    const former = await start({ queuePolicy: 'disconnect' })
     const { lastEventId } = former
     former.close()
     await publish(...range(1, 100).map((data) => ({ data })))

@@ -1,9 +1,9 @@
-// For steps of which there are many thousands: it costs a tenth of `expect`.
+// For the many thousands of steps: `assert` costs a tenth of `expect`.
 import assert from 'node:assert/strict'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Priority } from '../../lib/core/message.js'
-import { Backlog, type Drops, QUEUE_POLICIES, type QueuePolicy } from '../../lib/stream/backlog.js'
+import { BoundedQueue, type Drops, QUEUE_POLICIES, type QueuePolicy } from '../../lib/stream/bounded-queue.js'
 import { Blocks } from '../../lib/wire/blocks.js'
 
 interface Event {
@@ -17,7 +17,7 @@ interface Event {
 const BOUNDS = { queueEvents: 5, queueBytes: 100 }
 const LANES: readonly Priority[] = ['high', 'normal', 'low']
 
-/** The policies as they are described, without regard to cost. */
+/** The policies as their docs describe them, in the simplest code. */
 class Model {
   waiting: Event[] = []
   readonly drops: Record<string, number> = {}
@@ -52,7 +52,7 @@ class Model {
     }
   }
 
-  /** As `blocksOf` writes it. */
+  /** In the form of `blocksOf`. */
   printTaken(now: number): string | undefined {
     const event = this.take(now)
     const overtook = this.waiting.some(({ number }) => number < (event?.number ?? 0))
@@ -104,15 +104,15 @@ const steps = fc.array(
   { minLength: 30, maxLength: 100, size: 'max' },
 )
 
-/** Blocks that tell which event they are, and whether they have their id. */
+/** Blocks that show the number of their event, and whether they have its id. */
 function blocksOf({ number, bytes }: Event) {
   const text = (mark: string) => Blocks.of(Buffer.from(`${mark}${number}`.padEnd(bytes)))
   return { block: text('#'), bare: text('-') }
 }
 
-function taken(backlog: Backlog, now: number): string | undefined {
-  const next = backlog.peek(now)
-  if (next !== undefined) backlog.take()
+function taken(queue: BoundedQueue, now: number): string | undefined {
+  const next = queue.peek(now)
+  if (next !== undefined) queue.take()
   return next?.bytes.toString().trim()
 }
 
@@ -120,30 +120,30 @@ function countsOf(drops: readonly Drops[]): Record<string, number> {
   return Object.fromEntries(drops.map(({ reason, count }) => [reason, count]))
 }
 
-describe('a backlog', () => {
+describe('a bounded queue', () => {
   for (const policy of QUEUE_POLICIES.filter((each) => each !== 'drop-random')) {
-    it(`with ${policy} keeps, drops and reports what its description says`, () => {
+    it(`with ${policy} keeps, drops and reports the events that its description names`, () => {
       fc.assert(
         fc.property(steps, (sequence) => {
-          const backlog = new Backlog({ queuePolicy: policy, ...BOUNDS })
+          const queue = new BoundedQueue({ queuePolicy: policy, ...BOUNDS })
           const model = new Model(policy)
           let now = 0
           sequence.forEach((step, number) => {
             if (step.do === 'pass') now += step.ms
-            if (step.do === 'take') assert.equal(taken(backlog, now), model.printTaken(now))
+            if (step.do === 'take') assert.equal(taken(queue, now), model.printTaken(now))
             if (step.do === 'offer') {
               const event = { ...step, number, expiresAt: now + step.ttlMs }
-              assert.equal(backlog.offer({ ...event, ...blocksOf(event) }, now), model.offer(event, now))
+              assert.equal(queue.offer({ ...event, ...blocksOf(event) }, now), model.offer(event, now))
             }
-            assert.equal(backlog.length, model.waiting.length)
+            assert.equal(queue.length, model.waiting.length)
             assert.equal(
-              backlog.bytes,
+              queue.bytes,
               model.waiting.reduce((sum, { bytes }) => sum + bytes, 0),
             )
           })
-          expect(backlog.dropped).to.equal(Object.values(model.drops).reduce((sum, count) => sum + count, 0))
-          expect(countsOf(backlog.takeDrops())).to.deep.equal(model.drops)
-          expect(backlog.takeDrops()).to.deep.equal([])
+          expect(queue.dropped).to.equal(Object.values(model.drops).reduce((sum, count) => sum + count, 0))
+          expect(countsOf(queue.takeDrops())).to.deep.equal(model.drops)
+          expect(queue.takeDrops()).to.deep.equal([])
         }),
         { numRuns: 300 },
       )
@@ -153,42 +153,42 @@ describe('a backlog', () => {
   it('with drop-random keeps its bounds and its order, and every event has the same chance', () => {
     const kept = new Array<number>(100).fill(0)
     for (let round = 0; round < 400; round++) {
-      const backlog = new Backlog({ queuePolicy: 'drop-random', queueEvents: 10, queueBytes: 10_000 })
+      const queue = new BoundedQueue({ queuePolicy: 'drop-random', queueEvents: 10, queueBytes: 10_000 })
       for (let number = 0; number < 100; number++) {
         const event = { number, bytes: 10, priority: 'normal' as const, key: undefined, expiresAt: 1000 }
-        assert.equal(backlog.offer({ ...event, ...blocksOf(event) }, 0), true)
-        assert.ok(backlog.length <= 10)
+        assert.equal(queue.offer({ ...event, ...blocksOf(event) }, 0), true)
+        assert.ok(queue.length <= 10)
       }
       const left: number[] = []
-      for (let next = backlog.peek(0); next; next = backlog.peek(0)) {
+      for (let next = queue.peek(0); next; next = queue.peek(0)) {
         left.push(Number(next.bytes.toString().trim().slice(1)))
-        backlog.take()
+        queue.take()
       }
       expect(left).to.deep.equal([...left].sort((a, b) => a - b))
       expect(left).to.have.length(10)
       for (const number of left) kept[number] = (kept[number] ?? 0) + 1
-      expect(countsOf(backlog.takeDrops())).to.deep.equal({ queue_full: 90 })
+      expect(countsOf(queue.takeDrops())).to.deep.equal({ queue_full: 90 })
     }
-    // The newest always waits; of those before, each survives a drop with nine in ten: the older, the rarer.
+    // The newest event always waits. An older one survives each drop with 90 %, so the oldest are the rarest.
     expect(kept[99]).to.equal(400)
     expect(kept.slice(0, 50).reduce((a, b) => a + b)).to.be.lessThan(kept.slice(50, 100).reduce((a, b) => a + b))
     expect(kept.slice(80, 90).every((count) => count > 0)).to.equal(true)
   })
 
-  it('holds nothing where it may hold nothing', () => {
+  it('holds nothing if its bounds are 0', () => {
     for (const queuePolicy of QUEUE_POLICIES) {
-      const backlog = new Backlog({ queuePolicy, queueEvents: 0, queueBytes: 100 })
+      const queue = new BoundedQueue({ queuePolicy, queueEvents: 0, queueBytes: 100 })
       const event = { number: 1, bytes: 10, priority: 'high' as const, key: 'a', expiresAt: 1000 }
-      expect(backlog.offer({ ...event, ...blocksOf(event) }, 0)).to.equal(false)
+      expect(queue.offer({ ...event, ...blocksOf(event) }, 0)).to.equal(false)
     }
   })
 
-  it('says when the drops were, from the first to the last', () => {
-    const backlog = new Backlog({ queuePolicy: 'drop-newest', queueEvents: 1, queueBytes: 100 })
+  it('reports the times of the first and the last drop', () => {
+    const queue = new BoundedQueue({ queuePolicy: 'drop-newest', queueEvents: 1, queueBytes: 100 })
     for (const now of [5, 10, 20]) {
       const event = { number: now, bytes: 10, priority: 'high' as const, key: 'a', expiresAt: 1000 }
-      backlog.offer({ ...event, ...blocksOf(event) }, now)
+      queue.offer({ ...event, ...blocksOf(event) }, now)
     }
-    expect(backlog.takeDrops()).to.deep.equal([{ count: 2, reason: 'queue_full', from: 10, to: 20 }])
+    expect(queue.takeDrops()).to.deep.equal([{ count: 2, reason: 'queue_full', from: 10, to: 20 }])
   })
 })

@@ -1,26 +1,33 @@
 /**
- * What waits until its stream may go on: references to shared bytes, bounded in events, bytes and time. Owns which event is given
- * up when there is no room, and in which order the rest goes out. For what is in no log, and for streams that would rather
- * have what is new than all of it.
+ * The events that wait for their stream's credit: references to shared bytes, bounded in events, bytes and time. Owns
+ * which event is dropped when there is no room, and the order in which the others are sent. Must not know the stream,
+ * its socket or its clock.
  */
 
 import type { Priority } from '../core/message.js'
 import type { Blocks } from '../wire/blocks.js'
 
 /**
- * Which event is given up when a bounded queue is full:
- * - `drop-newest`: the one that comes.
- * - `drop-oldest`: the one that has waited longest.
- * - `drop-random`: any that waits, so that what is left is a fair sample.
- * - `drop-low-priority`: the oldest of the lowest priority there is, the newcomer included; and who waits goes out by
- *   priority, high first. What overtakes others goes out without an id, so it may come again after a reconnect.
- * - `coalesce`: what waits under the same `key` is replaced, full or not; without such, as `drop-oldest`.
- * - `disconnect`: none; the stream is ended, and its client comes back to its position.
+ * What happens to events that a stream cannot send immediately (`StreamOptions.queuePolicy`):
+ * - `replay`: events of channels stay in the log, and the stream reads them from there. Only events that are in no log
+ *   wait in the queue; a full queue drops the event that arrives.
+ *
+ * With every other policy the events of channels wait in the queue too. A full queue drops:
+ * - `drop-newest`: the event that arrives.
+ * - `drop-oldest`: the event that has waited longest.
+ * - `drop-random`: any waiting event, so that the others are a fair sample.
+ * - `drop-low-priority`: the oldest event of the lowest priority, the one that arrives included. Waiting events are
+ *   sent by priority, high first. An event that is sent before an older one has no id, so it may be sent again after a
+ *   reconnect.
+ * - `coalesce`: an event replaces the waiting event with the same `key`, also if the queue is not full. Without such an
+ *   event: as `drop-oldest`.
+ * - `disconnect`: no event. The stream is closed with `backlog_full`, and its client resumes at its position.
  */
 export type QueuePolicy = (typeof QUEUE_POLICIES)[number]
 
 /** All policies; see `QueuePolicy`. */
 export const QUEUE_POLICIES = [
+  'replay',
   'drop-newest',
   'drop-oldest',
   'drop-random',
@@ -29,18 +36,22 @@ export const QUEUE_POLICIES = [
   'disconnect',
 ] as const
 
-/** From the first to be sent to the last. */
+/** In the order in which they are sent. */
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 
-export interface BacklogBounds {
+/** The options of a stream that its queue needs. */
+export interface QueueBounds {
   readonly queuePolicy: QueuePolicy
   readonly queueEvents: number
   readonly queueBytes: number
 }
 
-export interface Waiting {
+export interface QueuedEvent {
   readonly block: Blocks
-  /** The same without its `id`, for when it goes out before others that came first: an id says that all before it are out. */
+  /**
+   * The block without its `id`, which is sent if the event overtakes older ones: an id means that the client has all
+   * events before it.
+   */
   readonly bare: Blocks
   readonly priority: Priority
   readonly key: string | undefined
@@ -49,12 +60,12 @@ export interface Waiting {
 }
 
 /**
- * `queue_full`: no room; `coalesced`: replaced by a newer one of the same key; `expired`: waited longer than it was worth;
- * `shed`: all queues of the process together had become too large.
+ * `queue_full`: there was no room; `coalesced`: a newer event with the same key replaced it; `expired`: it waited
+ * longer than its `ttlMs`; `shed`: the queues of all streams of the process together had become too large.
  */
 export type DropReason = 'queue_full' | 'coalesced' | 'expired' | 'shed'
 
-/** Drops since the last report. Times by the same clock as `now`. */
+/** The drops since the last report. Times are by the same clock as `now`. */
 export interface Drops {
   readonly count: number
   readonly reason: DropReason
@@ -62,34 +73,34 @@ export interface Drops {
   readonly to: number
 }
 
-interface Item extends Waiting {
-  /** Counts what came. */
+interface Item extends QueuedEvent {
+  /** The order of arrival. */
   readonly number: number
-  /** Where it stands in `#all`. */
+  /** The item's place in `#all`. */
   index: number
 }
 
-/** All times are of one clock, of the caller's choice, which must not be set forward or back. */
-export class Backlog {
-  readonly #bounds: BacklogBounds
+/** All times are by one clock, which the caller chooses and which must never be set forward or back. */
+export class BoundedQueue {
+  readonly #bounds: QueueBounds
   readonly #onDrop: (reason: DropReason) => void
   readonly #random: () => number
-  /** By lane, in the order they came. Only `drop-low-priority` has more than one lane. */
+  /** One lane for each priority with `drop-low-priority`, otherwise one lane. Each in the order of arrival. */
   readonly #lanes: readonly Set<Item>[]
-  /** In no order, to choose one at random. */
+  /** All items in no order, to choose one at random. */
   readonly #all: Item[] = []
-  /** Of use with `coalesce` only, where there is one of each key at most. */
+  /** For `coalesce`, which keeps at most one item of each key. */
   readonly #byKey = new Map<string, Item>()
   #bytes = 0
   #offered = 0
   #dropped = 0
-  /** Nothing that waits expires before this. */
+  /** No item expires before this time. */
   #earliestExpiry = Number.POSITIVE_INFINITY
   #drops = new Map<DropReason, Drops>()
 
-  /** @param onDrop called for each event that is given up */
+  /** @param onDrop called for each dropped event */
   constructor(
-    bounds: BacklogBounds,
+    bounds: QueueBounds,
     onDrop: (reason: DropReason) => void = () => undefined,
     random: () => number = Math.random,
   ) {
@@ -107,29 +118,34 @@ export class Backlog {
     return this.#bytes
   }
 
-  /** @returns whether it waits now; with `disconnect` and no room the stream must be ended */
-  offer(waiting: Waiting, now: number): boolean {
+  /** How many events were dropped since the queue was made. */
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  /** @returns whether the event waits now. With `disconnect`, `false` means that the stream must be closed */
+  offer(event: QueuedEvent, now: number): boolean {
     const { queuePolicy, queueBytes, queueEvents } = this.#bounds
-    if (queuePolicy === 'coalesce' && waiting.key !== undefined) {
-      const older = this.#byKey.get(waiting.key)
+    if (queuePolicy === 'coalesce' && event.key !== undefined) {
+      const older = this.#byKey.get(event.key)
       if (older !== undefined) this.#drop(older, 'coalesced', now)
     }
-    const { length } = waiting.block
+    const { length } = event.block
     const fits = (): boolean => this.#all.length < queueEvents && this.#bytes + length <= queueBytes
     if (!fits()) this.#dropExpired(now)
     while (!fits()) {
-      const victim = length > queueBytes || queueEvents === 0 ? undefined : this.#victim(waiting)
+      const victim = length > queueBytes || queueEvents === 0 ? undefined : this.#victimFor(event)
       if (victim === undefined) {
-        this.#note('queue_full', now)
+        this.#countDrop('queue_full', now)
         return false
       }
       this.#drop(victim, 'queue_full', now)
     }
-    this.#add({ ...waiting, number: this.#offered++, index: this.#all.length })
+    this.#add({ ...event, number: this.#offered++, index: this.#all.length })
     return true
   }
 
-  /** The next that is still worth sending; it stays until it is taken. */
+  /** Drops expired events and returns the next one, which stays in the queue until `take`. */
   peek(now: number): Blocks | undefined {
     for (let next = this.#next(); next; next = this.#next()) {
       if (next.expiresAt > now) return this.#overtakes(next) ? next.bare : next.block
@@ -138,23 +154,18 @@ export class Backlog {
     return undefined
   }
 
-  /** Takes the next. */
+  /** Removes the event that `peek` returned. */
   take(): void {
     const next = this.#next()
     if (next !== undefined) this.#remove(next)
   }
 
-  /** Drops all that waits. */
+  /** Drops all events. */
   clear(reason: DropReason, now: number): void {
     for (const item of [...this.#all]) this.#drop(item, reason, now)
   }
 
-  /** Drops in all. */
-  get dropped(): number {
-    return this.#dropped
-  }
-
-  /** What was dropped since the last call, by reason. */
+  /** Returns the drops since the last call, by reason. */
   takeDrops(): readonly Drops[] {
     const drops = [...this.#drops.values()]
     this.#drops.clear()
@@ -166,19 +177,32 @@ export class Backlog {
     return undefined
   }
 
-  /** Who makes room for the newcomer; `undefined`: the newcomer itself goes. */
-  #victim(newcomer: Waiting): Item | undefined {
-    const { queuePolicy } = this.#bounds
-    if (queuePolicy === 'drop-newest' || queuePolicy === 'disconnect') return undefined
-    if (queuePolicy === 'drop-random') return this.#all[Math.floor(this.#random() * this.#all.length)]
-    const own = queuePolicy === 'drop-low-priority' ? PRIORITIES.indexOf(newcomer.priority) : 0
-    for (let lane = this.#lanes.length - 1; lane >= own; lane--) {
+  /** The item to drop so that `event` has room; `undefined`: `event` itself is dropped. */
+  #victimFor(event: QueuedEvent): Item | undefined {
+    switch (this.#bounds.queuePolicy) {
+      case 'replay':
+      case 'drop-newest':
+      case 'disconnect':
+        return undefined
+      case 'drop-random':
+        return this.#all[Math.floor(this.#random() * this.#all.length)]
+      case 'drop-oldest':
+      case 'coalesce':
+        return this.#oldestOfLowest(0)
+      case 'drop-low-priority':
+        return this.#oldestOfLowest(PRIORITIES.indexOf(event.priority))
+    }
+  }
+
+  /** The oldest item of the last lane that is not empty, among the lanes from `firstLane` on. */
+  #oldestOfLowest(firstLane: number): Item | undefined {
+    for (let lane = this.#lanes.length - 1; lane >= firstLane; lane--) {
       for (const oldest of this.#lanes[lane] ?? []) return oldest
     }
     return undefined
   }
 
-  /** Whether one that came before it is still waiting. */
+  /** Whether an older item still waits. */
   #overtakes({ number }: Item): boolean {
     return this.#lanes.some((lane) => {
       for (const oldest of lane) return oldest.number < number
@@ -221,10 +245,10 @@ export class Backlog {
 
   #drop(item: Item, reason: DropReason, now: number): void {
     this.#remove(item)
-    this.#note(reason, now)
+    this.#countDrop(reason, now)
   }
 
-  #note(reason: DropReason, now: number): void {
+  #countDrop(reason: DropReason, now: number): void {
     this.#dropped++
     const { count = 0, from = now } = this.#drops.get(reason) ?? {}
     this.#drops.set(reason, { count: count + 1, reason, from, to: now })

@@ -1,0 +1,238 @@
+/**
+ * … ─► **stream**: the life of one open SSE response. Owns how it opens and closes: the first block, heartbeats,
+ * maximum age, the token's end, revocation, the last control events, and the clean-up, each exactly once. What it
+ * writes is in `StreamOutput`. Must not know channels or brokers: a `StreamSource` that has them attaches itself.
+ *
+ * ```
+ *   open ──close(reason)──► closing: last control event, end() ──exchange is over──► closed
+ *                              └── closeGraceMs ──► destroy() ───────────────────────┘
+ * ```
+ * If the application ends the response itself, the stream closes without a last control event.
+ */
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { outsideContext } from '../core/async-context.js'
+import type { Auth } from '../core/auth.js'
+import type { Timer } from '../core/clock.js'
+import type { CloseReason } from '../core/close-reasons.js'
+import { diagnostics } from '../core/diagnostics.js'
+import { authOf } from '../http/auth-of.js'
+import { Exchange } from '../http/exchange.js'
+import { cursorOrigin } from '../http/headers.js'
+import { type AnyResponse, Requester, type StreamRequest, type StreamResponse } from '../http/requester.js'
+import { openText } from '../wire/control.js'
+import { closingBlocks, DISCARDING } from './closing.js'
+import { Deadlines } from './deadlines.js'
+import type { EventStream, StreamStatus } from './event-stream.js'
+import type { ResolvedStreamOptions } from './options.js'
+import { StreamOutput } from './output.js'
+import { streamOf } from './stream-of.js'
+
+/** How a stream is opened, in addition to its options. */
+export interface Opening {
+  /** @defaultValue a random UUID */
+  readonly id?: string | undefined
+  readonly pollUrl?: string | undefined
+  /** The socket, if it is corked: until `uncork`, or the end of the stream. */
+  readonly corked?: Socket | undefined
+  /** @defaultValue a new one */
+  readonly exchange?: Exchange
+  /** A set that has the stream until it begins to close. */
+  readonly openStreams?: Set<SseStream> | undefined
+}
+
+/** The implementation of `EventStream`. */
+export class SseStream extends StreamOutput implements EventStream {
+  readonly id: string
+  readonly auth: Auth | undefined
+  readonly #req: StreamRequest
+  readonly #pollUrl: string | undefined
+  readonly #openStreams: Set<SseStream> | undefined
+  readonly #openedAt: number
+  #deadlines: Deadlines | undefined
+  #graceTimer: Timer | undefined
+  #abort: AbortController | undefined
+  #closed: Promise<void> | undefined
+  #resolveClosed: (() => void) | undefined
+  #over = false
+
+  /** The caller has sent the headers: use `res.sse()`, `openStream` or a multiplexer. */
+  constructor(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
+    super(res, new Requester(req), opening.exchange ?? new Exchange(req, res), options, opening.corked)
+    this.id = opening.id ?? randomUUID()
+    this.auth = authOf(req)
+    this.#req = req
+    this.#pollUrl = opening.pollUrl
+    this.#openStreams = opening.openStreams
+    this.#openedAt = options.clock.now()
+    options.pressure?.join(this)
+    this.exchange.onOver(() => this.onExchangeOver())
+    this.res.on('error', reportError)
+    this.exchange.onEnded(reportEnd)
+    this.#openStreams?.add(this)
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController()
+      // A HEAD request closes its stream before the route can add a listener.
+      if (this.closing !== undefined) setImmediate(abort, this.#abort, this.closing)
+    }
+    return this.#abort.signal
+  }
+
+  get closeReason(): CloseReason | undefined {
+    return this.closing
+  }
+
+  get canPoll(): boolean {
+    return this.#pollUrl !== undefined
+  }
+
+  status(): StreamStatus {
+    const { sent, queued, queuedBytes, full } = this.counts()
+    return {
+      auth: this.auth,
+      ip: new Requester(this.#req).ip,
+      id: this.id,
+      ageMs: this.#ageMs(),
+      sent,
+      dropped: this.dropped,
+      queued,
+      queuedBytes,
+      full,
+      tokens: this.tokens,
+    }
+  }
+
+  describe(details: object): object {
+    const requester = new Requester(this.#req)
+    const message = {
+      stream: this.id,
+      auth: this.auth,
+      // An own property, so that copies of the message have it.
+      get ip() {
+        return requester.ip
+      },
+    }
+    return Object.assign(message, details)
+  }
+
+  moveToPolling(): void {
+    void this.close('overloaded')
+  }
+
+  /**
+   * Sends the first block and starts the timers.
+   * @param cursor the position where the stream starts in its logs, if it has any
+   * @param window how many events the stream may send beyond the acknowledged ones, if the client has set that
+   */
+  start(cursor?: string, window?: number): void {
+    const { clock, heartbeatMs, retryMs, maxAgeMs } = this.options
+    this.writeOpening(openText({ stream: this.id, heartbeatMs, window }, retryMs, cursor))
+    const expiresAt = this.options.expiresAt ?? this.auth?.expiresAt
+    this.options.revocations?.watch(this)
+    this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
+    if (diagnostics.streamOpen.hasSubscribers) {
+      diagnostics.streamOpen.publish(this.describe({ cursor: cursorOrigin(this.#req), source: this }))
+    }
+  }
+
+  close(reason: CloseReason = 'ended'): Promise<void> {
+    if (this.closing === undefined) this.#close(reason)
+    if (this.#over) return Promise.resolve()
+    this.#closed ??= new Promise((resolve) => {
+      this.#resolveClosed = resolve
+    })
+    return this.#closed
+  }
+
+  /** Closes a stream whose response has no body. */
+  closeEmpty(reason: CloseReason): void {
+    this.#cleanUp(reason)
+    this.endResponse()
+    this.#boundClosing()
+  }
+
+  /** The application has ended the response. */
+  onResponseEnd(): void {
+    if (this.closing !== undefined) return
+    this.#cleanUp('ended')
+    this.release()
+    this.#boundClosing()
+  }
+
+  protected onExchangeOver(): void {
+    if (this.#over) return
+    this.#over = true
+    this.release()
+    if (this.closing === undefined) this.#cleanUp(this.res.writableEnded ? 'ended' : 'client_gone')
+    this.#graceTimer?.cancel()
+    this.#resolveClosed?.()
+  }
+
+  #close(reason: CloseReason): void {
+    if (this.exchange.over) {
+      this.onExchangeOver()
+      return
+    }
+    if (!DISCARDING.includes(reason)) this.flushQueue()
+    this.reportDrops()
+    // These writes may have found that the response has ended.
+    if (this.closeReason !== undefined) return
+    this.#cleanUp(reason)
+    this.#writeClosingBlocks(reason)
+    this.endResponse()
+    this.#boundClosing()
+  }
+
+  #writeClosingBlocks(reason: CloseReason): void {
+    const { retryMs, pressure, clock } = this.options
+    const pauseMs = pressure?.pauseMs ?? retryMs
+    for (const blocks of closingBlocks(reason, { retryMs, pauseMs, pollUrl: this.#pollUrl, now: clock.wallTime() })) {
+      this.writeControl(blocks)
+    }
+  }
+
+  /** Destroys the exchange if it is not over within `closeGraceMs`, whatever the client does. */
+  #boundClosing(): void {
+    const { clock, closeGraceMs } = this.options
+    this.#graceTimer = clock.after(closeGraceMs, () => {
+      this.exchange.destroy()
+      this.onExchangeOver()
+    })
+  }
+
+  /** Runs once for each stream, for every way to close. Cancels the timers first: none may write after the end. */
+  #cleanUp(reason: CloseReason): void {
+    this.closing = reason
+    this.#deadlines?.cancel()
+    this.options.pressure?.leave(this)
+    this.options.revocations?.unwatch(this)
+    this.#openStreams?.delete(this)
+    this.detach()
+    if (this.#abort !== undefined) abort(this.#abort, reason)
+    if (!diagnostics.streamClose.hasSubscribers) return
+    const { sent, dropped } = this
+    diagnostics.streamClose.publish(this.describe({ reason, ageMs: this.#ageMs(), sent, dropped }))
+  }
+
+  #ageMs(): number {
+    return this.options.clock.now() - this.#openedAt
+  }
+}
+
+function abort(controller: AbortController, reason: CloseReason | undefined): void {
+  outsideContext(() => controller.abort(reason))
+}
+
+/** One listener for all streams, like `reportError`, instead of a closure for each (bench `join`). */
+function reportEnd(this: object): void {
+  const stream = streamOf(this)
+  if (stream instanceof SseStream) stream.onResponseEnd()
+}
+
+/** Without a listener for `error`, a failing socket would end the process. */
+function reportError(this: StreamResponse, error: unknown): void {
+  if (diagnostics.streamError.hasSubscribers) diagnostics.streamError.publish({ stream: streamOf(this)?.id, error })
+}
