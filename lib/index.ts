@@ -56,7 +56,7 @@ export {
 export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
 export type { LeaseHolder, StreamLease } from './limits/streams/lease.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
-export type { StreamOwner, StreamScope } from './limits/streams/places.js'
+export type { StreamScope } from './limits/streams/places.js'
 export {
   createStreamLimits,
   type StreamLimits,
@@ -78,7 +78,7 @@ export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
 export { createRedis } from './redis/create.js'
 export type { RedisSource, SharedRedis } from './redis/source.js'
-export { authenticate } from './routers/authenticate.js'
+export { authenticate, requireAuth } from './routers/authenticate.js'
 export {
   type ConversationStreamsOptions,
   conversationStreams,
@@ -95,7 +95,6 @@ export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
 export { limitStreams } from './routers/limit-streams.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type RateLimitHandler, rateLimit } from './routers/rate-limit.js'
-export { requireAuth } from './routers/require-auth.js'
 export { type SseMiddleware, sseMiddleware } from './routers/sse-middleware.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage, InboundStatus, InboundUnknown } from './routers/webhooks/message.js'

@@ -6,9 +6,8 @@ import type { Request, RequestHandler, Response } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import { addressOf } from '../http/address.js'
-import { ipKey } from '../http/ip-key.js'
-import { passed } from '../http/passed.js'
+import { addressKey, addressOf } from '../http/address.js'
+import { callHandler } from '../http/answering.js'
 
 /** Addresses remembered. The oldest make room. */
 const MAX_REFUSED = 10_000
@@ -28,7 +27,7 @@ export class FailureLimit {
     this.#clock = clock
   }
 
-  /** A request was refused. Resolves when the limit has counted it, and answered or passed it on. */
+  /** A request was refused. Resolves when the limit has counted it, and answered or callHandler it on. */
   async count(req: Request, res: Response, error: unknown): Promise<void> {
     if (!res.headersSent && error instanceof RequestError && NOT_GENUINE.has(error.code)) await this.#pass(req, res)
   }
@@ -36,7 +35,7 @@ export class FailureLimit {
   /** Whether a ticket must pass the limit before it is looked up. */
   isRefused(req: Request): boolean {
     if (this.#refusedUntil.size === 0) return false
-    return (this.#refusedUntil.get(ipKey(addressOf(req))) ?? 0) > this.#clock.now()
+    return (this.#refusedUntil.get(addressKey(addressOf(req))) ?? 0) > this.#clock.now()
   }
 
   /** Resolves with whether the request may go on: otherwise the limit has answered it. */
@@ -46,9 +45,9 @@ export class FailureLimit {
   }
 
   async #pass(req: Request, res: Response): Promise<void> {
-    const decided = (): Promise<void> => passed(this.#limit, req, res)
+    const decided = (): Promise<void> => callHandler(this.#limit, req, res)
     await settle('failureLimit', decided, { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS })
-    const key = ipKey(addressOf(req))
+    const key = addressKey(addressOf(req))
     this.#refusedUntil.delete(key)
     if (!res.headersSent) return
     const retryAfterS = Number(res.getHeader('Retry-After'))

@@ -15,12 +15,13 @@ import { Listeners, runDetached } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { InvalidOptionError, RequestError } from '../core/errors.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
+import { tokenRevoked } from './refusals.js'
 import { RevocationWatch, type Watched } from './revocation-watch.js'
 
 /** Keys asked for in one call. */
@@ -261,13 +262,6 @@ export class Revocations {
  */
 export function createRevocations(options: RevocationsOptions): Revocations {
   return new Revocations(options)
-}
-
-/** The answer to a token, session or ticket that has been revoked. */
-export function tokenRevoked(): RequestError {
-  return new RequestError('ERR_SSE_TOKEN_REVOKED', 'The token or session has been revoked', {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
 }
 
 /** The revocation has taken effect, and others must hear of it still. */

@@ -7,7 +7,7 @@ import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { isObject, nameOf } from './claims.js'
-import { tokenExpired } from './token-missing.js'
+import { tokenExpired } from './refusals.js'
 
 /** Who a request comes from, as the application knows it. */
 export interface Session {

@@ -12,9 +12,9 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
-import { RequestError } from '../core/errors.js'
 import { isAuth } from '../http/auth-of.js'
 import type { KeyValueStore } from '../store/store.js'
+import { ticketInvalid } from './refusals.js'
 
 /** 256 bits, so that trying is hopeless. */
 const TICKET_BYTES = 32
@@ -47,13 +47,6 @@ export async function redeemTicket(store: KeyValueStore, ticket: string, path: s
   const auth: unknown = { ...rest, expiresAt: expiresAt ?? Number.POSITIVE_INFINITY }
   if (issuedFor !== path || !isAuth(auth) || clock.wallTime() >= auth.expiresAt) throw ticketInvalid()
   return auth
-}
-
-/** One answer for all that can be wrong: why, is nobody's business who did not get the ticket. */
-export function ticketInvalid(): RequestError {
-  return new RequestError('ERR_SSE_TICKET_INVALID', 'The ticket is not valid for this request; get another one', {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
 }
 
 /** A path as tickets are made for and compared with: without its query. */

@@ -3,6 +3,7 @@
  * along uninvited, whether the page that caused the request may use them. Must not look into tokens.
  */
 import type { IncomingMessage } from 'node:http'
+import { parseCookie } from 'cookie'
 import { RequestError } from '../core/errors.js'
 import { queryOf } from '../http/query.js'
 
@@ -68,20 +69,15 @@ function ticketOf(req: IncomingMessage): string | undefined {
   return req.method === 'GET' ? queryOf(req).get(TICKET_PARAMETER) || undefined : undefined
 }
 
-/** RFC 6265, 5.4: `a=b; c=d`. The first of several wins, as the one of the closest path comes first. */
+/** Of several cookies with the name the first one wins: browsers send the one with the longest path first (RFC 6265, 5.4). */
 function cookieToken(header: string | undefined, name: string | undefined): string | undefined {
   if (name === undefined || header === undefined) return undefined
-  for (const pair of header.split(';')) {
-    const equals = pair.indexOf('=')
-    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue
-    return (
-      pair
-        .slice(equals + 1)
-        .trim()
-        .replace(/^"(.*)"$/, '$1') || undefined
-    )
-  }
-  return undefined
+  return parseCookie(header, { decode: unquoted })[name] || undefined
+}
+
+/** A token has no characters that need percent-encoding; a cookie's value may be quoted (RFC 6265, 4.1.1). */
+function unquoted(value: string): string {
+  return value.replace(/^"(.*)"$/, '$1')
 }
 
 /** Browsers say in `Sec-Fetch-Site` who caused a request; older ones at least in `Origin`, if it was another origin. */

@@ -8,7 +8,7 @@ import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { type ClaimSource, isObject, nameClaim } from './claims.js'
-import { tokenExpired } from './token-missing.js'
+import { INVALID_TOKEN, tokenExpired } from './refusals.js'
 
 /** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864); `none` is not one of them. */
 export const JWT_ALGORITHMS = [
@@ -195,9 +195,6 @@ function requiredName(
   const claim = typeof source === 'string' ? `The claim ${source} of the token` : `What ${option} returns`
   throw incomplete(`${claim} must be a string of 1 to 256 characters, or a whole number`)
 }
-
-/** RFC 6750, 3.1 */
-const INVALID_TOKEN = Object.freeze({ 'WWW-Authenticate': 'Bearer error="invalid_token"' })
 
 function invalid(message: string, cause?: unknown): RequestError {
   return new RequestError('ERR_SSE_TOKEN_INVALID', message, { cause, headers: INVALID_TOKEN })

@@ -9,14 +9,26 @@
  * A call of `res.end()` is reported by `prefinish`, but not by such a response before its turn, and on HTTP/2 not at all; there
  * `res.end` is watched.
  */
-import { type IncomingMessage, OutgoingMessage } from 'node:http'
+import { type IncomingMessage, OutgoingMessage, type ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 
-/** A request as Node's HTTP/1 server or its HTTP/2 compatibility API passes it. */
+/** A request of Node's HTTP/1 server or of its HTTP/2 compatibility API, plain or as Express passes it. */
 export type AnyRequest = IncomingMessage | Http2ServerRequest
-/** A response likewise. */
-export type AnyResponse = OutgoingMessage | Http2ServerResponse
+/** A response of Node's HTTP/1 server or of its HTTP/2 compatibility API. */
+export type AnyResponse = ServerResponse | Http2ServerResponse
+
+/** What a stream uses of a response. */
+export interface StreamResponse {
+  /** Whether the application has called `end()`. */
+  readonly writableEnded: boolean
+  write(chunk: Uint8Array): boolean
+  end(): unknown
+  on(event: 'drain' | 'finish', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  /** Added by compressing middleware. */
+  flush?: () => void
+}
 
 export class Exchange {
   readonly #req: AnyRequest

@@ -3,8 +3,9 @@
  *
  *   publish ─► encode once ─► broker ─► channel registry ─► readers ─► streams
  */
-import { type Revocations, tokenRevoked } from '../auth/revocations.js'
-import { tokenExpired } from '../auth/token-missing.js'
+
+import { tokenExpired, tokenRevoked } from '../auth/refusals.js'
+import type { Revocations } from '../auth/revocations.js'
 import type { Broker, PublishOptions } from '../broker/broker.js'
 import { createBroker } from '../broker/create.js'
 import type { Auth } from '../core/auth.js'
@@ -19,10 +20,9 @@ import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
 import { discardBody } from '../http/body.js'
-import type { Exchange } from '../http/exchange.js'
-import { requestedCursor } from '../http/headers.js'
-import { type Query, queryOf } from '../http/query.js'
-import { type AnyResponse, Requester, type StreamRequest } from '../http/requester.js'
+import type { AnyResponse, Exchange } from '../http/exchange.js'
+import { type Query, queryOf, requestedCursor } from '../http/query.js'
+import { HttpRequester, type StreamRequest } from '../http/requester.js'
 import type { StreamLimits } from '../limits/streams/stream-limits.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
@@ -272,7 +272,7 @@ export class Multiplexer {
     const holdings = new Holdings(streamId(this.#broker.processId, auth), this.#registry)
     try {
       this.#assertOpen()
-      if (this.#limits) holdings.lease = await this.#limits.acquire(new Requester(req), holdings)
+      if (this.#limits) holdings.lease = await this.#limits.acquire(new HttpRequester(req), holdings)
       if (exchange.over) return holdings.release()
       holdings.channels = this.#registry.take(names)
       const opening = this.#registry.ready(holdings.channels, asked.cursor)

@@ -1,13 +1,11 @@
-import type { ServerResponse } from 'node:http'
-import { failing } from '../core/callbacks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { type ErrorCode, RequestError, SseError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
+import { answerError } from '../http/answering.js'
+import type { AnyResponse } from '../http/exchange.js'
 import { Exchange } from '../http/exchange.js'
-import { requestedCursor } from '../http/headers.js'
-import { sendProblem } from '../http/problem.js'
-import { type Query, queryOf } from '../http/query.js'
-import type { AnyResponse, StreamRequest } from '../http/requester.js'
+import { type Query, queryOf, requestedCursor } from '../http/query.js'
+import type { StreamRequest } from '../http/requester.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { StreamHandler } from './options.js'
 
@@ -17,11 +15,7 @@ export function answering(
 ): StreamHandler {
   return (req, res, next) => {
     const exchange = new Exchange(req, res)
-    return answer(exchange, req, res).catch((error: unknown) => {
-      if (error instanceof SseError && exchange.over) return
-      if (error instanceof SseError && !res.headersSent) sendProblem(res as ServerResponse, error)
-      else failing(next)(error)
-    })
+    return answer(exchange, req, res).catch((error: unknown) => answerError(error, req, res, next))
   }
 }
 

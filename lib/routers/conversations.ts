@@ -3,7 +3,7 @@
  * messages. Owns the channel names and that nobody gets another tenant's.
  */
 import { Router } from 'express'
-import { tokenMissing } from '../auth/token-missing.js'
+import { tokenMissing } from '../auth/refusals.js'
 import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
 import { channel } from '../core/channel-name.js'

@@ -20,9 +20,9 @@ import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SendResult, SseEvent } from '../core/message.js'
 import { authOf } from '../http/auth-of.js'
-import { Exchange } from '../http/exchange.js'
-import { cursorOrigin } from '../http/headers.js'
-import { type AnyResponse, Requester, type StreamRequest, type StreamResponse } from '../http/requester.js'
+import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
+import { cursorOrigin } from '../http/query.js'
+import { HttpRequester, type StreamRequest } from '../http/requester.js'
 import { Blocks } from '../wire/blocks.js'
 import { HEARTBEAT, HEARTBEAT_EVENT, openText } from '../wire/control.js'
 import { encodeOwnEvent } from '../wire/encode.js'
@@ -94,7 +94,7 @@ export class EventStream implements Sink, Pressed {
     this.auth = authOf(req)
     this.#req = req
     this.#res = res
-    const pacer = options.pacing?.open(new Requester(req))
+    const pacer = options.pacing?.open(new HttpRequester(req))
     if (pacer !== undefined) this.#pace = new Pace(pacer, options.clock, () => this.#goOn())
     this.#options = options
     options.pressure?.join(this)
@@ -131,7 +131,7 @@ export class EventStream implements Sink, Pressed {
     const { sent, queued, queuedBytes, full } = this.counts()
     return {
       auth: this.auth,
-      ip: new Requester(this.#req).ip,
+      ip: new HttpRequester(this.#req).ip,
       id: this.id,
       ageMs: this.#options.clock.now() - this.#openedAt,
       sent,
@@ -165,7 +165,7 @@ export class EventStream implements Sink, Pressed {
 
   /** @internal A message about this stream, for diagnostics. */
   describe(said: object): object {
-    const requester = new Requester(this.#req)
+    const requester = new HttpRequester(this.#req)
     const described = {
       stream: this.id,
       auth: this.auth,

@@ -1,7 +1,11 @@
-import type { Client } from '../http/requester.js'
+import type { Auth } from '../core/auth.js'
 
 /** One stream as it is now. */
-export interface StreamStatus extends Client {
+export interface StreamStatus {
+  /** `req.auth` of its request. */
+  readonly auth?: Auth | undefined
+  /** The address of its client. */
+  readonly ip?: string | undefined
   /** Names the stream in `sse.open`, diagnostics and logs. */
   readonly id: string
   /** How long it has been open, in ms. */

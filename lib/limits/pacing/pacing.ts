@@ -12,12 +12,12 @@
  * ```
  */
 
-import type { Auth } from '../../core/auth.js'
 import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { ipKey } from '../../http/ip-key.js'
+import { addressKey } from '../../http/address.js'
+import type { Requester } from '../../http/requester.js'
 import type { Rate, TokenBucket } from '../token-bucket.js'
 import { BucketRegistry } from './bucket-registry.js'
 
@@ -38,14 +38,6 @@ export type PacingScope = 'stream' | 'user' | 'tenant' | 'ip' | 'session' | 'glo
 /** Rates by scope. A user counts within its tenant. A scope that a stream has no key for (no `req.auth`) does not pace it; all
  * streams without an address share one. */
 export type PacingRates = { readonly [scope in PacingScope]?: Rate | PacingPreset }
-
-/** By what a stream is known. */
-export interface Paced {
-  readonly auth?: Auth | undefined
-  readonly ip?: string | undefined
-  /** The HTTP/2 session, as an object. */
-  readonly session?: object | undefined
-}
 
 const SCOPES: readonly PacingScope[] = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 
@@ -84,8 +76,8 @@ export class Pacing {
   }
 
   /** @internal The buckets of one stream. */
-  open(who: Paced): Pacer {
-    const pacer = new Pacer(this.#scopes, who, this.#clock, () => this.#pacers.delete(pacer))
+  open(requester: Requester): Pacer {
+    const pacer = new Pacer(this.#scopes, requester, this.#clock, () => this.#pacers.delete(pacer))
     this.#pacers.add(pacer)
     return pacer
   }
@@ -107,12 +99,17 @@ export class Pacer {
   readonly #onClose: () => void
   #closed = false
 
-  constructor(scopes: ReadonlyMap<PacingScope, BucketRegistry>, who: Paced, clock: Clock, onClose: () => void) {
+  constructor(
+    scopes: ReadonlyMap<PacingScope, BucketRegistry>,
+    requester: Requester,
+    clock: Clock,
+    onClose: () => void,
+  ) {
     this.#clock = clock
     this.#onClose = onClose
     const held: Held[] = []
     for (const [scope, registry] of scopes) {
-      const key = keyOf(scope, who, this)
+      const key = keyOf(scope, requester, this)
       if (key !== undefined) held.push({ scope, registry, key, bucket: registry.acquire(key, clock.now()) })
     }
     this.#held = held
@@ -215,18 +212,18 @@ function costOf(bucket: TokenBucket, events: number, bytes: number): number {
   return bucket.rate.cost === 'byte' ? bytes : events
 }
 
-function keyOf(scope: PacingScope, who: Paced, stream: object): unknown {
+function keyOf(scope: PacingScope, requester: Requester, stream: object): unknown {
   switch (scope) {
     case 'stream':
       return stream
     case 'user':
-      return who.auth && compositeKey(who.auth.tenant, who.auth.user)
+      return requester.auth && compositeKey(requester.auth.tenant, requester.auth.user)
     case 'tenant':
-      return who.auth?.tenant
+      return requester.auth?.tenant
     case 'ip':
-      return ipKey(who.ip)
+      return addressKey(requester.ip)
     case 'session':
-      return who.session
+      return requester.session
     case 'global':
       return 'global'
   }

@@ -3,11 +3,10 @@ import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
 import { compositeKey } from '../../core/composite-key.js'
+import { diagnostics } from '../../core/diagnostics.js'
 import { InvalidOptionError, SseError } from '../../core/errors.js'
-import { addressOf } from '../../http/address.js'
+import { addressKey, addressOf } from '../../http/address.js'
 import { authOf, wasAuthenticated } from '../../http/auth-of.js'
-import { ipKey } from '../../http/ip-key.js'
-import { reportFailure } from './callback-failure.js'
 import type { Claim } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 
@@ -46,15 +45,20 @@ function partsOf(req: Request, { by, withoutUser, name }: ResolvedLimit): readon
     const key = checkedKey(atOnce('by', by(req)))
     return key === undefined ? undefined : [key]
   }
-  if (by === 'ip') return [ipKey(addressOf(req))]
+  if (by === 'ip') return [addressKey(addressOf(req))]
   const auth = authOf(req)
   if (auth === undefined) {
     // Like no user's and no tenant's key.
-    if (withoutUser === 'ip') return ['ip', ipKey(addressOf(req)), '']
+    if (withoutUser === 'ip') return ['ip', addressKey(addressOf(req)), '']
     if (withoutUser === undefined && !wasAuthenticated(req)) throw notAuthenticated(name)
     return undefined
   }
   return by === 'tenant' ? [auth.tenant] : [auth.tenant, auth.user]
+}
+
+/** Reports the error of a function of the application that no request waits for. */
+export function reportFailure(operation: string, error: unknown): void {
+  if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation, error })
 }
 
 /** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */

@@ -1,12 +1,9 @@
 import { compositeKey } from '../../core/composite-key.js'
 import { RequestError } from '../../core/errors.js'
+import { addressKey } from '../../http/address.js'
 import { authOf } from '../../http/auth-of.js'
-import { ipKey } from '../../http/ip-key.js'
-import type { Paced } from '../pacing/pacing.js'
+import type { Requester } from '../../http/requester.js'
 import type { ResolvedStreamLimits } from './options.js'
-
-/** By what a stream is known: `{ auth, ip }`. */
-export type StreamOwner = Pick<Paced, 'auth' | 'ip'>
 
 /** What is counted: open streams of a user, a tenant, an address, the process; or how often a user or address opens one. */
 export type StreamScope = 'user' | 'tenant' | 'ip' | 'process' | 'opens'
@@ -27,12 +24,12 @@ export interface Demand {
   readonly opens: Place | undefined
 }
 
-export function demandOf(owner: StreamOwner, limits: ResolvedStreamLimits): Demand {
+export function demandOf(requester: Requester, limits: ResolvedStreamLimits): Demand {
   const { perUser, perTenant, perIp, opensPerMinute } = limits
-  const auth = authOf(owner)
+  const auth = authOf(requester)
   const counted = perIp > 0 || (opensPerMinute > 0 && auth === undefined)
   // Looked up once, and only here: it costs more than all the rest.
-  const ip = counted ? ipKey(owner.ip) : undefined
+  const ip = counted ? addressKey(requester.ip) : undefined
   const places: Place[] = []
   if (auth !== undefined && perUser > 0) {
     places.push({ scope: 'user', key: keyOf(limits, 'user', auth.tenant, auth.user), cap: perUser })

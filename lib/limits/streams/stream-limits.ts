@@ -5,11 +5,12 @@
 import { Listeners, runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import type { Requester } from '../../http/requester.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
 import { Lease, type LeaseHolder, type LossReason, type StreamLease } from './lease.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
-import { demandOf, type Place, refusal, type StreamOwner } from './places.js'
+import { demandOf, type Place, refusal } from './places.js'
 import { RedisLeases } from './redis-leases.js'
 
 /** Limits how many streams are open, over all processes on one Redis. Made by `createStreamLimits`. */
@@ -53,13 +54,13 @@ export class StreamLimits {
    * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`
    */
-  async acquire(owner: StreamOwner, holder: LeaseHolder): Promise<StreamLease> {
+  async acquire(requester: Requester, holder: LeaseHolder): Promise<StreamLease> {
     this.#assertOpen()
     const { perProcess } = this.#options
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
       throw refusal({ scope: 'process', cap: perProcess })
     }
-    const attempt = this.#attempt(owner, holder)
+    const attempt = this.#attempt(requester, holder)
     const asked = this.#ask(attempt)
     if (asked === undefined) return this.#admit(attempt, undefined)
     this.#opening.add(asked)
@@ -97,8 +98,8 @@ export class StreamLimits {
     await this.#shared?.close()
   }
 
-  #attempt(owner: StreamOwner, holder: LeaseHolder): Attempt {
-    const { places: asked, opens } = demandOf(owner, this.#options)
+  #attempt(requester: Requester, holder: LeaseHolder): Attempt {
+    const { places: asked, opens } = demandOf(requester, this.#options)
     const places: Place[] = []
     for (const place of asked) places.push(this.#counts.get(place.key)?.place ?? place)
     const lease = new Lease(holder, Math.floor(this.#wallOffset + this.#options.clock.now()), places, this.#release)

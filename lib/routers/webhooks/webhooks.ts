@@ -6,10 +6,9 @@ import { createHash } from 'node:crypto'
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { type Answer, AppFailure, answering } from '../../http/answering.js'
+import { type Answer, AppFailure, answering, callHandler } from '../../http/answering.js'
 import { parseJson, readBody, tooLarge } from '../../http/body.js'
 import { Exchange } from '../../http/exchange.js'
-import { passed } from '../../http/passed.js'
 import { sendProblem } from '../../http/problem.js'
 import { queryOf } from '../../http/query.js'
 import { DeliverOnce } from './deliver-once.js'
@@ -115,7 +114,7 @@ async function receive(
 /** @throws AppFailure if the application's limit fails, or neither passes the request on nor answers it in time */
 function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOptions, req: Request, res: Response) {
   const bounds = { clock, timeoutMs: CALLBACK_TIMEOUT_MS }
-  return settle('failureLimit', () => passed(handler, req, res), bounds).catch((error: unknown) => {
+  return settle('failureLimit', () => callHandler(handler, req, res), bounds).catch((error: unknown) => {
     throw new AppFailure('failureLimit', error)
   })
 }
