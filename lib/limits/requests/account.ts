@@ -101,7 +101,7 @@ export abstract class Account {
     const { ledger, failOpen } = this.context
     if (ledger?.available) return 'wait'
     if (ledger !== undefined && !failOpen) return 'unavailable'
-    return cost <= this.localRoom(now) ? 'local' : 'refused'
+    return this.fitsLocally(cost, now) ? 'local' : 'refused'
   }
 
   /** Takes it, also where there is not enough. */
@@ -208,8 +208,8 @@ export abstract class Account {
   /** Counts what is reserved if its window is over, or its lease has run out. */
   protected abstract endTerm(now: number): void
 
-  /** What may still be taken without Redis. */
-  protected abstract localRoom(now: number): number
+  /** Whether `cost` can be taken without Redis. */
+  protected abstract fitsLocally(cost: number, now: number): boolean
   protected abstract takeLocally(cost: number, now: number): void
   /** Something was taken, on a lease or without. */
   protected abstract noteTaken(cost: number): void

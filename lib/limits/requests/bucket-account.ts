@@ -1,4 +1,4 @@
-import { TokenBucket } from '../token-bucket.js'
+import { TokenBucket, wholeTokens } from '../token-bucket.js'
 import { Account, CLOCK_DRIFT, LONGEST_PAUSE_MS, SWEEP_MS } from './account.js'
 import type { Message } from './scripts.js'
 
@@ -39,8 +39,8 @@ export class BucketAccount extends Account {
 
   remaining(now: number): number {
     if (this.local.bucket !== undefined && !this.context.ledger?.available)
-      return Math.floor(Math.max(0, this.local.bucket.tokens(now)))
-    return Math.floor(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
+      return wholeTokens(Math.max(0, this.local.bucket.tokens(now)))
+    return wholeTokens(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
   }
 
   resetMs(now: number): number {
@@ -53,8 +53,8 @@ export class BucketAccount extends Account {
     return this.#estimate(now) >= this.points && (this.local.bucket?.isFull(now) ?? true)
   }
 
-  protected localRoom(now: number): number {
-    return this.#localBucket(now).tokens(now)
+  protected fitsLocally(cost: number, now: number): boolean {
+    return this.#localBucket(now).has(cost, now)
   }
 
   protected takeLocally(cost: number, now: number): void {

@@ -101,7 +101,9 @@ for i = 1, #hash, 2 do
     end
   end
 end
-if mine and mine.message >= tonumber(ARGV[4]) then return {mine.leased, 0, math.floor(tokens), 0} end
+-- As in token-bucket.ts: rounding must not refuse a request after exactly the wait that was announced.
+local function whole(number) return math.floor(number + 1e-6) end
+if mine and mine.message >= tonumber(ARGV[4]) then return {mine.leased, 0, whole(tokens), 0} end
 tokens = math.min(capacity - out - (mine and mine.out or 0), tokens + math.max(0, now - at) * refill)
 -- What is given back comes in here, what was used without a lease goes out.
 local leased = mine and said or consumed
@@ -109,7 +111,7 @@ tokens = tokens - (mine and said - mine.leased or math.max(0, consumed - tonumbe
 tokens = math.max(0, math.min(capacity - out - (leased - consumed), tokens))
 local granted, wanted, size = 0, tonumber(ARGV[7]), tonumber(ARGV[8])
 if size > 0 then
-  granted = math.min(math.floor(tokens), math.max(wanted, math.min(size, math.floor(tokens / (2 * holders)))))
+  granted = math.min(whole(tokens), math.max(wanted, math.min(size, math.floor(tokens / (2 * holders)))))
 end
 leased, tokens = leased + granted, tokens - granted
 redis.call('HSET', KEYS[1], 't', tokens, 'u', now)
@@ -121,7 +123,7 @@ end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((capacity - tokens) / refill) + ARGV[9]))
 -- What others hold may be given back at any time.
 local wait = out > 0 and 0 or math.ceil(math.max(0, math.max(1, wanted - granted) - tokens) / refill)
-return {leased, granted, math.floor(tokens), wait}
+return {leased, granted, whole(tokens), wait}
 `
 
 /**

@@ -40,9 +40,9 @@ export class WindowAccount extends Account {
     return now >= this.validUntil && !this.asking
   }
 
-  protected localRoom(now: number): number {
+  protected fitsLocally(cost: number, now: number): boolean {
     this.#turn(now)
-    return Math.max(this.leased, this.limit.localPoints ?? this.points) - this.local.takenIn(this.#window)
+    return cost + this.local.takenIn(this.#window) <= Math.max(this.leased, this.limit.localPoints ?? this.points)
   }
 
   protected takeLocally(_cost: number, now: number): void {

@@ -53,6 +53,30 @@ describe('request limits without Redis', () => {
     })
   }
 
+  it('admit a request after exactly the wait that the refusal before it announced', async () => {
+    const rate = { points: fc.integer({ min: 1, max: 50 }), duration: fc.integer({ min: 1, max: 100 }) }
+    const costs = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 5, maxLength: 30 })
+    await fc.assert(
+      fc.asyncProperty(fc.record(rate), costs, async ({ points, duration }, sequence) => {
+        const { limits } = resolveRateLimit({
+          limits: [{ by: 'user', points, duration, algorithm: 'token-bucket' }],
+          clock,
+        })
+        const [limit] = limits
+        if (limit === undefined) throw new Error('There must be a limit')
+        const bucket = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+        for (const cost of sequence) {
+          const claims = [{ limit, key: 'alice', points, cost: Math.min(cost, points) }]
+          const first = await bucket.check(claims)
+          if (first?.admitted !== false) continue
+          clock.advance(first.retryMs)
+          expect(await bucket.check(claims), `after ${first.retryMs} ms`).to.have.property('admitted', true)
+        }
+        await bucket.close()
+      }),
+    )
+  })
+
   it('count a user within its tenant, a tenant, an address, and what a function answers', async () => {
     const of = (by: RequestLimit['by']): RateLimitHandler => limiter({ by, name: 'it', points: 2, duration: 60 })
     for (const [handler, one, same, other] of [
