@@ -22,11 +22,12 @@ export {
 } from './auth/revocations.js'
 export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
+export type { JwtAlgorithm, JwtHeader, VerifyKey } from './auth/verify.js'
 export type { BrokerState, PublishOptions } from './broker/broker.js'
 export type { HistoryOptions } from './broker/options.js'
 export type { Auth } from './core/auth.js'
 export { channel } from './core/channel-name.js'
-export type { Clock, Timer } from './core/clock.js'
+export type { Clock } from './core/clock.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
 export { diagnostics as diagnosticsChannels, diagnosticsNames as diagnostics } from './core/diagnostics.js'
 export {
@@ -53,8 +54,7 @@ export {
   type PacingRates,
   type PacingScope,
 } from './limits/pacing/pacing.js'
-export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
-export type { LeaseHolder, StreamLease } from './limits/streams/lease.js'
+export type { RateLimitOptions, RequestLimit } from './limits/requests/options.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
 export type { StreamScope } from './limits/streams/places.js'
 export {

@@ -7,7 +7,7 @@
  * ```
  *
  * A revocation that this process has made or was notified of is also kept here. So a request or stream that was looked up before is
- * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
+ * checked again when it begins (`assertNotRevoked`), without a call to the store, and a store that has lost its data gets it back.
  */
 
 import type { Auth } from '../core/auth.js'
@@ -17,7 +17,7 @@ import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { wholeNumber } from '../core/validation.js'
+import { createdBy, wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
@@ -82,8 +82,36 @@ interface Remembered {
   readonly until: number
 }
 
-/** Revokes tokens, users and tenants for all processes on one store. Made by `createRevocations`. */
-export class Revocations {
+/** Revokes tokens, users and tenants for all processes on one store. Created by `createRevocations`. */
+export interface Revocations {
+  /**
+   * Revokes all tokens that were issued before now, and ends the streams and waiting polls concerned: at once in every
+   * process that is notified, within `checkMs` in the others. Tokens that were issued later than `clockToleranceMs` from
+   * now are valid. Tokens without a valid `iat`, and those whose `iat` is in the future, are refused as long as the
+   * revocation is kept.
+   * @throws BrokerError if the store does not answer; then the revocation may or may not have taken effect
+   * @throws InvalidOptionError
+   */
+  revoke(selector: RevocationSelector): Promise<void>
+
+  /**
+   * Calls `listener` with each revocation made by this object, for example to notify other processes. Its errors are
+   * published to diagnostics (`callbackError`).
+   * @returns removes the listener
+   */
+  onRevoke(listener: (revocation: Revocation) => void): () => void
+
+  /** Whether a token or session is revoked. @throws BrokerError if the store does not answer */
+  isRevoked(auth: Auth): Promise<boolean>
+
+  /**
+   * Which of these tokens and sessions are revoked. It asks the store, not the cache; 1000 keys in a call.
+   * @throws BrokerError if the store does not answer
+   */
+  revokedAmong<T extends Auth>(auths: Iterable<T>): Promise<Set<T>>
+}
+
+export class StoreRevocations implements Revocations {
   readonly #store: KeyValueStore
   readonly #ttlMs: number
   readonly #cacheMs: number
@@ -99,7 +127,6 @@ export class Revocations {
   /** Changes with each revocation heard of: answers asked for before are not remembered. */
   #generation = 0
 
-  /** @internal Use `createRevocations`. */
   constructor({
     store,
     ttlMs = 86_400_000,
@@ -119,32 +146,21 @@ export class Revocations {
     this.#watch = new RevocationWatch(this.#checkMs, clock, (auths) => this.#lookUp(auths))
   }
 
-  /**
-   * Revokes from now on, and ends the streams and waiting polls concerned: at once in every process that is notified, within
-   * `checkMs` elsewhere. Tokens that were issued later than `clockToleranceMs` from now are good. Refused as long as the revocation is
-   * kept are those without a valid `iat`, and those whose `iat` is in the future.
-   * @throws BrokerError where the store does not answer; then it may or may not have taken effect
-   * @throws InvalidOptionError
-   */
   async revoke(selector: RevocationSelector): Promise<void> {
     const key = keyOf(selector)
     const at = Math.floor(this.#clock.wallTime()) + this.#toleranceMs
     await this.#store.set(key, String(at), this.#ttlMs)
     const revocation = { ...selector, at }
-    this.hear(revocation)
+    this.apply(revocation)
     this.#listeners.notify(revocation)
   }
 
-  /**
-   * Calls `listener` with each revocation made here, such as to notify other processes. What it fails with is on diagnostics
-   * (`callbackError`). @returns removes the listener
-   */
   onRevoke(listener: (revocation: Revocation) => void): () => void {
     return this.#listeners.add((revocation) => runDetached(() => listener(revocation), reportListener))
   }
 
-  /** @internal Another process has revoked. @throws InvalidOptionError for what is no revocation */
-  hear(revocation: Revocation): void {
+  /** Applies a revocation of another process. @throws InvalidOptionError if the value is not a revocation */
+  apply(revocation: Revocation): void {
     const key = keyOf(revocation)
     const at = wholeNumber('at', revocation.at, 0)
     this.#generation++
@@ -154,25 +170,24 @@ export class Revocations {
   }
 
   /**
-   * @internal What is about to begin was authenticated a while ago: whether this process knows of a revocation since. Then `watch` must
-   * follow in the same turn.
+   * Checks again, without a call to the store, when a stream or poll begins: its request was authenticated earlier. Call
+   * `watch` in the same turn of the event loop, so that no revocation is missed in between.
    * @throws RequestError `ERR_SSE_TOKEN_REVOKED`
    */
-  assertGood(auth: Auth | undefined): void {
+  assertNotRevoked(auth: Auth | undefined): void {
     if (auth !== undefined && this.#isKnownRevoked(auth)) throw tokenRevoked()
   }
 
-  /** @internal Ends the stream when its token is revoked. */
+  /** Ends the stream when its token is revoked. */
   watch(stream: Watched): void {
     if (stream.auth !== undefined) this.#watch.add(stream)
   }
 
-  /** @internal Idempotent. */
+  /** Idempotent. */
   unwatch(stream: Watched): void {
     this.#watch.delete(stream)
   }
 
-  /** Whether a token or session is revoked. @throws BrokerError where the store does not answer */
   async isRevoked(auth: Auth): Promise<boolean> {
     if (this.#isKnownRevoked(auth)) {
       this.#restoreIfDue()
@@ -197,11 +212,6 @@ export class Revocations {
     return isRevokedBy((key) => known.get(key), auth, this.#clock.wallTime()) || this.#isKnownRevoked(auth)
   }
 
-  /**
-   * Those that are revoked, asked of the store now: for many streams at a time. Keys that several share are asked for once, a
-   * thousand in a call.
-   * @throws BrokerError where the store does not answer
-   */
   async revokedAmong<T extends Auth>(auths: Iterable<T>): Promise<Set<T>> {
     const all = [...auths]
     const keys = [...new Set(all.flatMap(keysOf))]
@@ -261,7 +271,12 @@ export class Revocations {
  * @throws InvalidOptionError
  */
 export function createRevocations(options: RevocationsOptions): Revocations {
-  return new Revocations(options)
+  return new StoreRevocations(options)
+}
+
+/** The object behind an option. @throws InvalidOptionError unless `createRevocations` created it */
+export function revocationsOption(value: Revocations): StoreRevocations {
+  return createdBy('createRevocations', 'revocations', value, StoreRevocations)
 }
 
 /** The revocation has taken effect, and others must hear of it still. */

@@ -10,35 +10,56 @@ import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { type ClaimSource, isObject, nameClaim } from './claims.js'
 import { INVALID_TOKEN, tokenExpired } from './refusals.js'
 
-/** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864); `none` is not one of them. */
-export const JWT_ALGORITHMS = [
-  'HS256',
-  'HS384',
-  'HS512',
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-  'Ed448',
-] as const
+/** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864). Never `none`. */
+export type JwtAlgorithm =
+  | 'HS256'
+  | 'HS384'
+  | 'HS512'
+  | 'RS256'
+  | 'RS384'
+  | 'RS512'
+  | 'PS256'
+  | 'PS384'
+  | 'PS512'
+  | 'ES256'
+  | 'ES384'
+  | 'ES512'
+  | 'EdDSA'
+  | 'Ed25519'
+  | 'Ed448'
 
-export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number]
+/** The key is for completeness: TypeScript reports an algorithm that is missing here. */
+const ALGORITHMS: Readonly<Record<JwtAlgorithm, true>> = {
+  HS256: true,
+  HS384: true,
+  HS512: true,
+  RS256: true,
+  RS384: true,
+  RS512: true,
+  PS256: true,
+  PS384: true,
+  PS512: true,
+  ES256: true,
+  ES384: true,
+  ES512: true,
+  EdDSA: true,
+  Ed25519: true,
+  Ed448: true,
+}
 
-/** What a token says of itself. Unverified: good for choosing a key, for nothing else. */
+export const JWT_ALGORITHMS = Object.keys(ALGORITHMS) as readonly JwtAlgorithm[]
+
+/** The header of a token (RFC 7515, 4). Not verified: use it only to choose a key. */
 export interface JwtHeader {
+  /** The signature algorithm; one of `algorithms`. */
   readonly alg: JwtAlgorithm
+  /** The id of the key, at most 256 characters. */
   readonly kid?: string
+  /** Any other header parameter. */
   readonly [field: string]: unknown
 }
 
-/** A secret of at least 32 bytes for HS algorithms; a public key (PEM text or KeyObject) for the others. */
+/** The key that verifies a token: for HS algorithms a secret of at least 32 bytes, otherwise a public key (PEM or KeyObject). */
 export type VerifyKey = string | Buffer | KeyObject
 
 /** What a token must satisfy; options after resolution. */

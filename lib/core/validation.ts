@@ -22,3 +22,20 @@ export function oneOf<Value extends string | null>(name: string, value: Value, a
   if (allowed.includes(value)) return value
   throw new InvalidOptionError(`${name} must be one of ${allowed.join(', ')}, got ${String(value)}`)
 }
+
+/**
+ * Checks one option that must be an object of the kit: the kit uses members of it that are not public.
+ * @param factory the function that creates such objects
+ * @throws InvalidOptionError for any other object, also one of another copy of the kit
+ */
+export function createdBy<T>(
+  factory: string,
+  name: string,
+  value: unknown,
+  type: abstract new (...args: never[]) => T,
+): T {
+  if (value instanceof type) return value
+  throw new InvalidOptionError(
+    `${name} must be an object that ${factory}() returned. An object of another installed copy of the package is refused too.`,
+  )
+}

@@ -5,7 +5,7 @@
  */
 
 import { tokenExpired, tokenRevoked } from '../auth/refusals.js'
-import type { Revocations } from '../auth/revocations.js'
+import type { StoreRevocations } from '../auth/revocations.js'
 import type { Broker, PublishOptions } from '../broker/broker.js'
 import { createBroker } from '../broker/create.js'
 import type { Auth } from '../core/auth.js'
@@ -23,7 +23,7 @@ import { discardBody } from '../http/body.js'
 import type { AnyResponse, Exchange } from '../http/exchange.js'
 import { type Query, queryOf, requestedCursor } from '../http/query.js'
 import { HttpRequester, type StreamRequest } from '../http/requester.js'
-import type { StreamLimits } from '../limits/streams/stream-limits.js'
+import { type StreamLeases, streamLimitsOption } from '../limits/streams/stream-limits.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
@@ -55,8 +55,8 @@ export class Multiplexer {
   readonly #clock: Clock
   readonly #streams: OpenStreams
   readonly #polls = new Set<Poll>()
-  readonly #limits: StreamLimits | undefined
-  readonly #revocations: Revocations | undefined
+  readonly #limits: StreamLeases | undefined
+  readonly #revocations: StoreRevocations | undefined
   /** Undo what the constructor subscribed to. */
   readonly #unsubscribe: readonly ((() => void) | undefined)[]
   #listening = false
@@ -81,9 +81,8 @@ export class Multiplexer {
     this.#maxWindow = wholeNumber('maxWindow', options.maxWindow ?? 1000, 0)
     this.pressure = options.stream?.pressure ?? createPressure({ clock })
     this.#streamDefaults = { clock, ...options.stream, pressure: this.pressure }
-    resolveStreamOptions(this.#streamDefaults)
-    this.#revocations = options.stream?.revocations
-    this.#limits = options.streamLimits
+    this.#revocations = resolveStreamOptions(this.#streamDefaults).revocations
+    this.#limits = options.streamLimits && streamLimitsOption('streamLimits', options.streamLimits)
     this.#unsubscribe = [
       this.#revocations?.onRevoke((revoked) => this.#tell({ revoked })),
       this.#limits?.onEvictRemote((evict) => this.#tell({ evict })),
@@ -293,7 +292,7 @@ export class Multiplexer {
     auth: Auth | undefined,
   ): readonly Start[] {
     try {
-      this.#revocations?.assertGood(auth)
+      this.#revocations?.assertNotRevoked(auth)
       // A stream would end at once. 0: never, as for streams.
       if (auth?.expiresAt && this.#clock.wallTime() >= auth.expiresAt) throw tokenExpired()
       return startsOf(channels, cursor, beginsEarliest(query))
@@ -386,7 +385,7 @@ export class Multiplexer {
       const signal = parseSignal(text)
       if ('ack' in signal) this.#streams.acknowledge(signal.ack)
       else if ('evict' in signal) this.#limits?.evict(signal.evict)
-      else this.#revocations?.hear(signal.revoked)
+      else this.#revocations?.apply(signal.revoked)
     } catch (error) {
       reportSignal(error)
     }

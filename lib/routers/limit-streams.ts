@@ -5,7 +5,7 @@ import { answerError } from '../http/answering.js'
 import { Exchange } from '../http/exchange.js'
 import { HttpRequester } from '../http/requester.js'
 import type { LossReason } from '../limits/streams/lease.js'
-import type { StreamLimits } from '../limits/streams/stream-limits.js'
+import { type StreamLimits, streamLimitsOption } from '../limits/streams/stream-limits.js'
 import { endStreamOf } from '../stream/stream-of.js'
 
 /**
@@ -18,9 +18,10 @@ import { endStreamOf } from '../stream/stream-of.js'
  * @throws InvalidOptionError
  */
 export function limitStreams(limits: StreamLimits): RequestHandler {
+  const leases = streamLimitsOption('limitStreams()', limits)
   const handle = async (req: Request, res: Response, next: NextFunction): Promise<void> => {
     const holder = { id: randomUUID(), close: (reason: LossReason) => endStreamOf(res, reason) }
-    const lease = await limits.acquire(new HttpRequester(req), holder)
+    const lease = await leases.acquire(new HttpRequester(req), holder)
     const exchange = new Exchange(req, res)
     const release = (): void => lease.release()
     exchange.onOver(release)

@@ -95,7 +95,7 @@ function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOpti
   const reason = assertOpenable(req, res, options, exchange)
   // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
   const auth = authOf(req)
-  options.revocations?.assertGood(auth)
+  options.revocations?.assertNotRevoked(auth)
   const pollUrl = pollUrlOf(req, options)
   let corked: Socket | undefined
   if (reason === 'completed') {

@@ -1,10 +1,10 @@
-import type { Revocations } from '../auth/revocations.js'
+import { type Revocations, revocationsOption, type StoreRevocations } from '../auth/revocations.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { oneOf, wholeNumber } from '../core/validation.js'
 import type { StreamRequest } from '../http/requester.js'
-import type { Pacing } from '../limits/pacing/pacing.js'
+import { type Pacing, type PacingBuckets, pacingOption } from '../limits/pacing/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
 import type { Pressure } from './pressure.js'
@@ -87,8 +87,10 @@ export interface StreamOptions {
 type Unset = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure' | 'revocations'
 
 export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, Unset | 'backlog'>>> & {
-  readonly [name in Unset]: StreamOptions[name] | undefined
+  readonly [name in Exclude<Unset, 'pacing' | 'revocations'>]: StreamOptions[name] | undefined
 } & {
+  readonly pacing: PacingBuckets | undefined
+  readonly revocations: StoreRevocations | undefined
   /** Events of channels read on from the log; only what is in none is queued. */
   readonly replays: boolean
   readonly queuePolicy: QueuePolicy
@@ -115,11 +117,11 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     queueEvents: wholeNumber('queueEvents', options.queueEvents ?? 256, 0),
     queueBytes: wholeNumber('queueBytes', options.queueBytes ?? 262_144, 0),
     queueTtlMs: wholeNumber('queueTtlMs', options.queueTtlMs ?? 30_000, 1),
-    pacing: options.pacing,
+    pacing: options.pacing && pacingOption(options.pacing),
     pollUrl: options.pollUrl,
     saturatedMs: wholeNumber('saturatedMs', options.saturatedMs ?? 30_000, 0),
     pressure: options.pressure,
-    revocations: options.revocations,
+    revocations: options.revocations && revocationsOption(options.revocations),
     refuseWith,
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,

@@ -1,13 +1,7 @@
 import { expect } from 'chai'
 import jwt from 'jsonwebtoken'
 import supertest from 'supertest'
-import {
-  createRevocations,
-  type Revocation,
-  type RevocationSelector,
-  type Revocations,
-  type RevocationsOptions,
-} from '../../lib/auth/revocations.js'
+import type { Revocation, RevocationSelector, RevocationsOptions } from '../../lib/auth/revocations.js'
 import type { Auth } from '../../lib/core/auth.js'
 import type { Clock } from '../../lib/core/clock.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
@@ -18,6 +12,7 @@ import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { createRevocations, type Revocations } from '../helpers/internals.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
 const SECRET = 'a secret of thirty-two bytes or more'
@@ -99,7 +94,7 @@ describe('revocations', () => {
       for (const each of others) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(false)
       expect([...(await other.revokedAmong([...revoked, ...others]))]).to.deep.equal(revoked)
       // As another process hears of it.
-      other.hear(JSON.parse(JSON.stringify(revocation)))
+      other.apply(JSON.parse(JSON.stringify(revocation)))
       expect(streams.map(({ closed }) => closed)).to.deep.equal([
         ...revoked.map(() => ['revoked']),
         ...others.map(() => []),
@@ -125,7 +120,7 @@ describe('revocations', () => {
     ] as const) {
       expect(await revocations.isRevoked(each), JSON.stringify(each)).to.equal(revoked)
       const stream = watched(revocations, each)
-      if (revocation) revocations.hear(revocation)
+      if (revocation) revocations.apply(revocation)
       expect(stream.closed).to.have.length(revoked ? 1 : 0)
       revocations.unwatch(stream)
     }
@@ -204,7 +199,7 @@ describe('revocations', () => {
     expect(await one.isRevoked(auth('dan', 'globex'))).to.equal(true)
     await one.isRevoked(auth('eve', 'globex'))
     await two.revoke({ user: 'eve', tenant: 'globex' })
-    one.hear({ tenant: 'any', at: 0 })
+    one.apply({ tenant: 'any', at: 0 })
     expect(await one.isRevoked(auth('eve', 'globex'))).to.equal(true)
   })
 
@@ -294,7 +289,7 @@ describe('revocations', () => {
 
     it('are kept by the process that made them and by those that were notified', async () => {
       const other = start()
-      revocations.onRevoke((revocation) => other.hear(revocation))
+      revocations.onRevoke((revocation) => other.apply(revocation))
       await revokeAll()
       for (const each of [revocations, other]) {
         expect(await each.isRevoked(auth('ada'))).to.equal(true)
@@ -350,11 +345,11 @@ describe('revocations', () => {
 
   it('made before a watch began are found when it begins', async () => {
     await revocations.revoke({ user: 'ada', tenant: 'acme' })
-    expect(() => revocations.assertGood(auth('ada')))
+    expect(() => revocations.assertNotRevoked(auth('ada')))
       .to.throw()
       .with.property('code', 'ERR_SSE_TOKEN_REVOKED')
-    revocations.assertGood(auth('bob'))
-    revocations.assertGood(undefined)
+    revocations.assertNotRevoked(auth('bob'))
+    revocations.assertNotRevoked(undefined)
   })
 
   it('are reported to every listener until it is removed, and to no other', async () => {
@@ -375,7 +370,7 @@ describe('revocations', () => {
 
   it('are not heard of from what is no revocation', () => {
     for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
-      expect(() => revocations.hear(heard as Revocation))
+      expect(() => revocations.apply(heard as Revocation))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')
     }

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
-import { createPacing, PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
+import { PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
 import { FakeClock } from '../helpers/fake-clock.js'
+import { createPacing } from '../helpers/internals.js'
 
 const auth = (user: string, tenant = 'acme') => ({ user, tenant, expiresAt: 0, claims: {} })
 

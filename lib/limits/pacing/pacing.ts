@@ -16,6 +16,7 @@ import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
+import { createdBy } from '../../core/validation.js'
 import { addressKey } from '../../http/address.js'
 import type { Requester } from '../../http/requester.js'
 import type { Rate, TokenBucket } from '../token-bucket.js'
@@ -41,29 +42,35 @@ export type PacingRates = { readonly [scope in PacingScope]?: Rate | PacingPrese
 
 const SCOPES: readonly PacingScope[] = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 
-/** Token buckets that limit how fast streams send; all streams that are given it share them. Made by `createPacing`. */
-export class Pacing {
+/** Token buckets that limit how fast streams send, shared by all streams with this object. Created by `createPacing`. */
+export interface Pacing {
+  /** The number of buckets in memory. */
+  readonly size: number
+
+  /**
+   * Changes rates while streams are open. Streams that wait for tokens use the new rate at once.
+   * @throws InvalidOptionError for a rate that is not valid, and for a scope that has had no rate
+   */
+  configure(rates: PacingRates): void
+}
+
+export class PacingBuckets implements Pacing {
   readonly #clock: Clock
   readonly #scopes = new Map<PacingScope, BucketRegistry>()
   readonly #pacers = new Set<Pacer>()
 
-  /** @internal Use `createPacing`. */
+  /** @throws InvalidOptionError */
   constructor(rates: PacingRates, clock: Clock) {
     this.#clock = clock
     for (const [scope, rate] of checked(rates)) this.#scopes.set(scope, new BucketRegistry(rate))
   }
 
-  /** Buckets kept now. */
   get size(): number {
     let size = 0
     for (const registry of this.#scopes.values()) size += registry.size
     return size
   }
 
-  /**
-   * Changes rates while streams run; those that wait are told. Scopes that had no rate cannot get one.
-   * @throws InvalidOptionError
-   */
   configure(rates: PacingRates): void {
     const changes = checked(rates)
     for (const [scope] of changes) {
@@ -75,7 +82,7 @@ export class Pacing {
     for (const pacer of this.#pacers) pacer.onChange?.()
   }
 
-  /** @internal The buckets of one stream. */
+  /** Opens the buckets of one stream. */
   open(requester: Requester): Pacer {
     const pacer = new Pacer(this.#scopes, requester, this.#clock, () => this.#pacers.delete(pacer))
     this.#pacers.add(pacer)
@@ -179,7 +186,12 @@ export function createPacing(
     clock?: Clock
   } = {},
 ): Pacing {
-  return new Pacing(rates, clock)
+  return new PacingBuckets(rates, clock)
+}
+
+/** The object behind an option. @throws InvalidOptionError unless `createPacing` created it */
+export function pacingOption(value: Pacing): PacingBuckets {
+  return createdBy('createPacing', 'pacing', value, PacingBuckets)
 }
 
 function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] {

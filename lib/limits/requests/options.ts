@@ -10,7 +10,7 @@ const MAX_POINTS = 1_000_000_000
 /** 24.8 days: beyond 2³¹−1 ms timers elsewhere fire at once. */
 const MAX_DURATION_S = 2_147_483
 const NAME = /^[a-z0-9_-]{1,64}$/
-const SCOPES = ['user', 'tenant', 'ip'] as const
+const SCOPES: readonly ('user' | 'tenant' | 'ip')[] = ['user', 'tenant', 'ip']
 
 /** One limit. A request over it is answered 429 with `Retry-After`. */
 export interface RequestLimit {
@@ -20,7 +20,7 @@ export interface RequestLimit {
    * (`undefined`: the limit does not apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a
    * limit answer at once: a promise is an error.
    */
-  readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
+  readonly by: 'user' | 'tenant' | 'ip' | ((req: Request) => string | undefined)
   /**
    * For limits by `user` or `tenant`: how a request counts for which nobody is signed in. `skip`: the limit does not apply to it.
    * `ip`: its address counts in place of the user. Left out: as `skip` where `authenticate({ optional: true })` has run; where it has
@@ -66,8 +66,8 @@ export interface RequestLimit {
   readonly localPoints?: number
 }
 
-/** Options that all limits of one `rateLimit` share. */
-export interface SharedLimitOptions {
+/** One limit, or several of which a request must pass all; it counts against all of them or none. */
+export type RateLimitOptions = {
   /**
    * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
    * very client, left open. Left out or empty: each process counts by itself.
@@ -94,22 +94,21 @@ export interface SharedLimitOptions {
   readonly prefix?: string
   /** For tests. @defaultValue the process's clock */
   readonly clock?: Clock
-}
+} & (
+  | (RequestLimit & {
+      /** Left out with a single limit. */
+      readonly limits?: undefined
+    })
+  | {
+      /** Several limits; a request must pass all of them. */
+      readonly limits: readonly RequestLimit[]
+      /** Each limit has its own. */
+      readonly by?: undefined
+    }
+)
 
-/** One limit, or several of which a request must pass all; it counts against all of them or none. */
-export type RateLimitOptions = SharedLimitOptions &
-  (
-    | (RequestLimit & {
-        /** Left out with a single limit. */
-        readonly limits?: undefined
-      })
-    | {
-        /** Several limits; a request must pass all of them. */
-        readonly limits: readonly RequestLimit[]
-        /** Each limit has its own. */
-        readonly by?: undefined
-      }
-  )
+/** The options that all limits of one `rateLimit` share. */
+export type SharedLimitOptions = Pick<RateLimitOptions, 'redis' | 'mode' | 'onError' | 'timeoutMs' | 'prefix' | 'clock'>
 
 export interface ResolvedLimit {
   readonly by: RequestLimit['by']

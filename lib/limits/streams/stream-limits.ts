@@ -5,6 +5,7 @@
 import { Listeners, runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
+import { createdBy } from '../../core/validation.js'
 import type { Requester } from '../../http/requester.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
 import { type Attempt, isCounted, type Taken } from './calls.js'
@@ -13,8 +14,31 @@ import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOption
 import { demandOf, type Place, refusal } from './places.js'
 import { RedisLeases } from './redis-leases.js'
 
-/** Limits how many streams are open, over all processes on one Redis. Made by `createStreamLimits`. */
-export class StreamLimits {
+/** Limits how many streams are open, over all processes on one Redis. Created by `createStreamLimits`. */
+export interface StreamLimits {
+  /** The number of streams of this process that have a lease. */
+  readonly size: number
+
+  /**
+   * Ends a stream of this process with the reason `evicted`.
+   * @param streamId the `id` in its `StreamStatus`
+   * @returns `false` if no stream of this process with this id has a lease
+   */
+  evict(streamId: string): boolean
+
+  /**
+   * Calls `listener` with the id of each stream of another process that this process evicts. A multiplexer uses it to
+   * notify that process, which then calls `evict`. Without a notification that process finds out when it next renews its
+   * leases.
+   * @returns removes the listener
+   */
+  onEvictRemote(listener: (streamId: string) => void): () => void
+
+  /** Releases all leases. Their streams stay open, but no stream can be opened any more. Idempotent. */
+  close(): Promise<void>
+}
+
+export class StreamLeases implements StreamLimits {
   readonly #evictListeners = new Listeners<string>()
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
@@ -30,7 +54,6 @@ export class StreamLimits {
   readonly #opening = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
-  /** @internal Use `createStreamLimits`. */
   constructor(options: ResolvedStreamLimits) {
     const { redis, opensPerMinute } = options
     this.#options = options
@@ -43,7 +66,6 @@ export class StreamLimits {
     }
   }
 
-  /** Streams of this process that have a lease. */
   get size(): number {
     return this.#leases.size
   }
@@ -71,21 +93,14 @@ export class StreamLimits {
     }
   }
 
-  /** Ends a stream of this process as evicted. @returns whether there was one with this id */
   evict(streamId: string): boolean {
     return this.#lose(streamId, 'evicted')
   }
 
-  /**
-   * Calls `listener` with the id of each stream of another process that this one evicts, so that its process can be notified at once and
-   * calls `evict`. Without it that process finds out when it next renews its leases.
-   * @returns removes the listener
-   */
   onEvictRemote(listener: (streamId: string) => void): () => void {
     return this.#evictListeners.add(listener)
   }
 
-  /** Gives all leases back; their streams go on. Nothing can be acquired any more. Idempotent. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -205,5 +220,10 @@ function reportEviction(error: unknown): void {
  * @throws InvalidOptionError
  */
 export function createStreamLimits(options: StreamLimitsOptions = {}): StreamLimits {
-  return new StreamLimits(resolveStreamLimits(options))
+  return new StreamLeases(resolveStreamLimits(options))
+}
+
+/** The object behind an option. @throws InvalidOptionError unless `createStreamLimits` created it */
+export function streamLimitsOption(name: string, value: StreamLimits): StreamLeases {
+  return createdBy('createStreamLimits', name, value, StreamLeases)
 }

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
-import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
+import { createStreamLimits } from '../../helpers/internals.js'
 import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
 
 describe('stream limits in one process', () => {
