@@ -56,7 +56,7 @@ export {
 } from './limits/pacing/pacing.js'
 export type { RateLimitOptions, RequestLimit } from './limits/requests/options.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
-export type { StreamScope } from './limits/streams/places.js'
+export type { StreamScope } from './limits/streams/quotas.js'
 export {
   createStreamLimits,
   type StreamLimits,

@@ -33,7 +33,7 @@ export class FailureLimit {
   }
 
   /** Whether a ticket must pass the limit before it is looked up. */
-  isRefused(req: Request): boolean {
+  isBlocked(req: Request): boolean {
     if (this.#refusedUntil.size === 0) return false
     return (this.#refusedUntil.get(addressKey(addressOf(req))) ?? 0) > this.#clock.now()
   }

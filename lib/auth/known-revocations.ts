@@ -6,7 +6,7 @@ const BATCH = 1000
 /** The oldest make room. They are still in the store. */
 const MAX_KNOWN = 10_000
 
-interface Known {
+interface KnownRevocation {
   readonly at: number
   /** By the monotonic clock. */
   readonly until: number
@@ -17,7 +17,7 @@ export class KnownRevocations {
   readonly #store: KeyValueStore
   readonly #ttlMs: number
   readonly #clock: Clock
-  readonly #entries = new Map<string, Known>()
+  readonly #entries = new Map<string, KnownRevocation>()
 
   constructor(store: KeyValueStore, ttlMs: number, clock: Clock) {
     this.#store = store

@@ -2,7 +2,7 @@ import type { Auth } from '../core/auth.js'
 import type { Clock, Timer } from '../core/clock.js'
 
 /** What ends with its token: an open stream. */
-export interface Watched {
+export interface RevocableStream {
   readonly auth?: Auth | undefined
   close(reason: 'revoked'): unknown
 }
@@ -12,7 +12,7 @@ export class RevocationWatch {
   readonly #everyMs: number
   readonly #clock: Clock
   readonly #lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>
-  readonly #streams = new Set<Watched>()
+  readonly #streams = new Set<RevocableStream>()
   #timer: Timer | undefined
 
   /** @param lookUp finds those that are revoked; must not fail */
@@ -22,19 +22,19 @@ export class RevocationWatch {
     this.#lookUp = lookUp
   }
 
-  add(stream: Watched): void {
+  add(stream: RevocableStream): void {
     this.#streams.add(stream)
     this.#timer ??= this.#clock.after(this.#everyMs, () => void this.#look())
   }
 
-  delete(stream: Watched): void {
+  delete(stream: RevocableStream): void {
     this.#streams.delete(stream)
     if (this.#streams.size > 0) return
     this.#timer?.cancel()
     this.#timer = undefined
   }
 
-  end(isRevoked: (auth: Auth) => boolean): void {
+  endRevoked(isRevoked: (auth: Auth) => boolean): void {
     for (const stream of [...this.#streams]) if (stream.auth && isRevoked(stream.auth)) stream.close('revoked')
   }
 
@@ -42,7 +42,7 @@ export class RevocationWatch {
     const auths = new Set<Auth>()
     for (const { auth } of this.#streams) if (auth) auths.add(auth)
     const revoked = await this.#lookUp(auths)
-    this.end((auth) => revoked.has(auth))
+    this.endRevoked((auth) => revoked.has(auth))
     this.#timer = this.#streams.size > 0 ? this.#clock.after(this.#everyMs, () => void this.#look()) : undefined
   }
 }

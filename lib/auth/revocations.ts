@@ -22,7 +22,7 @@ import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
 import { tokenRevoked } from './refusals.js'
-import { RevocationWatch, type Watched } from './revocation-watch.js'
+import { type RevocableStream, RevocationWatch } from './revocation-watch.js'
 
 /** Keys asked for in one call. */
 const BATCH = 1000
@@ -77,7 +77,7 @@ export interface RevocationsOptions {
   readonly clock?: Clock
 }
 
-interface Remembered {
+interface CachedAnswer {
   readonly at: number | undefined
   readonly until: number
 }
@@ -116,7 +116,7 @@ export class StoreRevocations implements Revocations {
   readonly #ttlMs: number
   readonly #cacheMs: number
   readonly #clock: Clock
-  readonly #remembered = new Map<string, Remembered>()
+  readonly #remembered = new Map<string, CachedAnswer>()
   readonly #watch: RevocationWatch
   readonly #known: KnownRevocations
   readonly #listeners = new Listeners<Revocation>()
@@ -166,7 +166,7 @@ export class StoreRevocations implements Revocations {
     this.#generation++
     this.#remembered.clear()
     this.#known.add(key, at)
-    this.#watch.end((auth) => this.#isKnownRevoked(auth))
+    this.#watch.endRevoked((auth) => this.#isKnownRevoked(auth))
   }
 
   /**
@@ -179,12 +179,12 @@ export class StoreRevocations implements Revocations {
   }
 
   /** Ends the stream when its token is revoked. */
-  watch(stream: Watched): void {
+  watch(stream: RevocableStream): void {
     if (stream.auth !== undefined) this.#watch.add(stream)
   }
 
   /** Idempotent. */
-  unwatch(stream: Watched): void {
+  unwatch(stream: RevocableStream): void {
     this.#watch.delete(stream)
   }
 
@@ -254,7 +254,7 @@ export class StoreRevocations implements Revocations {
     return keys.map((key, index) => [key, timeOf(values[index])])
   }
 
-  #remember(key: string, answer: Remembered): void {
+  #remember(key: string, answer: CachedAnswer): void {
     if (this.#cacheMs === 0) return
     this.#remembered.delete(key)
     this.#remembered.set(key, answer)

@@ -1,4 +1,4 @@
-import type { LeaseHolder, LossReason, StreamLease } from '../limits/streams/lease.js'
+import type { LeasedStream, LossReason, ReleasableLease } from '../limits/streams/lease.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { Channel } from './channel/channel.js'
 import type { ChannelRegistry } from './channel/registry.js'
@@ -9,10 +9,10 @@ const NONE: readonly Channel[] = []
  * What a stream on channels holds from before it is open until it is closed: its place among the streams there may be, and a
  * reference to each channel.
  */
-export class Holdings implements LeaseHolder {
+export class Holdings implements LeasedStream {
   readonly id: string
   readonly #registry: ChannelRegistry
-  #lease: StreamLease | undefined
+  #lease: ReleasableLease | undefined
   #channels = NONE
   #stream: EventStream | undefined
   #lost: LossReason | undefined
@@ -23,7 +23,7 @@ export class Holdings implements LeaseHolder {
     this.#registry = registry
   }
 
-  set lease(lease: StreamLease) {
+  set lease(lease: ReleasableLease) {
     this.#lease = lease
   }
 

@@ -155,7 +155,7 @@ type Redeemer = (ticket: string, req: Request, res: Response) => Promise<Auth>
 function redeemer(store: KeyValueStore, failures: FailureLimit | undefined, clock: Clock): Redeemer {
   return async (ticket, req, res) => {
     // An address that guesses tickets must not cause a lookup for each guess. If the limit answers, this error is not sent.
-    if (failures?.isRefused(req) && !(await failures.admit(req, res))) throw ticketInvalid()
+    if (failures?.isBlocked(req) && !(await failures.admit(req, res))) throw ticketInvalid()
     try {
       return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
     } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
+ * request ─► **middleware** ─► charges ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { answeredAtOnce, failing } from '../core/callbacks.js'
@@ -8,12 +8,12 @@ import { RequestError, SseError } from '../core/errors.js'
 import { LeaseClock } from '../core/lease-clock.js'
 import { Exchange } from '../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../http/problem.js'
-import { claimsOf, reportFailure } from '../limits/requests/claims.js'
+import { chargesOf, reportFailure } from '../limits/requests/charges.js'
 import { ExactLimiter } from '../limits/requests/exact-limiter.js'
 import { RateLimitHeaders } from '../limits/requests/headers.js'
 import { LeaseLimiter } from '../limits/requests/lease-limiter.js'
-import { Ledger } from '../limits/requests/ledger.js'
-import type { Claim, Limiter, Reservation, Verdict } from '../limits/requests/limiter.js'
+import type { Charge, LimitDecision, Limiter, Reservation } from '../limits/requests/limiter.js'
+import { LimiterConnection } from '../limits/requests/limiter-connection.js'
 import {
   type RateLimitOptions,
   type ResolvedLimit,
@@ -46,56 +46,56 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const headers = new RateLimitHeaders()
   let checkTrust = limits.some(({ by }) => by === 'ip')
 
-  function conclude(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
-    if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
-    if (verdict !== undefined) headers.set(res, verdict.standings, verdict.at)
-    if (verdict?.admitted !== true) {
-      answerProblem(res, refusals.for(verdict))
+  function conclude(decision: LimitDecision, req: Request, res: Response, next: NextFunction): void {
+    if (diagnostics.limiterDecision.hasSubscribers) report(decision)
+    if (decision !== undefined) headers.set(res, decision.states, decision.at)
+    if (decision?.admitted !== true) {
+      answerProblem(res, refusals.for(decision))
       return
     }
-    settleLater(verdict.reservations, req, res)
+    settleLater(decision.reservations, req, res)
     next()
   }
 
   /** Another handler, such as a time-out middleware, may have answered meanwhile. */
-  function concludeLater(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
-    if (!res.headersSent) conclude(verdict, req, res, next)
-    else if (verdict?.admitted) settleLater(verdict.reservations, req, res)
+  function concludeLater(decision: LimitDecision, req: Request, res: Response, next: NextFunction): void {
+    if (!res.headersSent) conclude(decision, req, res, next)
+    else if (decision?.admitted) settleLater(decision.reservations, req, res)
   }
 
   function limited(req: Request, res: Response, next: NextFunction): void {
-    let verdict: Verdict | Promise<Verdict>
-    let claims: readonly Claim[]
+    let decision: LimitDecision | Promise<LimitDecision>
+    let charges: readonly Charge[]
     try {
       if (checkTrust) {
         checkTrust = false
         warnIfAllAreTrusted(req)
       }
-      claims = claimsOf(req, limits)
-      if (claims.length === 0) {
+      charges = chargesOf(req, limits)
+      if (charges.length === 0) {
         next()
         return
       }
-      verdict = limiter.check(claims)
+      decision = limiter.check(charges)
     } catch (error) {
       failing(next, 'The limit')(error)
       return
     }
     // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) {
-      verdict.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
-    } else conclude(verdict, req, res, next)
+    if (decision instanceof Promise) {
+      decision.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
+    } else conclude(decision, req, res, next)
   }
 
   return Object.assign(limited, { close: () => limiter.close() })
 }
 
 function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: ResolvedRateLimit): Limiter {
-  if (redis === undefined) return new LeaseLimiter({ limits, clock, ledger: undefined, failOpen })
+  if (redis === undefined) return new LeaseLimiter({ limits, clock, connection: undefined, failOpen })
   const leaseClock = new LeaseClock(clock)
-  const ledger = new Ledger({ redis, timeoutMs, clock: leaseClock })
+  const connection = new LimiterConnection({ redis, timeoutMs, clock: leaseClock })
   const Kind = mode === 'exact' ? ExactLimiter : LeaseLimiter
-  return new Kind({ limits, clock: leaseClock, ledger, failOpen })
+  return new Kind({ limits, clock: leaseClock, connection, failOpen })
 }
 
 interface Refusal {
@@ -116,10 +116,10 @@ class Refusals {
     }),
   )
 
-  for(verdict: Exclude<Verdict, { admitted: true }>): ProblemAnswer {
-    if (verdict === undefined) return this.#unavailable
-    const { limit, points } = verdict.refusedBy
-    const retryS = Math.max(1, Math.ceil(verdict.retryMs / 1000))
+  for(decision: Exclude<LimitDecision, { admitted: true }>): ProblemAnswer {
+    if (decision === undefined) return this.#unavailable
+    const { limit, points } = decision.refusedBy
+    const retryS = Math.max(1, Math.ceil(decision.retryMs / 1000))
     const last = this.#last.get(limit)
     if (last?.points === points && last.retryS === retryS) return last.answer
     const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
@@ -163,12 +163,12 @@ function warnIfAllAreTrusted(req: Request): void {
   )
 }
 
-function report(verdict: Verdict): void {
-  if (verdict === undefined) {
+function report(decision: LimitDecision): void {
+  if (decision === undefined) {
     diagnostics.limiterDecision.publish({ admitted: false, source: 'fail-closed' })
     return
   }
-  const { admitted, source } = verdict
-  const limit = verdict.admitted ? undefined : verdict.refusedBy.limit.name
+  const { admitted, source } = decision
+  const limit = decision.admitted ? undefined : decision.refusedBy.limit.name
   diagnostics.limiterDecision.publish({ admitted, source, limit })
 }

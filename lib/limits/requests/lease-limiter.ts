@@ -1,52 +1,53 @@
 /**
- * The limiter that grants from leases, and without Redis by itself. All accounts of a request are looked at and then taken from
+ * The limiter that grants from leases, and without Redis by itself. All leases of a request are looked at and then taken from
  * within one turn of the event loop: that is what makes it all or none.
  */
 import type { Clock, Timer } from '../../core/clock.js'
-import { type Account, type AccountContext, SWEEP_MS } from './account.js'
-import { Accounts } from './accounts.js'
-import type { Ledger } from './ledger.js'
-import type { Claim, DecisionSource, Limiter, Reservation, Verdict } from './limiter.js'
+import type { Charge, DecisionSource, LimitDecision, Limiter, Reservation } from './limiter.js'
+import type { LimiterConnection } from './limiter-connection.js'
 import type { ResolvedLimit } from './options.js'
+import { type LeaseContext, type PointLease, SWEEP_MS } from './point-lease.js'
+import { PointLeases } from './point-leases.js'
 
 export interface LeaseLimiterOptions {
   readonly limits: readonly ResolvedLimit[]
   readonly clock: Clock
   /** It is closed with the limiter. `undefined`: this process counts by itself. */
-  readonly ledger: Ledger | undefined
+  readonly connection: LimiterConnection | undefined
   readonly failOpen: boolean
 }
 
 export class LeaseLimiter implements Limiter {
   readonly #clock: Clock
-  readonly #ledger: Ledger | undefined
-  readonly #accounts = new Map<ResolvedLimit, Accounts>()
+  readonly #connection: LimiterConnection | undefined
+  readonly #leases = new Map<ResolvedLimit, PointLeases>()
   #sweep: Timer | undefined
   /** What the last sweep had to say. */
   #telling: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ limits, clock, ledger, failOpen }: LeaseLimiterOptions) {
+  constructor({ limits, clock, connection, failOpen }: LeaseLimiterOptions) {
     this.#clock = clock
-    this.#ledger = ledger
+    this.#connection = connection
     // Until Redis has answered. Its windows follow the monotonic clock: a wall clock that is set gives and takes no points.
     const clockOffset = clock.wallTime() - clock.now()
     for (const limit of limits) {
-      const context: AccountContext = { limit, clock, ledger, failOpen, clockOffset }
-      this.#accounts.set(limit, new Accounts(context))
+      const context: LeaseContext = { limit, clock, connection, failOpen, clockOffset }
+      this.#leases.set(limit, new PointLeases(context))
     }
-    if (ledger) ledger.onReturn = () => void ledger.tell(this.#all((accounts) => accounts.recall(clock.now())))
+    if (connection)
+      connection.onRecovered = () => void connection.sendAll(this.#all((leases) => leases.reportAll(clock.now())))
   }
 
-  /** Accounts kept now. */
+  /** PointLeases kept now. */
   get size(): number {
     let size = 0
-    for (const accounts of this.#accounts.values()) size += accounts.size
+    for (const leases of this.#leases.values()) size += leases.size
     return size
   }
 
-  check(claims: readonly Claim[]): Verdict | Promise<Verdict> {
-    return this.#check(claims, 'local')
+  check(charges: readonly Charge[]): LimitDecision | Promise<LimitDecision> {
+    return this.#check(charges, 'local')
   }
 
   close(): Promise<void> {
@@ -54,63 +55,63 @@ export class LeaseLimiter implements Limiter {
     return this.#closing
   }
 
-  #check(claims: readonly Claim[], source: DecisionSource): Verdict | Promise<Verdict> {
+  #check(charges: readonly Charge[], source: DecisionSource): LimitDecision | Promise<LimitDecision> {
     const now = this.#clock.now()
-    const accounts = claims.map((claim) => this.#open(claim))
+    const leases = charges.map((charge) => this.#open(charge))
     let decidedBy = source
     let waits = false
     let unavailable = false
-    let refusedBy: Account | undefined
+    let refusedBy: PointLease | undefined
     let retryMs = 0
-    for (let i = 0; i < claims.length; i++) {
-      const account = accounts[i] as Account
-      const { cost } = claims[i] as Claim
-      const look = account.look(cost, now)
+    for (let i = 0; i < charges.length; i++) {
+      const lease = leases[i] as PointLease
+      const { cost } = charges[i] as Charge
+      const look = lease.availability(cost, now)
       if (look === 'wait') waits = true
       else if (look === 'unavailable') unavailable = true
-      else if (look === 'local' && this.#ledger) decidedBy = 'fail-open'
+      else if (look === 'local' && this.#connection) decidedBy = 'fail-open'
       else if (look === 'refused') {
-        const ms = account.retryMs(cost, now)
+        const ms = lease.retryMs(cost, now)
         // Of several that refuse, the one that refuses longest is worth knowing.
         if (refusedBy === undefined || ms > retryMs) {
-          refusedBy = account
+          refusedBy = lease
           retryMs = ms
         }
       }
     }
     if (refusedBy !== undefined) {
-      return { admitted: false, source: decidedBy, at: now, standings: accounts, refusedBy, retryMs }
+      return { admitted: false, source: decidedBy, at: now, states: leases, refusedBy, retryMs }
     }
     if (unavailable) return undefined
     if (waits) {
-      const asks = accounts.map((account, i) => {
-        const { cost } = claims[i] as Claim
-        return account.look(cost, now) === 'wait' ? account.ask(cost) : undefined
+      const asks = leases.map((lease, i) => {
+        const { cost } = charges[i] as Charge
+        return lease.availability(cost, now) === 'wait' ? lease.requestPoints(cost) : undefined
       })
-      // Accounts may have been forgotten meanwhile, so they are opened anew.
-      return Promise.all(asks).then(() => this.#check(claims, 'redis'))
+      // PointLeases may have been forgotten meanwhile, so they are opened anew.
+      return Promise.all(asks).then(() => this.#check(charges, 'redis'))
     }
     return {
       admitted: true,
       source: decidedBy,
       at: now,
-      standings: accounts,
-      reservations: takeAll(claims, accounts, now),
+      states: leases,
+      reservations: takeAll(charges, leases, now),
     }
   }
 
-  #open({ limit, key, points }: Claim): Account {
+  #open({ limit, key, points }: Charge): PointLease {
     if (this.#sweep === undefined && this.#closing === undefined) {
       this.#sweep = this.#clock.after(SWEEP_MS, () => this.#runSweep())
     }
-    return (this.#accounts.get(limit) as Accounts).open(key, points)
+    return (this.#leases.get(limit) as PointLeases).open(key, points)
   }
 
-  /** As long as there are accounts. */
+  /** As long as there are leases. */
   #runSweep(): void {
     this.#sweep = undefined
-    const composers = this.#all((accounts) => accounts.sweep(this.#clock.now()))
-    this.#telling = composers.length > 0 ? this.#ledger?.tell(composers) : undefined
+    const composers = this.#all((leases) => leases.releaseUnused(this.#clock.now()))
+    this.#telling = composers.length > 0 ? this.#connection?.sendAll(composers) : undefined
     const again = (): void => {
       if (this.size === 0 || this.#closing !== undefined) return
       this.#sweep ??= this.#clock.after(SWEEP_MS, () => this.#runSweep())
@@ -119,35 +120,35 @@ export class LeaseLimiter implements Limiter {
     else again()
   }
 
-  #all<T>(of: (accounts: Accounts) => readonly T[]): T[] {
-    return [...this.#accounts.values()].flatMap(of)
+  #all<T>(of: (leases: PointLeases) => readonly T[]): T[] {
+    return [...this.#leases.values()].flatMap(of)
   }
 
   async #close(): Promise<void> {
     this.#sweep?.cancel()
     // Who comes from now on gets no lease: nobody would give it back.
-    this.#ledger?.retire()
+    this.#connection?.stopRequests()
     // What is granted meanwhile is used by who waits for it, or given back.
-    await Promise.all([this.#telling, ...this.#all((accounts) => accounts.asking())])
-    const composers = this.#all((accounts) => accounts.leave(this.#clock.now()))
-    await this.#ledger?.tell(composers)
-    this.#ledger?.close()
+    await Promise.all([this.#telling, ...this.#all((leases) => leases.pendingRequests())])
+    const composers = this.#all((leases) => leases.releaseAll(this.#clock.now()))
+    await this.#connection?.sendAll(composers)
+    this.#connection?.close()
   }
 }
 
 const NONE: readonly Reservation[] = []
 
-function takeAll(claims: readonly Claim[], accounts: readonly Account[], now: number): readonly Reservation[] {
+function takeAll(charges: readonly Charge[], leases: readonly PointLease[], now: number): readonly Reservation[] {
   let reservations: Reservation[] | undefined
-  for (let i = 0; i < claims.length; i++) {
-    const { cost, limit } = claims[i] as Claim
-    const account = accounts[i] as Account
+  for (let i = 0; i < charges.length; i++) {
+    const { cost, limit } = charges[i] as Charge
+    const lease = leases[i] as PointLease
     if (limit.countWhen === undefined) {
-      account.take(cost, now)
+      lease.take(cost, now)
       continue
     }
     reservations ??= []
-    reservations.push(account.reserve(cost, now))
+    reservations.push(lease.reserve(cost, now))
   }
   return reservations ?? NONE
 }

@@ -1,10 +1,10 @@
 /**
- * claims of a request ─► **limiter** ─► verdict. A claim is one limit's part in a request; a limiter decides on all of them
+ * charges of a request ─► **limiter** ─► decision. A charge is one limit's part in a request; a limiter decides on all of them
  * together. Must not know HTTP.
  */
 import type { ResolvedLimit } from './options.js'
 
-export interface Claim {
+export interface Charge {
   readonly limit: ResolvedLimit
   readonly key: string
   readonly points: number
@@ -12,7 +12,7 @@ export interface Claim {
 }
 
 /** How a limit stands for one key. */
-export interface Standing {
+export interface LimitState {
   readonly limit: ResolvedLimit
   readonly points: number
   remaining(now: number): number
@@ -23,7 +23,7 @@ export interface Standing {
 export type DecisionSource = 'local' | 'redis' | 'fail-open'
 
 /**
- * Points of one claim that are set aside until it is known whether the request counts (`countWhen`). They count until
+ * Points of one charge that are set aside until it is known whether the request counts (`countWhen`). They count until
  * then, and for good if `settle` is never called.
  */
 export interface Reservation {
@@ -32,28 +32,28 @@ export interface Reservation {
   settle(counts: boolean): void
 }
 
-interface Decision {
+interface DecisionDetails {
   readonly source: DecisionSource
-  /** When, on the limiter's clock: what the standings are read at. */
+  /** When, on the limiter's clock: what the states are read at. */
   readonly at: number
-  readonly standings: readonly Standing[]
+  readonly states: readonly LimitState[]
 }
 
-export type Verdict =
-  | (Decision & {
+export type LimitDecision =
+  | (DecisionDetails & {
       readonly admitted: true
-      /** One for each claim whose limit has `countWhen`. */
+      /** One for each charge whose limit has `countWhen`. */
       readonly reservations: readonly Reservation[]
     })
-  | (Decision & { readonly admitted: false; readonly refusedBy: Standing; readonly retryMs: number })
+  | (DecisionDetails & { readonly admitted: false; readonly refusedBy: LimitState; readonly retryMs: number })
   /** Redis is away, and the limiter is declared `closed`. */
   | undefined
 
 export interface Limiter {
   /**
-   * Takes the points of all claims, or none where one refuses. Does not reject. No promise where nothing must be asked.
+   * Takes the points of all charges, or none where one refuses. Does not reject. No promise where nothing must be asked.
    */
-  check(claims: readonly Claim[]): Verdict | Promise<Verdict>
+  check(charges: readonly Charge[]): LimitDecision | Promise<LimitDecision>
   /** Idempotent. What is leased is given back. */
   close(): Promise<void>
 }

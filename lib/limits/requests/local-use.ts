@@ -1,10 +1,10 @@
 import type { TokenBucket } from '../token-bucket.js'
 
 /**
- * What one process has taken of a key, under whatever points: all accounts of the key share it, so that without Redis the
+ * What one process has taken of a key, under whatever points: all leases of the key share it, so that without Redis the
  * process admits no more of the key where `points` is a function.
  */
-export class LocalUse {
+export class LocalCount {
   /** Stands in for a token bucket in Redis. */
   bucket: TokenBucket | undefined
   /** -1: none yet. */
@@ -20,7 +20,7 @@ export class LocalUse {
     if (window === this.#window) this.#taken += cost
   }
 
-  takenIn(window: number): number {
+  countIn(window: number): number {
     return window < this.#window ? Number.POSITIVE_INFINITY : window === this.#window ? this.#taken : 0
   }
 }

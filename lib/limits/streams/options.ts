@@ -35,8 +35,8 @@ export interface StreamLimitsOptions {
    */
   readonly evictOldest?: boolean
   /**
-   * How long the places of a process are kept that is gone without a word, in ms, from 1000. They are renewed after
-   * 5/12 of it. A process that was stopped, or cut off from Redis, for longer takes its places again like any other; its
+   * How long the quotas of a process are kept that is gone without a word, in ms, from 1000. They are renewed after
+   * 5/12 of it. A process that was stopped, or cut off from Redis, for longer takes its quotas again like any other; its
    * streams for which there is no room any more end with the reason `limited` (with `evictOldest`, at the limit of a user,
    * `evicted`). @defaultValue 60_000
    */
@@ -44,7 +44,7 @@ export interface StreamLimitsOptions {
   /**
    * What happens where Redis does not answer. `open`: the limits hold in each process by itself until it does. `closed`:
    * no stream is opened (503 `ERR_SSE_LIMITER_UNAVAILABLE`). Open streams go on in any case; when Redis answers again, they
-   * compete for places as far as their leases have run out (see `leaseMs`). @defaultValue 'open'
+   * compete for quotas as far as their leases have run out (see `leaseMs`). @defaultValue 'open'
    */
   readonly onError?: 'open' | 'closed'
   /** Comes before every key in Redis. @defaultValue 'sse:' */

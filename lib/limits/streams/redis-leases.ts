@@ -1,6 +1,6 @@
 /**
- * stream limits ─► **leases in Redis**: the places of this process's streams, where all processes see them. Owns the
- * connection, what is known about Redis being away, and the one timer on which places are renewed; which streams there
+ * stream limits ─► **leases in Redis**: the quotas of this process's streams, where all processes see them. Owns the
+ * connection, what is known about Redis being away, and the one timer on which quotas are renewed; which streams there
  * are, it is told.
  *
  * ```
@@ -11,7 +11,7 @@
  * ```
  *
  * Places that are not renewed run out, so a process that dies leaves none behind. One that was only stopped, or cut off, takes its
- * places again like any other, and ends the streams for which there is no room any more.
+ * quotas again like any other, and ends the streams for which there is no room any more.
  */
 import { outsideContext } from '../../core/async-context.js'
 import type { Timer } from '../../core/clock.js'
@@ -22,8 +22,15 @@ import type { RedisClient } from '../../redis/connect.js'
 import { toBrokerError } from '../../redis/errors.js'
 import { RedisHandle } from '../../redis/handle.js'
 import type { RedisSource } from '../../redis/source.js'
-import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
-import type { Lease, LossReason } from './lease.js'
+import type { LossReason, StreamLease } from './lease.js'
+import {
+  type AcquireAttempt,
+  type AcquireResult,
+  acquireLeases,
+  type LeaseTimes,
+  releaseLeases,
+  renewLeases,
+} from './lease-commands.js'
 import type { ResolvedStreamLimits } from './options.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 
@@ -49,32 +56,32 @@ const EVICTION_TTL_MS = 3_600_000
 
 /** Attempts that go in one call, and what will have become of each. */
 interface Batch {
-  readonly attempts: Attempt[]
-  readonly taken: Promise<readonly Taken[] | undefined>
+  readonly attempts: AcquireAttempt[]
+  readonly taken: Promise<readonly AcquireResult[] | undefined>
 }
 
 export class RedisLeases {
   readonly #options: ResolvedStreamLimits
   readonly #redis: RedisHandle<RedisClient & LeaseScripts>
   /** The caller's, by stream: all that are to be kept. */
-  readonly #leases: ReadonlyMap<string, Lease>
+  readonly #leases: ReadonlyMap<string, StreamLease>
   readonly #onLost: (id: string, reason: LossReason) => void
-  readonly #times: Times
+  readonly #times: LeaseTimes
   /** What goes with the next call. */
   #batch: Batch | undefined
-  readonly #waiting: Lease[] = []
-  #givingBack: Promise<void> | undefined
+  readonly #waiting: StreamLease[] = []
+  #releasing: Promise<void> | undefined
   #timer: Timer | undefined
   #renewing = false
   #away = false
   #failure: SseError | undefined
   #closed = false
 
-  /** @param onLost is called for streams that another process has evicted, and for those whose places are taken */
+  /** @param onLost is called for streams that another process has evicted, and for those whose quotas are taken */
   constructor(
     redis: RedisSource,
     options: ResolvedStreamLimits,
-    leases: ReadonlyMap<string, Lease>,
+    leases: ReadonlyMap<string, StreamLease>,
     onLost: (id: string, reason: LossReason) => void,
   ) {
     const { timeoutMs, leaseMs, evictOldest } = options
@@ -90,7 +97,7 @@ export class RedisLeases {
       prepare: withLeaseScripts,
     })
     this.#redis.client.on('close', () =>
-      this.#goAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected', this.#redis.failure)),
+      this.#markAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected', this.#redis.failure)),
     )
     this.#redis.client.on('ready', () => {
       if (this.#away) void this.#renew()
@@ -108,11 +115,11 @@ export class RedisLeases {
   }
 
   /**
-   * Takes all places, or none. Attempts that come one upon the other go in one call, and count in their order.
-   * @returns `undefined` if Redis does not answer within the time-out, twice that while the first connection is made. The places may
+   * Takes all quotas, or none. Attempts that come one upon the other go in one call, and count in their order.
+   * @returns `undefined` if Redis does not answer within the time-out, twice that while the first connection is made. The quotas may
    * have been taken: they are given back, unless the lease is kept by then.
    */
-  take(attempt: Attempt): Promise<Taken | undefined> {
+  acquire(attempt: AcquireAttempt): Promise<AcquireResult | undefined> {
     const batch = this.#batch ?? this.#nextBatch()
     const index = batch.attempts.push(attempt) - 1
     if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
@@ -120,57 +127,57 @@ export class RedisLeases {
   }
 
   /** To be called after each new lease: sees that it is renewed in time. */
-  keep(): void {
+  scheduleRenewal(): void {
     if (this.#timer === undefined && !this.#renewing) this.#schedule()
   }
 
   /** Does not wait and does not fail: all that come in one turn of the event loop go in one call. */
-  giveBack(lease: Lease): void {
-    if (this.#closed || lease.places.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
+  release(lease: StreamLease): void {
+    if (this.#closed || lease.quotas.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
     this.#waiting.push(lease)
     if (this.#waiting.length > 1 || this.#away) return
-    outsideContext(() => setImmediate(() => void this.#giveBackWaiting()))
+    outsideContext(() => setImmediate(() => void this.#releaseWaiting()))
   }
 
   /** Gives back what there still is, unless Redis is away or goes away meanwhile. */
   async close(): Promise<void> {
-    await this.#givingBack
-    if (!this.#away) await this.#giveBackWaiting()
+    await this.#releasing
+    if (!this.#away) await this.#releaseWaiting()
     this.#closed = true
     this.#timer?.cancel()
     this.#redis.close()
   }
 
   #nextBatch(): Batch {
-    const attempts: Attempt[] = []
-    this.#batch = { attempts, taken: this.#takeGathered(attempts) }
+    const attempts: AcquireAttempt[] = []
+    this.#batch = { attempts, taken: this.#acquireGathered(attempts) }
     return this.#batch
   }
 
   /** @param attempts to which more may be added meanwhile */
-  async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[] | undefined> {
+  async #acquireGathered(attempts: readonly AcquireAttempt[]): Promise<readonly AcquireResult[] | undefined> {
     try {
       if (this.#redis.ready) await allGathered(attempts)
-      return await this.#asked((client) => {
+      return await this.#run((client) => {
         // Sent now: what comes later goes with the next call.
         if (this.#batch?.attempts === attempts) this.#batch = undefined
         // Places that have become free go first.
-        if (this.#waiting.length > 0) void this.#giveBackWaiting()
-        return takePlaces(client, attempts, this.#times)
+        if (this.#waiting.length > 0) void this.#releaseWaiting()
+        return acquireLeases(client, attempts, this.#times)
       })
     } catch (cause) {
       if (this.#batch?.attempts === attempts) this.#batch = undefined
-      this.#goAway(toBrokerError(cause))
-      for (const { lease } of attempts) this.giveBack(lease)
+      this.#markAway(toBrokerError(cause))
+      for (const { lease } of attempts) this.release(lease)
       return undefined
     }
   }
 
-  #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
+  #run<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
     return this.#redis.run(call, { report: { to: diagnostics.redisCommand, command: 'lease' } })
   }
 
-  #goAway(error: SseError): void {
+  #markAway(error: SseError): void {
     this.#failure = error
     if (this.#away || this.#closed) return
     this.#away = true
@@ -195,10 +202,10 @@ export class RedisLeases {
       if (this.#redis.ready) {
         await this.#renewAll()
         this.#away = false
-        void this.#giveBackWaiting()
+        void this.#releaseWaiting()
       }
     } catch (cause) {
-      this.#goAway(toBrokerError(cause))
+      this.#markAway(toBrokerError(cause))
     }
     this.#renewing = false
     this.#schedule()
@@ -210,27 +217,27 @@ export class RedisLeases {
     // An iterator of a Map meets what is added meanwhile: nothing that was let in while Redis was away is left out.
     const leases = this.#leases.values()
     for (;;) {
-      const batch: Lease[] = []
+      const batch: StreamLease[] = []
       for (let next = leases.next(); !next.done; next = leases.next()) {
         if (batch.push(next.value) === BATCH) break
       }
       if (batch.length === 0) return
-      const { evicted, gone } = await this.#asked((client) => renewPlaces(client, batch, this.#times))
+      const { evicted, expired: gone } = await this.#run((client) => renewLeases(client, batch, this.#times))
       for (const id of evicted) this.#onLost(id, 'evicted')
-      await this.#takeAgain(gone)
+      await this.#reacquire(gone)
     }
   }
 
   /** The oldest first. Streams for which there is no room any more end. */
-  async #takeAgain(gone: readonly string[]): Promise<void> {
+  async #reacquire(gone: readonly string[]): Promise<void> {
     for (let i = 0; i < gone.length; i += ATTEMPTS_BATCH) {
       const leases = gone.slice(i, i + ATTEMPTS_BATCH).flatMap((id) => this.#leases.get(id) ?? [])
       if (leases.length === 0) continue
       leases.sort((a, b) => a.openedAt - b.openedAt)
-      const attempts = leases.map((lease) => ({ lease, places: lease.places, opens: undefined, mayEvict: false }))
-      const taken = await this.#asked((client) => takePlaces(client, attempts, this.#times))
+      const attempts = leases.map((lease) => ({ lease, quotas: lease.quotas, opens: undefined, mayEvict: false }))
+      const taken = await this.#run((client) => acquireLeases(client, attempts, this.#times))
       taken.forEach(({ refusedBy }, index) => {
-        const { lease } = attempts[index] as Attempt
+        const { lease } = attempts[index] as AcquireAttempt
         if (refusedBy === undefined || this.#leases.get(lease.id) !== lease) return
         const evicts = this.#options.evictOldest && refusedBy.scope === 'user'
         this.#onLost(lease.id, evicts ? 'evicted' : 'limited')
@@ -238,30 +245,30 @@ export class RedisLeases {
     }
   }
 
-  #giveBackWaiting(): Promise<void> {
-    this.#givingBack ??= this.#giveBackBatches().finally(() => {
-      this.#givingBack = undefined
+  #releaseWaiting(): Promise<void> {
+    this.#releasing ??= this.#releaseBatches().finally(() => {
+      this.#releasing = undefined
     })
-    return this.#givingBack
+    return this.#releasing
   }
 
-  async #giveBackBatches(): Promise<void> {
+  async #releaseBatches(): Promise<void> {
     try {
       while (this.#waiting.length > 0 && !this.#away) {
-        // Whose attempt to take a place got no answer may have been let in all the same.
+        // Whose attempt to take a quota got no answer may have been let in all the same.
         const batch = this.#waiting.slice(0, BATCH)
         const free = batch.filter((lease) => this.#leases.get(lease.id) !== lease)
-        await this.#asked((client) => giveBackPlaces(client, free))
+        await this.#run((client) => releaseLeases(client, free))
         this.#waiting.splice(0, batch.length)
       }
     } catch (cause) {
-      this.#goAway(toBrokerError(cause))
+      this.#markAway(toBrokerError(cause))
     }
   }
 }
 
 /** Resolves when a turn of the event loop has brought no more of them, or enough turns have passed. */
-function allGathered(attempts: readonly Attempt[]): Promise<void> {
+function allGathered(attempts: readonly AcquireAttempt[]): Promise<void> {
   return new Promise((resolve) => {
     let known = 0
     let turns = 0

@@ -8,10 +8,10 @@ import { RequestError, SseError } from '../../core/errors.js'
 import { createdBy } from '../../core/validation.js'
 import type { Requester } from '../../http/requester.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
-import { type Attempt, isCounted, type Taken } from './calls.js'
-import { Lease, type LeaseHolder, type LossReason, type StreamLease } from './lease.js'
+import { type LeasedStream, type LossReason, type ReleasableLease, StreamLease } from './lease.js'
+import { type AcquireAttempt, type AcquireResult, needsQuota } from './lease-commands.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
-import { demandOf, type Place, refusal } from './places.js'
+import { type Quota, refusal, requiredQuotas } from './quotas.js'
 import { RedisLeases } from './redis-leases.js'
 
 /** Limits how many streams are open, over all processes on one Redis. Created by `createStreamLimits`. */
@@ -42,9 +42,9 @@ export class StreamLeases implements StreamLimits {
   readonly #evictListeners = new Listeners<string>()
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
-  readonly #leases = new Map<string, Lease>()
-  /** Leases of this process by key; `place` is the one object that all of them have. */
-  readonly #counts = new Map<string, { readonly place: Place; count: number }>()
+  readonly #leases = new Map<string, StreamLease>()
+  /** Leases of this process by key; `quota` is the one object that all of them have. */
+  readonly #counts = new Map<string, { readonly quota: Quota; count: number }>()
   /** Openings of this process by key, for when it decides alone. */
   readonly #opens: BucketRegistry | undefined
   readonly #shared: RedisLeases | undefined
@@ -71,12 +71,12 @@ export class StreamLeases implements StreamLimits {
   }
 
   /**
-   * Takes a place for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask one upon the other.
+   * Takes a quota for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask one upon the other.
    * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is full and its `cap`;
    * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`
    */
-  async acquire(requester: Requester, holder: LeaseHolder): Promise<StreamLease> {
+  async acquire(requester: Requester, holder: LeasedStream): Promise<ReleasableLease> {
     this.#assertOpen()
     const { perProcess } = this.#options
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
@@ -113,12 +113,17 @@ export class StreamLeases implements StreamLimits {
     await this.#shared?.close()
   }
 
-  #attempt(requester: Requester, holder: LeaseHolder): Attempt {
-    const { places: asked, opens } = demandOf(requester, this.#options)
-    const places: Place[] = []
-    for (const place of asked) places.push(this.#counts.get(place.key)?.place ?? place)
-    const lease = new Lease(holder, Math.floor(this.#wallOffset + this.#options.clock.now()), places, this.#release)
-    return { lease, places, opens, mayEvict: true }
+  #attempt(requester: Requester, holder: LeasedStream): AcquireAttempt {
+    const { quotas: asked, opens } = requiredQuotas(requester, this.#options)
+    const quotas: Quota[] = []
+    for (const quota of asked) quotas.push(this.#counts.get(quota.key)?.quota ?? quota)
+    const lease = new StreamLease(
+      holder,
+      Math.floor(this.#wallOffset + this.#options.clock.now()),
+      quotas,
+      this.#release,
+    )
+    return { lease, quotas, opens, mayEvict: true }
   }
 
   #lose(streamId: string, reason: LossReason): boolean {
@@ -130,52 +135,52 @@ export class StreamLeases implements StreamLimits {
   }
 
   /** @returns `undefined` if Redis has nothing to say to it, or is away */
-  #ask(attempt: Attempt): Promise<Taken | undefined> | undefined {
-    return this.#shared?.away === false && isCounted(attempt) ? this.#shared.take(attempt) : undefined
+  #ask(attempt: AcquireAttempt): Promise<AcquireResult | undefined> | undefined {
+    return this.#shared?.away === false && needsQuota(attempt) ? this.#shared.acquire(attempt) : undefined
   }
 
   /**
-   * Lets a stream in, or not, at once: no other can take the same place meanwhile.
+   * Lets a stream in, or not, at once: no other can take the same quota meanwhile.
    * @param taken what Redis said; `undefined`: nothing, so that this process has to decide, if it may
    */
-  #admit(attempt: Attempt, taken: Taken | undefined): StreamLease {
-    const { lease, places, opens } = attempt
-    if (taken === undefined) this.#assertMayDecide(attempt)
+  #admit(attempt: AcquireAttempt, taken: AcquireResult | undefined): ReleasableLease {
+    const { lease, quotas, opens } = attempt
+    if (taken === undefined) this.#assertMayDecideLocally(attempt)
     else if (taken.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
     // Who lost its own to this one, in the same call, has come by here before.
     for (const id of taken?.evicted ?? []) if (!this.evict(id)) this.#evictListeners.notify(id)
-    if (this.#closing !== undefined) this.#shared?.giveBack(lease)
+    if (this.#closing !== undefined) this.#shared?.release(lease)
     this.#assertOpen()
-    if (taken === undefined) this.#takeHere(places, opens)
+    if (taken === undefined) this.#acquireLocally(quotas, opens)
     this.#keep(lease)
     return lease
   }
 
   /** @throws RequestError if Redis should have decided */
-  #assertMayDecide(attempt: Attempt): void {
-    if (this.#shared === undefined || this.#options.onError === 'open' || !isCounted(attempt)) return
+  #assertMayDecideLocally(attempt: AcquireAttempt): void {
+    if (this.#shared === undefined || this.#options.onError === 'open' || !needsQuota(attempt)) return
     throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'How many streams are open cannot be told now', {
       cause: this.#shared.failure,
       headers: { 'Retry-After': '1' },
     })
   }
 
-  #keep(lease: Lease): void {
+  #keep(lease: StreamLease): void {
     this.#leases.set(lease.id, lease)
-    for (const place of lease.places) {
-      const known = this.#counts.get(place.key)
-      if (known === undefined) this.#counts.set(place.key, { place, count: 1 })
+    for (const quota of lease.quotas) {
+      const known = this.#counts.get(quota.key)
+      if (known === undefined) this.#counts.set(quota.key, { quota, count: 1 })
       else known.count++
     }
-    this.#shared?.keep()
+    this.#shared?.scheduleRenewal()
   }
 
   /** Makes room within this process alone. @throws RequestError if there is none */
-  #takeHere(places: readonly Place[], opens: Place | undefined): void {
+  #acquireLocally(quotas: readonly Quota[], opens: Quota | undefined): void {
     const now = this.#options.clock.now()
-    const full = places.filter(({ key, cap }) => (this.#counts.get(key)?.count ?? 0) >= cap)
+    const full = quotas.filter(({ key, cap }) => (this.#counts.get(key)?.count ?? 0) >= cap)
     const victim = full[0]?.scope === 'user' && this.#options.evictOldest ? this.#oldest(full[0].key) : undefined
-    const refusing = full.find(({ key }) => victim?.places.some((place) => place.key === key) !== true)
+    const refusing = full.find(({ key }) => victim?.quotas.some((quota) => quota.key === key) !== true)
     if (refusing !== undefined) throw refusal(refusing)
     if (opens !== undefined && this.#opens !== undefined) {
       const bucket = this.#opens.acquire(opens.key, now)
@@ -188,20 +193,20 @@ export class StreamLeases implements StreamLimits {
   }
 
   /** Looks at all, since it is rare and the order is kept already. */
-  #oldest(key: string): Lease | undefined {
-    for (const lease of this.#leases.values()) if (lease.places[0]?.key === key) return lease
+  #oldest(key: string): StreamLease | undefined {
+    for (const lease of this.#leases.values()) if (lease.quotas[0]?.key === key) return lease
     return undefined
   }
 
   /** One for all leases. */
-  readonly #release = (lease: Lease): void => {
+  readonly #release = (lease: StreamLease): void => {
     if (this.#leases.get(lease.id) !== lease) return
     this.#leases.delete(lease.id)
-    for (const { key } of lease.places) {
+    for (const { key } of lease.quotas) {
       const known = this.#counts.get(key)
       if (known !== undefined && --known.count === 0) this.#counts.delete(key)
     }
-    this.#shared?.giveBack(lease)
+    this.#shared?.release(lease)
   }
 
   #assertOpen(): void {
@@ -209,7 +214,7 @@ export class StreamLeases implements StreamLimits {
   }
 }
 
-/** Who asked for the place must not be refused for it, and where Redis chose the stream nobody waits at all. */
+/** Who asked for the quota must not be refused for it, and where Redis chose the stream nobody waits at all. */
 function reportEviction(error: unknown): void {
   if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'evict', error })
 }

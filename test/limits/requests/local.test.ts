@@ -64,13 +64,13 @@ describe('request limits without Redis', () => {
         })
         const [limit] = limits
         if (limit === undefined) throw new Error('There must be a limit')
-        const bucket = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+        const bucket = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
         for (const cost of sequence) {
-          const claims = [{ limit, key: 'alice', points, cost: Math.min(cost, points) }]
-          const first = await bucket.check(claims)
+          const charges = [{ limit, key: 'alice', points, cost: Math.min(cost, points) }]
+          const first = await bucket.check(charges)
           if (first?.admitted !== false) continue
           clock.advance(first.retryMs)
-          expect(await bucket.check(claims), `after ${first.retryMs} ms`).to.have.property('admitted', true)
+          expect(await bucket.check(charges), `after ${first.retryMs} ms`).to.have.property('admitted', true)
         }
         await bucket.close()
       }),
@@ -195,14 +195,14 @@ describe('request limits without Redis', () => {
           algorithm: 'token-bucket',
           refillPerSecond: perSecond,
         })
-        const core = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+        const core = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
         const limit = limits[0] as (typeof limits)[number]
-        const claim = { limit, key: 'key', points: burst, cost: 1 }
+        const charge = { limit, key: 'key', points: burst, cost: 1 }
         const admissions: number[] = []
         for (const pause of sequence) {
           clock.advance(pause)
-          const verdict = core.check([claim])
-          if (!(verdict instanceof Promise) && verdict?.admitted) admissions.push(clock.now())
+          const decision = core.check([charge])
+          if (!(decision instanceof Promise) && decision?.admitted) admissions.push(clock.now())
         }
         expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1e-6)
         expect(admissions.length).to.be.at.least(Math.min(burst, sequence.length))
@@ -215,7 +215,7 @@ describe('request limits without Redis', () => {
     for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
       const { limits } = resolveRateLimit({ by: 'user', points: 10, duration: 60, algorithm })
       const limit = limits[0] as (typeof limits)[number]
-      const core = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+      const core = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
       for (let i = 0; i < 100_050; i++) void core.check([{ limit, key: `key ${i}`, points: 10, cost: 1 }])
       expect(core.size).to.equal(100_000)
       clock.advance(62_000)

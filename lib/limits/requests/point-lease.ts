@@ -10,9 +10,9 @@
  * ```
  */
 import type { Clock } from '../../core/clock.js'
-import type { Ledger } from './ledger.js'
 import type { Reservation } from './limiter.js'
-import type { LocalUse } from './local-use.js'
+import type { LimiterConnection } from './limiter-connection.js'
+import type { LocalCount } from './local-use.js'
 import type { ResolvedLimit } from './options.js'
 import type { Message } from './scripts.js'
 
@@ -26,24 +26,24 @@ export const CLOCK_DRIFT = 1 / 5000
 /** How much more a lease may have than the one before it, while there is demand. */
 const GROWTH = 4
 
-export type Look = 'leased' | 'local' | 'wait' | 'refused' | 'unavailable'
+export type Availability = 'leased' | 'local' | 'wait' | 'refused' | 'unavailable'
 
-/** What all accounts of a limit share. */
-export interface AccountContext {
+/** What all leases of a limit share. */
+export interface LeaseContext {
   readonly limit: ResolvedLimit
   readonly clock: Clock
   /** `undefined`: this process counts alone. */
-  readonly ledger: Ledger | undefined
+  readonly connection: LimiterConnection | undefined
   readonly failOpen: boolean
   /** Redis's time minus the local clock, as far as known; by it windows are cut while Redis is away. */
   clockOffset: number
 }
 
-export abstract class Account {
+export abstract class PointLease {
   readonly limit: ResolvedLimit
   readonly key: string
   readonly redisKey: string
-  /** Another holder in Redis for each account, so that one that was forgotten here is not overwritten there. */
+  /** Another holder in Redis for each lease, so that one that was forgotten here is not overwritten there. */
   readonly holder: string
   /** Changes only where this process counts alone: a lease is taken under certain points. */
   points: number
@@ -58,14 +58,14 @@ export abstract class Account {
   /** Changes when what is reserved was counted: with its window, or with a lease that has run out. */
   protected term = 0
   /** How much of `consumed` Redis is known to have heard of. */
-  protected told = 0
+  protected reportedConsumed = 0
   /** Until then the lease may be used, on the local clock. */
   protected validUntil = Number.NEGATIVE_INFINITY
   /** Until then Redis need not be asked again. */
   protected retryAt = Number.NEGATIVE_INFINITY
   protected sentMessages = 0
-  protected readonly context: AccountContext
-  protected readonly local: LocalUse
+  protected readonly context: LeaseContext
+  protected readonly local: LocalCount
   #pauseMs = PAUSE_MS
   /** Below that much on lease more is asked for ahead. */
   #low = 0
@@ -77,8 +77,8 @@ export abstract class Account {
   #waiting = 0
   #takenSinceSweep = 0
 
-  /** @param local that of the key, for all its accounts */
-  constructor(key: string, holder: string, points: number, context: AccountContext, local: LocalUse) {
+  /** @param local that of the key, for all its leases */
+  constructor(key: string, holder: string, points: number, context: LeaseContext, local: LocalCount) {
     this.limit = context.limit
     this.key = key
     this.local = local
@@ -89,18 +89,18 @@ export abstract class Account {
   }
 
   /** Settles when Redis has answered, or will not; `undefined`: it is not asked now. */
-  get asking(): Promise<void> | undefined {
+  get pendingRequest(): Promise<void> | undefined {
     return this.#asking
   }
 
   /** Whether `cost` can be taken now. Takes nothing. */
-  look(cost: number, now: number): Look {
+  availability(cost: number, now: number): Availability {
     if (cost <= this.held(now)) return 'leased'
     // More than there ever is must not be saved up for.
     if (now < this.retryAt || cost > this.points) return 'refused'
-    const { ledger, failOpen } = this.context
-    if (ledger?.available) return 'wait'
-    if (ledger !== undefined && !failOpen) return 'unavailable'
+    const { connection, failOpen } = this.context
+    if (connection?.available) return 'wait'
+    if (connection !== undefined && !failOpen) return 'unavailable'
     return this.fitsLocally(cost, now) ? 'local' : 'refused'
   }
 
@@ -116,13 +116,13 @@ export abstract class Account {
     const local = this.#prepare(cost, now)
     this.reserved += cost
     if (!local) this.#askAhead(now)
-    return new AccountReservation(this, cost, local, this.term)
+    return new PointReservation(this, cost, local, this.term)
   }
 
   /** @internal See `Reservation`. @param local it was taken without a lease */
   settle(counts: boolean, cost: number, local: boolean, term: number): void {
     const now = this.context.clock.now()
-    this.endTerm(now)
+    this.expireTerm(now)
     if (term !== this.term) return
     this.reserved -= cost
     if (counts) this.consumed += cost
@@ -133,11 +133,11 @@ export abstract class Account {
    * Asks for more, together with all that wait; resolves when there was an answer or will be none. It may not have been enough
    * for all: look again.
    */
-  ask(cost: number): Promise<void> {
+  requestPoints(cost: number): Promise<void> {
     this.#waiting += cost
     // A microtask later, so that what comes in this tick goes with it.
     this.#asking ??= Promise.resolve()
-      .then(() => this.context.ledger?.ask(() => this.#compose()))
+      .then(() => this.context.connection?.send(() => this.#compose()))
       .finally(() => {
         this.#asking = undefined
         this.#waiting = 0
@@ -151,21 +151,21 @@ export abstract class Account {
   abstract remaining(now: number): number
   /** Until there are all points again. */
   abstract resetMs(now: number): number
-  /** Whether nothing would be lost with the account. */
-  abstract isOver(now: number): boolean
+  /** Whether nothing would be lost with the lease. */
+  abstract isDisposable(now: number): boolean
 
   /**
    * Whether a sweep has something to tell: that all is used; or what was not used lately, which is given back but for twice of
    * what was used.
    */
-  sweep(now: number): boolean {
+  releaseUnused(now: number): boolean {
     const used = this.#takenSinceSweep
     this.#takenSinceSweep = 0
     const held = this.held(now)
     if (this.#asking !== undefined) return false
     // Else others would take what is used for what may come back to them.
-    if (held <= 0) return this.consumed !== this.told || (this.reserved > 0 && this.mustRenew(now))
-    const kept = used === 0 ? 0 : Math.min(held, Math.max(this.leastLease, 2 * used))
+    if (held <= 0) return this.consumed !== this.reportedConsumed || (this.reserved > 0 && this.mustRenew(now))
+    const kept = used === 0 ? 0 : Math.min(held, Math.max(this.minLease, 2 * used))
     this.leased = this.consumed + this.reserved + kept
     return kept < held || this.mustRenew(now)
   }
@@ -176,19 +176,22 @@ export abstract class Account {
   }
 
   /** Says how it stands for the last time; nothing is held from then on, and what is not known not to count, counts. */
-  leave(): Message {
+  releaseAll(): Message {
     this.countReserved()
     this.leased = Math.min(this.leased, this.consumed)
     return this.message(0, 0, true)
   }
 
   /** Whether Redis should hear of it before it is forgotten. */
-  owes(now: number): boolean {
-    return !this.isOver(now) && (this.held(now) !== 0 || this.reserved !== 0 || this.consumed !== this.told)
+  mustReport(now: number): boolean {
+    return (
+      !this.isDisposable(now) &&
+      (this.held(now) !== 0 || this.reserved !== 0 || this.consumed !== this.reportedConsumed)
+    )
   }
 
   /** Whether Redis should hear of it after it was away. */
-  get hasHistory(): boolean {
+  get hasState(): boolean {
     return this.leased > 0 || this.consumed > 0 || this.reserved > 0
   }
 
@@ -206,7 +209,7 @@ export abstract class Account {
   }
 
   /** Counts what is reserved if its window is over, or its lease has run out. */
-  protected abstract endTerm(now: number): void
+  protected abstract expireTerm(now: number): void
 
   /** Whether `cost` can be taken without Redis. */
   protected abstract fitsLocally(cost: number, now: number): boolean
@@ -215,7 +218,7 @@ export abstract class Account {
   protected abstract noteTaken(cost: number): void
   protected abstract giveBack(cost: number, local: boolean, now: number): void
   /** Leases do not begin smaller, and one so small is not cut. */
-  protected abstract readonly leastLease: number
+  protected abstract readonly minLease: number
   /** Whether what is kept runs out if it is not renewed now. */
   protected abstract mustRenew(now: number): boolean
   protected abstract message(wanted: number, size: number, leaves: boolean): Message
@@ -224,7 +227,7 @@ export abstract class Account {
    * @param left what Redis could still grant
    * @param retryAt when there may be more; earlier than after a pause it is not asked for
    */
-  protected answered(granted: number, wanted: number, left: number, now: number, retryAt: number): void {
+  protected applyAnswer(granted: number, wanted: number, left: number, now: number, retryAt: number): void {
     const enough = granted >= wanted
     this.#low = left > 0 ? granted >> 2 : 0
     if (enough && granted > 0) this.#pauseMs = PAUSE_MS
@@ -244,14 +247,14 @@ export abstract class Account {
   }
 
   #askAhead(now: number): void {
-    if (this.held(now) < this.#low && this.context.ledger?.available) void this.ask(0)
+    if (this.held(now) < this.#low && this.context.connection?.available) void this.requestPoints(0)
   }
 
   #compose(): Message {
     const now = this.context.clock.now()
     // One lease after the other in short time: there is demand.
     const sameDemand = now - this.#askedAt < SWEEP_MS
-    this.#size = sameDemand ? Math.min(GROWTH * this.#size, this.points) : this.leastLease
+    this.#size = sameDemand ? Math.min(GROWTH * this.#size, this.points) : this.minLease
     this.#askedAt = now
     const wanted = Math.max(0, this.#waiting - Math.max(0, this.held(now)))
     this.#waiting = 0
@@ -260,24 +263,24 @@ export abstract class Account {
 }
 
 /** One object without closures for each request under way. */
-class AccountReservation implements Reservation {
-  readonly #account: Account
+class PointReservation implements Reservation {
+  readonly #lease: PointLease
   readonly #cost: number
   readonly #local: boolean
   readonly #term: number
 
-  constructor(account: Account, cost: number, local: boolean, term: number) {
-    this.#account = account
+  constructor(lease: PointLease, cost: number, local: boolean, term: number) {
+    this.#lease = lease
     this.#cost = cost
     this.#local = local
     this.#term = term
   }
 
   get limit(): ResolvedLimit {
-    return this.#account.limit
+    return this.#lease.limit
   }
 
   settle(counts: boolean): void {
-    this.#account.settle(counts, this.#cost, this.#local, this.#term)
+    this.#lease.settle(counts, this.#cost, this.#local, this.#term)
   }
 }

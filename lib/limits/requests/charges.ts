@@ -1,4 +1,4 @@
-/** request ─► **claims** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
+/** request ─► **charges** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
@@ -7,7 +7,7 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { InvalidOptionError, SseError } from '../../core/errors.js'
 import { addressKey, addressOf } from '../../http/address.js'
 import { authOf, wasAuthenticated } from '../../http/auth-of.js'
-import type { Claim } from './limiter.js'
+import type { Charge } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 
 /** Longer keys count by their digest: whoever chooses a key must not choose how much memory it takes. */
@@ -17,8 +17,8 @@ const MAX_KEY_LENGTH = 256
  * @throws SseError `ERR_SSE_AUTH_FOREIGN`, `ERR_SSE_AUTH_ORDER`
  * @throws InvalidOptionError if a function of the limit answered what cannot be meant
  */
-export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[] {
-  const claims: Claim[] = []
+export function chargesOf(req: Request, limits: readonly ResolvedLimit[]): Charge[] {
+  const charges: Charge[] = []
   for (const limit of limits) {
     if (limit.skip && atOnce('skip', limit.skip(req))) continue
     const key = keyOf(req, limit)
@@ -26,9 +26,9 @@ export function claimsOf(req: Request, limits: readonly ResolvedLimit[]): Claim[
     const cost = limit.cost === undefined ? 1 : checkedCost(atOnce('cost', limit.cost(req)))
     if (cost === 0) continue
     const points = typeof limit.points === 'number' ? limit.points : checkedPoints(atOnce('points', limit.points(req)))
-    claims.push({ limit, key, points, cost })
+    charges.push({ limit, key, points, cost })
   }
-  return claims
+  return charges
 }
 
 function keyOf(req: Request, limit: ResolvedLimit): string | undefined {

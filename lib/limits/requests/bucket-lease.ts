@@ -1,12 +1,12 @@
 import { TokenBucket, wholeTokens } from '../token-bucket.js'
-import { Account, CLOCK_DRIFT, LONGEST_PAUSE_MS, SWEEP_MS } from './account.js'
+import { CLOCK_DRIFT, LONGEST_PAUSE_MS, PointLease, SWEEP_MS } from './point-lease.js'
 import type { Message } from './scripts.js'
 
 /** A lease that is not renewed counts as consumed from then on. Sweeps must come in between. */
 const LEASE_MS = 3 * SWEEP_MS
 
 /** A token bucket that stands in Redis; on lease is what has been taken out of it and not used yet. */
-export class BucketAccount extends Account {
+export class BucketLease extends PointLease {
   /** What stands in Redis, as far as known: as it was said, and how it fills up. */
   #tokens = this.points
   #tokensAt = this.context.clock.now()
@@ -18,7 +18,7 @@ export class BucketAccount extends Account {
   }
 
   /** Smaller than a window's: what is held and not used keeps the bucket from filling up. */
-  protected get leastLease(): number {
+  protected get minLease(): number {
     return Math.ceil(this.points / 256)
   }
 
@@ -38,7 +38,7 @@ export class BucketAccount extends Account {
   }
 
   remaining(now: number): number {
-    if (this.local.bucket !== undefined && !this.context.ledger?.available)
+    if (this.local.bucket !== undefined && !this.context.connection?.available)
       return wholeTokens(Math.max(0, this.local.bucket.tokens(now)))
     return wholeTokens(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
   }
@@ -47,9 +47,9 @@ export class BucketAccount extends Account {
     return ((this.points - this.remaining(now)) * 1000) / this.refillPerSecond
   }
 
-  isOver(now: number): boolean {
-    if (now < this.validUntil || now < this.retryAt || this.asking || this.reserved > 0) return false
-    if (this.consumed > this.leased && this.context.ledger !== undefined) return false
+  isDisposable(now: number): boolean {
+    if (now < this.validUntil || now < this.retryAt || this.pendingRequest || this.reserved > 0) return false
+    if (this.consumed > this.leased && this.context.connection !== undefined) return false
     return this.#estimate(now) >= this.points && (this.local.bucket?.isFull(now) ?? true)
   }
 
@@ -58,7 +58,7 @@ export class BucketAccount extends Account {
   }
 
   protected takeLocally(cost: number, now: number): void {
-    this.endTerm(now)
+    this.expireTerm(now)
     this.#localBucket(now).spend(cost, now)
   }
 
@@ -71,7 +71,7 @@ export class BucketAccount extends Account {
   }
 
   /** What was left of a lease that has run out counts as consumed in Redis. */
-  protected endTerm(now: number): void {
+  protected expireTerm(now: number): void {
     if (now < this.validUntil || this.leased <= this.consumed) return
     this.countReserved()
     this.leased = Math.min(this.leased, this.consumed)
@@ -79,7 +79,7 @@ export class BucketAccount extends Account {
 
   protected message(wanted: number, size: number, leaves: boolean): Message {
     const now = this.context.clock.now()
-    this.endTerm(now)
+    this.expireTerm(now)
     const number = ++this.sentMessages
     const { points, refillPerSecond, leased, consumed } = this
     return {
@@ -103,19 +103,19 @@ export class BucketAccount extends Account {
         // What an older answer grants was given back by the message after it.
         if (number !== this.sentMessages) return
         this.leased = leasedNow
-        this.told = consumed
+        this.reportedConsumed = consumed
         this.validUntil = sentAt + LEASE_MS * (1 - CLOCK_DRIFT)
         this.#tokens = tokens
         this.#tokensAt = answeredAt
         this.#heldElsewhere = granted < wanted && waitMs === 0
-        this.answered(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
+        this.applyAnswer(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
       },
     }
   }
 
   /** Asking for single tokens as they come costs a call each; in the bucket nothing is lost meanwhile. */
   #msToLease(tokens: number): number {
-    return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.leastLease - tokens) * 1000) / this.refillPerSecond)
+    return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.minLease - tokens) * 1000) / this.refillPerSecond)
   }
 
   #estimate(now: number): number {

@@ -27,15 +27,15 @@ const TRIAL_MS = 250
 /** Messages that are sent at once where there are many, so that requests' messages find their way between. */
 const CHUNK = 500
 
-export interface LedgerOptions {
+export interface LimiterConnectionOptions {
   readonly redis: RedisSource
   readonly timeoutMs: number
   readonly clock: LeaseClock
 }
 
-export class Ledger {
+export class LimiterConnection {
   /** Called when Redis is back, or again connected: it may have lost what it knew. */
-  onReturn: () => void = () => undefined
+  onRecovered: () => void = () => undefined
   readonly client: RedisClient & LimiterScripts
   readonly #redis: RedisHandle
   readonly #timeoutMs: number
@@ -46,7 +46,7 @@ export class Ledger {
   #connectedBefore: boolean
   #trial: Timer | undefined
 
-  constructor({ redis, timeoutMs, clock }: LedgerOptions) {
+  constructor({ redis, timeoutMs, clock }: LimiterConnectionOptions) {
     this.#timeoutMs = timeoutMs
     this.#clock = clock
     this.#redis = new RedisHandle(redis, {
@@ -65,7 +65,7 @@ export class Ledger {
   }
 
   /** From now on nothing is worth asking. What was asked is still answered, and what there is to tell can be told. */
-  retire(): void {
+  stopRequests(): void {
     this.#retired = true
   }
 
@@ -73,12 +73,12 @@ export class Ledger {
    * Sends what `compose` makes, once there is a connection. Resolves when it was answered or has failed; an answer that comes
    * later than that is received all the same.
    */
-  ask(compose: () => Message): Promise<void> {
+  send(compose: () => Message): Promise<void> {
     return this.run(() => this.#send(compose)).catch(() => undefined)
   }
 
   /** Sends many messages, `CHUNK` at a time: they share the time-out and the socket's writes. Resolves like `ask`. */
-  async tell(composers: readonly (() => Message)[]): Promise<void> {
+  async sendAll(composers: readonly (() => Message)[]): Promise<void> {
     for (let i = 0; i < composers.length && this.#available; i += CHUNK) {
       const chunk = composers.slice(i, i + CHUNK)
       await this.run(() => Promise.all(chunk.map((compose) => this.#send(compose)))).catch(() => undefined)
@@ -141,6 +141,6 @@ export class Ledger {
     if (this.#closed) return
     this.#available = true
     this.#trial?.cancel()
-    this.onReturn()
+    this.onRecovered()
   }
 }

@@ -1,17 +1,17 @@
-import { Account, CLOCK_DRIFT } from './account.js'
+import { CLOCK_DRIFT, PointLease } from './point-lease.js'
 import type { Message } from './scripts.js'
 
 /**
  * Fixed windows, as Redis's clock cuts them. A lease ends with its window; the end is known as the time at which the message
  * was sent plus what Redis said was left, so never too late.
  */
-export class WindowAccount extends Account {
+export class WindowLease extends PointLease {
   /** -1: none yet. */
   #window = -1
   /** What others have consumed in it, when Redis last answered. */
   #consumedElsewhere = 0
 
-  protected get leastLease(): number {
+  protected get minLease(): number {
     return Math.ceil(this.points / 64)
   }
 
@@ -36,13 +36,13 @@ export class WindowAccount extends Account {
     return now < this.validUntil ? this.validUntil - now : this.limit.durationMs
   }
 
-  isOver(now: number): boolean {
-    return now >= this.validUntil && !this.asking
+  isDisposable(now: number): boolean {
+    return now >= this.validUntil && !this.pendingRequest
   }
 
   protected fitsLocally(cost: number, now: number): boolean {
     this.#turn(now)
-    return cost + this.local.takenIn(this.#window) <= Math.max(this.leased, this.limit.localPoints ?? this.points)
+    return cost + this.local.countIn(this.#window) <= Math.max(this.leased, this.limit.localPoints ?? this.points)
   }
 
   protected takeLocally(_cost: number, now: number): void {
@@ -57,7 +57,7 @@ export class WindowAccount extends Account {
     this.local.add(-cost, this.#window)
   }
 
-  protected endTerm(now: number): void {
+  protected expireTerm(now: number): void {
     if (now >= this.validUntil) this.countReserved()
   }
 
@@ -99,11 +99,11 @@ export class WindowAccount extends Account {
           this.validUntil = Number.NEGATIVE_INFINITY
         }
         this.leased = leasedNow
-        this.told = window === current ? consumed : 0
-        this.#consumedElsewhere = used - this.told
+        this.reportedConsumed = window === current ? consumed : 0
+        this.#consumedElsewhere = used - this.reportedConsumed
         this.validUntil = Math.max(this.validUntil, sentAt + remainingMs * (1 - CLOCK_DRIFT))
         const retryAt = used >= points ? this.validUntil : Number.NEGATIVE_INFINITY
-        this.answered(granted, wanted, left, now, retryAt)
+        this.applyAnswer(granted, wanted, left, now, retryAt)
         // A pause must not reach into the next window, in which there are all points again.
         this.retryAt = Math.min(this.retryAt, this.validUntil)
       },
@@ -119,7 +119,7 @@ export class WindowAccount extends Account {
     if (window !== this.#window) {
       this.#begin(window)
       this.leased = 0
-      this.told = 0
+      this.reportedConsumed = 0
       this.#consumedElsewhere = 0
     }
     this.validUntil = (window + 1) * durationMs - clockOffset

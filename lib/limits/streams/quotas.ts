@@ -9,7 +9,7 @@ import type { ResolvedStreamLimits } from './options.js'
 export type StreamScope = 'user' | 'tenant' | 'ip' | 'process' | 'opens'
 
 /** Where a stream takes up room. */
-export interface Place {
+export interface Quota {
   readonly scope: StreamScope
   /** Names whose it is, in Redis and in this process. */
   readonly key: string
@@ -17,30 +17,30 @@ export interface Place {
 }
 
 /** Where a stream asks to be let in. */
-export interface Demand {
+export interface RequiredQuotas {
   /** The user's comes first. */
-  readonly places: readonly Place[]
+  readonly quotas: readonly Quota[]
   /** Under what the opening is counted. */
-  readonly opens: Place | undefined
+  readonly opens: Quota | undefined
 }
 
-export function demandOf(requester: Requester, limits: ResolvedStreamLimits): Demand {
+export function requiredQuotas(requester: Requester, limits: ResolvedStreamLimits): RequiredQuotas {
   const { perUser, perTenant, perIp, opensPerMinute } = limits
   const auth = authOf(requester)
   const counted = perIp > 0 || (opensPerMinute > 0 && auth === undefined)
   // Looked up once, and only here: it costs more than all the rest.
   const ip = counted ? addressKey(requester.ip) : undefined
-  const places: Place[] = []
+  const quotas: Quota[] = []
   if (auth !== undefined && perUser > 0) {
-    places.push({ scope: 'user', key: keyOf(limits, 'user', auth.tenant, auth.user), cap: perUser })
+    quotas.push({ scope: 'user', key: keyOf(limits, 'user', auth.tenant, auth.user), cap: perUser })
   }
   if (auth !== undefined && perTenant > 0) {
-    places.push({ scope: 'tenant', key: keyOf(limits, 'tenant', auth.tenant), cap: perTenant })
+    quotas.push({ scope: 'tenant', key: keyOf(limits, 'tenant', auth.tenant), cap: perTenant })
   }
-  if (ip !== undefined && perIp > 0) places.push({ scope: 'ip', key: keyOf(limits, 'ip', ip), cap: perIp })
+  if (ip !== undefined && perIp > 0) quotas.push({ scope: 'ip', key: keyOf(limits, 'ip', ip), cap: perIp })
   const opener = auth !== undefined ? ['user', auth.tenant, auth.user] : ip !== undefined ? ['ip', ip] : undefined
-  if (opensPerMinute === 0 || opener === undefined) return { places, opens: undefined }
-  return { places, opens: { scope: 'opens', key: keyOf(limits, 'opens', ...opener), cap: opensPerMinute } }
+  if (opensPerMinute === 0 || opener === undefined) return { quotas, opens: undefined }
+  return { quotas, opens: { scope: 'opens', key: keyOf(limits, 'opens', ...opener), cap: opensPerMinute } }
 }
 
 /** The hash tag: see scripts.ts. */
@@ -60,7 +60,7 @@ const OF: Readonly<Record<Exclude<StreamScope, 'opens'>, string>> = {
 
 /** The answer to a stream for which there is no room. */
 export function refusal(
-  { scope, cap }: Pick<Place, 'scope' | 'cap'>,
+  { scope, cap }: Pick<Quota, 'scope' | 'cap'>,
   retryAfterMs: number = RETRY_AFTER_MS,
 ): RequestError {
   const message =
