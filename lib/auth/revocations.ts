@@ -3,15 +3,16 @@
  * time, the cache of the store's answers, and the end of streams whose tokens are revoked.
  *
  * ```
- *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  tokens must have been issued later, ms since 1970
+ *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  time of the revocation, ms since 1970
  * ```
  *
  * Revocations that this process has made or was notified of are also kept in memory. A request or stream that was
- * authenticated earlier is checked against them when it begins (`assertNotRevoked`), without a call to the store, and they
- * are restored in a store that has lost its data.
+ * authenticated earlier is checked against them when it begins (`assertNotRevoked`), without a call to the store, and
+ * they are restored in a store that has lost its data.
  */
 
 import type { Auth } from '../core/auth.js'
+import { BoundedMap } from '../core/bounded-map.js'
 import { Listeners, runDetached } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
@@ -96,9 +97,9 @@ interface CachedTime {
 export interface Revocations {
   /**
    * Revokes all tokens that were issued before now, and ends the streams and waiting polls concerned: at once in every
-   * process that is notified, within `checkMs` in the others. Tokens that were issued later than `clockToleranceMs` from
-   * now are valid. Tokens without a valid `iat`, and those whose `iat` is in the future, are refused as long as the
-   * revocation is kept.
+   * process that is notified, within `checkMs` in the others. Tokens that were issued later than `clockToleranceMs`
+   * from now are valid. Tokens without a valid `iat`, and those whose `iat` is in the future, are refused as long as
+   * the revocation is kept.
    * @throws BrokerError if the store does not answer; then the revocation may or may not have taken effect
    * @throws InvalidOptionError
    */
@@ -126,7 +127,7 @@ export class StoreRevocations implements Revocations {
   readonly #ttlMs: number
   readonly #cacheMs: number
   readonly #clock: Clock
-  readonly #cache = new Map<string, CachedTime>()
+  readonly #cache = new BoundedMap<string, CachedTime>(MAX_CACHED)
   readonly #watch: RevocationWatch
   readonly #known: KnownRevocations
   readonly #listeners = new Listeners<Revocation>()
@@ -181,8 +182,8 @@ export class StoreRevocations implements Revocations {
   }
 
   /**
-   * Checks again, without a call to the store, when a stream or poll begins: its request was authenticated earlier. Call
-   * `watch` in the same turn of the event loop, so that no revocation is missed in between.
+   * Checks again, without a call to the store, when a stream or poll begins: its request was authenticated earlier.
+   * Call `watch` in the same turn of the event loop, so that no revocation is missed in between.
    * @throws RequestError `ERR_SSE_TOKEN_REVOKED`
    */
   assertNotRevoked(auth: Auth | undefined): void {
@@ -266,14 +267,7 @@ export class StoreRevocations implements Revocations {
   }
 
   #cacheAnswer(key: string, answer: CachedTime): void {
-    if (this.#cacheMs === 0) return
-    this.#cache.delete(key)
-    this.#cache.set(key, answer)
-    if (this.#cache.size <= MAX_CACHED) return
-    for (const oldest of this.#cache.keys()) {
-      this.#cache.delete(oldest)
-      break
-    }
+    if (this.#cacheMs > 0) this.#cache.set(key, answer)
   }
 }
 

@@ -36,6 +36,7 @@ export function createdBy<T>(
 ): T {
   if (value instanceof type) return value
   throw new InvalidOptionError(
-    `${name} must be an object that ${factory}() returned. An object of another installed copy of the package is refused too.`,
+    `${name} must be an object that ${factory}() returned. Objects of another installed copy of the package are ` +
+      'refused too.',
   )
 }

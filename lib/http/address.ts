@@ -30,8 +30,8 @@ function warnOnce(): void {
   if (warned) return
   warned = true
   process.emitWarning(
-    'Requests have no address (does the server listen on a Unix socket?). All of them count as one address in request ' +
-      "limits, stream limits and pacing. Set Express's 'trust proxy' setting, so that X-Forwarded-For is used.",
+    'Requests have no address (does the server listen on a Unix socket?). All of them count as one address in ' +
+      "request limits, stream limits and pacing. Set Express's 'trust proxy' setting, so that X-Forwarded-For is used.",
     { code: 'SSE_NO_ADDRESS' },
   )
 }
@@ -41,8 +41,8 @@ const UNKNOWN = 'unknown'
 
 /**
  * The key under which an address is counted. An IPv4 address is its own key, also if it is embedded in an IPv6 address.
- * The key of an IPv6 address is its first 56 bits, because a customer can use at least all addresses of a /56 (RFC 6177).
- * Ports, brackets, quotes and zones, as some proxies write them into X-Forwarded-For, are ignored.
+ * The key of an IPv6 address is its first 56 bits, because a customer can use at least all addresses of a /56 (RFC
+ * 6177). Ports, brackets, quotes and zones, as some proxies write them into X-Forwarded-For, are ignored.
  */
 export function addressKey(text: string | undefined): string {
   const address = text === undefined ? undefined : addressIn(text)

@@ -29,8 +29,8 @@ export type Next = (error?: unknown) => unknown
  *
  * - an error of the application (`AppFailure`, or any error that is not of the kit) goes to `next`;
  * - an error of the kit becomes a problem document;
- * - if the response has begun, an error of the kit with a status of 5xx goes to `next`, so that the operator gets it, and
- *   any other is ignored, because the client has its response;
+ * - if the response has begun, an error of the kit with a status of 5xx goes to `next`, so that the operator gets it,
+ *   and any other is ignored, because the client has its response;
  * - if the client has left, an error of the kit is ignored.
  *
  * It never throws: an error of writing the problem document goes to `next` too.
@@ -86,7 +86,8 @@ export function callHandler(handler: RequestHandler, req: Request, res: Response
     // Express 4 ignores the promise of an async handler. Its value has no meaning.
     const handled = (async (): Promise<unknown> => handler(req, res, next))()
     handled.catch(reject)
-    // The exchange of a response that waits for its turn, or that the client does not read, is not over for a long time.
+    // The exchange of a response that waits for its turn, or that the client does not read, is not over for a long
+    // time.
     exchange.onEnded(() => void handled.then(() => resolve(), reject))
   })
 }

@@ -8,8 +8,8 @@ interface Head {
 
 /**
  * Sets the status and the headers of a stream (WHATWG HTML 9.2; Cache-Control: RFC 9111). `no-transform` turns off
- * compressing middleware and proxies, `X-Accel-Buffering` turns off nginx's buffering. These three headers replace those
- * of the application, because a stream that has another type or is cached, transformed or buffered does not work.
+ * compressing middleware and proxies, `X-Accel-Buffering` turns off nginx's buffering. These three headers replace
+ * those of the application, because a stream that has another type or is cached, transformed or buffered does not work.
  * `Content-Length` is removed. All other headers stay. Node sets `Connection`, because it depends on the client, the
  * server and the application.
  */

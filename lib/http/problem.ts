@@ -44,7 +44,7 @@ export function answerProblem(res: AnyResponse, { status, headers, body }: Probl
   res.end(body)
 }
 
-/** Answers a request with an error. */
+/** Responds with the problem document of an error. Does nothing if the response has begun. */
 export function sendProblem(res: AnyResponse, error: SseError): void {
   answerProblem(res, problemAnswer(error))
 }

@@ -16,9 +16,9 @@ export interface Requester {
 }
 
 /**
- * The requester of an HTTP request. The address is looked up on each access, because a lookup is expensive: Express goes
- * through all proxies, and a socket keeps its address in memory once it has been read. This is a class because an object
- * literal with getters costs as much as the lookup (bench `join`).
+ * The requester of an HTTP request. The address is looked up on each access, because a lookup is expensive: Express
+ * goes through all proxies, and a socket keeps its address in memory once it has been read. This is a class because an
+ * object literal with getters costs as much as the lookup (bench `join`).
  */
 export class HttpRequester implements Requester {
   readonly #req: object

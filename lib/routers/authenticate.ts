@@ -45,8 +45,8 @@ type Identity = Auth | undefined | Promise<Auth | undefined>
 
 /**
  * Sets `req.auth`, or answers 401 with a problem document unless the request has a valid JSON Web Token: in
- * `Authorization: Bearer`, otherwise in the query (a ticket before a token), otherwise in the cookie. The first one found
- * counts. With `resolve`, a function of the application returns the user.
+ * `Authorization: Bearer`, otherwise in the query (a ticket before a token), otherwise in the cookie. The first one
+ * found counts. With `resolve`, a function of the application returns the user.
  * @throws InvalidOptionError
  */
 export function authenticate(options: AuthenticateOptions): RequestHandler {
@@ -70,7 +70,8 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
         refuse(tokenMissing(missing))
         return
       }
-      // Also if nobody is signed in: a value of another library must not stay. The user of an earlier authenticate() stays.
+      // Also if nobody is signed in: a value of another library must not stay. The user of an earlier authenticate()
+      // stays.
       if (auth !== undefined || !isAuth(req.auth)) req.auth = auth
       markAuthenticated(req)
       next()
@@ -91,8 +92,8 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
 }
 
 /**
- * Answers 401 unless `authenticate()` has set a user. Use it after `authenticate({ optional: true })`, so that limits can
- * run in between that differ for users who are signed in and those who are not.
+ * Answers 401 unless `authenticate()` has set a user. Use it after `authenticate({ optional: true })`, so that limits
+ * can run in between that differ for users who are signed in and those who are not.
  */
 export function requireAuth(): RequestHandler {
   return (req, res, next) => {
@@ -154,7 +155,8 @@ type Redeemer = (ticket: string, req: Request, res: Response) => Promise<Auth>
 /** A ticket is for the path that the client requested, independent of where this middleware is mounted. */
 function redeemer(store: KeyValueStore, failures: FailureLimit | undefined, clock: Clock): Redeemer {
   return async (ticket, req, res) => {
-    // An address that guesses tickets must not cause a lookup for each guess. If the limit answers, this error is not sent.
+    // An address that guesses tickets must not cause a lookup for each guess. If the limit answers, this error is not
+    // sent.
     if (failures?.isBlocked(req) && !(await failures.admit(req, res))) throw ticketInvalid()
     try {
       return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
@@ -206,7 +208,9 @@ function unavailable(operation: string, error: unknown): RequestError {
   })
 }
 
-/** An error of the application's function goes to `next`, even if it is a RequestError: it is not the client's fault. */
+/**
+ * An error of the application's function goes to `next`, even if it is a RequestError: it is not the client's fault.
+ */
 async function callApplication<T>(option: string, clock: Clock, call: () => T | Promise<T>): Promise<T> {
   try {
     return await settle(option, call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })

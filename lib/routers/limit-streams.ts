@@ -13,8 +13,8 @@ import { endStreamOf } from '../stream/stream-of.js'
  * releases it when the exchange is over. A stream that loses its lease ends, also if the route opens it only later. A
  * multiplexer with `streamLimits` does this itself, so its routes do not need this middleware.
  *
- * Refuses with 429 `ERR_SSE_STREAM_LIMIT` if a limit is reached, and with 503 `ERR_SSE_LIMITER_UNAVAILABLE` if Redis does
- * not answer and `onError` is `closed`.
+ * Refuses with 429 `ERR_SSE_STREAM_LIMIT` if a limit is reached, and with 503 `ERR_SSE_LIMITER_UNAVAILABLE` if Redis
+ * does not answer and `onError` is `closed`.
  * @throws InvalidOptionError
  */
 export function limitStreams(limits: StreamLimits): RequestHandler {

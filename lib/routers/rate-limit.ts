@@ -23,18 +23,18 @@ import {
 
 /** The middleware that `rateLimit` returns. */
 export type RateLimitHandler = RequestHandler & {
-  /** Gives back what is leased and closes the connection, unless it was given. Idempotent. */
+  /** Returns the leased points and closes the connection, unless it was passed as an option. Idempotent. */
   close(): Promise<void>
 }
 
 /**
- * Limits requests: by user, tenant, address or anything else; several limits at once. Where points are on lease, which is
- * nearly always, a request is decided without a call to Redis and without a promise.
+ * Limits requests by user, tenant, address or a string of the application; with one limit or several. If the points are
+ * leased, which is the usual case, a request is decided without a call to Redis and without a promise.
  *
- * What is promised: over all processes together never more is admitted than `points` in a window (token bucket: than `points` +
- * refill × span over any span), while Redis answers and keeps its data. What may be refused although points are left: those
- * that another process holds. That is at most twice what it used of them in the last second, or a 64th of `points`, for 2 s;
- * if it dies, what it held until the window ends (token bucket: 3 s).
+ * As long as Redis answers and keeps its data, all processes together admit at most `points` in a window (token bucket:
+ * `points` + refill × span over any span). A request may be refused although points are left, if another process has
+ * leased them. These are at most twice the points that it used in the last second, or a 64th of `points`, for 2 s;
+ * after a crash its leased points until the window ends (token bucket: for 3 s).
  *
  * @throws InvalidOptionError
  */
@@ -81,7 +81,7 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
       failing(next, 'The limit')(error)
       return
     }
-    // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
+    // Not `async`: Express 4 ignores rejected promises, and most decisions need no promise.
     if (decision instanceof Promise) {
       decision.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
     } else conclude(decision, req, res, next)
@@ -105,13 +105,13 @@ interface Refusal {
 }
 
 /**
- * A flood of refused requests gets one and the same answer for a second: making one, with its stack trace, costs more than all
+ * A flood of refused requests gets the same response for a second: creating one, with its stack trace, costs more than
  * the rest of the check (bench `limiter`).
  */
 class Refusals {
   readonly #last = new Map<ResolvedLimit, Refusal>()
   readonly #unavailable = problemAnswer(
-    new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
+    new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits are temporarily unavailable', {
       headers: { 'Retry-After': '1' },
     }),
   )
@@ -122,10 +122,14 @@ class Refusals {
     const retryS = Math.max(1, Math.ceil(decision.retryMs / 1000))
     const last = this.#last.get(limit)
     if (last?.points === points && last.retryS === retryS) return last.answer
-    const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
-      headers: { 'Retry-After': String(retryS) },
-      members: { limit: limit.name, points, durationMs: limit.durationMs },
-    })
+    const error = new RequestError(
+      'ERR_SSE_RATE_LIMITED',
+      `The limit "${limit.name}" is exhausted. Retry after ${retryS} s.`,
+      {
+        headers: { 'Retry-After': String(retryS) },
+        members: { limit: limit.name, points, durationMs: limit.durationMs },
+      },
+    )
     const answer = problemAnswer(error)
     this.#last.set(limit, { points, retryS, answer })
     return answer
@@ -133,8 +137,8 @@ class Refusals {
 }
 
 /**
- * The points are taken already, so a client gains nothing by leaving: what has no answer by then, counts. The exchange is over
- * whatever becomes of it.
+ * The points are taken already, so a client gains nothing by leaving: an exchange that ends without a response counts.
+ * The exchange ends in any case.
  */
 function settleLater(reservations: readonly Reservation[], req: Request, res: Response): void {
   if (reservations.length === 0) return
@@ -143,7 +147,7 @@ function settleLater(reservations: readonly Reservation[], req: Request, res: Re
   })
 }
 
-/** Nothing waits for `countWhen` any more. An answer of which it cannot be known counts. */
+/** No request waits for `countWhen` any more. If it throws, the response counts. */
 function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
   const failed = (error: unknown): void => reportFailure('countWhen', error)
   try {
@@ -157,8 +161,8 @@ function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
 function warnIfAllAreTrusted(req: Request): void {
   if (req.app?.get('trust proxy') !== true) return
   process.emitWarning(
-    "Express trusts every proxy ('trust proxy' is true): whoever writes X-Forwarded-For chooses the address that is limited. " +
-      'Name the proxies or say how many there are.',
+    "Express trusts every proxy ('trust proxy' is true), so a client can choose its address with X-Forwarded-For. " +
+      "Set 'trust proxy' to the addresses or the number of your proxies.",
     { code: 'SSE_TRUST_PROXY' },
   )
 }

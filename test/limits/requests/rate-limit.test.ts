@@ -82,7 +82,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         title: 'Too many requests',
         status: 429,
         code: 'ERR_SSE_RATE_LIMITED',
-        detail: 'The limit "user" is used up',
+        detail: 'The limit "user" is exhausted. Retry after 41 s.',
       })
     })
 
