@@ -1,4 +1,4 @@
-import type { LeasedStream, LossReason, ReleasableLease } from '../limits/streams/lease.js'
+import type { LeasedStream, LossReason, StreamLease } from '../limits/streams/lease.js'
 import type { EventStream } from '../stream/event-stream.js'
 import type { Channel } from './channel/channel.js'
 import type { ChannelRegistry } from './channel/registry.js'
@@ -12,7 +12,7 @@ const NONE: readonly Channel[] = []
 export class Holdings implements LeasedStream {
   readonly id: string
   readonly #registry: ChannelRegistry
-  #lease: ReleasableLease | undefined
+  #lease: StreamLease | undefined
   #channels = NONE
   #stream: EventStream | undefined
   #lost: LossReason | undefined
@@ -23,7 +23,7 @@ export class Holdings implements LeasedStream {
     this.#registry = registry
   }
 
-  set lease(lease: ReleasableLease) {
+  set lease(lease: StreamLease) {
     this.#lease = lease
   }
 

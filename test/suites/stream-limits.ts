@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import type { ReleasableLease } from '../../lib/limits/streams/lease.js'
+import type { StreamLease } from '../../lib/limits/streams/lease.js'
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
 import { eventually } from '../helpers/eventually.js'
 import { createStreamLimits, type StreamLimits } from '../helpers/internals.js'
@@ -15,7 +15,7 @@ let streams = 0
 export class TestStream {
   readonly id = `stream${streams++}`
   closed: string | undefined
-  lease: ReleasableLease | undefined
+  lease: StreamLease | undefined
   readonly close = (reason: string): void => {
     this.closed = reason
   }

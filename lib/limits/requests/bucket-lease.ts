@@ -2,27 +2,27 @@ import { TokenBucket, wholeTokens } from '../token-bucket.js'
 import { CLOCK_DRIFT, LONGEST_PAUSE_MS, PointLease, SWEEP_MS } from './point-lease.js'
 import type { Message } from './scripts.js'
 
-/** A lease that is not renewed counts as consumed from then on. Sweeps must come in between. */
+/** A lease that is not renewed counts as consumed after this time. Several sweeps must fit into it. */
 const LEASE_MS = 3 * SWEEP_MS
 
-/** A token bucket that stands in Redis; on lease is what has been taken out of it and not used yet. */
+/** A lease on a token bucket in Redis: tokens that were taken from the bucket and are not consumed yet. */
 export class BucketLease extends PointLease {
-  /** What stands in Redis, as far as known: as it was said, and how it fills up. */
+  /** The tokens in the bucket, as Redis last answered; refilled by computation. */
   #tokens = this.points
   #tokensAt = this.context.clock.now()
-  /** Redis has too few because other processes hold some, which they may give back at any time. */
+  /** Redis has too few tokens because other processes have leased some, which they may return at any time. */
   #heldElsewhere = false
 
   get refillPerSecond(): number {
     return this.limit.refillPerSecond ?? (this.points * 1000) / this.limit.durationMs
   }
 
-  /** Smaller than a window's: what is held and not used keeps the bucket from filling up. */
+  /** Smaller than that of a window, because leased tokens keep the bucket from refilling. */
   protected get minLease(): number {
     return Math.ceil(this.points / 256)
   }
 
-  /** At the last sweep that comes in good time. */
+  /** At the last sweep before the lease expires. */
   protected mustRenew(now: number): boolean {
     return this.validUntil - now < 1.5 * SWEEP_MS
   }
@@ -63,14 +63,14 @@ export class BucketLease extends PointLease {
   }
 
   protected noteTaken(): void {
-    // The bucket knows.
+    // The local bucket counts.
   }
 
-  protected giveBack(cost: number, local: boolean, now: number): void {
+  protected returnPoints(cost: number, local: boolean, now: number): void {
     if (local) this.#localBucket(now).giveBack(cost, now)
   }
 
-  /** What was left of a lease that has run out counts as consumed in Redis. */
+  /** Redis counts the rest of an expired lease as consumed. */
   protected expireTerm(now: number): void {
     if (now < this.validUntil || this.leased <= this.consumed) return
     this.countReserved()
@@ -100,7 +100,7 @@ export class BucketLease extends PointLease {
       ],
       receive: ([leasedNow = 0, granted = 0, tokens = 0, waitMs = 0], sentAt) => {
         const answeredAt = this.context.clock.now()
-        // What an older answer grants was given back by the message after it.
+        // The next message has returned what an older answer grants.
         if (number !== this.sentMessages) return
         this.leased = leasedNow
         this.reportedConsumed = consumed
@@ -113,7 +113,7 @@ export class BucketLease extends PointLease {
     }
   }
 
-  /** Asking for single tokens as they come costs a call each; in the bucket nothing is lost meanwhile. */
+  /** Requesting single tokens as they are added would cost a command each. The bucket keeps them meanwhile. */
   #msToLease(tokens: number): number {
     return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.minLease - tokens) * 1000) / this.refillPerSecond)
   }
@@ -124,7 +124,7 @@ export class BucketLease extends PointLease {
 
   #localBucket(now: number): TokenBucket {
     const capacity = this.limit.localPoints ?? this.points
-    // A smaller capacity refills more slowly in proportion.
+    // A smaller capacity refills proportionally more slowly.
     const refillPerSecond = this.refillPerSecond * Math.min(1, capacity / this.points)
     this.local.bucket ??= new TokenBucket({ capacity, refillPerSecond }, now)
     const { rate } = this.local.bucket

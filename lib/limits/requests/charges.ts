@@ -1,4 +1,6 @@
-/** request ─► **charges** ─► limiter: which limits apply to a request, under which keys, and what it costs. */
+/**
+ * request ─► **charges** ─► limiter: which limits apply to a request, under which keys, and what it costs.
+ */
 import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
@@ -10,12 +12,12 @@ import { authOf, wasAuthenticated } from '../../http/auth-of.js'
 import type { Charge } from './limiter.js'
 import { checkedCost, checkedPoints, type ResolvedLimit } from './options.js'
 
-/** Longer keys count by their digest: whoever chooses a key must not choose how much memory it takes. */
+/** Longer keys are hashed, because a client that chooses a key must not choose how much memory it takes. */
 const MAX_KEY_LENGTH = 256
 
 /**
  * @throws SseError `ERR_SSE_AUTH_FOREIGN`, `ERR_SSE_AUTH_ORDER`
- * @throws InvalidOptionError if a function of the limit answered what cannot be meant
+ * @throws InvalidOptionError if a function of the limit returned an invalid value
  */
 export function chargesOf(req: Request, limits: readonly ResolvedLimit[]): Charge[] {
   const charges: Charge[] = []
@@ -36,7 +38,7 @@ function keyOf(req: Request, limit: ResolvedLimit): string | undefined {
   if (parts === undefined) return undefined
   const key = compositeKey(...parts)
   if (key.length <= MAX_KEY_LENGTH) return key
-  // Three parts, as no other key has: nobody can choose a short key that is the digest of another's.
+  // No other key has three parts, so a client cannot choose a short key that equals the hash of another key.
   return compositeKey('sha256', createHash('sha256').update(key).digest('base64url'), '')
 }
 
@@ -48,7 +50,7 @@ function partsOf(req: Request, { by, withoutUser, name }: ResolvedLimit): readon
   if (by === 'ip') return [addressKey(addressOf(req))]
   const auth = authOf(req)
   if (auth === undefined) {
-    // Like no user's and no tenant's key.
+    // Three parts, so it differs from the key of every user and tenant.
     if (withoutUser === 'ip') return ['ip', addressKey(addressOf(req)), '']
     if (withoutUser === undefined && !wasAuthenticated(req)) throw notAuthenticated(name)
     return undefined
@@ -61,7 +63,7 @@ export function reportFailure(operation: string, error: unknown): void {
   if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation, error })
 }
 
-/** @throws InvalidOptionError for a promise, which `skip` and `by` would otherwise let every request pass with */
+/** @throws InvalidOptionError for a promise, because `skip` and `by` would then let every request pass */
 function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
   return answeredAtOnce(name, value, (error) => reportFailure(name, error))
 }
@@ -69,15 +71,13 @@ function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
 function notAuthenticated(name: string): SseError {
   return new SseError(
     'ERR_SSE_AUTH_ORDER',
-    `The limit "${name}" counts by user or tenant, but authenticate() has not run: mount it before rateLimit(), ` +
-      'or choose with withoutUser how requests without a user count',
+    `The limit "${name}" counts by user or tenant, but authenticate() has not run. ` +
+      'Mount authenticate() before rateLimit(), or set withoutUser to skip or ip',
   )
 }
 
 /** @throws InvalidOptionError */
 function checkedKey(key: unknown): string | undefined {
   if (key === undefined || typeof key === 'string') return key
-  throw new InvalidOptionError(
-    `by must return a string, or undefined where the limit does not apply; got ${typeof key}`,
-  )
+  throw new InvalidOptionError(`by must return a string, or undefined if the limit does not apply; got ${typeof key}`)
 }

@@ -1,6 +1,7 @@
 /**
- * The limiter that asks Redis at every request, through `RateLimiterRedis`. Points are compared here: so it needs no limiter for each
- * plan, and whatever rejects is a failure of Redis, never a refusal. What was counted in vain is given back.
+ * The limiter that sends a command to Redis for each request, through `RateLimiterRedis`. It compares the points
+ * itself, so it needs one limiter for all values of `points`, and a rejection is always a failure of Redis, never a
+ * refusal. Points of refused requests are returned.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { Clock } from '../../core/clock.js'
@@ -11,13 +12,13 @@ import type { Charge, LimitDecision, Limiter, LimitState } from './limiter.js'
 import { LIMIT_REPORT, type LimiterConnection } from './limiter-connection.js'
 import type { ResolvedLimit } from './options.js'
 
-/** Keys for which is remembered what Redis must be told; more than that are forgotten. */
+/** Keys with points that Redis must be notified of. The points of further keys are lost. */
 const MAX_UNREPORTED = 100_000
 
 export interface ExactLimiterOptions {
   readonly limits: readonly ResolvedLimit[]
   readonly clock: Clock
-  /** It is closed with the limiter. */
+  /** Is closed with the limiter. */
   readonly connection: LimiterConnection
   readonly failOpen: boolean
 }
@@ -25,11 +26,11 @@ export interface ExactLimiterOptions {
 /** A charge that Redis has counted. */
 interface Counted {
   readonly charge: Charge
-  /** By all requests of the window, with this one. */
+  /** Points that all requests of the window have consumed, including this one. */
   readonly consumed: number
-  /** Until the window's end, then. */
+  /** The rest of the window at `at`. */
   readonly resetMs: number
-  /** When the answer came. */
+  /** When the answer arrived. */
   readonly at: number
 }
 
@@ -45,9 +46,9 @@ export class ExactLimiter implements Limiter {
   readonly #connection: LimiterConnection
   readonly #failOpen: boolean
   readonly #counters = new Map<ResolvedLimit, RateLimiterRedis>()
-  /** Decides while Redis is away. */
+  /** Decides while Redis does not answer. */
   readonly #standIn: LeaseLimiter
-  /** What was admitted meanwhile. */
+  /** Points that were admitted while Redis did not answer. */
   readonly #unreported = new Map<string, Unreported>()
 
   constructor({ limits, clock, connection, failOpen }: ExactLimiterOptions) {
@@ -68,12 +69,12 @@ export class ExactLimiter implements Limiter {
   }
 
   async check(charges: readonly Charge[]): Promise<LimitDecision> {
-    if (!this.#connection.available) return this.#checkAlone(charges)
+    if (!this.#connection.available) return this.#decideAlone(charges)
     try {
       const counted = await this.#connection.run(() => Promise.all(charges.map((charge) => this.#count(charge))))
       return this.#decide(counted)
     } catch {
-      return this.#checkAlone(charges)
+      return this.#decideAlone(charges)
     }
   }
 
@@ -83,11 +84,11 @@ export class ExactLimiter implements Limiter {
   }
 
   async #count(charge: Charge): Promise<Counted> {
-    const { consumedPoints, msBeforeNext } = await this.#penalty(charge.limit, charge.key, charge.cost)
+    const { consumedPoints, msBeforeNext } = await this.#consume(charge.limit, charge.key, charge.cost)
     return { charge, consumed: consumedPoints, resetMs: msBeforeNext, at: this.#clock.now() }
   }
 
-  #penalty(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
+  #consume(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
     return reported(LIMIT_REPORT, this.#clock, () => this.#counter(limit).penalty(key, points))
   }
 
@@ -110,17 +111,17 @@ export class ExactLimiter implements Limiter {
         .map((each) => ({
           limit: each.charge.limit,
           settle: (counts: boolean) => {
-            if (!counts) this.#giveBack(each)
+            if (!counts) this.#returnPoints(each)
           },
         }))
       return { admitted: true, source: 'redis', at, states: states, reservations }
     }
-    for (const each of counted) if (isWorthGivingBack(each)) this.#giveBack(each)
+    for (const each of counted) if (isWorthReturning(each)) this.#returnPoints(each)
     return { admitted: false, source: 'redis', at, states: states, refusedBy, retryMs }
   }
 
-  /** Where Redis does not answer, it stays counted until the window ends. */
-  #giveBack({ charge, resetMs, at }: Counted): void {
+  /** If Redis does not answer, the points stay consumed until the window ends. */
+  #returnPoints({ charge, resetMs, at }: Counted): void {
     const { limit, key, cost } = charge
     const leftMs = Math.ceil(resetMs - (this.#clock.now() - at))
     if (leftMs <= 0) return
@@ -129,7 +130,7 @@ export class ExactLimiter implements Limiter {
     this.#connection.run(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
   }
 
-  async #checkAlone(charges: readonly Charge[]): Promise<LimitDecision> {
+  async #decideAlone(charges: readonly Charge[]): Promise<LimitDecision> {
     if (!this.#failOpen) return undefined
     const decision = await this.#standIn.check(charges)
     if (decision === undefined) return undefined
@@ -158,7 +159,7 @@ export class ExactLimiter implements Limiter {
     const now = this.#clock.now()
     const unreported = [...this.#unreported.values()].filter(({ limit, since }) => now - since < limit.durationMs)
     this.#unreported.clear()
-    const settle = () => Promise.all(unreported.map(({ limit, key, points }) => this.#penalty(limit, key, points)))
+    const settle = () => Promise.all(unreported.map(({ limit, key, points }) => this.#consume(limit, key, points)))
     if (unreported.length > 0) this.#connection.run(settle).catch(() => undefined)
   }
 
@@ -168,9 +169,9 @@ export class ExactLimiter implements Limiter {
 }
 
 /**
- * One point over what is used up for good is not worth a command. But what is only reserved may come free, and there must not
- * be refused requests in its place then.
+ * A single point above an exhausted limit is not worth a command. But reserved points may be returned, and then refused
+ * requests must not occupy their place.
  */
-function isWorthGivingBack({ charge: { limit, cost, points }, consumed }: Counted): boolean {
+function isWorthReturning({ charge: { limit, cost, points }, consumed }: Counted): boolean {
   return limit.countWhen !== undefined || cost > 1 || consumed <= points
 }

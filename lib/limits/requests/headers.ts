@@ -8,7 +8,10 @@ import type { ServerResponse } from 'node:http'
 import type { LimitState } from './limiter.js'
 import type { ResolvedLimit } from './options.js'
 
-/** Sets them, after those that another limiter on the way has set. A policy is written out once (bench `limiter`). */
+/**
+ * Sets the headers, after those that an earlier limiter of the request has set. The text of a policy is cached (bench
+ * `limiter`).
+ */
 export class RateLimitHeaders {
   readonly #policies = new Map<ResolvedLimit, { readonly points: number; readonly text: string }>()
 
@@ -36,7 +39,7 @@ export class RateLimitHeaders {
   }
 }
 
-/** A token bucket's is the time in which it fills up. */
+/** For a token bucket: the time in which it refills completely. */
 function windowS({ durationMs, refillPerSecond }: ResolvedLimit, points: number): number {
   return refillPerSecond === undefined ? durationMs / 1000 : Math.ceil(points / refillPerSecond)
 }

@@ -1,6 +1,6 @@
 /**
- * The limiter that grants from leases, and without Redis by itself. All leases of a request are looked at and then taken from
- * within one turn of the event loop: that is what makes it all or none.
+ * The limiter that grants leased points, and without Redis decides alone. It checks all leases of a request and then
+ * takes from them within one turn of the event loop, so that it takes all charges or none.
  */
 import type { Clock, Timer } from '../../core/clock.js'
 import type { Charge, DecisionSource, LimitDecision, Limiter, Reservation } from './limiter.js'
@@ -12,7 +12,7 @@ import { PointLeases } from './point-leases.js'
 export interface LeaseLimiterOptions {
   readonly limits: readonly ResolvedLimit[]
   readonly clock: Clock
-  /** It is closed with the limiter. `undefined`: this process counts by itself. */
+  /** Is closed with the limiter. `undefined`: this process counts alone. */
   readonly connection: LimiterConnection | undefined
   readonly failOpen: boolean
 }
@@ -22,14 +22,15 @@ export class LeaseLimiter implements Limiter {
   readonly #connection: LimiterConnection | undefined
   readonly #leases = new Map<ResolvedLimit, PointLeases>()
   #sweep: Timer | undefined
-  /** What the last sweep had to say. */
-  #telling: Promise<void> | undefined
+  /** Pending while the messages of the last sweep are sent. */
+  #sending: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
   constructor({ limits, clock, connection, failOpen }: LeaseLimiterOptions) {
     this.#clock = clock
     this.#connection = connection
-    // Until Redis has answered. Its windows follow the monotonic clock: a wall clock that is set gives and takes no points.
+    // Until Redis has answered. Without Redis the windows follow the monotonic clock, so that setting the wall clock
+    // gives or takes no points.
     const clockOffset = clock.wallTime() - clock.now()
     for (const limit of limits) {
       const context: LeaseContext = { limit, clock, connection, failOpen, clockOffset }
@@ -39,7 +40,7 @@ export class LeaseLimiter implements Limiter {
       connection.onRecovered = () => void connection.sendAll(this.#all((leases) => leases.reportAll(clock.now())))
   }
 
-  /** PointLeases kept now. */
+  /** The number of leases in memory. */
   get size(): number {
     let size = 0
     for (const leases of this.#leases.values()) size += leases.size
@@ -66,13 +67,13 @@ export class LeaseLimiter implements Limiter {
     for (let i = 0; i < charges.length; i++) {
       const lease = leases[i] as PointLease
       const { cost } = charges[i] as Charge
-      const look = lease.availability(cost, now)
-      if (look === 'wait') waits = true
-      else if (look === 'unavailable') unavailable = true
-      else if (look === 'local' && this.#connection) decidedBy = 'fail-open'
-      else if (look === 'refused') {
+      const availability = lease.availability(cost, now)
+      if (availability === 'wait') waits = true
+      else if (availability === 'unavailable') unavailable = true
+      else if (availability === 'local' && this.#connection) decidedBy = 'fail-open'
+      else if (availability === 'refused') {
         const ms = lease.retryMs(cost, now)
-        // Of several that refuse, the one that refuses longest is worth knowing.
+        // If several limits refuse, the one with the longest wait is reported.
         if (refusedBy === undefined || ms > retryMs) {
           refusedBy = lease
           retryMs = ms
@@ -84,12 +85,12 @@ export class LeaseLimiter implements Limiter {
     }
     if (unavailable) return undefined
     if (waits) {
-      const asks = leases.map((lease, i) => {
+      const pending = leases.map((lease, i) => {
         const { cost } = charges[i] as Charge
         return lease.availability(cost, now) === 'wait' ? lease.requestPoints(cost) : undefined
       })
-      // PointLeases may have been forgotten meanwhile, so they are opened anew.
-      return Promise.all(asks).then(() => this.#check(charges, 'redis'))
+      // Leases may have been discarded meanwhile, so they are opened again.
+      return Promise.all(pending).then(() => this.#check(charges, 'redis'))
     }
     return {
       admitted: true,
@@ -107,17 +108,17 @@ export class LeaseLimiter implements Limiter {
     return (this.#leases.get(limit) as PointLeases).open(key, points)
   }
 
-  /** As long as there are leases. */
+  /** Repeats as long as there are leases. */
   #runSweep(): void {
     this.#sweep = undefined
     const composers = this.#all((leases) => leases.releaseUnused(this.#clock.now()))
-    this.#telling = composers.length > 0 ? this.#connection?.sendAll(composers) : undefined
-    const again = (): void => {
+    this.#sending = composers.length > 0 ? this.#connection?.sendAll(composers) : undefined
+    const scheduleNext = (): void => {
       if (this.size === 0 || this.#closing !== undefined) return
       this.#sweep ??= this.#clock.after(SWEEP_MS, () => this.#runSweep())
     }
-    if (this.#telling) void this.#telling.then(again)
-    else again()
+    if (this.#sending) void this.#sending.then(scheduleNext)
+    else scheduleNext()
   }
 
   #all<T>(of: (leases: PointLeases) => readonly T[]): T[] {
@@ -126,10 +127,10 @@ export class LeaseLimiter implements Limiter {
 
   async #close(): Promise<void> {
     this.#sweep?.cancel()
-    // Who comes from now on gets no lease: nobody would give it back.
+    // Requests from now on get no leased points, because nothing would return them.
     this.#connection?.stopRequests()
-    // What is granted meanwhile is used by who waits for it, or given back.
-    await Promise.all([this.#telling, ...this.#all((leases) => leases.pendingRequests())])
+    // Points that are granted meanwhile are used by the waiting requests, or returned below.
+    await Promise.all([this.#sending, ...this.#all((leases) => leases.pendingRequests())])
     const composers = this.#all((leases) => leases.releaseAll(this.#clock.now()))
     await this.#connection?.sendAll(composers)
     this.#connection?.close()

@@ -1,31 +1,36 @@
 /**
- * What one process knows of one key of one limit, and may grant of it without asking. Owns the lease: how much of it is left,
- * when to ask for more and how much, when to give back. How points come and go with time is the algorithm's.
+ * The points that one process has leased for one key of one limit, and what it may grant of them without a command to
+ * Redis. Owns how much of the lease is left, when to request more and how much, and when to return points. The
+ * subclasses own how points are added over time.
  *
  * ```
- *   look ─► enough on lease ────────────────► leased
- *        ─► Redis said no, a moment ago ────► refused
- *        ─► Redis answers ──────────────────► wait: ask, and look again
- *        ─► Redis is away, or there is none ► local, refused or unavailable, as declared
+ *   availability ─► enough points leased ──────────────────► leased
+ *                ─► Redis had none, a moment ago ──────────► refused
+ *                ─► Redis answers ─────────────────────────► wait: request points, and check again
+ *                ─► Redis does not answer, or is not used ─► local, refused or unavailable, by the options
  * ```
  */
 import type { Clock } from '../../core/clock.js'
+import type { TokenBucket } from '../token-bucket.js'
 import type { Reservation } from './limiter.js'
 import type { LimiterConnection } from './limiter-connection.js'
-import type { LocalCount } from './local-use.js'
 import type { ResolvedLimit } from './options.js'
 import type { Message } from './scripts.js'
 
-/** How often what is leased and not used is looked for and given back. */
+/** How often unused points are looked for and returned, in ms. */
 export const SWEEP_MS = 1000
-/** After a refusal while others hold what is left: the first pause before asking again, and the longest. */
+/**
+ * After a refusal, while other processes hold the rest: the shortest and the longest pause before the next request for
+ * points, in ms.
+ */
 const PAUSE_MS = 100
 export const LONGEST_PAUSE_MS = 1000
-/** By how much the clocks of two machines may go apart, as a part of the time: leases end that much earlier. */
+/** How far the clocks of two machines may drift apart, as a fraction. Leases end that much earlier. */
 export const CLOCK_DRIFT = 1 / 5000
-/** How much more a lease may have than the one before it, while there is demand. */
+/** The factor by which a lease may be larger than the one before, under continued demand. */
 const GROWTH = 4
 
+/** Whether points can be taken: from the lease, without Redis, after a request to Redis, or not. */
 export type Availability = 'leased' | 'local' | 'wait' | 'refused' | 'unavailable'
 
 /** What all leases of a limit share. */
@@ -35,49 +40,74 @@ export interface LeaseContext {
   /** `undefined`: this process counts alone. */
   readonly connection: LimiterConnection | undefined
   readonly failOpen: boolean
-  /** Redis's time minus the local clock, as far as known; by it windows are cut while Redis is away. */
+  /** The time of Redis minus the local clock, as last measured. Cuts the windows while Redis does not answer. */
   clockOffset: number
+}
+
+/**
+ * What one process has taken of a key. All leases of the key share it, so that without Redis the process does not admit
+ * more of the key if `points` is a function that returns different numbers.
+ */
+export class LocalCount {
+  /** Used instead of a token bucket in Redis. */
+  bucket: TokenBucket | undefined
+  /** -1: none yet. */
+  #window = -1
+  #taken = 0
+
+  /** Adds points that were taken in a window. Negative: returned points. */
+  add(cost: number, window: number): void {
+    if (window > this.#window) {
+      this.#window = window
+      this.#taken = 0
+    }
+    if (window === this.#window) this.#taken += cost
+  }
+
+  countIn(window: number): number {
+    return window < this.#window ? Number.POSITIVE_INFINITY : window === this.#window ? this.#taken : 0
+  }
 }
 
 export abstract class PointLease {
   readonly limit: ResolvedLimit
   readonly key: string
   readonly redisKey: string
-  /** Another holder in Redis for each lease, so that one that was forgotten here is not overwritten there. */
+  /** The name of this lease in Redis. Each lease has a new one, so that it cannot overwrite one that was discarded. */
   readonly holder: string
-  /** Changes only where this process counts alone: a lease is taken under certain points. */
+  /** Changes only if this process counts alone: a lease in Redis is for a fixed number of points. */
   points: number
-  /** Cumulative. More is consumed than leased where it was admitted while Redis was away. */
+  /** Cumulative. `consumed` is larger than `leased` if points were admitted while Redis did not answer. */
   protected leased = 0
   protected consumed = 0
   /**
-   * Set aside for requests of which it is not known yet whether they count. Redis knows it as leased and not consumed, so that
-   * other processes ask again soon.
+   * Reserved for requests that may turn out not to count. Redis knows them as leased and not consumed, so that other
+   * processes retry soon.
    */
   protected reserved = 0
-  /** Changes when what is reserved was counted: with its window, or with a lease that has run out. */
+  /** Changes when the reserved points were consumed: with the end of the window or of the lease. */
   protected term = 0
-  /** How much of `consumed` Redis is known to have heard of. */
+  /** The part of `consumed` that Redis has acknowledged. */
   protected reportedConsumed = 0
-  /** Until then the lease may be used, on the local clock. */
+  /** When the lease ends, on the local clock. */
   protected validUntil = Number.NEGATIVE_INFINITY
-  /** Until then Redis need not be asked again. */
+  /** Before this time Redis is not asked again. */
   protected retryAt = Number.NEGATIVE_INFINITY
   protected sentMessages = 0
   protected readonly context: LeaseContext
   protected readonly local: LocalCount
   #pauseMs = PAUSE_MS
-  /** Below that much on lease more is asked for ahead. */
+  /** With fewer leased points more are requested ahead. */
   #low = 0
-  /** As much as the next lease may have; grows with demand. */
+  /** The maximum size of the next lease; grows with demand. */
   #size = 0
-  #askedAt = Number.NEGATIVE_INFINITY
-  #asking: Promise<void> | undefined
-  /** What those that wait need. */
+  #requestedAt = Number.NEGATIVE_INFINITY
+  #pendingRequest: Promise<void> | undefined
+  /** The points that waiting requests need. */
   #waiting = 0
   #takenSinceSweep = 0
 
-  /** @param local that of the key, for all its leases */
+  /** @param local the count of the key, shared by all its leases */
   constructor(key: string, holder: string, points: number, context: LeaseContext, local: LocalCount) {
     this.limit = context.limit
     this.key = key
@@ -88,15 +118,15 @@ export abstract class PointLease {
     this.context = context
   }
 
-  /** Settles when Redis has answered, or will not; `undefined`: it is not asked now. */
+  /** Settles when Redis has answered or has failed. `undefined`: no request is pending. */
   get pendingRequest(): Promise<void> | undefined {
-    return this.#asking
+    return this.#pendingRequest
   }
 
   /** Whether `cost` can be taken now. Takes nothing. */
   availability(cost: number, now: number): Availability {
     if (cost <= this.held(now)) return 'leased'
-    // More than there ever is must not be saved up for.
+    // A cost above the limit can never be granted.
     if (now < this.retryAt || cost > this.points) return 'refused'
     const { connection, failOpen } = this.context
     if (connection?.available) return 'wait'
@@ -104,85 +134,86 @@ export abstract class PointLease {
     return this.fitsLocally(cost, now) ? 'local' : 'refused'
   }
 
-  /** Takes it, also where there is not enough. */
+  /** Consumes `cost`, also if there are not enough points. */
   take(cost: number, now: number): void {
     const local = this.#prepare(cost, now)
     this.consumed += cost
-    if (!local) this.#askAhead(now)
+    if (!local) this.#requestAhead(now)
   }
 
-  /** Takes it until it is known whether it counts. */
+  /** Reserves `cost` until it is known whether the request counts. */
   reserve(cost: number, now: number): Reservation {
     const local = this.#prepare(cost, now)
     this.reserved += cost
-    if (!local) this.#askAhead(now)
+    if (!local) this.#requestAhead(now)
     return new PointReservation(this, cost, local, this.term)
   }
 
-  /** @internal See `Reservation`. @param local it was taken without a lease */
+  /** See `Reservation`. @param local the points were taken without a lease */
   settle(counts: boolean, cost: number, local: boolean, term: number): void {
     const now = this.context.clock.now()
     this.expireTerm(now)
     if (term !== this.term) return
     this.reserved -= cost
     if (counts) this.consumed += cost
-    else this.giveBack(cost, local, now)
+    else this.returnPoints(cost, local, now)
   }
 
   /**
-   * Asks for more, together with all that wait; resolves when there was an answer or will be none. It may not have been enough
-   * for all: look again.
+   * Requests points for all waiting requests in one message. Resolves when Redis has answered or has failed. The answer
+   * may not suffice for all: check again.
    */
   requestPoints(cost: number): Promise<void> {
     this.#waiting += cost
-    // A microtask later, so that what comes in this tick goes with it.
-    this.#asking ??= Promise.resolve()
+    // In the next microtask, so that all requests of this tick share the message.
+    this.#pendingRequest ??= Promise.resolve()
       .then(() => this.context.connection?.send(() => this.#compose()))
       .finally(() => {
-        this.#asking = undefined
+        this.#pendingRequest = undefined
         this.#waiting = 0
       })
-    return this.#asking
+    return this.#pendingRequest
   }
 
-  /** How long until it is worth while to come again with this cost, as far as known. */
+  /** How long until a request with this cost may be admitted, as far as this process knows. */
   abstract retryMs(cost: number, now: number): number
-  /** Points left, as far as known here. */
+  /** The points left, as far as this process knows. */
   abstract remaining(now: number): number
-  /** Until there are all points again. */
+  /** How long until all points are available again. */
   abstract resetMs(now: number): number
-  /** Whether nothing would be lost with the lease. */
+  /** Whether a new lease would have the same state. */
   abstract isDisposable(now: number): boolean
 
   /**
-   * Whether a sweep has something to tell: that all is used; or what was not used lately, which is given back but for twice of
-   * what was used.
+   * Cuts the lease to twice of what was used since the last sweep.
+   * @returns whether there is something to report: that all is consumed, that points were returned, or that the lease
+   * must be renewed
    */
   releaseUnused(now: number): boolean {
     const used = this.#takenSinceSweep
     this.#takenSinceSweep = 0
     const held = this.held(now)
-    if (this.#asking !== undefined) return false
-    // Else others would take what is used for what may come back to them.
+    if (this.#pendingRequest !== undefined) return false
+    // Without this report other processes would take the consumed points for points that may be returned.
     if (held <= 0) return this.consumed !== this.reportedConsumed || (this.reserved > 0 && this.mustRenew(now))
     const kept = used === 0 ? 0 : Math.min(held, Math.max(this.minLease, 2 * used))
     this.leased = this.consumed + this.reserved + kept
     return kept < held || this.mustRenew(now)
   }
 
-  /** Says how it stands, and asks for nothing. */
+  /** A message with the state that requests no points. */
   report(): Message {
     return this.message(0, 0, false)
   }
 
-  /** Says how it stands for the last time; nothing is held from then on, and what is not known not to count, counts. */
+  /** The last message: returns all points. What is reserved counts as consumed. */
   releaseAll(): Message {
     this.countReserved()
     this.leased = Math.min(this.leased, this.consumed)
     return this.message(0, 0, true)
   }
 
-  /** Whether Redis should hear of it before it is forgotten. */
+  /** Whether Redis needs the state before this lease is discarded. */
   mustReport(now: number): boolean {
     return (
       !this.isDisposable(now) &&
@@ -190,17 +221,17 @@ export abstract class PointLease {
     )
   }
 
-  /** Whether Redis should hear of it after it was away. */
+  /** Whether Redis needs the state after it did not answer. */
   get hasState(): boolean {
     return this.leased > 0 || this.consumed > 0 || this.reserved > 0
   }
 
-  /** What of the lease is left; below 0 where more was consumed. */
+  /** The points left of the lease. Negative if more was consumed. */
   protected held(now: number): number {
     return now < this.validUntil ? this.leased - this.consumed - this.reserved : 0
   }
 
-  /** What is reserved can no longer be given back. */
+  /** Consumes the reserved points: they can no longer be returned. */
   protected countReserved(): void {
     if (this.reserved === 0) return
     this.consumed += this.reserved
@@ -208,36 +239,36 @@ export abstract class PointLease {
     this.term++
   }
 
-  /** Counts what is reserved if its window is over, or its lease has run out. */
+  /** Consumes the reserved points if their window or lease has ended. */
   protected abstract expireTerm(now: number): void
 
   /** Whether `cost` can be taken without Redis. */
   protected abstract fitsLocally(cost: number, now: number): boolean
   protected abstract takeLocally(cost: number, now: number): void
-  /** Something was taken, on a lease or without. */
+  /** Called when points were taken, from the lease or without it. */
   protected abstract noteTaken(cost: number): void
-  protected abstract giveBack(cost: number, local: boolean, now: number): void
-  /** Leases do not begin smaller, and one so small is not cut. */
+  protected abstract returnPoints(cost: number, local: boolean, now: number): void
+  /** The size of the first lease. A lease of this size is not cut. */
   protected abstract readonly minLease: number
-  /** Whether what is kept runs out if it is not renewed now. */
+  /** Whether the lease expires before the next sweep. */
   protected abstract mustRenew(now: number): boolean
   protected abstract message(wanted: number, size: number, leaves: boolean): Message
 
   /**
    * @param left what Redis could still grant
-   * @param retryAt when there may be more; earlier than after a pause it is not asked for
+   * @param retryAt when there may be more points. Redis is not asked before that and before the pause.
    */
   protected applyAnswer(granted: number, wanted: number, left: number, now: number, retryAt: number): void {
     const enough = granted >= wanted
     this.#low = left > 0 ? granted >> 2 : 0
     if (enough && granted > 0) this.#pauseMs = PAUSE_MS
     if (enough && left > 0) return
-    // At random: in step, two processes that each hold what the other needs could ask past each other for ever.
+    // Random, because two processes in step that each hold what the other needs could miss each other forever.
     this.retryAt = Math.max(retryAt, now + this.#pauseMs * (0.5 + Math.random() / 2))
     if (!enough) this.#pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * this.#pauseMs)
   }
 
-  /** @returns whether it is taken without a lease */
+  /** @returns whether the points were taken without a lease */
   #prepare(cost: number, now: number): boolean {
     const missing = cost > this.held(now)
     if (missing) this.takeLocally(cost, now)
@@ -246,23 +277,23 @@ export abstract class PointLease {
     return missing
   }
 
-  #askAhead(now: number): void {
+  #requestAhead(now: number): void {
     if (this.held(now) < this.#low && this.context.connection?.available) void this.requestPoints(0)
   }
 
   #compose(): Message {
     const now = this.context.clock.now()
-    // One lease after the other in short time: there is demand.
-    const sameDemand = now - this.#askedAt < SWEEP_MS
+    // Two leases within a short time mean demand.
+    const sameDemand = now - this.#requestedAt < SWEEP_MS
     this.#size = sameDemand ? Math.min(GROWTH * this.#size, this.points) : this.minLease
-    this.#askedAt = now
+    this.#requestedAt = now
     const wanted = Math.max(0, this.#waiting - Math.max(0, this.held(now)))
     this.#waiting = 0
     return this.message(wanted, this.#size, false)
   }
 }
 
-/** One object without closures for each request under way. */
+/** One object without closures for each request in progress. */
 class PointReservation implements Reservation {
   readonly #lease: PointLease
   readonly #cost: number

@@ -1,27 +1,26 @@
 import { randomBytes } from 'node:crypto'
 import { compositeKey } from '../../core/composite-key.js'
 import { BucketLease } from './bucket-lease.js'
-import { LocalCount } from './local-use.js'
-import type { LeaseContext, PointLease } from './point-lease.js'
+import { type LeaseContext, LocalCount, type PointLease } from './point-lease.js'
 import type { Message } from './scripts.js'
 import { WindowLease } from './window-lease.js'
 
-/** Keys kept at most for one limit; above it the oldest go. */
+/** Leases in memory for one limit. The oldest are evicted. */
 const MAX_KEYS = 100_000
-/** Those that wait for Redis may not go; so many are passed over, then one more is kept. */
+/** A lease with a pending request cannot be evicted. After so many of them the limit is exceeded by one. */
 const PASSED_OVER = 100
 
 /**
- * The leases of one limit, by key. Kept while something would be lost with them: until their window has turned, or their bucket
- * is full. So what is kept is bounded by the keys of one window, and by `MAX_KEYS`.
+ * The leases of one limit, by key. A lease is kept until its window ends or its bucket is full, because then a new one
+ * has the same state. So their number is bounded by the keys of one window, and by `MAX_KEYS`.
  */
 export class PointLeases {
   readonly #context: LeaseContext
   readonly #byKey = new Map<string, PointLease>()
-  /** Those of keys that may have several leases, each under other points. */
-  readonly #uses = new Map<string, { readonly use: LocalCount; leases: number }>()
+  /** Local counts of keys that may have several leases, one for each number of points. */
+  readonly #localCounts = new Map<string, { readonly count: LocalCount; leases: number }>()
   readonly #holder = randomBytes(6).toString('base64url')
-  #opened = 0
+  #created = 0
 
   constructor(context: LeaseContext) {
     this.#context = context
@@ -33,7 +32,7 @@ export class PointLeases {
 
   open(key: string, points: number): PointLease {
     const { limit, connection } = this.#context
-    // Leases under other points are another lease's; what they have used, Redis adds up.
+    // With other points a key has another lease. Redis adds up what they have consumed.
     const id = this.#hasSeveral ? compositeKey(String(points), key) : key
     const known = this.#byKey.get(id)
     if (known !== undefined) {
@@ -41,19 +40,25 @@ export class PointLeases {
       return known
     }
     if (this.#byKey.size >= MAX_KEYS) this.#evict()
-    const holder = this.#holder + (this.#opened++).toString(36)
-    const lease = new (limit.bucket ? BucketLease : WindowLease)(key, holder, points, this.#context, this.#localOf(key))
+    const holder = this.#holder + (this.#created++).toString(36)
+    const lease = new (limit.bucket ? BucketLease : WindowLease)(
+      key,
+      holder,
+      points,
+      this.#context,
+      this.#localCountOf(key),
+    )
     this.#byKey.set(id, lease)
     return lease
   }
 
-  /** Forgets what is over. @returns what to tell Redis, composed when it is sent */
+  /** Discards leases without state. @returns the messages to send; each is composed when it is sent */
   releaseUnused(now: number): (() => Message)[] {
     const composers: (() => Message)[] = []
     const { connection } = this.#context
     for (const [id, lease] of this.#byKey) {
-      if (lease.isDisposable(now)) this.#forget(id, lease)
-      // While Redis is away a lease is worth more here.
+      if (lease.isDisposable(now)) this.#discard(id, lease)
+      // While Redis does not answer, unused points are kept.
       else if (connection?.available && lease.releaseUnused(now)) composers.push(() => lease.report())
     }
     return composers
@@ -66,41 +71,41 @@ export class PointLeases {
       .map((lease) => () => lease.report())
   }
 
-  /** What Redis is asked now. */
+  /** The requests to Redis that are pending. */
   pendingRequests(): Promise<void>[] {
     return [...this.#byKey.values()].flatMap(({ pendingRequest: asking }) => asking ?? [])
   }
 
-  /** Forgets all. @returns as `sweep` */
+  /** Discards all leases. @returns as `releaseUnused` */
   releaseAll(now: number): (() => Message)[] {
     const composers = [...this.#byKey.values()]
       .filter((lease) => lease.mustReport(now))
       .map((lease) => () => lease.releaseAll())
     this.#byKey.clear()
-    this.#uses.clear()
+    this.#localCounts.clear()
     return composers
   }
 
-  /** A key has one lease for each number of points under which it is leased. */
+  /** Whether a key has a lease for each number of points that the function returns. */
   get #hasSeveral(): boolean {
     return typeof this.#context.limit.points === 'function' && this.#context.connection !== undefined
   }
 
-  #localOf(key: string): LocalCount {
+  #localCountOf(key: string): LocalCount {
     if (!this.#hasSeveral) return new LocalCount()
-    let known = this.#uses.get(key)
+    let known = this.#localCounts.get(key)
     if (known === undefined) {
-      known = { use: new LocalCount(), leases: 0 }
-      this.#uses.set(key, known)
+      known = { count: new LocalCount(), leases: 0 }
+      this.#localCounts.set(key, known)
     }
     known.leases++
-    return known.use
+    return known.count
   }
 
-  #forget(id: string, { key }: PointLease): void {
+  #discard(id: string, { key }: PointLease): void {
     this.#byKey.delete(id)
-    const known = this.#uses.get(key)
-    if (known !== undefined && --known.leases === 0) this.#uses.delete(key)
+    const known = this.#localCounts.get(key)
+    if (known !== undefined && --known.leases === 0) this.#localCounts.delete(key)
   }
 
   #evict(): void {
@@ -108,7 +113,7 @@ export class PointLeases {
     for (const [id, lease] of this.#byKey) {
       if (lease.pendingRequest && passedOver++ < PASSED_OVER) continue
       if (lease.pendingRequest) return
-      this.#forget(id, lease)
+      this.#discard(id, lease)
       if (lease.mustReport(this.#context.clock.now()))
         void this.#context.connection?.sendAll([() => lease.releaseAll()])
       return

@@ -1,44 +1,48 @@
 /**
- * leases in Redis ─► **calls** ─► scripts: what is said to the scripts, and what their answers mean. Owns that each key is said once.
+ * leases in Redis ─► **commands** ─► scripts: the arguments of the scripts, and the meaning of their answers. Owns that
+ * a key is sent only once per command.
  */
 import type { StreamLease } from './lease.js'
 import type { Quota, RequiredQuotas } from './quotas.js'
 import type { LeaseScripts } from './scripts.js'
 
-/** To take all quotas and have the opening counted, or neither. */
+/** An attempt to acquire a lease: all quotas are taken and the opening is counted, or neither. */
 export interface AcquireAttempt extends RequiredQuotas {
   readonly lease: StreamLease
-  /** A stream whose lease has run out is older than those that took its quotas: it evicts none of them. */
+  /**
+   * `false` for a stream whose lease has expired: it is older than those that took its quotas, so it must not evict
+   * them.
+   */
   readonly mayEvict: boolean
 }
 
-/** Whether it takes anything up that others could have. */
+/** Whether the stream takes anything that others could have. */
 export function needsQuota({ quotas, opens }: RequiredQuotas): boolean {
   return quotas.length > 0 || opens !== undefined
 }
 
-/** What became of an attempt. */
+/** The result of an attempt. */
 export interface AcquireResult {
-  /** `undefined`: all are taken. */
+  /** `undefined`: the lease was acquired. */
   readonly refusedBy: Quota | undefined
   readonly retryAfterMs: number | undefined
-  /** Streams that lost their quota to this one. */
+  /** Streams that were evicted for this one. */
   readonly evicted: readonly string[]
 }
 
 /** In ms. */
 export interface LeaseTimes {
   readonly leaseMs: number
-  /** How long an eviction is kept; 0: nobody is evicted. */
+  /** How long an eviction is kept. 0: nothing is evicted. */
   readonly evictionTtlMs: number
 }
 
-/** Keys with evictions must outlive them. All other members are gone long before. */
+/** Keys with evictions must outlive them. All other members expire earlier. */
 function keyTtlMs({ leaseMs, evictionTtlMs }: LeaseTimes): number {
   return Math.max(leaseMs, evictionTtlMs)
 }
 
-/** @returns what became of each attempt, in their order: each counts those before it */
+/** @returns the result of each attempt, in their order: each counts the ones before it */
 export async function acquireLeases(
   client: LeaseScripts,
   attempts: readonly AcquireAttempt[],
@@ -51,8 +55,8 @@ export async function acquireLeases(
     numbers.set(quota.key, number)
     return number
   }
-  // One argument each: arguments are what a call costs here (bench `join`).
-  const said = attempts.map(({ lease, quotas, opens, mayEvict }) => {
+  // One argument for each attempt, because the arguments are the main cost of this command (bench `join`).
+  const encoded = attempts.map(({ lease, quotas, opens, mayEvict }) => {
     let numbers = mayEvict && times.evictionTtlMs > 0 && quotas[0]?.scope === 'user' ? '1' : '0'
     numbers += ` ${opens === undefined ? 0 : numberOf(opens)}`
     for (const quota of quotas) numbers += ` ${numberOf(quota)}`
@@ -65,7 +69,7 @@ export async function acquireLeases(
     keyTtlMs(times),
     times.evictionTtlMs,
     ...all.map(({ cap }) => cap),
-    ...said,
+    ...encoded,
   )
   return answers.map(([number, ...rest]) => {
     const refusedBy = all[number - 1]
@@ -77,9 +81,9 @@ export async function acquireLeases(
 
 /** Streams whose leases could not be renewed. */
 export interface LostLeases {
-  /** They stay so. */
+  /** Evicted, permanently. */
   readonly evicted: readonly string[]
-  /** Their leases have run out, or Redis has lost them: others may have their quotas. */
+  /** Their leases have expired, or Redis has lost them. Others may have taken their quotas. */
   readonly expired: readonly string[]
 }
 
@@ -123,7 +127,7 @@ function idOf(member: string): string {
 
 type Members = ReadonlyMap<string, readonly string[]>
 
-/** What is to be said of each key: first of those where a lease may be marked as evicted, then of the others. */
+/** The members of each key: first the keys where a lease may be marked as evicted, then the others. */
 function membersByKey(leases: readonly StreamLease[]): readonly [marking: Members, others: Members] {
   const marking = new Map<string, string[]>()
   const others = new Map<string, string[]>()

@@ -5,22 +5,25 @@ import { authOf } from '../../http/auth-of.js'
 import type { Requester } from '../../http/requester.js'
 import type { ResolvedStreamLimits } from './options.js'
 
-/** What is counted: open streams of a user, a tenant, an address, the process; or how often a user or address opens one. */
+/**
+ * What a limit counts: open streams of a user, a tenant, an address or the process; or how often a user or address
+ * opens one.
+ */
 export type StreamScope = 'user' | 'tenant' | 'ip' | 'process' | 'opens'
 
-/** Where a stream takes up room. */
+/** How many streams of one owner may be open, or may be opened per minute. */
 export interface Quota {
   readonly scope: StreamScope
-  /** Names whose it is, in Redis and in this process. */
+  /** The owner, in Redis and in this process. */
   readonly key: string
   readonly cap: number
 }
 
-/** Where a stream asks to be let in. */
+/** The quotas that a stream needs. */
 export interface RequiredQuotas {
-  /** The user's comes first. */
+  /** The quota of the user is the first. */
   readonly quotas: readonly Quota[]
-  /** Under what the opening is counted. */
+  /** The quota that counts the opening. */
   readonly opens: Quota | undefined
 }
 
@@ -28,7 +31,7 @@ export function requiredQuotas(requester: Requester, limits: ResolvedStreamLimit
   const { perUser, perTenant, perIp, opensPerMinute } = limits
   const auth = authOf(requester)
   const counted = perIp > 0 || (opensPerMinute > 0 && auth === undefined)
-  // Looked up once, and only here: it costs more than all the rest.
+  // Looked up once and only here, because the lookup costs more than all the rest.
   const ip = counted ? addressKey(requester.ip) : undefined
   const quotas: Quota[] = []
   if (auth !== undefined && perUser > 0) {
@@ -43,12 +46,12 @@ export function requiredQuotas(requester: Requester, limits: ResolvedStreamLimit
   return { quotas, opens: { scope: 'opens', key: keyOf(limits, 'opens', ...opener), cap: opensPerMinute } }
 }
 
-/** The hash tag: see scripts.ts. */
+/** See scripts.ts for the hash tag. */
 function keyOf({ prefix }: ResolvedStreamLimits, kind: string, ...owner: readonly string[]): string {
   return `${prefix}{streams}:${compositeKey(kind, ...owner)}`
 }
 
-/** When somebody's stream ends no one knows; a client that is refused should not come back at once. */
+/** Nobody knows when a stream ends. A refused client should not retry at once. */
 const RETRY_AFTER_MS = 10_000
 
 const OF: Readonly<Record<Exclude<StreamScope, 'opens'>, string>> = {
@@ -58,15 +61,15 @@ const OF: Readonly<Record<Exclude<StreamScope, 'opens'>, string>> = {
   process: 'on this server',
 }
 
-/** The answer to a stream for which there is no room. */
+/** The error of a stream that exceeds a limit. */
 export function refusal(
   { scope, cap }: Pick<Quota, 'scope' | 'cap'>,
   retryAfterMs: number = RETRY_AFTER_MS,
 ): RequestError {
   const message =
     scope === 'opens'
-      ? `At most ${cap} streams a minute may be opened`
-      : `At most ${cap} streams ${OF[scope]} may be open`
+      ? `The limit of ${cap} new streams per minute is reached`
+      : `The limit of ${cap} open streams ${OF[scope]} is reached`
   return new RequestError('ERR_SSE_STREAM_LIMIT', message, {
     headers: { 'Retry-After': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) },
     members: { scope, cap },

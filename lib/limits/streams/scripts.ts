@@ -1,17 +1,17 @@
 /**
- * The atomic steps on leases in Redis, by Redis's clock:
+ * The atomic steps on leases in Redis, on Redis's clock:
  *
  *   <prefix>{streams}:user:…, tenant:…, ip:…   sorted set: a member for each stream, with a score
- *   <prefix>{streams}:opens:…                  when the owner's next opening would be due if it had kept to the rate
+ *   <prefix>{streams}:opens:…                  when the owner's next opening would be due at the configured rate
  *
  * ```
- *   score   -(until)  evicted: kept for its process to see     member   <opened at, ms since 1970>:<stream id>
- *           0 … now   has run out: whoever comes next removes it
- *           > now     open, and good until then
+ *   score   -(until)  evicted: kept for its process to find     member   <opened at, ms since 1970>:<stream id>
+ *           0 … now   expired: the next command removes it
+ *           > now     open, and valid until then
  * ```
  *
- * The keys of one call are those of different owners, and all or none must be taken. So all keys of a prefix have one hash tag: in a
- * Redis Cluster they lie in one slot, and one shard serves all leases.
+ * The keys of one command belong to different owners, and all or none must be taken. So all keys of a prefix have one
+ * hash tag: in a Redis Cluster they are in one slot, and one shard serves all leases.
  */
 import type { RedisClient } from '../../redis/connect.js'
 
@@ -21,13 +21,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
 /**
- * Several attempts, one after the other: each takes a quota under every key that it names, or none. KEYS those of all attempts, each
- * once · ARGV 1 lease in ms, 2 TTL of the keys, 3 for how long an eviction is kept, then the cap of each key (of openings: how many a
- * minute), then each attempt: 1 if the oldest under its first quota may be evicted, the number of the key of its openings or 0, the
- * numbers of the keys of its quotas, and after a bar its member.
- * Returns for each attempt {0, members evicted …}, or {number of the key that refuses, ms until it would not or 0}.
+ * Several attempts, one after the other: each takes all quotas that it needs, or none. KEYS those of all attempts, each
+ * once · ARGV 1 duration of a lease in ms, 2 TTL of the keys, 3 how long an eviction is kept, then the cap of each key
+ * (openings: per minute), then each attempt: 1 if the oldest stream of its first quota may be evicted, the number of
+ * the key of its openings or 0, the numbers of the keys of its quotas, and after a bar its member.
+ * Returns for each attempt {0, evicted members …}, or {number of the key that refuses, ms until it would admit or 0}.
  */
-const TAKE = `${NOW}
+const ACQUIRE = `${NOW}
 local good, evictedUntil = now + ARGV[1], now + ARGV[3]
 local function capOf(key) return tonumber(ARGV[3 + key]) end
 
@@ -86,10 +86,10 @@ return answers
 `
 
 /**
- * Renews members, unless they were evicted, or are gone: a lease that has run out competes for its quotas again. KEYS · ARGV 1 lease in
- * ms, 2 TTL of the keys, 3 under how many of KEYS, the first, members may be marked as evicted, then for each key how many members,
- * and those.
- * Returns the evicted ones and the gone ones.
+ * Renews members, unless they were evicted or have expired: an expired lease must be acquired again. KEYS · ARGV 1
+ * duration of a lease in ms, 2 TTL of the keys, 3 the number of KEYS, from the first, where members may be marked as
+ * evicted, then for each key the number of its members, and the members.
+ * Returns the evicted and the expired members.
  */
 const RENEW = `${NOW}
 local evicted, gone, lost, at = {}, {}, {}, 4
@@ -127,8 +127,8 @@ end
 return {evicted, gone}
 `
 
-/** Gives quotas back. KEYS · ARGV for each key how many members, and those. */
-const GIVE_BACK = `
+/** Releases leases. KEYS · ARGV for each key the number of its members, and the members. */
+const RELEASE = `
 local at = 1
 for _, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
@@ -139,7 +139,7 @@ end
 
 type Arg = string | number
 
-/** Of one attempt; `refusedBy` counts from 1, 0: nobody. */
+/** Of one attempt. `refusedBy` counts from 1; 0: the lease was acquired. */
 type AcquireAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
 
 export interface LeaseScripts {
@@ -148,10 +148,10 @@ export interface LeaseScripts {
   sseReleaseLeases(keys: number, ...args: Arg[]): Promise<null>
 }
 
-/** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
+/** Adds the scripts to a connection. They are sent by hash, and in full if Redis does not know them. */
 export function withLeaseScripts(client: RedisClient): RedisClient & LeaseScripts {
-  client.defineCommand('sseAcquireLeases', { lua: TAKE })
+  client.defineCommand('sseAcquireLeases', { lua: ACQUIRE })
   client.defineCommand('sseRenewLeases', { lua: RENEW })
-  client.defineCommand('sseReleaseLeases', { lua: GIVE_BACK })
+  client.defineCommand('sseReleaseLeases', { lua: RELEASE })
   return client as RedisClient & LeaseScripts
 }

@@ -1,6 +1,6 @@
 /**
- * request ─► **stream limits** ─► stream: how many streams may be open, by user, tenant, address and process. Owns the leases of
- * this process and what they add up to here; what they add up to everywhere is Redis's (redis-leases.ts).
+ * request ─► **stream limits** ─► stream: how many streams may be open, by user, tenant, address and process. Owns the
+ * leases of this process and their counts. redis-leases.ts owns the counts of all processes.
  */
 import { Listeners, runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
@@ -8,7 +8,7 @@ import { RequestError, SseError } from '../../core/errors.js'
 import { createdBy } from '../../core/validation.js'
 import type { Requester } from '../../http/requester.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
-import { type LeasedStream, type LossReason, type ReleasableLease, StreamLease } from './lease.js'
+import { type LeasedStream, type LossReason, StreamLease } from './lease.js'
 import { type AcquireAttempt, type AcquireResult, needsQuota } from './lease-commands.js'
 import { type ResolvedStreamLimits, resolveStreamLimits, type StreamLimitsOptions } from './options.js'
 import { type Quota, refusal, requiredQuotas } from './quotas.js'
@@ -28,8 +28,8 @@ export interface StreamLimits {
 
   /**
    * Calls `listener` with the id of each stream of another process that this process evicts. A multiplexer uses it to
-   * notify that process, which then calls `evict`. Without a notification that process finds out when it next renews its
-   * leases.
+   * notify that process, which then calls `evict`. Without a notification that process finds out when it next renews
+   * its leases.
    * @returns removes the listener
    */
   onEvictRemote(listener: (streamId: string) => void): () => void
@@ -43,14 +43,14 @@ export class StreamLeases implements StreamLimits {
   readonly #options: ResolvedStreamLimits
   /** By stream, the oldest first. */
   readonly #leases = new Map<string, StreamLease>()
-  /** Leases of this process by key; `quota` is the one object that all of them have. */
+  /** Leases of this process by key. `quota` is shared by all of them. */
   readonly #counts = new Map<string, { readonly quota: Quota; count: number }>()
   /** Openings of this process by key, for when it decides alone. */
   readonly #opens: BucketRegistry | undefined
   readonly #shared: RedisLeases | undefined
-  /** So that streams keep their order when the wall clock is set. */
+  /** Keeps the order of streams when the wall clock is set. */
   readonly #wallOffset: number
-  /** Streams about to be let in or refused. */
+  /** Streams that wait for the decision. */
   readonly #opening = new Set<Promise<unknown>>()
   #closing: Promise<void> | undefined
 
@@ -71,25 +71,25 @@ export class StreamLeases implements StreamLimits {
   }
 
   /**
-   * Takes a quota for a stream everywhere it counts, or nowhere. One call to Redis, for all that ask one upon the other.
-   * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is full and its `cap`;
-   * `ERR_SSE_LIMITER_UNAVAILABLE` where Redis is away and `onError` is `closed`
+   * Acquires a lease in all quotas of a stream, or in none. Attempts in quick succession share a command to Redis.
+   * @throws RequestError `ERR_SSE_STREAM_LIMIT`: its `members` are the `scope` that is exhausted and its `cap`
+   * @throws RequestError `ERR_SSE_LIMITER_UNAVAILABLE` if Redis does not answer and `onError` is `closed`
    * @throws SseError `ERR_SSE_CLOSED`
    */
-  async acquire(requester: Requester, holder: LeasedStream): Promise<ReleasableLease> {
+  async acquire(requester: Requester, holder: LeasedStream): Promise<StreamLease> {
     this.#assertOpen()
     const { perProcess } = this.#options
     if (perProcess > 0 && this.#leases.size + this.#opening.size >= perProcess) {
       throw refusal({ scope: 'process', cap: perProcess })
     }
     const attempt = this.#attempt(requester, holder)
-    const asked = this.#ask(attempt)
-    if (asked === undefined) return this.#admit(attempt, undefined)
-    this.#opening.add(asked)
+    const pending = this.#request(attempt)
+    if (pending === undefined) return this.#admit(attempt, undefined)
+    this.#opening.add(pending)
     try {
-      return this.#admit(attempt, await asked)
+      return this.#admit(attempt, await pending)
     } finally {
-      this.#opening.delete(asked)
+      this.#opening.delete(pending)
     }
   }
 
@@ -108,15 +108,15 @@ export class StreamLeases implements StreamLimits {
 
   async #close(): Promise<void> {
     for (const lease of [...this.#leases.values()]) this.#release(lease)
-    // Those under way give back what they get.
+    // Pending attempts release what they acquire.
     await Promise.allSettled(this.#opening)
     await this.#shared?.close()
   }
 
   #attempt(requester: Requester, holder: LeasedStream): AcquireAttempt {
-    const { quotas: asked, opens } = requiredQuotas(requester, this.#options)
+    const { quotas: required, opens } = requiredQuotas(requester, this.#options)
     const quotas: Quota[] = []
-    for (const quota of asked) quotas.push(this.#counts.get(quota.key)?.quota ?? quota)
+    for (const quota of required) quotas.push(this.#counts.get(quota.key)?.quota ?? quota)
     const lease = new StreamLease(
       holder,
       Math.floor(this.#wallOffset + this.#options.clock.now()),
@@ -134,20 +134,20 @@ export class StreamLeases implements StreamLimits {
     return true
   }
 
-  /** @returns `undefined` if Redis has nothing to say to it, or is away */
-  #ask(attempt: AcquireAttempt): Promise<AcquireResult | undefined> | undefined {
+  /** @returns `undefined` if Redis need not decide, or is away */
+  #request(attempt: AcquireAttempt): Promise<AcquireResult | undefined> | undefined {
     return this.#shared?.away === false && needsQuota(attempt) ? this.#shared.acquire(attempt) : undefined
   }
 
   /**
-   * Lets a stream in, or not, at once: no other can take the same quota meanwhile.
-   * @param taken what Redis said; `undefined`: nothing, so that this process has to decide, if it may
+   * Admits or refuses a stream synchronously, so that no other stream can take the same quota meanwhile.
+   * @param taken the result of Redis; `undefined`: this process decides, if the options allow it
    */
-  #admit(attempt: AcquireAttempt, taken: AcquireResult | undefined): ReleasableLease {
+  #admit(attempt: AcquireAttempt, taken: AcquireResult | undefined): StreamLease {
     const { lease, quotas, opens } = attempt
     if (taken === undefined) this.#assertMayDecideLocally(attempt)
     else if (taken.refusedBy !== undefined) throw refusal(taken.refusedBy, taken.retryAfterMs)
-    // Who lost its own to this one, in the same call, has come by here before.
+    // A stream that the same command both admitted and evicted was admitted here before.
     for (const id of taken?.evicted ?? []) if (!this.evict(id)) this.#evictListeners.notify(id)
     if (this.#closing !== undefined) this.#shared?.release(lease)
     this.#assertOpen()
@@ -156,10 +156,10 @@ export class StreamLeases implements StreamLimits {
     return lease
   }
 
-  /** @throws RequestError if Redis should have decided */
+  /** @throws RequestError if only Redis may decide */
   #assertMayDecideLocally(attempt: AcquireAttempt): void {
     if (this.#shared === undefined || this.#options.onError === 'open' || !needsQuota(attempt)) return
-    throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'How many streams are open cannot be told now', {
+    throw new RequestError('ERR_SSE_LIMITER_UNAVAILABLE', 'Stream limits are temporarily unavailable', {
       cause: this.#shared.failure,
       headers: { 'Retry-After': '1' },
     })
@@ -175,7 +175,7 @@ export class StreamLeases implements StreamLimits {
     this.#shared?.scheduleRenewal()
   }
 
-  /** Makes room within this process alone. @throws RequestError if there is none */
+  /** Takes the quotas within this process alone. @throws RequestError if one is exhausted */
   #acquireLocally(quotas: readonly Quota[], opens: Quota | undefined): void {
     const now = this.#options.clock.now()
     const full = quotas.filter(({ key, cap }) => (this.#counts.get(key)?.count ?? 0) >= cap)
@@ -192,13 +192,13 @@ export class StreamLeases implements StreamLimits {
     if (victim !== undefined) this.evict(victim.id)
   }
 
-  /** Looks at all, since it is rare and the order is kept already. */
+  /** A linear search, because it is rare and the leases are in order. */
   #oldest(key: string): StreamLease | undefined {
     for (const lease of this.#leases.values()) if (lease.quotas[0]?.key === key) return lease
     return undefined
   }
 
-  /** One for all leases. */
+  /** One function for all leases. */
   readonly #release = (lease: StreamLease): void => {
     if (this.#leases.get(lease.id) !== lease) return
     this.#leases.delete(lease.id)
@@ -214,14 +214,14 @@ export class StreamLeases implements StreamLimits {
   }
 }
 
-/** Who asked for the quota must not be refused for it, and where Redis chose the stream nobody waits at all. */
+/** The stream that takes the quota must not fail because of this error. */
 function reportEviction(error: unknown): void {
   if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'evict', error })
 }
 
 /**
- * Limits on open streams: over all processes with `redis`, else in this one.
- * `createStreamLimits({ redis, perUser: 20, perTenant: 2000 })`
+ * Creates limits on open streams: over all processes with `redis`, otherwise in this process. `createStreamLimits({
+ * redis, perUser: 20, perTenant: 2000 })`
  * @throws InvalidOptionError
  */
 export function createStreamLimits(options: StreamLimitsOptions = {}): StreamLimits {
