@@ -45,6 +45,8 @@ export {
 export type { Priority, SendResult, SseEvent } from './core/message.js'
 export type { Position } from './core/position.js'
 export type { Tracing } from './core/tracing.js'
+export type { AnyRequest, AnyResponse } from './http/exchange.js'
+export type { StreamRequest } from './http/requester.js'
 export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,
@@ -69,8 +71,9 @@ export type {
   ChannelsOf,
   MultiplexerOptions,
   MultiplexerStatus,
+  PollOptions,
+  StreamHandler,
 } from './multiplexer/options.js'
-export type { PollOptions } from './multiplexer/poll.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
 export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
@@ -97,7 +100,7 @@ export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type RateLimitHandler, rateLimit } from './routers/rate-limit.js'
 export { type SseMiddleware, sseMiddleware } from './routers/sse-middleware.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
-export type { InboundMessage, InboundStatus, InboundUnknown } from './routers/webhooks/message.js'
+export type { InboundMessage, InboundStatus, InboundUnknown, Provider } from './routers/webhooks/message.js'
 export type { WebhooksOptions } from './routers/webhooks/options.js'
 export { type WebhooksRouter, webhooks } from './routers/webhooks/webhooks.js'
 export { createStore, type StoreOptions } from './store/create.js'

@@ -1,8 +1,11 @@
-/** stored message ─► **announce** ─► streams: both views of a message, each sent once however often it is announced. */
+/**
+ * stored message ─► **announce** ─► streams: publishes both views of a message, each once, also if it is announced
+ * again.
+ */
 import { conversationsChannel, type Multiplexer, messagesChannel } from 'express-sse-kit'
 import type { Conversation, Message } from './store/inbox-store.js'
 
-/** A conversation as clients see it. */
+/** The public part of a conversation, as clients get it. */
 export type ConversationSummary = Omit<Conversation, 'tenant' | 'contactId'>
 
 export function summaryOf({ tenant: _, contactId: __, ...summary }: Conversation): ConversationSummary {
@@ -10,8 +13,8 @@ export function summaryOf({ tenant: _, contactId: __, ...summary }: Conversation
 }
 
 /**
- * The message's id is the idempotency key, so that a webhook delivered again, or a reply sent again after a failure
- * half-way, completes what was missing and repeats nothing.
+ * Publishes a message on its conversation and on the tenant's list. The idempotency key is the id of the message. So a
+ * repeated webhook, or a reply that is retried after a partial failure, publishes only what is missing.
  * @throws BrokerError
  */
 export async function announceMessage(
@@ -34,7 +37,7 @@ export async function announceMessage(
   ])
 }
 
-/** Lets the tenant's other pages clear the badge. */
+/** Notifies the other pages of the tenant, which then clear the badge. */
 export async function announceRead(multiplexer: Multiplexer, tenant: string, conversationId: string): Promise<void> {
   await multiplexer.publish(conversationsChannel(tenant), {
     event: 'conversation_read',

@@ -1,9 +1,10 @@
 /**
  * The example's HTTP surface, in the order in which a request meets it:
  *
- *   webhooks (raw bytes) ─► who is it? ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams ─► pages ─► errors
+ *   webhooks (raw bytes) ─► authentication ─► sign-in, workbench ─► limits ─► dashboard, inbox, streams
+ *     ─► pages ─► errors
  *
- * Health and metrics are for those inside: an application of their own, on a port of its own.
+ * Health and metrics are internal: a separate application on a separate port.
  */
 import { fileURLToPath } from 'node:url'
 import express, { type Express, type Router } from 'express'
@@ -40,7 +41,7 @@ export interface AppOptions {
   readonly config: Config
   readonly multiplexer: Multiplexer
   readonly store: InboxStore
-  /** The kit's cache, de-duplication, tickets and revocations. */
+  /** The store of the kit's cache, de-duplication, tickets and revocations. */
   readonly keyValues: KeyValueStore
   readonly revocations: Revocations
   readonly limits: Limits
@@ -52,7 +53,7 @@ export interface AppOptions {
 
 const PAGE_FOLDER = fileURLToPath(new URL('../web/dist', import.meta.url))
 
-/** What the proxy in front must never reach: probes, and the page for Prometheus. */
+/** The endpoints that must not be reachable from outside: probes, and the page for Prometheus. */
 export function createInternalApp(options: Pick<AppOptions, 'multiplexer' | 'store' | 'metrics'>): Express {
   const app = express()
   app.disable('x-powered-by')
@@ -67,7 +68,7 @@ function internalRoutes({ multiplexer, store, metrics: kit }: Parameters<typeof 
   return router
 }
 
-/** Owns nothing that needs closing: what it is given stays the caller's. */
+/** Creates the app. It opens nothing that must be closed: the caller closes the services. */
 export function createApp(options: AppOptions): Express {
   const { config, multiplexer, store, keyValues, revocations, limits, workbench, traffic, log } = options
   const app = express()
@@ -85,7 +86,7 @@ export function createApp(options: AppOptions): Express {
       failureLimit: limits.webhookFailures,
     }),
   )
-  // On one's own machine all is on one port.
+  // In development everything is on one port.
   if (config.internal === undefined && !config.production) app.use(internalRoutes(options))
 
   const api = express.Router()
@@ -110,7 +111,7 @@ export function createApp(options: AppOptions): Express {
 
   app.use(pageRoutes(PAGE_FOLDER, config))
   app.use(() => {
-    throw new Problem('ERR_INBOX_NOT_FOUND', 'There is nothing here')
+    throw new Problem('ERR_INBOX_NOT_FOUND', 'No such resource')
   })
   app.use(sseErrors({ onError: (error, { method, path }) => log('error', 'request', { method, path, error }) }))
   app.use(problems(log))

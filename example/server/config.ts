@@ -1,39 +1,39 @@
-/** The environment, read once. Nothing else in the example reads `process.env`. */
+/** Reads and checks the environment, once. No other file of the example reads `process.env`. */
 import { randomBytes } from 'node:crypto'
 
 export interface Config {
   readonly production: boolean
   readonly port: number
   /**
-   * Where `/healthz`, `/readyz` and `/metrics` are, and nothing else: never to be published. Unset: in development on `port`, in
-   * production nowhere.
+   * The address of `/healthz`, `/readyz` and `/metrics`. It must not be reachable from outside. Absent: on `port` in
+   * development, disabled in production.
    */
   readonly internal: { readonly port: number; readonly host: string } | undefined
-  /** A server, or some nodes of a cluster. Unset: everything in this process. */
+  /** The URL of a server, or of some nodes of a cluster. Absent: all state is in this process. */
   readonly redis: string | readonly string[] | undefined
   readonly jwtSecret: string
   readonly webhookSecret: string
   readonly webhookVerifyToken: string
-  /** Over how long streams are ended when the process stops, so that their clients do not move all at once, in ms. */
+  /** The time over which streams are ended at shutdown, in ms, so that not all clients reconnect at once. */
   readonly drainMs: number
-  /** How many proxies stand in front; each adds the address it saw to `X-Forwarded-For`. 0: what that says counts for nothing. */
+  /** The number of proxies in front. Each adds an address to `X-Forwarded-For`. 0: the header is ignored. */
   readonly proxies: number
-  /** What the person who starts it should know. */
+  /** Notes for the person who starts the process. */
   readonly notes: readonly string[]
 }
 
-/** The environment cannot be run with; the message says what to mend. */
+/** The environment has an invalid value. The message names the variable and the expected value. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
 }
 
 const MIN_SECRET_BYTES = 32
-/** Public values: they stand in this repository. */
+/** Public values: this repository contains them. */
 const DEVELOPMENT = { WEBHOOK_SECRET: 'dev-webhook-secret', WEBHOOK_VERIFY_TOKEN: 'dev-verify-token' } as const
 
 /** @throws ConfigError */
 export function readConfig(environment: Readonly<Record<string, string | undefined>>): Config {
-  // An empty variable is what shells and compose files make of an unset one.
+  // Shells and compose files pass an unset variable as an empty one.
   const get = (name: string): string | undefined => environment[name]?.trim() || undefined
   const production = get('NODE_ENV') === 'production'
   const notes: string[] = []
@@ -43,7 +43,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     if (!production) return value ?? DEVELOPMENT[name]
     if (value === undefined) throw new ConfigError(`${name} must be set in production`)
     if (Object.values<string>(DEVELOPMENT).includes(value)) {
-      throw new ConfigError(`${name} must not be the one for development in production: anybody can know it`)
+      throw new ConfigError(
+        `${name} must not be the secret for development in production, because it is public: set another one`,
+      )
     }
     if (value.length >= minLength) return value
     throw new ConfigError(`${name} must have at least ${minLength} characters in production, has ${value.length}`)
@@ -52,7 +54,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
   function jwtSecret(): string {
     const value = get('JWT_SECRET')
     if (value === undefined && !production) {
-      notes.push('JWT_SECRET is not set: using a random one, so a restart signs everybody out')
+      notes.push('JWT_SECRET is not set: using a random one, so a restart signs all users out')
       return randomBytes(48).toString('base64url')
     }
     if (value === undefined) throw new ConfigError('JWT_SECRET must be set in production')
@@ -68,7 +70,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       return undefined
     }
     const own = readPort('INTERNAL_PORT', value)
-    if (own === port && port !== 0) throw new ConfigError('INTERNAL_PORT must be another port than PORT')
+    if (own === port && port !== 0) throw new ConfigError('INTERNAL_PORT must differ from PORT')
     return { port: own, host }
   }
 
@@ -107,7 +109,9 @@ function readRedis(value: string | undefined): string | readonly string[] | unde
   if (value === undefined) return undefined
   const urls = value.split(',').map((url) => url.trim())
   if (!urls.every((url) => /^rediss?:\/\/\S+$/.test(url))) {
-    throw new ConfigError('REDIS_URL must start with redis:// or rediss://; for a cluster, several with commas between')
+    throw new ConfigError(
+      'REDIS_URL must start with redis:// or rediss://. For a cluster, separate several URLs with commas.',
+    )
   }
   return urls.length === 1 ? urls[0] : urls
 }

@@ -1,4 +1,4 @@
-/** webhook ─► **inbound** ─► store ─► streams: what becomes of a message that a contact sent. */
+/** webhook ─► **inbound** ─► store ─► streams: stores and announces a message from a contact. */
 import { createHash } from 'node:crypto'
 import type { InboundMessage, Multiplexer } from 'express-sse-kit'
 import { announceMessage } from './announce.js'
@@ -8,12 +8,12 @@ import { tenantOfAccount } from './tenants.js'
 
 const SLUGS: Readonly<Record<Provider, string>> = { whatsapp: 'wa', messenger: 'ms', instagram: 'ig' }
 
-/** The same for the same contact of the same account, for ever, and safe in a URL. */
+/** Returns an id that depends only on the arguments and is safe in a URL. */
 export function conversationIdOf(provider: Provider, accountId: string, contactId: string): string {
   return [SLUGS[provider], slug(accountId), slug(contactId)].join('-')
 }
 
-/** The providers' ids are digits; anything else is hashed, under a letter that no digits begin with. */
+/** The providers' ids are digits. Other ids are hashed, with a letter in front, so that they cannot equal digits. */
 function slug(id: string): string {
   return /^\d{1,32}$/.test(id) ? id : `x${createHash('sha256').update(id).digest('hex').slice(0, 24)}`
 }
@@ -24,7 +24,10 @@ export interface InboundOptions {
   readonly log: LogLine
 }
 
-/** For `webhooks({ onMessage })`. What it throws makes the provider deliver again, which completes what was missing. */
+/**
+ * Returns the function for `webhooks({ onMessage })`. If it throws, the provider retries, and the retry completes the
+ * work.
+ */
 export function receiveMessage({
   store,
   multiplexer,
@@ -34,7 +37,7 @@ export function receiveMessage({
 
   function ignore({ provider, accountId }: InboundMessage): void {
     const account = `${provider}:${accountId}`
-    // Bounded, as the ids come from outside.
+    // Bounded, because the ids come from outside.
     if (unknownAccounts.has(account) || unknownAccounts.size >= 1000) return
     unknownAccounts.add(account)
     log('warn', 'webhook.account_unknown', { provider, accountId })
@@ -55,10 +58,10 @@ export function receiveMessage({
       direction: 'in',
       text,
       from,
-      // The provider's clock may be ahead: the conversation would stay on top until ours has caught up.
+      // The provider's clock may be ahead of ours: then the conversation would stay on top for that long.
       at: new Date(Math.min(at, Date.now())).toISOString(),
     })
-    if (appended === undefined) throw new Error(`Conversation ${id} vanished while a message was added`)
+    if (appended === undefined) throw new Error(`Conversation ${id} was deleted while a message was added`)
     await announceMessage(multiplexer, appended.message, appended.conversation)
   }
 }

@@ -1,38 +1,45 @@
-/** How much anybody may ask of the app: requests, streams, failures. Over all processes on one Redis, or in this one. */
-import { createStreamLimits, type RateLimitHandler, rateLimit, type StreamLimits } from 'express-sse-kit'
-import type { Cluster, Redis } from 'ioredis'
+/**
+ * The limits of the app: requests, streams and failures. They hold over all processes on one Redis, or in this process.
+ */
+import {
+  createStreamLimits,
+  type RateLimitHandler,
+  rateLimit,
+  type SharedRedis,
+  type StreamLimits,
+} from 'express-sse-kit'
 
 const MINUTE_S = 60
 
 export interface Limits {
-  /** For all but the sign-in. Needs `authenticate()` before it, which may be optional. */
+  /** For all routes except the sign-in. Needs `authenticate()` before it, also with `optional: true`. */
   readonly requests: RateLimitHandler
-  /** Nobody is known yet. */
+  /** For the sign-in, where no user is known yet: by address. */
   readonly signIns: RateLimitHandler
-  /** Wrong signatures of webhooks, never good ones. */
+  /** Counts wrong signatures of webhooks, never correct ones. */
   readonly webhookFailures: RateLimitHandler
-  /** Forged tokens and guessed tickets, never good tokens. */
+  /** Counts forged tokens and guessed tickets, never valid ones. */
   readonly tokenFailures: RateLimitHandler
   readonly streams: StreamLimits
   close(): Promise<void>
 }
 
-export function openLimits(client: Redis | Cluster | undefined): Limits {
-  const shared = client === undefined ? {} : { redis: client }
+export function openLimits(redis: SharedRedis): Limits {
   const requests = rateLimit({
-    ...shared,
+    redis,
     limits: [
       { by: 'user', points: 1000, duration: MINUTE_S },
       { by: 'tenant', points: 20_000, duration: MINUTE_S },
       { by: 'ip', points: 300, duration: MINUTE_S, skip: ({ auth }) => auth !== undefined },
     ],
   })
-  // Where guessing would pay, nothing is let through unchecked while Redis is away; so it is better to wait a little than to refuse.
-  const guarded = { ...shared, by: 'ip', duration: MINUTE_S, onError: 'closed', timeoutMs: 1000 } as const
+  // These limits protect against guessing, so nothing passes unchecked while Redis is unavailable. The longer time-out
+  // avoids refusals after a short delay.
+  const guarded = { redis, by: 'ip', duration: MINUTE_S, onError: 'closed', timeoutMs: 1000 } as const
   const signIns = rateLimit({ ...guarded, name: 'sign-in', points: 300 })
   const webhookFailures = rateLimit({ ...guarded, name: 'webhook-signatures', points: 20 })
   const tokenFailures = rateLimit({ ...guarded, name: 'token-failures', points: 60 })
-  const streams = createStreamLimits(shared)
+  const streams = createStreamLimits({ redis })
   return {
     requests,
     signIns,

@@ -1,4 +1,4 @@
-/** One JSON object per line on stderr, and what the kit says about its connections and stores. */
+/** Logs to stderr, one JSON object a line. Also logs the kit's diagnostics about connections and stores. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { diagnostics } from 'express-sse-kit'
 
@@ -15,7 +15,7 @@ export const logToStderr: LogLine = (level, event, fields = {}) => {
 function describe(error: Error): object {
   const { name, message, cause } = error
   const code = (error as { readonly code?: unknown }).code
-  // A stack only where nobody foresaw the error.
+  // Errors with a code are expected. Only for others is the stack useful.
   const stack = code === undefined ? { stack: error.stack } : { code }
   return { name, message, ...stack, ...(cause instanceof Error && { cause: cause.message }) }
 }
@@ -30,7 +30,7 @@ const LOGGED = [
   { channel: diagnostics.storeError, event: 'store.error', level: 'error' },
 ] as const
 
-/** Logs the kit's diagnostics, a few lines of each kind at a time. @returns the way to stop */
+/** Logs the kit's diagnostics, with a limit for each kind. @returns stops logging */
 export function logDiagnostics(log: LogLine): () => void {
   const stops = LOGGED.map(({ channel, event, level }) => {
     const limited = limit((fields) => log(level, event, fields))
@@ -45,7 +45,7 @@ export function logDiagnostics(log: LogLine): () => void {
 
 type Write = (fields: Readonly<Record<string, unknown>>) => void
 
-/** While Redis is away every publish fails: what is over the limit is counted, and told with the next line. */
+/** Limits lines: while Redis is unavailable every publish fails. The next line has the number of suppressed ones. */
 function limit(write: Write): Write {
   let windowStart = 0
   let written = 0

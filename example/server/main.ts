@@ -1,18 +1,21 @@
-/** `npm start`: reads the environment, starts, and ends in good order on SIGINT and SIGTERM. */
+/** `npm start`: reads the environment, starts the server, and shuts it down in order on SIGINT and SIGTERM. */
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo, ListenOptions } from 'node:net'
-import { logDrops } from 'express-sse-kit'
+import { logDrops, shutdown } from 'express-sse-kit'
 import { createApp, createInternalApp } from './app.js'
 import { type Config, ConfigError, readConfig } from './config.js'
 import { logDiagnostics, logToStderr } from './log.js'
-import { openServices, type Services, seedTenants } from './services.js'
+import { openServices, seedTenants } from './services.js'
 
-/** What is still open this long after the streams were told to go is cut off, in ms. */
-const CLOSE_DEADLINE_MS = 4000
-/** How long the start waits for the demo conversations; with Redis away they come later. */
+/** After the streams have ended: how long requests under way, and then each service, may take to end, in ms. */
+const CLOSE_GRACE_MS = 4000
+/** How long the start waits for the demo conversations, in ms. If Redis is unavailable, they are written later. */
 const SEED_WAIT_MS = 1000
-/** New connections that may wait, for all clients may come back at once. By Node's own default it is 511; the kernel may allow less. */
+/**
+ * How many new connections may wait, because all clients may reconnect at once. Node's default is 511. The kernel may
+ * allow fewer.
+ */
 const BACKLOG = 4096
 
 async function start(config: Config): Promise<void> {
@@ -35,11 +38,18 @@ async function start(config: Config): Promise<void> {
 
   let stopping = false
   const stop = (): void => {
-    // A second Ctrl+C is for those who cannot wait.
+    // A second Ctrl+C ends the process immediately.
     if (stopping) process.exit(1)
     stopping = true
     stopSeeding.abort()
-    stopServing(server, services, config.drainMs, internal).then(
+    shutdown({
+      server,
+      streams: [services.multiplexer, services.workbench],
+      // Metrics can be read until the last request has ended.
+      parts: [{ close: () => closeNow(internal) }, ...services.parts],
+      windowMs: config.drainMs,
+      graceMs: CLOSE_GRACE_MS,
+    }).then(
       () => process.exit(0),
       (error: unknown) => {
         logToStderr('error', 'close', { error })
@@ -62,23 +72,9 @@ function addressOf(server: Server): string {
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
-/** No new connections, streams told to come back, one after the other, answers under way finished, and then the rest. */
-async function stopServing(server: Server, services: Services, drainMs: number, internal?: Server): Promise<void> {
-  const closed = once(server, 'close')
-  server.close()
-  const deadline = setTimeout(() => server.closeAllConnections(), drainMs + CLOSE_DEADLINE_MS)
-  await Promise.race([
-    Promise.all([services.multiplexer.close({ windowMs: drainMs }), services.workbench.close()]),
-    closed,
-  ])
-  // Connections of streams that have ended wait for another request.
-  server.closeIdleConnections()
-  await closed
-  clearTimeout(deadline)
-  // Last: how the end goes is worth watching.
-  internal?.close()
-  internal?.closeAllConnections()
-  await services.close()
+function closeNow(server: Server | undefined): void {
+  server?.close()
+  server?.closeAllConnections()
 }
 
 try {
@@ -87,7 +83,7 @@ try {
   if (error instanceof ConfigError) console.error(`Cannot start: ${error.message}`)
   else if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') {
     const { port } = error as { readonly port?: number }
-    console.error(`Cannot start: port ${port} is taken; set PORT or INTERNAL_PORT to another one`)
+    console.error(`Cannot start: port ${port} is in use. Set PORT or INTERNAL_PORT to another one.`)
   } else console.error(error)
   process.exit(1)
 }

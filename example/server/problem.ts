@@ -1,4 +1,4 @@
-/** The application's own errors, as problem documents (RFC 9457) with a code, in the form that the kit's have too. */
+/** The errors of the application as problem documents (RFC 9457) with a code, in the same form as those of the kit. */
 import type { ErrorRequestHandler, Response } from 'express'
 import type { LogLine } from './log.js'
 import { StoreUnavailableError } from './store/redis-client.js'
@@ -24,7 +24,7 @@ type ProblemCode = keyof typeof PROBLEMS
 
 export class Problem extends Error {
   readonly code: ProblemCode
-  /** For Express, should it get that far. */
+  /** Read by Express if no error handler answers. */
   readonly status: number
 
   constructor(code: ProblemCode, detail: string) {
@@ -41,7 +41,7 @@ function sendProblem(res: Response, { code, message }: Pick<Problem, 'code' | 'm
   res.send(JSON.stringify({ title, status, code, detail: message }))
 }
 
-/** The last handler: whatever the routes and the kit's own handler did not answer. */
+/** The last error handler. It answers the errors that the routes and the kit's own handler have not answered. */
 export function problems(log: LogLine): ErrorRequestHandler {
   return (error: unknown, req, res, next) => {
     if (res.headersSent) {
@@ -50,7 +50,7 @@ export function problems(log: LogLine): ErrorRequestHandler {
     }
     const problem = toProblem(error)
     const { status } = PROBLEMS[problem.code]
-    // The path without the query, which may hold a token.
+    // Without the query, because that may contain a token.
     if (status >= 500) log('error', 'request', { method: req.method, path: req.path, error })
     sendProblem(res, problem)
   }
@@ -58,12 +58,13 @@ export function problems(log: LogLine): ErrorRequestHandler {
 
 function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
-  if (error instanceof StoreUnavailableError) return new Problem('ERR_INBOX_UNAVAILABLE', 'The store does not answer')
-  // Express's body parser and its router mark what the client did wrong.
+  if (error instanceof StoreUnavailableError)
+    return new Problem('ERR_INBOX_UNAVAILABLE', 'The store is temporarily unavailable')
+  // Express's body parser and router mark errors of the client.
   const { status, type } = error as { readonly status?: unknown; readonly type?: unknown }
   if (typeof type === 'string' && /^(entity|encoding|request|charset|stream)\./.test(type)) {
-    return new Problem('ERR_INBOX_BODY_INVALID', 'The body must be JSON of at most 64 KB')
+    return new Problem('ERR_INBOX_BODY_INVALID', 'The body must be JSON of at most 64 kB')
   }
   if (status === 400) return new Problem('ERR_INBOX_NOT_FOUND', 'The path is malformed')
-  return new Problem('ERR_INBOX_INTERNAL', 'Something went wrong; it has been logged')
+  return new Problem('ERR_INBOX_INTERNAL', 'Internal error. It has been logged.')
 }

@@ -1,6 +1,7 @@
 /**
- * A few conversations to look at before the first webhook. Their ids begin with `demo-`, as no webhook's do. Every step
- * is idempotent, so processes that start together write the same thing once, and one that died half-way is completed.
+ * Demo conversations, so that the inbox is not empty before the first webhook. Their ids begin with `demo-`; ids from
+ * webhooks never do. Every step is idempotent: processes that start together write each message once, and an
+ * interrupted seed is completed later.
  */
 import type { Direction, InboxStore, Provider } from './store/inbox-store.js'
 
@@ -9,9 +10,9 @@ interface DemoConversation {
   readonly provider: Provider
   readonly contact: string
   readonly unread?: boolean
-  /** How long ago the last message was, in minutes. */
+  /** The age of the last message, in minutes. */
   readonly minutesAgo: number
-  /** `>` begins what the contact wrote, `<` what the tenant answered. */
+  /** `>` marks a message of the contact, `<` an answer of the tenant. */
   readonly lines: readonly string[]
 }
 
@@ -79,11 +80,11 @@ const DEMO: Readonly<Record<string, readonly DemoConversation[]>> = {
 
 const BETWEEN_LINES_MS = 150_000
 
-/** Writes the tenant's demo conversations unless they are there. */
+/** Writes the demo conversations of the tenant unless they exist. */
 export async function seed(store: InboxStore, tenant: string, now: number = Date.now()): Promise<void> {
   const conversations = DEMO[tenant] ?? []
   const last = conversations.at(-1)
-  // The last one complete means that all are, and that old ones may have been written over since.
+  // They are written in order: if the last one is complete, all are.
   if (last === undefined || (await store.listMessages(tenant, last.id)).length >= last.lines.length) return
   for (const conversation of conversations) await seedConversation(store, tenant, conversation, now)
 }
@@ -107,7 +108,7 @@ async function seedConversation(
       from: direction === 'in' ? id : 'sam',
       at: new Date(now - ageMs).toISOString(),
     })
-    // By whoever added the last one, after which nobody adds any more.
+    // Only the process that added the last message marks the conversation as read.
     if (appended?.added && index === lines.length - 1 && !unread) await store.markRead(tenant, id)
   }
 }

@@ -1,7 +1,8 @@
-/** What the app stands on, embedded or on Redis: opened together, closed together. */
+/** The services of the app, embedded or on Redis: opened together, closed together. */
 import {
   createMetrics,
   createMultiplexer,
+  createRedis,
   createRevocations,
   createStore,
   type KeyValueStore,
@@ -27,28 +28,34 @@ export interface Services {
   readonly keyValues: KeyValueStore
   readonly revocations: Revocations
   readonly limits: Limits
-  /** Counts from the start, for whoever reads `/metrics`. */
+  /** The metrics that `/metrics` serves. They count from the start of the process. */
   readonly metrics: Metrics
-  /** Takes nothing until it is used. */
+  /** Uses no resources until its page is used. */
   readonly workbench: Workbench
-  /** None until it is started. */
+  /** Idle until a page starts it. */
   readonly traffic: Traffic
-  /** Streams first, so that their clients are told to come back while Redis is still there. Idempotent. */
+  /** The services in the order in which `shutdown` closes them: what uses Redis before the connections to Redis. */
+  readonly parts: readonly { close(): unknown }[]
+  /** Closes all parts, without waiting for requests. Idempotent. */
   close(): Promise<void>
 }
 
-/** With Redis four connections: the multiplexer's two, that of the stream limits, and one for all else. (In a cluster, to each node.) */
+/**
+ * Opens the services. With Redis a process has three connections (in a cluster, to each node): two for all parts of the
+ * kit, and one for the inbox's own data.
+ */
 export function openServices(redis: Config['redis']): Services {
-  const client = redis === undefined ? undefined : connect(redis)
-  const store = client === undefined ? new MemoryInboxStore() : new RedisInboxStore(client)
-  const keyValues = createStore({ redis: client })
-  // The processes themselves issue the tokens, so there is one clock for each host, and no other.
+  const shared = createRedis(redis)
+  const store = redis === undefined ? new MemoryInboxStore() : new RedisInboxStore(connect(redis))
+  const keyValues = createStore({ redis: shared })
+  // The processes of the example issue the tokens themselves, so only the clocks of these hosts can differ.
   const revocations = createRevocations({ store: keyValues, clockToleranceMs: 1000 })
-  const limits = openLimits(client)
-  const multiplexer = createMultiplexer({ redis, streamLimits: limits.streams, stream: { revocations } })
+  const limits = openLimits(shared)
+  const multiplexer = createMultiplexer({ redis: shared, streamLimits: limits.streams, stream: { revocations } })
   const metrics = createMetrics({ multiplexer, streamLimits: limits.streams })
   const workbench = new Workbench()
   const traffic = new Traffic({ store, multiplexer, log: logToStderr })
+  const parts = [traffic, workbench, multiplexer, limits, keyValues, store, metrics, shared]
   return {
     multiplexer,
     store,
@@ -58,21 +65,18 @@ export function openServices(redis: Config['redis']): Services {
     metrics,
     workbench,
     traffic,
+    parts,
     async close() {
-      traffic.close()
-      await workbench.close()
-      await multiplexer.close()
-      await limits.close()
-      await keyValues.close()
-      await store.close()
-      metrics.close()
+      for (const part of parts) await part.close()
     },
   }
 }
 
 const SEED_RETRY_MS = 2000
 
-/** Tries until it works: Redis may come up after the app. @param signal ends the trying */
+/**
+ * Writes the demo conversations. Retries until it succeeds, because Redis may start after the app, or `signal` aborts.
+ */
 export async function seedTenants(store: InboxStore, log: LogLine, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {

@@ -1,4 +1,4 @@
-/** Who there is in the demo: its tenants and the accounts at the providers that belong to them. */
+/** The tenants of the demo, and their accounts at the providers. */
 import type { Provider } from './store/inbox-store.js'
 
 interface Account {
@@ -38,7 +38,7 @@ export function tenantIds(): readonly string[] {
   return TENANTS.map(({ id }) => id)
 }
 
-/** Whose account it is that a webhook's message was sent to. */
+/** Returns the tenant whose account received a message of a webhook. */
 export function tenantOfAccount(provider: Provider, accountId: string): Tenant | undefined {
   return TENANTS.find(({ accounts }) =>
     accounts.some((account) => account.provider === provider && account.id === accountId),

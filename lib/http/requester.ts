@@ -4,7 +4,10 @@ import { authOf } from './auth-of.js'
 import type { AnyRequest } from './exchange.js'
 
 /** A request that may have passed `authenticate()`. */
-export type StreamRequest = AnyRequest & { readonly auth?: Auth | undefined }
+export type StreamRequest = AnyRequest & {
+  /** The user of the request. `undefined`: `authenticate()` has not run, or nobody is signed in. */
+  readonly auth?: Auth | undefined
+}
 
 /** Who sends a request: what limits and pacing count by. */
 export interface Requester {

@@ -1,8 +1,9 @@
 /**
- * client ─► **ack** ─► reader: how a client says what it has handled, to any process.
+ * client ─► **ack** ─► stream reader: a client acknowledges events, to any process. Owns the ids of streams, which name
+ * the process and the user of the stream.
  *
- *   POST …/ack ─► this process ─┬─ the stream is here: its reader goes on
- *                               └─ else: a signal to the process that its id names
+ *   POST …/ack ─► this process ─┬─ has the stream: its reader may send more
+ *                               └─ else: forwards the acknowledgement to the process named in the stream's id
  */
 import { hash, randomUUID } from 'node:crypto'
 import { isProcessId } from '../broker/broker.js'
@@ -14,12 +15,12 @@ import type { AnyResponse, Exchange } from '../http/exchange.js'
 import type { StreamRequest } from '../http/requester.js'
 import type { Ack } from '../wire/contract.js'
 
-/** In place of an owner. Shorter than a hash, so it is nobody's. */
-const NOBODY = '-'
+/** The owner tag of streams without a user. Shorter than a hash, so it cannot equal one. */
+const NO_OWNER = '-'
 
 /**
- * The id of a stream: the process that has it, a UUID, and to whom it belongs. So any process knows where to send an
- * acknowledgement, and whose it must be: who changes the last part has the id of no stream.
+ * Creates the id of a stream: its process, a UUID, and a tag of its owner. So any process knows where to forward an
+ * acknowledgement, and from which user it must come. An id with another tag is not the id of any stream.
  */
 export function streamId(processId: string, auth: Auth | undefined): string {
   const uuid = randomUUID()
@@ -28,22 +29,22 @@ export function streamId(processId: string, auth: Auth | undefined): string {
 
 /**
  * The process that has the stream.
- * @throws RequestError `ERR_SSE_FORBIDDEN` if it is another user's; `ERR_SSE_STREAM_UNKNOWN` if the id names no process
+ * @throws RequestError `ERR_SSE_FORBIDDEN` for a stream of another user; `ERR_SSE_STREAM_UNKNOWN` if the id is invalid
  */
-function processOf(stream: string, auth: Auth | undefined): string {
+function processIdOf(stream: string, auth: Auth | undefined): string {
   const [processId, uuid = '', tag] = stream.split('.')
   if (!isProcessId(processId)) throw streamUnknown()
-  if (tag !== ownerTag(uuid, auth)) throw new RequestError('ERR_SSE_FORBIDDEN', 'This stream is not yours')
+  if (tag !== ownerTag(uuid, auth)) throw new RequestError('ERR_SSE_FORBIDDEN', 'The stream belongs to another user')
   return processId
 }
 
 function streamUnknown(): RequestError {
-  return new RequestError('ERR_SSE_STREAM_UNKNOWN', 'No stream of this id is open')
+  return new RequestError('ERR_SSE_STREAM_UNKNOWN', 'No stream with this id is open')
 }
 
-/** Nobody's streams need no hash: whoever has the id of one may acknowledge it, unless somebody is signed in. */
+/** A stream without a user has no secret: any request without a user may acknowledge it. */
 function ownerTag(uuid: string, auth: Auth | undefined): string {
-  if (auth === undefined) return NOBODY
+  if (auth === undefined) return NO_OWNER
   return hash('sha256', JSON.stringify([uuid, auth.tenant, auth.user]), 'base64url').slice(0, 12)
 }
 
@@ -57,34 +58,37 @@ export function parseAck(body: unknown): Ack {
     throw new RequestError('ERR_SSE_ACK_INVALID', 'buffer must be a number from 0 to 1')
   }
   if (latencyMs !== undefined && !(typeof latencyMs === 'number' && latencyMs >= 0 && Number.isFinite(latencyMs))) {
-    throw new RequestError('ERR_SSE_ACK_INVALID', 'latencyMs must be a number of ms')
+    throw new RequestError('ERR_SSE_ACK_INVALID', 'latencyMs must be a number of ms from 0')
   }
   return { stream, cursor, ...(buffer !== undefined && { buffer }), ...(latencyMs !== undefined && { latencyMs }) }
 }
 
-/** An acknowledgement with its bytes' worth of JSON is well below this. */
+/** The maximum size of a request body. An acknowledgement is much smaller. */
 const MAX_BODY_BYTES = 2048
 
 export interface AckRoutes {
   readonly processId: string
-  /** @returns whether the stream is here */
-  readonly here: (ack: Ack) => boolean
-  /** @returns whether there is such a process */
-  readonly there: (processId: string, ack: Ack) => Promise<boolean>
+  /** @returns whether this process has the stream */
+  readonly acknowledgeHere: (ack: Ack) => boolean
+  /** @returns whether the process exists */
+  readonly forward: (processId: string, ack: Ack) => Promise<boolean>
 }
 
-/** 204: taken into account. 202: passed on to the process that has the stream. */
+/**
+ * Answers 204 once the acknowledgement is applied, or 202 once it is forwarded to the process that has the stream.
+ * @throws RequestError `ERR_SSE_ACK_INVALID`, `ERR_SSE_FORBIDDEN`, `ERR_SSE_STREAM_UNKNOWN`
+ */
 export async function acknowledge(
   exchange: Exchange,
   req: StreamRequest,
   res: AnyResponse,
-  { processId, here, there }: AckRoutes,
+  { processId, acknowledgeHere, forward }: AckRoutes,
 ): Promise<void> {
   const auth = authOf(req)
   const ack = parseAck(await bodyOf(req, exchange))
-  const owner = processOf(ack.stream, auth)
+  const owner = processIdOf(ack.stream, auth)
   const isHere = owner === processId
-  if (!(isHere ? here(ack) : await there(owner, ack))) throw streamUnknown()
+  if (!(isHere ? acknowledgeHere(ack) : await forward(owner, ack))) throw streamUnknown()
   res.statusCode = isHere ? 204 : 202
   res.end()
 }

@@ -1,5 +1,4 @@
-/** The streams of this process, by id: for acknowledgements, for the operator, and to end them. */
-
+/** The open streams on channels in this process, by id: for acknowledgements, for `inspect`, and to close them. */
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { delayOf } from '../core/message.js'
@@ -9,15 +8,15 @@ import type { EventStream } from '../stream/event-stream.js'
 import type { StreamStatus } from '../stream/status.js'
 import type { Ack } from '../wire/contract.js'
 import { parseCursor } from '../wire/cursor.js'
-import type { Reader } from './reader/reader.js'
+import type { StreamReader } from './reader/stream-reader.js'
 
-/** One stream on channels as it is now. */
+/** The state of one stream on channels. */
 export interface ChannelStreamStatus extends StreamStatus {
   /** The names of its channels. */
   readonly channels: readonly string[]
-  /** Events that it is behind its channels; what waits in its queue (`queued`) is not among them. */
+  /** Events of its channels that it has not been sent, without those in its queue (`queued`). */
   readonly lag: number
-  /** Events sent that its client has not acknowledged; `undefined` without a window. */
+  /** Events sent that the client has not acknowledged; `undefined` without a window. */
   readonly unacknowledged: number | undefined
   /** How full the client's buffer was at its last acknowledgement, from 0 to 1; `undefined`: not reported. */
   readonly buffer: number | undefined
@@ -27,7 +26,7 @@ export interface ChannelStreamStatus extends StreamStatus {
 
 interface Entry {
   readonly stream: EventStream
-  readonly reader: Reader
+  readonly reader: StreamReader
   lastAck: Ack | undefined
 }
 
@@ -45,7 +44,7 @@ export class OpenStreams {
     return this.#entries.size
   }
 
-  add(stream: EventStream, reader: Reader): void {
+  add(stream: EventStream, reader: StreamReader): void {
     this.#entries.set(stream.id, { stream, reader, lastAck: undefined })
   }
 
@@ -53,13 +52,13 @@ export class OpenStreams {
     this.#entries.delete(id)
   }
 
-  /** @returns whether the stream is here */
+  /** @returns whether this process has the stream */
   acknowledge(ack: Ack): boolean {
     const entry = this.#entries.get(ack.stream)
     if (entry === undefined) return false
     const positions = parseCursor(ack.cursor) ?? []
-    // Said once: clients may repeat themselves.
-    const latest = entry.lastAck?.cursor === ack.cursor ? undefined : entry.reader.latestOf(positions)
+    // Traced once: clients may repeat an acknowledgement.
+    const latest = entry.lastAck?.cursor === ack.cursor ? undefined : entry.reader.latestEntryAt(positions)
     entry.lastAck = ack
     entry.reader.acknowledge(positions)
     if (diagnostics.streamAck.hasSubscribers) {
@@ -81,10 +80,7 @@ export class OpenStreams {
     }))
   }
 
-  /**
-   * Ends all streams, spread evenly over the time, so that their clients do not come to the other processes all at once.
-   * Resolves when the responses are closed.
-   */
+  /** Closes all streams, evenly spread over `windowMs`. Resolves when the responses are closed. */
   async drain(windowMs: number): Promise<void> {
     await drain(this, windowMs, this.#clock)
   }

@@ -13,25 +13,28 @@ import type { StreamOptions } from '../stream/options.js'
 
 /** Options of `createMultiplexer`. */
 export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOptions, 'redis'> {
-  /** Where Redis is. Unset or empty: embedded, in this process. */
+  /** Where Redis is. @defaultValue embedded: the logs are in this process. An empty string means the same */
   readonly redis?: RedisSource | undefined
-  /** Bytes of a channel's latest events kept in this process for streams that fall behind. @defaultValue 262_144 */
+  /**
+   * The maximum bytes of each channel's latest events kept in this process, for streams that fall behind. 0: none, such
+   * streams read from the broker. @defaultValue 262_144
+   */
   readonly tailBytes?: number
-  /** How many events likewise. @defaultValue 1024 */
+  /** The maximum number of these events. 0: none. @defaultValue 1024 */
   readonly tailEntries?: number
   /**
-   * How long a channel is followed after its last stream has gone, in ms: clients come back, and polls come again. 0: not
-   * at all. @defaultValue 10_000
+   * How long a channel stays subscribed after its last stream or poll has ended, in ms, for clients that reconnect or
+   * poll again. 0: it is unsubscribed immediately. @defaultValue 10_000
    */
   readonly lingerMs?: number
   /**
-   * The most events a client may ask for with `?window=`: how many it is sent beyond those it has acknowledged. 0: there are
-   * no windows. @defaultValue 1000
+   * The maximum window that a client may request with `?window=`: how many events it may be sent before it acknowledges
+   * them. A larger request gets this window. 0: windows are refused. @defaultValue 1000
    */
   readonly maxWindow?: number
   /** How many streams may be open; see `createStreamLimits`. @defaultValue no limit */
   readonly streamLimits?: StreamLimits
-  /** The largest event `publish` takes, in bytes after encoding. @defaultValue 1_048_576 */
+  /** The maximum size of a published event, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** Traces events from publishing to acknowledgement; see `createTracing`. @defaultValue none */
   readonly tracing?: Tracing
@@ -41,6 +44,21 @@ export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOpti
   readonly clock?: Clock
 }
 
+/** Options of `Multiplexer.poll`. */
+export interface PollOptions {
+  /** The maximum number of events in one answer. @defaultValue 256 */
+  readonly maxEvents?: number
+  /** The maximum bytes of events in one answer, unless a single event is larger. @defaultValue 1_048_576 */
+  readonly maxBytes?: number
+  /**
+   * The maximum time that an answer may wait for an event (`?wait=`), in ms. Must be below the time-outs of proxies.
+   * 0: no answer waits. @defaultValue 25_000
+   */
+  readonly maxWaitMs?: number
+  /** When a client that has all events should poll again, in ms. @defaultValue 5000 */
+  readonly pollMs?: number
+}
+
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
 export type ChannelRequest = Request & {
   /** Who the request comes from. */
@@ -48,25 +66,26 @@ export type ChannelRequest = Request & {
 }
 
 /**
- * Which channels a request's stream has: one name or up to eight. What it throws refuses the stream: `forbidden()`, `unauthorized()` and
- * `notFound()` are answers, any other error is a 500 that goes to `next`.
+ * Returns the channels of a request's stream: one name, or up to eight. An error refuses the stream: `forbidden()`,
+ * `unauthorized()` and `notFound()` are answered with their status, any other error is passed to `next`.
  */
 export type ChannelsOf = (req: ChannelRequest) => string | readonly string[] | Promise<string | readonly string[]>
 
 /**
- * Mounted as Express's handlers are; or given Node's own request and response, which costs less (README, Speed). Then `channelsOf` gets
- * a request without Express's properties, and a client's address is that of its connection.
+ * A request handler. Mount it like a handler of Express, or call it with Node's own request and response, which costs
+ * less (README, Speed). Without Express, `channelsOf` gets a request without Express's properties, and a client's
+ * address is that of its connection.
  */
 export type StreamHandler = (req: StreamRequest, res: AnyResponse, next: (error?: unknown) => void) => Promise<void>
 
-/** A multiplexer as it is now. */
+/** The state of a multiplexer. */
 export interface MultiplexerStatus {
-  /** Where its logs are: in this process, or in Redis. */
+  /** Where the logs are: in this process, or in Redis. */
   readonly broker: 'memory' | 'redis'
   /** The state of the broker's connection. */
   readonly state: BrokerState
-  /** Streams open on channels in this process. */
+  /** Open streams on channels in this process. */
   readonly streams: number
-  /** Channels they are on, each one subscription. */
+  /** Channels that this process follows, each with one subscription. */
   readonly channels: number
 }

@@ -1,5 +1,6 @@
-/** **publish** ─► broker: the one place through which events leave for the broker. Owns that it is counted and traced. */
-
+/**
+ * **publish** ─► broker: the only caller of the broker's publish methods. Owns that each call is counted and traced.
+ */
 import type { Broker, PublishOptions } from '../broker/broker.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
@@ -16,12 +17,12 @@ export class Publisher {
     this.#tracing = tracing
   }
 
-  /** As `Broker.publishMany`. */
+  /** Like `Broker.publishMany`. */
   publish(channel: string, events: readonly EncodedEvent[], options: PublishOptions): Promise<readonly Position[]> {
     const trace = this.#tracing?.publish(channel, events.length)
     const carried = trace === undefined ? events : events.map((event) => traced(event, trace))
     const published = this.#broker.publishMany(channel, carried, options)
-    // One promise more for each event shows where nobody wants to know (bench publish).
+    // Without a subscriber: another promise for each event is measurable (bench publish).
     if (trace === undefined && !diagnostics.publishEnd.hasSubscribers) return published
     const end = (error?: unknown): void => {
       trace?.end(error)
@@ -31,11 +32,18 @@ export class Publisher {
     return published
   }
 
-  /** As `Broker.offer`. */
+  /** Like `Broker.offer`. */
   offer(channel: string, event: EncodedEvent): boolean {
     const trace = this.#tracing?.publish(channel, 1)
     const taken = this.#broker.offer(channel, traced(event, trace))
-    trace?.end(taken ? undefined : new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'The event was not taken'))
+    trace?.end(
+      taken
+        ? undefined
+        : new BrokerError(
+            'ERR_SSE_BROKER_UNAVAILABLE',
+            'The broker did not accept the event: it is closed, or too many events wait',
+          ),
+    )
     if (taken) report(channel, 1)
     return taken
   }

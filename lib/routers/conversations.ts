@@ -1,6 +1,6 @@
 /**
- * The prebuilt streams of a messaging dashboard: all conversations of the caller's tenant, and one conversation's
- * messages. Owns the channel names and that nobody gets another tenant's.
+ * The prebuilt streams of a messaging dashboard: all conversations of the caller's tenant, and the messages of one
+ * conversation. Owns the names of the channels, and the rule that a caller gets only channels of the own tenant.
  */
 import { Router } from 'express'
 import { tokenMissing } from '../auth/refusals.js'
@@ -14,16 +14,15 @@ import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
 import type { StreamRequest } from '../http/requester.js'
 import type { Multiplexer } from '../multiplexer/multiplexer.js'
-import type { ChannelRequest } from '../multiplexer/options.js'
-import type { PollOptions } from '../multiplexer/poll.js'
+import type { ChannelRequest, PollOptions } from '../multiplexer/options.js'
 import type { StreamOptions } from '../stream/options.js'
 
-/** The channel of all conversations of a tenant: publish `new_message` and the like here. */
+/** Returns the channel of all conversations of a tenant. Publish events such as `new_message` to this channel. */
 export function conversationsChannel(tenant: string): string {
   return channel('conversations', tenant)
 }
 
-/** The channel of one conversation's messages: publish `message` here. */
+/** Returns the channel of the messages of one conversation. Publish `message` events to this channel. */
 export function messagesChannel(tenant: string, conversationId: string): string {
   return channel('messages', tenant, conversationId)
 }
@@ -33,38 +32,46 @@ export interface ConversationStreamsOptions {
   /** Serves the streams and polls. */
   readonly multiplexer: Multiplexer
   /**
-   * Whether the caller may read this conversation. Asked on every opening of `/messages/:conversationId`; the answer no
-   * gives 403. To answer otherwise, throw `forbidden('…')`, `notFound()` or another error. The channel is always one of the
-   * caller's own tenant, whatever this says. A value that is neither `true` nor falsy is an error
-   * (`ERR_SSE_CALLBACK_INVALID`): nobody gets in by a mistake.
+   * Returns whether the caller may read this conversation. Called each time that a stream or poll of
+   * `/messages/:conversationId` begins. A falsy result is answered with 403. For another answer, throw
+   * `forbidden('…')`, `notFound()` or another error. The channel always belongs to the caller's own tenant, independent
+   * of the result. A result that is neither `true` nor falsy is an error (`ERR_SSE_CALLBACK_INVALID`), so that a
+   * mistake grants no access.
    */
   readonly authorize: (auth: Auth, conversationId: string, req: ChannelRequest) => boolean | Promise<boolean>
   /**
-   * How long `authorize` may take, in ms, at most ten minutes; then 503 `ERR_SSE_CALLBACK_TIMEOUT`. 0: no bound.
+   * How long `authorize` may take, in ms, at most 600,000 (ten minutes). After that the answer is 503
+   * `ERR_SSE_CALLBACK_TIMEOUT`. 0: no limit.
    * @defaultValue 10_000
    */
   readonly authorizeTimeoutMs?: number
-  /** Override the multiplexer's stream options. */
+  /** Options of the streams. They override the stream options of the multiplexer. */
   readonly stream?: StreamOptions
-  /** For the routes under `/poll`; see `Multiplexer.poll`. */
+  /** Options of the routes under `/poll`; see `Multiplexer.poll`. */
   readonly poll?: PollOptions
-  /** For tests. @defaultValue the process's clock */
+  /** The clock for `authorizeTimeoutMs`, for tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
 /**
- * `GET /conversations` and `GET /messages/:conversationId`; the same under `/poll/…` for clients that cannot have a
- * stream (see `Multiplexer.poll`), where streams are moved to that do not keep up; and `POST /ack` for streams with a
- * `?window=` (see `Multiplexer.ack`). Needs `authenticate()` before it.
- * @throws InvalidOptionError
+ * Creates a router with these routes. It needs `authenticate()` before it.
+ *
+ * - `GET /conversations` and `GET /messages/:conversationId`: streams.
+ * - `GET /poll/conversations` and `GET /poll/messages/:conversationId`: the same events as polls, for clients that
+ *   cannot open a stream and for clients whose stream cannot keep up (see `Multiplexer.poll`).
+ * - `POST /ack`: acknowledgements of streams with `?window=` (see `Multiplexer.ack`).
+ *
+ * @throws InvalidOptionError if an option is missing or out of range
  */
 export function conversationStreams(options: ConversationStreamsOptions): Router {
   const { multiplexer, authorize, stream, poll, clock = systemClock } = options
   if (typeof multiplexer?.stream !== 'function') {
-    throw new InvalidOptionError('conversationStreams needs a multiplexer; see createMultiplexer()')
+    throw new InvalidOptionError('conversationStreams() needs the option multiplexer, created by createMultiplexer()')
   }
   if (typeof authorize !== 'function') {
-    throw new InvalidOptionError('conversationStreams needs authorize: (auth, conversationId) => boolean')
+    throw new InvalidOptionError(
+      'conversationStreams() needs the option authorize, a function (auth, conversationId) => boolean',
+    )
   }
   const timeoutMs = wholeNumber('authorizeTimeoutMs', options.authorizeTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
   const conversations = (req: ChannelRequest): string => conversationsChannel(callerOf(req).tenant)
@@ -87,12 +94,12 @@ export function conversationStreams(options: ConversationStreamsOptions): Router
   return router
 }
 
-/** Relative to the stream's own URL, so it is right behind proxies that change the path. */
+/** The URL is relative to the URL of the stream, so that it also holds behind proxies that change the path. */
 function pollUrl({ url = '' }: StreamRequest, name: 'conversations' | 'messages'): string {
   const [path = ''] = url.split('?')
   const up = path.endsWith('/') ? '../' : ''
   if (name === 'conversations') return `${up}poll/conversations`
-  // As it stands in the URL: percent-encoded.
+  // The id is copied from the URL, where it is percent-encoded already.
   return `${up}../poll/messages/${path.split('/').filter(Boolean).at(-1)}`
 }
 

@@ -1,35 +1,37 @@
 /**
- * The cache behind dashboard.ts. An entry is good only under the stamps it was loaded under, one of its tenant and one
- * of its user:
+ * The cache behind dashboard.ts. Each tenant and each user has a stamp in the store. An entry names the two stamps
+ * under which it was loaded, and is valid only while both still exist:
  *
  * ```
- *   entry  "<tenant stamp> <user stamp>" LF body        good while both stamps are there and the same
- *   invalidate: delete the stamp                        a new one is claimed by the next load
+ *   entry:       "<tenant stamp> <user stamp>" LF body
+ *   invalidate:  delete the stamp; the next lookup claims a new one
  * ```
  *
- * Stamps are random and read before a load begins, so an entry of a load that an invalidation overtook can never become
- * good, however late it is stored. A stamp that is lost (expired, evicted) costs a load, never a stale answer.
+ * Stamps are random and are read before a load begins. If an invalidation happens during a load, the entry of that load
+ * names a deleted stamp and never becomes valid, however late it is stored. A lost stamp (expired or evicted) costs one
+ * load and never causes a stale answer.
  */
 import { randomUUID } from 'node:crypto'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { KeyValueStore } from '../store/store.js'
 
+/** Whose entries an invalidation concerns: one user, or all users of the tenant. */
 export interface Owner {
   readonly tenant: string
   readonly user?: string
 }
 
 export interface Lookup {
-  /** What is cached and good. */
+  /** The cached body, if it is valid. */
   readonly body: string | undefined
-  /** Names the owner under the stamps of now: loads with the same key may share their outcome. */
+  /** The owner with its current stamps. Loads with the same key may share their result. */
   readonly key: string
-  /** Stores what a load gave that began after this lookup. Does not fail. */
-  keep(body: string): Promise<void>
+  /** Stores the result of a load that began after this lookup. Never rejects. */
+  store(body: string): Promise<void>
 }
 
-/** Stamps outlive their entries by far, or the loss of one would be the usual miss. */
+/** Stamps must live much longer than entries: each expired stamp is a cache miss. */
 const STAMP_TTL_FACTOR = 10
 const MIN_STAMP_TTL_MS = 3_600_000
 
@@ -46,18 +48,20 @@ export class DashboardCache {
     this.#stampTtlMs = Math.max(MIN_STAMP_TTL_MS, ttlMs * STAMP_TTL_FACTOR)
   }
 
-  /** One round trip where the stamps are there. Fails open: without the store nothing is cached, and all is loaded. */
+  /** One round trip if the stamps exist. If the store is unavailable, nothing is cached and every request loads. */
   async find({ tenant, user }: Required<Owner>): Promise<Lookup> {
     const entryKey = this.#key('entry', tenant, user)
     const stampKeys = [this.#key('tenant', tenant), this.#key('user', tenant, user)] as const
     try {
       const [tenantStamp, userStamp, entry] = await this.#store.get([...stampKeys, entryKey])
-      const stamps = `${tenantStamp ?? (await this.#stamp(stampKeys[0]))} ${userStamp ?? (await this.#stamp(stampKeys[1]))}\n`
+      const tenantPart = tenantStamp ?? (await this.#claimStamp(stampKeys[0]))
+      const userPart = userStamp ?? (await this.#claimStamp(stampKeys[1]))
+      const stamps = `${tenantPart} ${userPart}\n`
       const body = entry?.startsWith(stamps) ? entry.slice(stamps.length) : undefined
-      return { body, key: entryKey + stamps, keep: (loaded) => this.#keep(entryKey, stamps + loaded) }
+      return { body, key: entryKey + stamps, store: (loaded) => this.#storeEntry(entryKey, stamps + loaded) }
     } catch (error) {
       report('read the dashboard cache', error)
-      return { body: undefined, key: entryKey, keep: async () => undefined }
+      return { body: undefined, key: entryKey, store: async () => undefined }
     }
   }
 
@@ -65,7 +69,7 @@ export class DashboardCache {
     await this.#store.delete(user === undefined ? this.#key('tenant', tenant) : this.#key('user', tenant, user))
   }
 
-  async #keep(entryKey: string, entry: string): Promise<void> {
+  async #storeEntry(entryKey: string, entry: string): Promise<void> {
     try {
       await this.#store.set(entryKey, entry, this.#ttlMs)
     } catch (error) {
@@ -73,16 +77,16 @@ export class DashboardCache {
     }
   }
 
-  /** The stamp of now, which may just have been made by another process. */
-  async #stamp(key: string): Promise<string> {
+  /** Creates a stamp, or returns the one that another process created in the meantime. */
+  async #claimStamp(key: string): Promise<string> {
     const stamp = randomUUID()
     if (await this.#store.claim(key, stamp, this.#stampTtlMs)) return stamp
     const [other] = await this.#store.get([key])
-    // Gone again within a moment: a stamp that is stored nowhere makes for an entry that is never good.
+    // If the other stamp is deleted already, an entry under this unstored stamp is never valid.
     return other ?? stamp
   }
 
-  /** Begins with what no other part of the kit begins its keys with, because the store may be shared with them. */
+  /** The prefix `dashboard` keeps these keys apart from those of other parts of the kit in the same store. */
   #key(kind: 'entry' | 'tenant' | 'user', ...owner: readonly string[]): string {
     return compositeKey('dashboard', this.#prefix, kind, ...owner)
   }

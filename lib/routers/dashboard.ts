@@ -1,6 +1,6 @@
 /**
- * request ─► `req.auth` ─► **dashboard** ─► cached body, else `load`: what a dashboard needs to start, in one request
- * instead of a poll. Owns the HTTP side and the loads under way; the cache is in dashboard-cache.ts.
+ * request ─► `req.auth` ─► **dashboard** ─► cached body, or else `load`: the start data of a dashboard in one request.
+ * Owns the HTTP side and the loads under way. The cache is in dashboard-cache.ts.
  */
 import express, { type Request, type Router } from 'express'
 import { tokenMissing } from '../auth/refusals.js'
@@ -19,61 +19,68 @@ import { createStore } from '../store/create.js'
 import type { KeyValueStore } from '../store/store.js'
 import { DashboardCache, type Owner } from './dashboard-cache.js'
 
-/** What a dashboard needs to start. Goes out as JSON. */
+/** The start data of a dashboard. It is sent as JSON. */
 export interface DashboardData {
   /** The signed-in user, in the form that the page expects. */
   readonly profile: unknown
-  /** The user's tenant. */
+  /** The tenant of the user, in the form that the page expects. */
   readonly tenant: unknown
-  /** What is switched on for the user. */
+  /** The features that are enabled for the user. */
   readonly features: unknown
-  /** Channels or accounts that the page shows. */
+  /** The channels or accounts that the page shows. */
   readonly channels: unknown
 }
 
 /** Options of `dashboardInit`. */
 export interface DashboardOptions {
   /**
-   * Loads the data of one user. Must depend on user and tenant alone, for its result answers all requests of that user
-   * in that tenant within `ttlMs`. If it throws or rejects, the error goes to Express and nothing is kept; it may throw
-   * `forbidden()`.
+   * Loads the data of one user. The result must depend on user and tenant only, because it answers all requests of that
+   * user in that tenant for `ttlMs`. If `load` throws or rejects, the error is passed to Express and nothing is cached.
+   * It may throw `forbidden()`.
    */
   readonly load: (auth: Auth, req: Request) => DashboardData | Promise<DashboardData>
   /**
-   * How long a `load` may take, in ms, at most ten minutes. After that all requests that wait for it fail with 503
-   * `ERR_SSE_CALLBACK_TIMEOUT`, which goes to Express, its outcome is ignored, and the next request loads again. 0: no bound.
+   * How long a `load` may take, in ms, at most 600,000 (ten minutes). After that the requests that wait for it fail
+   * with 503 `ERR_SSE_CALLBACK_TIMEOUT`, which is passed to Express. A later result is ignored, and the next request
+   * loads again. 0: no limit.
    * @defaultValue 10_000
    */
   readonly loadTimeoutMs?: number
-  /** Where the processes of a fleet share the cache and its invalidations. Left out or empty: each process has its own. */
+  /**
+   * The Redis on which processes share the cache and its invalidations. Absent or empty: one cache for each process.
+   */
   readonly redis?: RedisSource | undefined
-  /** A store to use instead of one of the router's own; it is not closed by the router. Its operations have 10 s. */
+  /**
+   * A store to use instead of `redis`. The router does not close it. An operation that takes longer than 10 s counts as
+   * failed.
+   */
   readonly store?: KeyValueStore
-  /** How long loaded data may be given out, in ms, at most a day. 0: every request loads. @defaultValue 30_000 */
+  /** How long loaded data is served, in ms, at most 86,400,000 (a day). 0: every request loads. @defaultValue 30_000 */
   readonly ttlMs?: number
   /**
-   * Names the cache in the store: its keys begin with `dashboard:<prefix>:`. Routers with the same prefix and store share their
-   * entries, so those with different `load` need different ones. @defaultValue 'dashboard'
+   * The name of the cache in the store: its keys begin with `dashboard:<prefix>:`. Routers with the same prefix and
+   * store share their entries. Routers with a different `load` therefore need different prefixes.
+   * @defaultValue 'dashboard'
    */
   readonly prefix?: string
-  /** The clock of a store in this process, and of time-outs. @defaultValue the process's clock */
+  /** The clock of time-outs and of a store in this process, for tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
 /** The router that `dashboardInit` returns. */
 export type DashboardRouter = Router & {
   /**
-   * No request that comes after this, to any process, gets data of the user, or of the whole tenant, whose load began
-   * before.
-   * @throws BrokerError where the store does not answer; the data may then be given out until `ttlMs` is over
+   * Invalidates the data of one user or of all users of a tenant. A request that arrives afterwards, at any process,
+   * does not get data whose load began before.
+   * @throws BrokerError if the store fails or does not answer. The old data may then be served until `ttlMs` is over.
    */
   invalidate(owner: {
-    /** The tenant: all of its users, unless `user` is given. */
+    /** The tenant. Without `user` all of its users are meant. */
     readonly tenant: string
     /** One user of the tenant. */
     readonly user?: string
   }): Promise<void>
-  /** Closes the store, unless it was given. Idempotent. */
+  /** Closes the store, unless the application gave it as `store`. Idempotent. */
   close(): Promise<void>
 }
 
@@ -83,24 +90,25 @@ interface Answer {
 }
 
 /**
- * `GET /init`. Needs `authenticate()` before it.
- * @throws InvalidOptionError
+ * Creates a router with `GET /init`, which answers with the data of the caller. It needs `authenticate()` before it.
+ * @throws InvalidOptionError if an option is missing or out of range, or if both `redis` and `store` are given
  */
 export function dashboardInit(options: DashboardOptions): DashboardRouter {
   const { load, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
   const redis = givenRedis(options.redis)
-  if (typeof load !== 'function') throw new InvalidOptionError('load must be a function')
+  if (typeof load !== 'function')
+    throw new InvalidOptionError('dashboardInit() needs the option load, a function (auth, req) => data')
   if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
   wholeNumber('ttlMs', ttlMs, 0, 86_400_000)
   const timeoutMs = wholeNumber('loadTimeoutMs', options.loadTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
   if (redis !== undefined && options.store !== undefined) {
-    throw new InvalidOptionError('dashboardInit() takes either redis or store')
+    throw new InvalidOptionError('dashboardInit() takes either redis or store, not both')
   }
   const store = options.store === undefined ? createStore({ redis, clock }) : boundedStore(options.store, clock)
   const cache = new DashboardCache(store, prefix, ttlMs)
   const answers = new Coalescer<Answer>()
 
-  /** One load at a time for one owner and one state of its stamps: a load begun before an invalidation has others. */
+  /** Concurrent requests of one owner share one load. A load that began before an invalidation has another key. */
   const answer = async (auth: Auth, req: Request): Promise<Answer> => {
     const loadBody = async (): Promise<string> =>
       toBody(await settle('load', () => load(auth, req), { clock, timeoutMs }))
@@ -109,7 +117,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
     if (found.body !== undefined) return { body: found.body, cached: true }
     return answers.run(found.key, async () => {
       const body = await loadBody()
-      await found.keep(body)
+      await found.store(body)
       return { body, cached: false }
     })
   }
@@ -125,7 +133,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
         throw new AppFailure('load', error)
       })
       return (res) => {
-        // For this user's browser alone, which has to ask each time, and is told 304 where nothing is new.
+        // Only the browser of this user may keep it, and must revalidate: it gets 304 if nothing has changed.
         res.set({ 'Cache-Control': 'private, no-cache', 'X-Cache': cached ? 'hit' : 'miss' })
         res.type('json').send(body)
       }
@@ -133,8 +141,8 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   )
 
   const invalidate = async (owner: Owner): Promise<void> => {
-    // Requests that come from now on must not join loads under way, not even where the stamps cannot be read.
-    answers.forget()
+    // Later requests must not join loads under way, not even if the stamps cannot be read.
+    answers.forgetRunning()
     if (ttlMs !== 0) await cache.invalidate(owner)
   }
   const close = async (): Promise<void> => {
@@ -143,7 +151,7 @@ export function dashboardInit(options: DashboardOptions): DashboardRouter {
   return Object.assign(router, { invalidate, close })
 }
 
-/** One run at a time for one key; whoever comes meanwhile shares its outcome. */
+/** Runs at most one call for each key at a time. Callers that arrive in the meantime share its result. */
 class Coalescer<T> {
   readonly #running = new Map<string, Promise<T>>()
 
@@ -157,14 +165,15 @@ class Coalescer<T> {
     return started
   }
 
-  /** What runs goes on for those who wait for it; no one else joins. */
-  forget(): void {
+  /** Callers that wait already still get their result. Later callers start a new run. */
+  forgetRunning(): void {
     this.#running.clear()
   }
 }
 
 function toBody(data: DashboardData): string {
   const body: string | undefined = JSON.stringify(data)
-  if (data === null || typeof data !== 'object' || body === undefined) throw new TypeError('load must give an object')
+  if (data === null || typeof data !== 'object' || body === undefined)
+    throw new TypeError('load must return an object that JSON can represent')
   return body
 }

@@ -1,3 +1,4 @@
+/** error of a route ─► **error handler** ─► problem document, the end of the stream, or the next error handler. */
 import type { ErrorRequestHandler, Request } from 'express'
 import { isError, runDetached } from '../core/callbacks.js'
 import { diagnostics } from '../core/diagnostics.js'
@@ -10,26 +11,28 @@ import { type StreamOnResponse, streamOf } from '../stream/stream-of.js'
 /** Options of `sseErrors`. */
 export interface SseErrorsOptions {
   /**
-   * Gets the errors that end here and that an operator must know: every error after a stream was opened, and those of the kit with a
-   * status of 5xx, but for refusals that belong to its work (`ERR_SSE_OVERLOADED`, `ERR_SSE_CLOSED`,
-   * `ERR_SSE_DELIVERY_IN_PROGRESS`). All others go to the next error handler, and in the end to Express, which prints them. `null`:
-   * nobody gets them. @defaultValue prints them with `console.error`, each cause once a minute
+   * Called with the errors that this handler answers and that an operator must know: every error after the stream was
+   * opened, and errors of the kit with a status of 5xx. Refusals in normal operation are not reported
+   * (`ERR_SSE_OVERLOADED`, `ERR_SSE_CLOSED`, `ERR_SSE_DELIVERY_IN_PROGRESS`). All other errors are passed to the next
+   * error handler; the last one is that of Express, which prints them. `null`: nothing is reported.
+   * @defaultValue prints with `console.error`, once a minute for each cause
    */
   readonly onError?: ((error: unknown, req: Request) => unknown) | null
 }
 
-/** Refusals that say nothing of a fault. */
+/** Refusals in normal operation. They do not indicate a fault. */
 const EXPECTED: readonly ErrorCode[] = ['ERR_SSE_OVERLOADED', 'ERR_SSE_CLOSED', 'ERR_SSE_DELIVERY_IN_PROGRESS']
 const PRINT_INTERVAL_MS = 60_000
 
 /**
- * Error middleware, mounted last: ends a stream whose route failed, answers the kit's errors with a problem document,
- * and leaves all others to the next error handler. What ends here is not silent: see `onError`.
- * @throws InvalidOptionError
+ * Creates error middleware, to be mounted last. If the route of an open stream fails, the stream ends. Errors of the
+ * kit are answered with a problem document (RFC 9457). All other errors are passed to the next error handler. Errors
+ * that this middleware answers are reported to `onError`.
+ * @throws InvalidOptionError if `onError` is neither a function nor `null`
  */
 export function sseErrors({ onError = printer() }: SseErrorsOptions = {}): ErrorRequestHandler {
   if (onError !== null && typeof onError !== 'function') {
-    throw new InvalidOptionError('onError must be a function, or null')
+    throw new InvalidOptionError('onError must be a function or null')
   }
   const report = (error: unknown, req: Request): void => {
     if (onError !== null) runDetached(() => onError(error, req), printFailure)
@@ -38,7 +41,7 @@ export function sseErrors({ onError = printer() }: SseErrorsOptions = {}): Error
     const stream = streamOf(res)
     if (stream !== undefined) {
       const expected = isAbortOf(stream, error)
-      // The client learns only that there was an error; what it was stays here.
+      // The client is notified only that there was an error. The error itself may hold internal details.
       if (!expected && diagnostics.streamError.hasSubscribers) {
         diagnostics.streamError.publish({ stream: stream.id, error })
       }
@@ -54,13 +57,13 @@ export function sseErrors({ onError = printer() }: SseErrorsOptions = {}): Error
   }
 }
 
-/** A route that waits for something with `stream.signal` fails when its client has gone: that is what the signal is for. */
+/** A route that waits with `stream.signal` fails when its client disconnects. That is the purpose of the signal. */
 function isAbortOf({ closeReason }: StreamOnResponse, error: unknown): boolean {
   if (closeReason === undefined) return false
   return error === closeReason || (isError(error) && error.name === 'AbortError')
 }
 
-/** As Express prints what no handler takes. */
+/** Prints like Express does for errors without a handler. */
 function printer(): (error: unknown) => void {
   const causes = new OncePerCause(PRINT_INTERVAL_MS, systemClock)
   return (error) => {
@@ -68,7 +71,7 @@ function printer(): (error: unknown) => void {
     const suppressed = causes.admit('route', details)
     if (suppressed === undefined) return
     console.error(isError(error) ? error : details.message)
-    if (suppressed > 0) console.error(`(${suppressed} errors of the same cause were not printed)`)
+    if (suppressed > 0) console.error(`(${suppressed} more errors with the same cause were not printed)`)
   }
 }
 

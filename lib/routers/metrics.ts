@@ -1,4 +1,4 @@
-/** register ─► **metrics** ─► Prometheus: the page that it reads. */
+/** register ─► **metrics** ─► the page that Prometheus reads. */
 import express, { type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
@@ -9,20 +9,24 @@ import type { MetricsRegister } from '../observe/register.js'
 
 /** Options of `metrics`. */
 export interface MetricsRouterOptions {
-  /** What is served: `createMetrics().register`, or any registry of prom-client. */
+  /** The register to serve: that of `createMetrics()`, or any registry of prom-client. */
   readonly register: Pick<MetricsRegister, 'contentType' | 'metrics'>
-  /** For tests. @defaultValue the process's clock */
+  /** The clock of the time-out, for tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
 /**
- * `GET /` answers with all that is in the register: `app.use('/metrics', metrics(createMetrics({ multiplexer })))`. Whoever may
- * read it is for the application to say; it holds no names of users or channels. An error of the register goes to Express, and so
- * does a 503 if it takes longer than 10 s.
- * @throws InvalidOptionError
+ * Creates a router with `GET /`, which answers with all metrics of the register: `app.use('/metrics',
+ * metrics(createMetrics({ multiplexer })))`. The application decides who may read the page. It contains no names of
+ * users or channels. An error of the register is passed to Express, and so is a 503 if the register takes longer than
+ * 10 s.
+ * @throws InvalidOptionError if `register` is missing
  */
 export function metrics({ register, clock = systemClock }: MetricsRouterOptions): Router {
-  if (typeof register?.metrics !== 'function') throw new InvalidOptionError('metrics() needs a register')
+  if (typeof register?.metrics !== 'function')
+    throw new InvalidOptionError(
+      'metrics() needs the option register, that of createMetrics() or a registry of prom-client',
+    )
   const bounds = { clock, timeoutMs: CALLBACK_TIMEOUT_MS }
   const router = express.Router()
   router.get(

@@ -1,6 +1,6 @@
 /**
- * token ─► **tickets** ─► one-use ticket ─► `?ticket=` ─► `authenticate({ tickets })`: the route where a page that has a token gets
- * what it may put into a URL. Owns the HTTP side; what a ticket is, is in auth/tickets.ts.
+ * token ─► **tickets** ─► one-use ticket ─► `?ticket=` ─► `authenticate({ tickets })`: the route where a page exchanges
+ * its token for a ticket, which may stand in a URL. Owns the HTTP side. auth/tickets.ts owns the tickets.
  */
 import { Router } from 'express'
 import { tokenMissing } from '../auth/refusals.js'
@@ -19,23 +19,28 @@ import type { KeyValueStore } from '../store/store.js'
 
 /** Options of `tickets`. */
 export interface TicketsOptions {
-  /** Where tickets wait to be redeemed: the one given to `authenticate({ tickets })`, in each process. */
+  /** The store of the tickets: the same that `authenticate({ tickets })` reads, in each process. */
   readonly store: KeyValueStore
-  /** How long a ticket is good, in ms; never longer than the token it is made with. @defaultValue 30_000 */
+  /**
+   * How long a ticket is valid, in ms, from 1,000 to 600,000. A ticket never outlives the token of its request.
+   * @defaultValue 30_000
+   */
   readonly ttlMs?: number
-  /** For tests. @defaultValue the process's clock */
+  /** The clock, for tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
 const MAX_BODY_BYTES = 1024
 
 /**
- * `POST /` with `{ "path": "/api/v1/sse/conversations" }` answers `{ ticket, expiresInMs }`. The ticket is good for one GET of
- * that very path, as this server sees it, whatever the query, and makes it the caller's. Needs `authenticate()` before it.
- * @throws InvalidOptionError
+ * Creates a router with `POST /`. A request with the body `{ "path": "/api/v1/sse/conversations" }` is answered with `{
+ * ticket, expiresInMs }`. The ticket is valid for one GET of exactly that path, as this server sees it, with any query.
+ * The GET is then authenticated as the caller. The router needs `authenticate()` before it.
+ * @throws InvalidOptionError if `store` is missing or `ttlMs` is out of range
  */
 export function tickets({ store, ttlMs = 30_000, clock = systemClock }: TicketsOptions): Router {
-  if (typeof store?.take !== 'function') throw new InvalidOptionError('tickets() needs a store')
+  if (typeof store?.take !== 'function')
+    throw new InvalidOptionError('tickets() needs the option store, created by createStore()')
   wholeNumber('ttlMs', ttlMs, 1000, 600_000)
   const bounded = boundedStore(store, clock)
 
@@ -64,6 +69,6 @@ function requestedPath(body: unknown): string {
   if (typeof path === 'string' && path.startsWith('/')) return pathOf(path)
   throw new RequestError(
     'ERR_SSE_PAYLOAD_INVALID',
-    'The body must be { "path": "/…" }, the path that the ticket is for',
+    'The body must be { "path": "/…" }, with the path that the ticket is for',
   )
 }

@@ -33,7 +33,7 @@ import type { ResolvedStreamOptions } from './options.js'
 import { Pace } from './pace.js'
 import type { Pressed } from './pressure.js'
 import { StreamQueue } from './queue.js'
-import type { Sink, StreamCounts, StreamSource } from './source.js'
+import type { Sink, StreamCounts, StreamSource, WhenBehind } from './source.js'
 import type { StreamStatus } from './status.js'
 import { streamOf } from './stream-of.js'
 import { takesChunks, Writer } from './writer.js'
@@ -183,13 +183,8 @@ export class EventStream implements Sink, Pressed {
   }
 
   /** @internal See `Sink`. */
-  get replays(): boolean {
-    return this.#options.replays
-  }
-
-  /** @internal See `Sink`. One that disconnects gives up none: while it catches up, it has no queue. */
-  get keepsUp(): boolean {
-    return !this.#options.replays && this.#options.queuePolicy !== 'disconnect' && this.#closing === undefined
+  get whenBehind(): WhenBehind {
+    return this.#options.whenBehind
   }
 
   /** @internal See `Sink`. */

@@ -1,3 +1,16 @@
+/**
+ * request ─► **open** ─► stream. Owns the one order in which a stream on a response is opened:
+ *
+ *   1. check     `assertOpenable`: the response, the method, a completed stream, pressure. Sends and holds nothing
+ *   2. token     a foreign `req.auth`, or a revocation since the request was authenticated, refuses the stream
+ *   3. headers   are sent, with the socket corked
+ *   4. stream    the `EventStream`; where no stream can stay open, it closes immediately
+ *   5. start     the first block, deadlines, the watch for revocations
+ *   6. uncork    headers, first block and first events leave in one write
+ *
+ * `beginStream` does steps 1 to 4, for callers that have to do something before or between 5 and 6. Nothing else can
+ * run between 2 and 5, so no revocation is missed.
+ */
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { answeredAtOnce } from '../core/callbacks.js'
@@ -14,56 +27,50 @@ import { EventStream, type Opening } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
 import { endingOf, setStreamOf } from './stream-of.js'
 
-/** GET as in WHATWG; POST for clients on fetch that send a body along; HEAD gets the headers alone. */
+/** GET as in WHATWG; POST for clients on `fetch` that send a body; HEAD gets only the headers. */
 const METHODS: readonly (string | undefined)[] = ['GET', 'HEAD', 'POST']
 
 /**
- * Opens a stream on any of Node's responses: HTTP/1.0, HTTP/1.1, HTTP/2 through the compatibility API, with or without
- * Express. Sends status 200, the headers and the first block. Of the headers that were set before, `Content-Type`, `Cache-Control`,
- * `X-Accel-Buffering` and `Content-Length` are replaced.
+ * Opens a stream on any response of Node: HTTP/1.0, HTTP/1.1, HTTP/2 through the compatibility API, with or without
+ * Express. Sends status 200, the headers and the first block. Replaces the headers `Content-Type`, `Cache-Control`,
+ * `X-Accel-Buffering` and `Content-Length` if they were set before.
  *
- * The stream closes at once where nothing can be sent on it: on a HEAD request, which gets the headers; where the client has gone; and
- * where a client reconnects to a stream that was closed with `completed`, which is answered with 204.
+ * The stream closes immediately where nothing can be sent on it: on a HEAD request, which gets the headers; if the
+ * client has left; and if a client reconnects to a stream that was closed with `completed`, which is answered with 204.
  * @throws SseError `ERR_SSE_HEADERS_SENT` if the response has begun
  * @throws RequestError `ERR_SSE_METHOD_NOT_ALLOWED` for a method other than GET, HEAD and POST
  * @throws SseError `ERR_SSE_AUTH_FOREIGN` if another library has set `req.auth`
- * @throws RequestError `ERR_SSE_TOKEN_REVOKED` if the token was revoked since the request was authenticated
- * @throws SseError `ERR_SSE_OVERLOADED` under pressure, unless `refuseWith` says otherwise
+ * @throws RequestError `ERR_SSE_TOKEN_REVOKED` if the token was revoked after the request was authenticated
+ * @throws SseError `ERR_SSE_OVERLOADED` under pressure, if `refuseWith` is `status`
  * @throws InvalidOptionError
  */
 export function openStream(req: StreamRequest, res: AnyResponse, options: StreamOptions = {}): EventStream {
   return openResolved(req, res, resolveStreamOptions(options))
 }
 
-/** `openStream` with options that have been resolved, and may be shared by many streams. */
+/** `openStream` with resolved options, which many streams may share. */
 export function openResolved(
   req: StreamRequest,
   res: AnyResponse,
   options: ResolvedStreamOptions,
   among?: Set<EventStream>,
 ): EventStream {
-  const stream = begin(req, res, options, { among })
+  const stream = beginStream(req, res, options, { among })
   if (stream.closeReason === undefined) stream.start()
-  // What the caller sends at once leaves with it.
+  // Events that the caller sends in the same turn leave in the same write.
   process.nextTick(uncork, stream)
   return stream
 }
 
-/**
- * Sends the headers; the caller starts the stream and uncorks it, unless it is closed already. With `openStream`'s errors.
- */
-export function beginStream(
-  req: StreamRequest,
-  res: AnyResponse,
-  options: ResolvedStreamOptions,
-  opening: Pick<Opening, 'id' | 'exchange'>,
-): EventStream {
-  return begin(req, res, options, opening)
+/** What the caller of `beginStream` decides. */
+export interface StreamOpening extends Pick<Opening, 'id' | 'exchange' | 'among'> {
+  /** The stream closes immediately, with this reason unless the check finds another. */
+  readonly reason?: CloseReason | undefined
 }
 
 /**
- * Refuses a request on which no stream can be opened. It costs nothing and holds nothing, so it comes before everything that does.
- * @returns with which reason a stream on this request closes at once; `undefined`: it stays open
+ * Refuses a request that cannot have a stream. Holds nothing, so it comes before everything that does.
+ * @returns the reason with which a stream on this request closes immediately; `undefined`: the stream may stay open
  * @throws as `openStream`
  */
 export function assertOpenable(
@@ -73,7 +80,10 @@ export function assertOpenable(
   exchange: Exchange = new Exchange(req, res),
 ): CloseReason | undefined {
   if (res.headersSent) {
-    throw new SseError('ERR_SSE_HEADERS_SENT', 'The response has begun; open the stream before anything is sent')
+    throw new SseError(
+      'ERR_SSE_HEADERS_SENT',
+      'The response has already begun: open the stream before the response is written',
+    )
   }
   const { method } = req
   if (!METHODS.includes(method)) {
@@ -90,10 +100,16 @@ export function assertOpenable(
   return pressure === undefined || pressure.level === 'none' ? undefined : 'overloaded'
 }
 
-function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening): EventStream {
+/** Steps 1 to 4. The caller starts and uncorks the stream, unless it has closed already. @throws as `openStream` */
+export function beginStream(
+  req: StreamRequest,
+  res: AnyResponse,
+  options: ResolvedStreamOptions,
+  opening: StreamOpening,
+): EventStream {
   const { exchange = new Exchange(req, res) } = opening
-  const reason = assertOpenable(req, res, options, exchange)
-  // Before the headers, whoever needs it. From here until the stream is watched nothing else can run: no revocation is missed.
+  const reason = assertOpenable(req, res, options, exchange) ?? opening.reason
+  // Before the headers: each of the three may refuse the stream.
   const auth = authOf(req)
   options.revocations?.assertNotRevoked(auth)
   const pollUrl = pollUrlOf(req, options)
@@ -114,18 +130,18 @@ function begin(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOpti
   return stream
 }
 
-/** Checked here, because the goodbye that tells it runs outside every request. @throws InvalidOptionError */
+/** Called before the stream is open, so that an error can be answered. @throws InvalidOptionError */
 function pollUrlOf(req: StreamRequest, { pollUrl }: ResolvedStreamOptions): string | undefined {
   if (typeof pollUrl !== 'function') return pollUrl
   const url: unknown = answeredAtOnce('pollUrl', pollUrl(req), () => undefined)
   if (typeof url === 'string' && url !== '') return url
-  throw new InvalidOptionError('pollUrl must return a URL, as text')
+  throw new InvalidOptionError('pollUrl must return a URL as a non-empty string')
 }
 
-/** The client has been told that the stream is complete, and is back all the same, as a native EventSource is. */
+/** The client reconnects to a completed stream, as a native EventSource does. */
 function isCompleted(req: StreamRequest): boolean {
   const { url, headers } = req
-  // Most requests have no cursor, and a query is parsed only where it may have this one.
+  // Most requests have no cursor. The query is parsed only if it may contain this id.
   if (headers['last-event-id'] === undefined && url?.includes(COMPLETED_ID) !== true) return false
   return requestedCursor(headers, queryOf(req)) === COMPLETED_ID
 }
@@ -134,9 +150,12 @@ function uncork(stream: EventStream): void {
   stream.uncork()
 }
 
-/** Headers, first block and what is sent at once leave in one write: it shows when many reconnect (bench `join`). */
+/**
+ * Headers, first block and first events leave in one write, which is measurable when many clients reconnect (bench
+ * join).
+ */
 function cork(socket: Socket): Socket {
-  // A server-wide time-out for idle sockets does not fit a stream; its own deadlines bound it.
+  // The stream has its own deadlines. The server's time-out for idle sockets does not apply to it.
   if (socket.timeout) socket.setTimeout(0)
   socket.cork()
   return socket

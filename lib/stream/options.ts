@@ -8,6 +8,7 @@ import { type Pacing, type PacingBuckets, pacingOption } from '../limits/pacing/
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './backlog.js'
 import type { Pressure } from './pressure.js'
+import type { WhenBehind } from './source.js'
 
 /** How a stream behaves. All times in ms. */
 export interface StreamOptions {
@@ -91,8 +92,7 @@ export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, Unset 
 } & {
   readonly pacing: PacingBuckets | undefined
   readonly revocations: StoreRevocations | undefined
-  /** Events of channels read on from the log; only what is in none is queued. */
-  readonly replays: boolean
+  readonly whenBehind: WhenBehind
   readonly queuePolicy: QueuePolicy
 }
 
@@ -105,7 +105,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
   const { refuseWith = 'status' } = options
   oneOf('refuseWith', refuseWith, ['status', 'stream'])
   return {
-    replays: backlog === 'replay',
+    whenBehind: backlog === 'replay' || backlog === 'disconnect' ? backlog : 'queue',
     queuePolicy: backlog === 'replay' ? 'drop-newest' : backlog,
     heartbeatMs: wholeNumber('heartbeatMs', options.heartbeatMs ?? 25_000, 0),
     heartbeatEvents: options.heartbeatEvents ?? false,

@@ -1,62 +1,75 @@
 import type { Blocks } from '../wire/blocks.js'
 
 /**
- * Where a stream's bytes go, and its credit: what the socket takes and what pacing grants. After `write` or `spend` of one
- * event answered `false`, nothing more may be written until `onDrain`.
+ * What a stream does with an entry of a log that it has no credit for.
+ *
+ * | `whenBehind`   | new entry, live  | older entry, lagging         | when the queue is full |
+ * |----------------|------------------|------------------------------|------------------------|
+ * | `'replay'`     | stays in the log | stays in the log             | –                      |
+ * | `'queue'`      | queued           | queued, also without credit  | the policy drops       |
+ * | `'disconnect'` | queued           | stays in the log             | the stream closes      |
+ *
+ * An entry that stays in the log is read from there once there is credit. Events in no log are queued in all cases.
+ */
+export type WhenBehind = 'replay' | 'queue' | 'disconnect'
+
+/**
+ * Where a source writes, and its credit: what the socket takes and what pacing grants. After `write`, or `spend` of one
+ * event, has returned `false`, nothing more may be written until `onDrain`.
  */
 export interface Sink {
-  /** `false` while the socket is full, the stream is paced out, or it has ended. */
+  /** `false` while the socket is full, pacing grants nothing, or the stream has ended. */
   readonly writable: boolean
-  /** Whether what is in a log waits there; otherwise the sink queues it itself. */
-  readonly replays: boolean
-  /** It would rather give events up than be behind: what it has missed goes to its queue at once, credit or not. */
-  readonly keepsUp: boolean
-  /** Whether `spend` may refuse. Then it is best to write one event at a time. */
+  readonly whenBehind: WhenBehind
+  /** Whether `spend` may refuse. If so, it is best to write one event at a time. */
   readonly paced: boolean
   /**
-   * Asks for leave to write events, all of them or none; what is granted must be written. Several may be refused where one
-   * would not be. Control events need none.
+   * Requests credit for events: for all of them or none. Events with credit must be written. A request for several
+   * events may be refused where a request for one is granted. Control events need no credit.
    */
   spend(events: number, bytes: number): boolean
   /**
-   * Writes whole blocks; they are taken in any case. Returns whether more may follow at once.
-   * @param events how many events the blocks hold
+   * Writes complete blocks. The blocks are always accepted.
+   * @param events the number of events in the blocks
+   * @returns whether more blocks may follow immediately
    */
   write(blocks: Blocks, events: number): boolean
 }
 
-/** What a stream counts of itself: as it is now, or from its beginning. */
+/** Counters and levels of a stream, for metrics. */
 export interface StreamCounts {
-  /** Events written, from the beginning. */
+  /** Events written since the stream was opened. */
   readonly sent: number
-  /** Events it owes its client from the log. */
+  /** Events of the log that the stream has not been sent yet, without those in its queue. */
   readonly lag: number
-  /** Events that wait in its own queue. */
+  /** Events in the queue now. */
   readonly queued: number
+  /** Bytes of the events in the queue now. */
   readonly queuedBytes: number
-  /** How full that queue is, by events or bytes, whichever is more: 0 to 1. */
+  /** How full the queue is, by events or by bytes, whichever is more: 0 to 1. */
   readonly saturation: number
-  /** Whether its socket takes no more. */
+  /** Whether the socket's buffer is full. */
   readonly full: boolean
-  /** Events and bytes for which its pacing gave tokens, from the beginning. */
+  /** Events that pacing has granted since the stream was opened. */
   readonly pacedEvents: number
+  /** Bytes likewise. */
   readonly pacedBytes: number
 }
 
-/** Whoever feeds a stream from elsewhere. */
+/** The source that feeds a stream from logs. The stream calls it. */
 export interface StreamSource {
-  /** Whether it owes the stream something. */
+  /** Whether the stream is behind the logs. */
   readonly lagging: boolean
-  /** How many events. */
+  /** The number of events that it is behind. */
   readonly lag: number
-  /** The socket has room again, and what waited in the stream's own queue is out. */
+  /** The stream has credit again, and its queue is empty. */
   onDrain(): void
   /**
-   * It reads a page for its turn, and the last one came in vain because others had spent the credit: credit waits for this one. Bounded
-   * in time; the stream is notified of the end.
+   * The source is reading a page, and its last page arrived after others had spent the credit: the stream keeps the
+   * credit for this page. The time is bounded; the source reports the end to the stream (`onClaimEnd`).
    */
   readonly claimsCredit: boolean
-  /** Sends a little of what it owes, at most one write. @returns whether it sent something */
+  /** Sends at most one write. @returns whether something was sent */
   sendSome(): boolean
   /** The stream has begun to close. Called once. */
   onClose(): void

@@ -45,6 +45,17 @@ export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_B
   return { body, priority, key: key === undefined ? undefined : encodeURIComponent(key), ttlMs, ephemeral }
 }
 
+/** The fields of an encoded event as clients read them. The inverse of `encodeEvent`. */
+export function decodeEvent(body: Buffer): { readonly event: string; readonly data: string } {
+  let event = 'message'
+  let data: string | undefined
+  for (const line of body.toString().split('\n')) {
+    if (line.startsWith('data: ')) data = data === undefined ? line.slice(6) : `${data}\n${line.slice(6)}`
+    else if (line.startsWith('event: ')) event = line.slice(7)
+  }
+  return { event, data: data ?? '' }
+}
+
 /** Encodes an event with the id that the application gave it, for streams without a log. */
 export function encodeOwnEvent(event: SseEvent, maxEventBytes?: number): EncodedEvent {
   const encoded = encodeEvent(event, maxEventBytes)

@@ -7,7 +7,6 @@ import type { Conformer } from '../conformance/connection-rows.js'
 import { cutAt, cuts, TYPES, wireBytes } from '../conformance/generated.js'
 import { chunks, type Run, ScriptServer } from '../conformance/script-server.js'
 import { conformanceSuite, PRELUDE } from '../conformance/suite.js'
-import { eventually } from '../helpers/eventually.js'
 import { launch } from './browser.js'
 import { bundle, pageWith } from './bundle.js'
 
@@ -53,10 +52,10 @@ describe('the client and the standard in Chromium:', () => {
   }
 
   describe('the client by EventSource', () => {
-    /** EventSource retries after every refusal, so the test closes it after the last request. */
+    /** The client retries after every refusal, so the test closes it at the last request, which has no answer. */
     async function runUntilOver(run: Run, options: RunOptions): Promise<Observation> {
       const running = runIn('kit, native', run.url, options)
-      await Promise.race([running, eventually(() => run.isOver)])
+      await Promise.race([running, run.over])
       await page.evaluate((url) => conformance.end(url), run.url)
       return running
     }

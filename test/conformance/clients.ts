@@ -1,4 +1,7 @@
-/** The kit's client and the browser's own EventSource, each run until it gives up, with all that it saw. For Node and, bundled, for pages. */
+/**
+ * The kit's client and the browser's own EventSource, each run until it gives up, with all that it saw. For Node and,
+ * bundled, for pages.
+ */
 import { type ClientOptions, createEventStream } from '../../lib/client/index.js'
 import type { Seen } from '../interop/script.js'
 
@@ -27,7 +30,8 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
     const delays: number[] = []
     let last = ''
     const stream = createEventStream(url, {
-      // So long that no test could wait for it: whoever returns has done so because of the server's `retry:`. (By native that is not seen.)
+      // So long that no test could wait for it: whoever returns has done so because of the server's `retry:`. (By
+      // native that is not seen.)
       retryMs: own.transport === 'native' ? 20 : 100_000_000,
       eventTypes: types,
       ...(withToken && { token: (refresh) => (refresh ? 'fresh' : 'stale') }),

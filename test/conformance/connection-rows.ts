@@ -1,6 +1,7 @@
 /**
- * What comes of connections: which answers are streams, when and where a client returns, and what it says then. For each the standard,
- * and where a client differs, how and why: docs/interop.md is printed from that.
+ * How connections end: which answers are streams, when and where a client reconnects, and with which headers. Each row
+ * has the behaviour of the standard, and how and why a client differs. docs/interop.md is generated from the
+ * differences.
  */
 import { type Answer, status } from '../client/recorded.js'
 import type { RunOptions } from './clients.js'
@@ -9,15 +10,15 @@ import { broken, chunks, typed } from './script-server.js'
 export type Conformer = 'kit' | 'kit, native' | 'Chromium'
 
 interface Outcome {
-  /** The data of each event, behind it the last event id. */
+  /** The data of each event, followed by the last event id. */
   readonly events: readonly string[]
-  /** Where each request went, behind it its Last-Event-ID. The client is closed after the last of them. */
+  /** The path of each request, followed by its Last-Event-ID. After the last one the client is closed. */
   readonly requests: readonly string[]
 }
 
 export interface Reason {
   readonly because: string
-  /** For the page: in which cases, where that is not said best by the row's name. */
+  /** The cases, for the page. @defaultValue the name of the row */
   readonly when?: string
 }
 
@@ -25,23 +26,23 @@ type Difference = Partial<Outcome> & Reason
 
 export interface ConnectionRow {
   readonly name: string
-  /** After these it is answered 204. */
+  /** The answers. Further requests are answered with 204, or not at all if the test closes the client. */
   readonly answers: readonly Answer[]
   readonly standard: Outcome
   readonly differs?: Readonly<Partial<Record<Conformer, Difference>>>
   readonly options?: Pick<RunOptions, 'closeAfter' | 'withToken'>
-  /** How long the kit's client waits after the first answer, in ms. By native it does not see what it is told. */
+  /** How long the kit's client waits after the first answer, in ms. With `native` the wait is not observable. */
   readonly waits?: readonly [least: number, most: number]
-  /** The tokens of its requests, from the very first on. */
+  /** The tokens of its requests, in order. */
   readonly tokens?: readonly string[]
-  /** The code of the kit's client, by `fetch`. */
+  /** The error code of the kit's client with `fetch`. */
   readonly code?: string
 }
 
 /** Also in parsing-rows.ts. */
 export const HIDDEN: Reason = {
   when: 'An id without data',
-  because: 'Not seen: EventSource shows its last event id with events alone.',
+  because: 'Not observable: EventSource exposes its last event id only with events.',
 }
 
 const A = chunks('data: a\n\n')
@@ -51,39 +52,39 @@ const READ: Outcome = { events: ['a'], requests: ['stream', 'stream'] }
 
 const UNSEEN: Difference = {
   ...RETURNS,
-  when: 'Any refusal, and any answer that is no stream',
-  because: 'EventSource does not tell why it closed, so the client tries again, with back-off.',
+  when: 'Any refusal, and any answer that is not a stream',
+  because: 'EventSource does not expose why it closed, so the client retries with back-off.',
 }
 
 function refusal(name: string, answer: Answer, code: string): ConnectionRow {
   return { name, answers: [answer], standard: ONCE, code, differs: { 'kit, native': UNSEEN } }
 }
 
-function mended(name: string, reason: Reason, answer: Answer, more: Partial<ConnectionRow> = {}): ConnectionRow {
+function retried(name: string, reason: Reason, answer: Answer, more: Partial<ConnectionRow> = {}): ConnectionRow {
   const kit = { ...RETURNS, ...reason }
   return { name, answers: [answer], standard: ONCE, differs: { kit, 'kit, native': UNSEEN }, ...more }
 }
 
 const MAY_PASS: Reason = {
   when: 'Status 408, 425, 429, 500 and above',
-  because: 'It may pass. The client returns with back-off, and not before `Retry-After`.',
+  because: 'A retry may succeed. The client reconnects with back-off, and not before `Retry-After`.',
 }
 const EXPIRED: Reason = {
   when: 'Status 401',
-  because: 'The token has run out. The client asks for a fresh one and returns, not before `tokenRetryMs`.',
+  because: 'The token has expired. The client gets a fresh one and reconnects, not before `tokenRetryMs`.',
 }
 
 const STATUSES: readonly ConnectionRow[] = [
   ...[204, 205, 206, 210, 299].map((code) => refusal(`status ${code}`, status(code), 'ERR_SSE_ENDED')),
   ...[400, 403, 404, 410, 418].map((code) => refusal(`status ${code}`, status(code), 'ERR_SSE_REFUSED')),
-  mended('status 401', EXPIRED, status(401), {
+  retried('status 401', EXPIRED, status(401), {
     options: { withToken: true },
     waits: [3000, 3000],
     tokens: ['stale', 'stale', 'fresh'],
   }),
-  ...[408, 425, 500, 502, 504].map((code) => mended(`status ${code}`, MAY_PASS, status(code))),
+  ...[408, 425, 500, 502, 504].map((code) => retried(`status ${code}`, MAY_PASS, status(code))),
   ...[429, 503].map((code) =>
-    mended(`status ${code} with Retry-After`, MAY_PASS, status(code, { 'retry-after': '1' }), { waits: [1000, 1000] }),
+    retried(`status ${code} with Retry-After`, MAY_PASS, status(code, { 'retry-after': '1' }), { waits: [1000, 1000] }),
   ),
 ]
 
@@ -105,12 +106,12 @@ const TYPES: readonly ConnectionRow[] = [
       Chromium: {
         ...ONCE,
         when: 'Type `text/event-stream` with another charset than UTF-8',
-        because: 'It refuses it; the standard reads UTF-8 whatever is said.',
+        because: 'Chromium refuses it. The standard reads UTF-8, independent of the charset.',
       },
       'kit, native': {
         ...RETURNS,
         when: 'Type `text/event-stream` with another charset than UTF-8',
-        because: 'As Chromium’s, and it tries again.',
+        because: 'Chromium refuses it, and the client retries.',
       },
     },
   },
@@ -122,13 +123,13 @@ const TYPES: readonly ConnectionRow[] = [
 const WITHOUT_QUERY: Difference = {
   requests: ['stream', 'stream 1', 'elsewhere', 'stream 1'],
   when: 'A redirect of a connection that resumes',
-  because: 'Its position is in the URL, which the redirect replaces: redirect with the query.',
+  because: 'The position is in the URL, which the redirect replaces: keep the query in the redirect.',
 }
 
 const AGAIN: Reason = {
   when: 'The connection after a redirected one',
   because:
-    'Each connection begins at the URL it was given: the next redirect may be another, and the token is for that URL.',
+    'Each connection begins at the original URL: the next redirect may differ, and the token is for the original URL.',
 }
 const AFRESH: Difference = { requests: ['stream', 'elsewhere', 'stream 1'], ...AGAIN }
 
@@ -136,7 +137,7 @@ const REDIRECTS: readonly ConnectionRow[] = [
   ...[301, 302, 303, 307, 308].map((code) => ({
     name: `redirect ${code}`,
     answers: [status(code, { location: 'elsewhere' }), chunks('id: 1\ndata: a\n\n')],
-    // The request is the same one, and its URL the last it was redirected to (whatwg/html#503).
+    // The standard reconnects to the last URL of the redirect (whatwg/html#503).
     standard: { events: ['a 1'], requests: ['stream', 'elsewhere', 'elsewhere 1'] },
     differs: { kit: AFRESH, 'kit, native': AFRESH },
   })),
@@ -189,12 +190,12 @@ const RETURNING: readonly ConnectionRow[] = [
     },
   },
   {
-    name: 'a block that is not finished does not go on in the next connection',
+    name: 'an unfinished block does not continue in the next connection',
     answers: [chunks('event: x\nid: 1\ndata: a\n'), chunks('data: b\n\n'), chunks('\n')],
     standard: { events: ['b'], requests: ['stream', 'stream', 'stream', 'stream'] },
   },
   {
-    name: 'closed by a listener: nothing that came with the event, no return',
+    name: 'closed by a listener: no later event of the same chunk, no reconnect',
     answers: [chunks('data: a\n\ndata: b\n\n', 'data: c\n\n')],
     options: { closeAfter: 1 },
     standard: { events: ['a'], requests: ['stream'] },
@@ -202,7 +203,7 @@ const RETURNING: readonly ConnectionRow[] = [
 ]
 
 const SPREAD =
-  'It waits a quarter of `retry:` at least and all of it at most, so that a thousand clients do not return at once.'
+  'It waits between a quarter of `retry:` and all of it, so that a thousand clients do not reconnect at once.'
 
 const RETRY: readonly ConnectionRow[] = [
   {
@@ -210,7 +211,7 @@ const RETRY: readonly ConnectionRow[] = [
     answers: [chunks('retry: 400\n\ndata: a\n\n')],
     standard: READ,
     waits: [100, 400],
-    differs: { kit: { when: 'How long it is away', because: SPREAD } },
+    differs: { kit: { when: 'The time before it reconnects', because: SPREAD } },
   },
   {
     name: '`retry:` in a block that is not finished',
@@ -221,8 +222,8 @@ const RETRY: readonly ConnectionRow[] = [
   { name: '`retry: 0`', answers: [chunks('retry: 0\n\n')], standard: RETURNS, waits: [0, 1] },
   { name: '`retry:` in leading zeros', answers: [chunks('retry: 0400\n\n')], standard: RETURNS, waits: [100, 400] },
   {
-    // Whoever took one of them would be away for a day.
-    name: '`retry:` that is no number',
+    // A client that accepted one of these values would wait for a day.
+    name: '`retry:` that is not a number',
     answers: [
       chunks(
         ...[
@@ -241,14 +242,14 @@ const RETRY: readonly ConnectionRow[] = [
     standard: RETURNS,
     waits: [5, 20],
   },
-  // Chromium takes it for its default of 3 s; nothing but time would tell.
+  // Chromium resets to its default of 3 s, which only elapsed time would show.
   { name: '`retry:` without a value', answers: [chunks('retry\nretry:\n\n')], standard: RETURNS, waits: [5, 20] },
 ]
 
 const CLOSED: Difference = {
   events: ['{}'],
   requests: ['stream'],
-  because: 'Names that begin with `sse.` are the kit’s own: this one ends the stream for good.',
+  because: 'Names that begin with `sse.` belong to the kit. After this event the client does not reconnect.',
 }
 
 const OWN: readonly ConnectionRow[] = [
@@ -267,14 +268,14 @@ const OWN: readonly ConnectionRow[] = [
     answers: [chunks('event: sse.reconnect\ndata: {"afterMs":77}\n\n')],
     standard: { events: ['{"afterMs":77}'], requests: ['stream', 'stream'] },
     waits: [77, 77],
-    differs: { kit: { because: 'It waits as long as that says, since the server has spread it already.' } },
+    differs: { kit: { because: 'It waits exactly `afterMs`, because the server has spread this time already.' } },
   },
   {
     name: 'an event of more than 2 MiB',
     answers: [chunks(`id: 1\ndata: a\n\ndata: ${'x'.repeat(2_200_000)}\n\n`)],
     standard: { events: ['a 1', `${'x'.repeat(2_200_000)} 1`], requests: ['stream', 'stream 1'] },
     code: 'ERR_SSE_EVENT_TOO_LARGE',
-    differs: { kit: { events: ['a 1'], requests: ['stream'], because: 'Memory has a bound: `maxEventChars`.' } },
+    differs: { kit: { events: ['a 1'], requests: ['stream'], because: 'Memory is bounded by `maxEventChars`.' } },
   },
 ]
 
@@ -282,7 +283,7 @@ export const CONNECTIONS: Readonly<Record<string, readonly ConnectionRow[]>> = {
   statuses: STATUSES,
   'content types': TYPES,
   redirects: REDIRECTS,
-  'what comes after': RETURNING,
+  reconnecting: RETURNING,
   '`retry:`': RETRY,
-  'what is the kit’s own': OWN,
+  'events of the kit itself': OWN,
 }

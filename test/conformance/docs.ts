@@ -1,10 +1,10 @@
-/** What docs/interop.md says of the kit's own client, printed from the rows that the tests assert. */
+/** The part of docs/interop.md about the kit's own client, generated from the rows that the tests assert. */
 import { CONNECTIONS, type Conformer } from './connection-rows.js'
 import { PARSING } from './parsing-rows.js'
 
 export const BEGIN =
-  '<!-- Printed from the rows of test/conformance: UPDATE_DOCS=1 npx mocha test/conformance/docs.test.ts -->'
-export const END = '<!-- The end of what is printed of the kit’s own client. -->'
+  '<!-- Generated from the rows of test/conformance: UPDATE_DOCS=1 npx mocha test/conformance/docs.test.ts -->'
+export const END = '<!-- End of the generated part about the kit’s own client. -->'
 
 const TITLES: Readonly<Record<Conformer, string>> = {
   kit: 'The kit’s client, by `fetch`',
@@ -15,7 +15,7 @@ const TITLES: Readonly<Record<Conformer, string>> = {
 export function printDifferences(): string {
   const rows = [...Object.values(PARSING).flat(), ...Object.values(CONNECTIONS).flat()]
   const sections = (Object.keys(TITLES) as Conformer[]).map((client) => {
-    // Several rows may show the same.
+    // Several rows may have the same reason.
     const reasons = new Set<string>()
     for (const { name, differs } of rows) {
       const difference = differs?.[client]

@@ -1,7 +1,9 @@
 /** Streams made of what the format is made of, so that its corners come up often, and ways to cut them. */
 import fc from 'fast-check'
 
-/** All names that occur, so that an EventSource can listen to them. None begins with `sse.`: those are the kit's own. */
+/**
+ * All names that occur, so that an EventSource can listen to them. None begins with `sse.`: those are the kit's own.
+ */
 export const TYPES: readonly string[] = ['a', 'b ', ' ', '*', 'é', 'error', 'open', 'message']
 
 const LINE_ENDS = ['\n', '\n', '\n', '\r\n', '\r']

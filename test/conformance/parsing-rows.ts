@@ -1,4 +1,7 @@
-/** Streams, and how they must be read: one connection, ended by the server. After the behaviours that the web platform tests check. */
+/**
+ * Streams, and the events that a client must read from them: one connection, ended by the server. Based on the web
+ * platform tests.
+ */
 import type { Seen } from '../interop/script.js'
 import { type Conformer, HIDDEN, type Reason } from './connection-rows.js'
 
@@ -6,7 +9,7 @@ export interface ParsingRow {
   readonly name: string
   readonly body: string | Uint8Array
   readonly events: readonly Seen[]
-  /** What the next request gives as its Last-Event-ID. @defaultValue the last event's id */
+  /** The Last-Event-ID of the next request. @defaultValue the id of the last event */
   readonly next?: string
   readonly differs?: Readonly<Partial<Record<Conformer, Partial<Pick<ParsingRow, 'events' | 'next'>> & Reason>>>
 }
@@ -30,7 +33,7 @@ const FIELDS: readonly ParsingRow[] = [
   { name: 'no space after the colon', body: 'data:a\n\n', events: data('a') },
   { name: 'one space of several is taken off', body: 'data:  a\n\ndata:   \n\n', events: data(' a', '  ') },
   { name: 'a space alone', body: 'data: \n\n', events: data('') },
-  { name: 'a tab is no space', body: 'data:\ta\n\ndata:\u00a0b\n\n', events: data('\ta', '\u00a0b') },
+  { name: 'a tab is not a space', body: 'data:\ta\n\ndata:\u00a0b\n\n', events: data('\ta', '\u00a0b') },
   { name: 'spaces at the end stay', body: 'data: a  \n\n', events: data('a  ') },
   { name: 'a space before the colon makes another field', body: 'data : a\ndata: b\n\n', events: data('b') },
   { name: 'a space before the name makes another field', body: ' data: a\n\tdata: b\ndata: c\n\n', events: data('c') },
@@ -45,13 +48,13 @@ const FIELDS: readonly ParsingRow[] = [
     events: data('f'),
   },
   { name: 'unknown fields, with and without a value', body: 'foo: a\nbar\ndata: b\nfoo:\n\n', events: data('b') },
-  { name: 'unknown fields alone are no event', body: 'foo: a\n\nbar\n\ndata: b\n\n', events: data('b') },
+  { name: 'unknown fields alone are not an event', body: 'foo: a\n\nbar\n\ndata: b\n\n', events: data('b') },
   { name: 'no blocks at all', body: '', events: [] },
   { name: 'empty lines alone', body: '\n\n\n\n', events: [] },
   { name: 'empty lines before, between and after', body: '\n\ndata: a\n\n\n\n\ndata: b\n\n\n', events: data('a', 'b') },
   { name: 'comments, empty and not', body: ':\n: a\n:data: b\ndata: c\n:\n: \ndata: d\n\n', events: data('c\nd') },
   { name: 'a long comment', body: `:${LONG}\ndata: a\n\n`, events: data('a') },
-  { name: 'a comment block is no event', body: ': beat\n\ndata: a\n\n: beat\n\n', events: data('a') },
+  { name: 'a comment block is not an event', body: ': beat\n\ndata: a\n\n: beat\n\n', events: data('a') },
   { name: 'a long line', body: `data: ${LONG}\n\n`, events: data(LONG) },
   { name: 'NUL in the data', body: 'data: \0\n\ndata: a\0b\n\n', events: data('\0', 'a\0b') },
   { name: 'NUL in a name makes another field', body: 'data\0: a\n\0data: b\ndata: c\n\n', events: data('c') },
@@ -64,19 +67,19 @@ const FIELDS: readonly ParsingRow[] = [
   { name: 'a name without data holds for no later block', body: 'event: a\n\ndata: y\n\n', events: [event('y')] },
   { name: 'the last of several names', body: 'event: a\nevent: b\ndata: x\n\n', events: [event('x', '', 'b')] },
   {
-    name: 'an empty name is none, also after another',
+    name: 'an empty name counts as absent, also after another',
     body: 'event:\ndata: x\n\nevent: \ndata: y\n\nevent\ndata: z\n\nevent: a\nevent:\ndata: w\n\n',
     events: data('x', 'y', 'z', 'w'),
   },
   { name: 'a name of spaces', body: 'event:   \ndata: x\n\n', events: [event('x', '', '  ')] },
   { name: 'names are not trimmed', body: 'event: a \ndata: x\n\n', events: [event('x', '', 'a ')] },
   {
-    name: 'names an EventSource has events of its own for',
+    name: 'names of events that EventSource itself emits',
     body: 'event: open\ndata: x\n\nevent: error\ndata: y\n\ndata: z\n\n',
     events: [event('x', '', 'open'), event('y', '', 'error'), event('z')],
   },
   {
-    name: 'names that could be taken for something else',
+    name: 'names with a meaning elsewhere in JavaScript',
     body: 'event: *\ndata: x\n\nevent: __proto__\ndata: y\n\nevent: message\ndata: z\n\n',
     events: [event('x', '', '*'), event('y', '', '__proto__'), event('z')],
   },
@@ -103,7 +106,7 @@ const IDS: readonly ParsingRow[] = [
     events: [event('a', '1'), event('b')],
   },
   {
-    name: 'an id with NUL is none',
+    name: 'an id with NUL is ignored',
     body: 'id: 1\ndata: a\n\nid: 2\0\ndata: b\n\nid: \0\ndata: c\n\nid: 3\nid: \x004\ndata: d\n\n',
     events: [event('a', '1'), event('b', '1'), event('c', '1'), event('d', '3')],
   },
@@ -133,8 +136,12 @@ const IDS: readonly ParsingRow[] = [
     body: 'id: 1\ndata: a\n\nid: 2\ndata: b\n',
     events: [event('a', '1')],
   },
-  { name: 'nor where it has no data', body: 'id: 1\ndata: a\n\nid: 2\n', events: [event('a', '1')] },
-  { name: 'nor where its line is not finished', body: 'id: 1\ndata: a\n\nid: 2', events: [event('a', '1')] },
+  {
+    name: 'nor does one in an unfinished block without data',
+    body: 'id: 1\ndata: a\n\nid: 2\n',
+    events: [event('a', '1')],
+  },
+  { name: 'nor does one on an unfinished line', body: 'id: 1\ndata: a\n\nid: 2', events: [event('a', '1')] },
   { name: 'an id with spaces inside', body: 'id: a b\ndata: x\n\n', events: [event('x', 'a b')] },
   { name: 'an id of three bytes a character', body: 'id: 世☃\ndata: x\n\n', events: [event('x', '世☃')] },
   { name: 'an id of Latin-1', body: 'id: é\ndata: x\n\n', events: [event('x', 'é')] },
@@ -154,7 +161,7 @@ const LINE_ENDS: readonly ParsingRow[] = [
   { name: 'CR CR LF are two', body: 'data: a\r\r\ndata: b\r\r\n', events: data('a', 'b') },
   { name: 'CRLF CR', body: 'data: a\r\n\rdata: b\r\n\r', events: data('a', 'b') },
   {
-    name: 'other separators are none',
+    name: 'other separators are not line ends',
     body: 'data: a\u2028b\u2029c\u0085d\x0be\x0cf\n\n',
     events: data('a\u2028b\u2029c\u0085d\x0be\x0cf'),
   },
@@ -166,7 +173,7 @@ const LINE_ENDS: readonly ParsingRow[] = [
 const MARKED = {
   events: [],
   when: 'A byte order mark and then a line end',
-  because: 'Chromium takes a line end right behind the mark for a part of the line after it.',
+  because: 'Chromium reads a line end directly after the mark as a part of the next line.',
 }
 
 const BYTES: readonly ParsingRow[] = [

@@ -1,6 +1,6 @@
 /**
- * How the standard has a client read a stream (HTML, 9.2.5 and 9.2.6), on the whole of it at once: slow, and as plain as its text. What the
- * kit's client and Chromium make of bytes that come in pieces is held against this.
+ * How the standard has a client read a stream (HTML, 9.2.5 and 9.2.6), on the whole of it at once: slow, and as plain
+ * as its text. What the kit's client and Chromium make of bytes that come in pieces is held against this.
  */
 import type { Seen } from '../interop/script.js'
 

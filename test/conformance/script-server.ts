@@ -1,7 +1,10 @@
-/** One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its script says. */
+/**
+ * One server for all scripts: each run has a path of its own, and its requests are answered one after the other as its
+ * script says.
+ */
 import type { IncomingMessage } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
-import type { Answer } from '../client/recorded.js'
+import { type Answer, status } from '../client/recorded.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 
 /** What a request said of itself, as far as the standard has a say in it. */
@@ -19,9 +22,14 @@ export interface Asked {
 export interface Run {
   readonly url: string
   readonly asked: readonly Asked[]
-  /** All answers have been given, and the 204 after them. */
+  /** Whether a request came after the last scripted answer. */
   readonly isOver: boolean
+  /** Resolves when a request comes after the last scripted answer. */
+  readonly over: Promise<void>
 }
+
+/** Gives no answer: the request stays open until the client closes it. */
+export const held: Answer = () => undefined
 
 /** A stream of these chunks, each written when the one before has left. */
 export function chunks(...parts: readonly (string | Uint8Array)[]): Answer {
@@ -48,9 +56,16 @@ export function broken(text?: string): Answer {
   }
 }
 
+interface ScriptedRun {
+  readonly answers: readonly Answer[]
+  readonly final: Answer
+  readonly asked: Asked[]
+  readonly end: () => void
+}
+
 export class ScriptServer {
   readonly #server: TestServer
-  readonly #runs = new Map<string, { readonly answers: readonly Answer[]; readonly asked: Asked[] }>()
+  readonly #runs = new Map<string, ScriptedRun>()
 
   private constructor(server: TestServer) {
     this.#server = server
@@ -68,8 +83,9 @@ export class ScriptServer {
         if (run === undefined) return void (files[pathname] ?? ((_, res) => res.writeHead(404).end()))(req, res)
         run.asked.push(readRequest(req, at))
         const answer = run.answers[run.asked.length - 1]
-        if (answer) answer(req, res)
-        else res.writeHead(204).end()
+        if (answer) return void answer(req, res)
+        run.end()
+        run.final(req, res)
       }),
     )
     return server
@@ -79,13 +95,15 @@ export class ScriptServer {
     return this.#server.url
   }
 
-  run(answers: readonly Answer[]): Run {
+  /** @param final the answer to each request after `answers`. @defaultValue status 204, which ends an EventSource */
+  run(answers: readonly Answer[], final = status(204)): Run {
     const asked: Asked[] = []
     const id = String(this.#runs.size)
-    this.#runs.set(id, { answers, asked })
+    const over = new Promise<void>((end) => this.#runs.set(id, { answers, final, asked, end }))
     return {
       url: `${this.url}/run/${id}/stream`,
       asked,
+      over,
       get isOver() {
         return asked.length > answers.length
       },

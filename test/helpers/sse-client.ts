@@ -4,6 +4,7 @@ import { createParser, type EventSourceMessage } from 'eventsource-parser'
 /** A minimal SSE client on Node's http. Keeps the raw text, the blocks and the parsed events, and can await them. */
 export class SseClient {
   readonly events: EventSourceMessage[] = []
+  /** Without heartbeats, the first of which comes at a random time, possibly at once. */
   readonly comments: string[] = []
   raw = ''
   retry: number | undefined
@@ -22,7 +23,9 @@ export class SseClient {
         this.events.push(event)
         if (event.id !== undefined) this.lastEventId = event.id
       },
-      onComment: (comment) => this.comments.push(comment),
+      onComment: (comment) => {
+        if (comment !== '') this.comments.push(comment)
+      },
       onRetry: (ms) => {
         this.retry = ms
       },

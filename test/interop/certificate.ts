@@ -1,4 +1,6 @@
-/** A certificate for 127.0.0.1 that nobody else knows of, made anew for each run: browsers speak HTTP/2 over TLS alone. */
+/**
+ * A certificate for 127.0.0.1 that nobody else knows of, made anew for each run: browsers speak HTTP/2 over TLS alone.
+ */
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

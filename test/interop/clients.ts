@@ -1,31 +1,31 @@
 /**
- * What is known of each client, as data: the suite asserts every cell of it against the real client, and docs/interop.md is
- * printed from it. No adapters here, so that the table can be printed where there is no browser.
+ * The behaviour of each client, as data. The suite asserts every cell against the real client, and docs/interop.md is
+ * generated from it. There are no adapters here, so that the table can be generated without a browser.
  */
 import { readFileSync } from 'node:fs'
 import type { Seen } from './script.js'
 
 export interface ClientRow {
-  /** Where its version stands: a package's name, or what it was last tested with if it is not from npm. */
+  /** The package that has the version, or for a client that is not from npm the version that was tested last. */
   readonly version: { readonly package: string } | { readonly tested: string }
   readonly runsIn: 'Node' | 'Chromium' | 'a shell'
-  /** As it reads events, where that is not how the standard reads them. */
+  /** How the client reads an event, if that differs from the standard. */
   readonly reads?: (event: Seen) => Seen
-  /** What it makes of a comment. */
+  /** How it handles a comment. */
   readonly heartbeats: 'ignored' | 'empty message'
   /** The connection breaks. */
   readonly cut: 'resumes' | 'ends'
   /** The server ends the stream, after `sse.reconnect`. */
   readonly ended: 'resumes' | 'ends'
-  readonly retry: 'honoured' | 'never returns'
-  /** It comes back to a 503 with `Retry-After`, and later that is over. */
-  readonly unavailable: 'gives up' | 'resumes'
+  readonly retry: 'honoured' | 'never reconnects'
+  /** It reconnects, is answered 503 with `Retry-After`, and later the server accepts it again. */
+  readonly unavailable: 'stops' | 'resumes'
   /** It is answered 204. */
-  readonly noContent: 'gives up' | 'returns'
-  /** It is refused by a stream that ends at once (`refuseWith: 'stream'`), at first and again when it comes back. */
+  readonly noContent: 'stops' | 'reconnects'
+  /** A stream that ends immediately refuses it (`refuseWith: 'stream'`), at first and again when it reconnects. */
   readonly refused: 'resumes' | 'ends'
   readonly http2: 'yes' | 'no'
-  /** What its users should know, each in a sentence. What is checked by a test of its own is said there. */
+  /** Notes for its users. */
   readonly notes: readonly string[]
 }
 
@@ -39,13 +39,13 @@ export const CLIENTS = {
     cut: 'resumes',
     ended: 'resumes',
     retry: 'honoured',
-    unavailable: 'gives up',
-    noContent: 'gives up',
+    unavailable: 'stops',
+    noContent: 'stops',
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      "Any status but 200 ends it for good, so give its routes `refuseWith: 'stream'`.",
-      'It sends no headers of your own: give a ticket or a cookie.',
+      "After any status but 200 it does not reconnect, so set `refuseWith: 'stream'` for its routes.",
+      'It cannot send headers: use a ticket or a cookie.',
     ],
   },
   'reconnecting-eventsource': {
@@ -56,13 +56,13 @@ export const CLIENTS = {
     ended: 'resumes',
     retry: 'honoured',
     unavailable: 'resumes',
-    noContent: 'returns',
+    noContent: 'reconnects',
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      'While the native EventSource inside reconnects by itself, it resumes. Where that gives up, a new one is made after a random time, which says its position as `?lastEventId=`.',
-      'It returns to a 204 again and again: close it by yourself when you are told `sse.close`.',
-      'Listen with `addEventListener`: it does not learn its position from `onmessage`.',
+      'The native EventSource inside reconnects and resumes. When it stops, the client creates a new one after a random time, with the position as `?lastEventId=`.',
+      'It also reconnects after a 204, without end: close it yourself on `sse.close`.',
+      'Use `addEventListener`: with `onmessage` it does not record its position.',
     ],
   },
   '@microsoft/fetch-event-source': {
@@ -74,14 +74,14 @@ export const CLIENTS = {
     ended: 'resumes',
     retry: 'honoured',
     unavailable: 'resumes',
-    noContent: 'returns',
+    noContent: 'reconnects',
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      'A heartbeat comes to `onmessage` as a message without id, event and data: leave such messages alone.',
-      'Throw in `onclose`, as was done here: otherwise it is over when the server ends a stream, as it does every hour.',
-      'It returns to whatever is no stream, a 204 too, unless your `onopen` and `onerror` say otherwise (below).',
-      'Line ends at the beginning of data get lost, a byte order mark there too. JSON has neither.',
+      'It passes a heartbeat to `onmessage` as a message without id, event and data: ignore such messages.',
+      'Throw an error in `onclose`, as in the tests. Otherwise it stops when the server ends a stream, which happens every hour.',
+      'It reconnects after any answer that is not a stream, also after a 204, unless your `onopen` and `onerror` prevent it (see below).',
+      'It drops line ends and a byte order mark at the beginning of data. JSON has neither.',
       'An event without id (an ephemeral one) has the id `""` instead of the last one.',
     ],
   },
@@ -93,13 +93,13 @@ export const CLIENTS = {
     ended: 'resumes',
     retry: 'honoured',
     unavailable: 'resumes',
-    noContent: 'returns',
+    noContent: 'reconnects',
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      'With `autoReconnect: true`, as here; by default it never returns.',
-      'It returns to a 204 and to any refusal. `maxRetries` bounds refusals, but not the 204, which counts as a success.',
-      'It runs on XMLHttpRequest, which keeps all of a response in memory until it ends: lower `maxAgeMs` for busy streams.',
+      'Tested with `autoReconnect: true`. By default it does not reconnect.',
+      'It reconnects after a 204 and after any refusal. `maxRetries` limits refusals, but not a 204, which counts as a success.',
+      'It uses XMLHttpRequest, which keeps the response in memory until it ends: lower `maxAgeMs` for busy streams.',
     ],
   },
   eventsource: {
@@ -110,13 +110,13 @@ export const CLIENTS = {
     cut: 'resumes',
     ended: 'resumes',
     retry: 'honoured',
-    unavailable: 'gives up',
-    noContent: 'gives up',
+    unavailable: 'stops',
+    noContent: 'stops',
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      'HTTP/2 with a `fetch` that speaks it, here undici with `allowH2`.',
-      'An event without id (an ephemeral one) has the `lastEventId` `""` instead of the last one. It resumes rightly.',
+      'HTTP/2 needs a `fetch` that supports it. The tests use undici with `allowH2`.',
+      'An event without id (an ephemeral one) has the `lastEventId` `""` instead of the last one. It resumes correctly.',
     ],
   },
   'launchdarkly-eventsource': {
@@ -127,14 +127,14 @@ export const CLIENTS = {
     ended: 'resumes',
     retry: 'honoured',
     unavailable: 'resumes',
-    noContent: 'gives up',
+    noContent: 'stops',
     refused: 'resumes',
     http2: 'no',
     notes: [
-      'It accepts any certificate unless `rejectUnauthorized: true` is given.',
-      'It returns to 500, 502, 503 and 504, and waits as `retry:` says, not as `Retry-After` does; 429 ends it unless `errorFilter` says otherwise.',
-      'Listen to `error`: an error that nobody listens to is thrown, and ends the process.',
-      'Do not publish events named `error`, `end`, `open`, `closed` or `retrying`: they cannot be told from its own.',
+      'It accepts any certificate unless `rejectUnauthorized: true` is set.',
+      'It reconnects after 500, 502, 503 and 504, and waits for the time in `retry:`, not in `Retry-After`. It stops after 429 unless `errorFilter` allows it.',
+      'Add a listener for `error`: without one an error is thrown and ends the process.',
+      'Do not publish events named `error`, `end`, `open`, `closed` or `retrying`: the client has events with the same names.',
     ],
   },
   "undici's EventSource": {
@@ -144,11 +144,11 @@ export const CLIENTS = {
     cut: 'resumes',
     ended: 'resumes',
     retry: 'honoured',
-    unavailable: 'gives up',
-    noContent: 'gives up',
+    unavailable: 'stops',
+    noContent: 'stops',
     refused: 'resumes',
     http2: 'yes',
-    notes: ['HTTP/2 with a dispatcher that has `allowH2`.', 'Its own word on itself is that it is experimental.'],
+    notes: ['HTTP/2 needs a dispatcher with `allowH2`.', 'Its documentation calls it experimental.'],
   },
   curl: {
     version: { tested: '7.88.1' },
@@ -156,15 +156,15 @@ export const CLIENTS = {
     heartbeats: 'ignored',
     cut: 'ends',
     ended: 'ends',
-    retry: 'never returns',
-    unavailable: 'gives up',
-    noContent: 'gives up',
+    retry: 'never reconnects',
+    unavailable: 'stops',
+    noContent: 'stops',
     refused: 'ends',
     http2: 'yes',
     notes: [
-      'With `--no-buffer --fail`. It prints the stream as it is; the tests parse what it printed.',
-      'To resume, give the last `id:` it printed: `-H "Last-Event-ID: <id>"` or `?last_event_id=<id>`.',
-      'With `--retry` it returns to a 503 after as long as `Retry-After` says.',
+      'Tested with `--no-buffer --fail`. It prints the stream unchanged, and the tests parse the output.',
+      'To resume, pass the last `id:` that it printed: `-H "Last-Event-ID: <id>"` or `?last_event_id=<id>`.',
+      'With `--retry` it reconnects after a 503 when the time in `Retry-After` is over.',
     ],
   },
 } as const satisfies Readonly<Record<string, ClientRow>>
@@ -176,7 +176,7 @@ type ClientsIn<Place extends ClientRow['runsIn']> = {
 export type BrowserClient = ClientsIn<'Chromium'>
 export type NodeClient = ClientsIn<'Node' | 'a shell'>
 
-/** What is installed, or was tested last. */
+/** Returns the version that is installed, or that was tested last. */
 export function versionOf({ version }: ClientRow): string {
   if ('tested' in version) return version.tested
   const manifest = new URL(`../../node_modules/${version.package}/package.json`, import.meta.url)

@@ -5,7 +5,7 @@ import { BEGIN, END, printClients } from './docs.js'
 const PAGE = new URL('../../docs/interop.md', import.meta.url)
 
 describe('docs/interop.md', () => {
-  it('says of each client, and of its installed version, what the tests assert', async () => {
+  it('has the behaviour of each client as the tests assert it, and the installed version', async () => {
     const page = await readFile(PAGE, 'utf8')
     const [before = '', rest = ''] = page.split(BEGIN)
     const [printed = '', after = ''] = rest.split(END)

@@ -1,8 +1,9 @@
-/** docs/interop.md between its two marks, printed from the rows that the tests assert. */
+/** The part of docs/interop.md between the two marks, generated from the rows that the tests assert. */
 import { CLIENTS, type ClientRow, versionOf } from './clients.js'
 
-export const BEGIN = '<!-- Printed from test/interop/clients.ts: UPDATE_DOCS=1 npx mocha test/interop/docs.test.ts -->'
-export const END = '<!-- The end of what is printed. -->'
+export const BEGIN =
+  '<!-- Generated from test/interop/clients.ts: UPDATE_DOCS=1 npx mocha test/interop/docs.test.ts -->'
+export const END = '<!-- End of the generated part. -->'
 
 type Column = readonly [title: string, cell: (row: ClientRow) => string]
 

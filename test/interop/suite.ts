@@ -1,4 +1,4 @@
-/** What the table says of a client, asserted against the client: each test is a column. */
+/** Asserts the row of a client against the client itself. Each test is a column of the table. */
 import { setTimeout } from 'node:timers/promises'
 import { expect } from 'chai'
 import { eventually } from '../helpers/eventually.js'
@@ -10,7 +10,7 @@ import { InteropServer, type InteropServerOptions } from './server.js'
 
 const numbers = (from: number, to: number) => range(from, to).map((data) => ({ event: 'n', data }))
 
-/** @param open gets the client a URL of the server's @param serverOptions what the adapter needs the server to have */
+/** @param open connects the client to a URL of the server @param serverOptions options that the adapter requires */
 export function interopSuite(
   row: ClientRow,
   open: (server: InteropServer, ...args: Parameters<Open>) => ReturnType<Open>,
@@ -31,7 +31,7 @@ export function interopSuite(
     server = await InteropServer.start({ ...serverOptions(), ...options })
   }
 
-  /** Opens the client and waits until it has a stream: from then on it knows its position. */
+  /** Opens the client and waits until its stream is open: from then on it knows its position. */
   async function connect(path: string, options?: OpenOptions): Promise<Connection> {
     const connection = await request(path, options)
     await sees(connection, 'sse.open')
@@ -48,7 +48,7 @@ export function interopSuite(
     await eventually(async () => (await connection.seen()).filter((event) => event.type === type).length >= times)
   }
 
-  /** What it saw of the channel's events. An empty message may be a heartbeat; see there. */
+  /** The events of the channel that the clients received. An empty message may be a heartbeat. */
   async function received(...of: readonly Connection[]): Promise<Seen[]> {
     const seen = await Promise.all(of.map((connection) => connection.seen()))
     return seen.flat().filter(({ type, data, id }) => !type.startsWith('sse.') && (data !== '' || id !== ''))
@@ -60,7 +60,7 @@ export function interopSuite(
     await eventually(async () => (await received(...by)).length >= events.length)
     const seen = await received(...by)
     const expected = events.map(reads)
-    // The first that differs, so that a failure can be read: one of them is large.
+    // Compared one by one: one event is large, and a message with all of them would be unreadable.
     for (const [index, event] of expected.entries()) expect(seen[index], `event ${index}`).to.deep.equal(event)
     expect(seen).to.have.length(expected.length)
   }
@@ -76,7 +76,7 @@ export function interopSuite(
     return connection
   }
 
-  /** Publishes until told to stop. @returns the way to stop */
+  /** Publishes continuously. @returns stops publishing */
   function publishOn(): () => Promise<void> {
     let isOver = false
     const publishing = (async () => {
@@ -91,19 +91,19 @@ export function interopSuite(
     }
   }
 
-  it('gets every event once, in order and as it was published', async () => {
+  it('receives every event once, in order and unchanged', async () => {
     await start()
     await assertReceivesScript('/stream')
   })
 
-  it('gets the same behind compressing middleware, uncompressed', async () => {
+  it('receives the same events behind compressing middleware, uncompressed', async () => {
     await start()
     await assertReceivesScript('/compressed')
     expect(server.answers('/compressed').map(({ encoding }) => encoding)).to.deep.equal([undefined])
   })
 
   if (row.http2 === 'yes') {
-    it('gets the same over HTTP/2, and resumes there', async () => {
+    it('receives the same events over HTTP/2, and resumes there', async () => {
       await start({ http: 2 })
       const connection = await assertReceivesScript('/stream', { ca: server.certificate })
       server.cut()
@@ -113,7 +113,7 @@ export function interopSuite(
       expect(server.strangers).to.equal(0)
     })
   } else {
-    it('does not speak HTTP/2', async () => {
+    it('does not support HTTP/2', async () => {
       await start({ http: 2 })
       await request('/stream', { ca: server.certificate })
       await eventually(() => server.strangers > 0)
@@ -121,20 +121,20 @@ export function interopSuite(
     })
   }
 
-  it('reads where the stream begins, and that a channel starts anew', async () => {
+  it('reads the position at which the stream begins, and the reset of a channel', async () => {
     await start()
     const connection = await connect('/stream?last_event_id=lost-1')
     await server.publish(numbers(1, 1))
     await assertReceived(server.published, connection)
     const [opened, reset] = await connection.seen()
-    // What was not announced yet has no id.
+    // A position that depends on an unannounced reset is not sent as an id.
     expect(opened).to.deep.include({ type: 'sse.open', id: '' })
     expect(JSON.parse(opened?.data ?? '')).to.include({ heartbeatMs: 25_000 })
     expect(reset).to.deep.include({ type: 'sse.reset', id: `${server.published[0]?.id.split('-')[0]}-0` })
     expect(JSON.parse(reset?.data ?? '')).to.deep.equal({ channel: 'log', reason: 'log_replaced' })
   })
 
-  it(`takes heartbeats for: ${row.heartbeats}`, async () => {
+  it(`treats heartbeats as: ${row.heartbeats}`, async () => {
     await start()
     const connection = await connect('/stream')
     server.beat()
@@ -181,9 +181,9 @@ export function interopSuite(
   })
 
   if (row.retry === 'honoured') {
-    it('waits as long as it was told by retry:', async () => {
+    it('waits for the time in retry:', async () => {
       await start()
-      // One by the side, for comparison: a client with a mind of its own would have both come back alike.
+      // A second client with a long retry: a client that ignores the field would reconnect both alike.
       await connect('/patient')
       const quick = await connect('/stream')
       for (const round of range(1, 4)) {
@@ -194,7 +194,7 @@ export function interopSuite(
     })
   }
 
-  it(`${row.unavailable} when there is a 503`, async () => {
+  it(`${row.unavailable} after a 503`, async () => {
     await start()
     const path = '/refused-by-status'
     const connection = await connect(path)
@@ -202,7 +202,7 @@ export function interopSuite(
     await assertReceived(server.published, connection)
     server.press()
     server.cut()
-    if (row.unavailable === 'gives up') {
+    if (row.unavailable === 'stops') {
       const stranger = row.cut === 'ends' ? await request(path) : connection
       await over(stranger)
       expect(server.opened(path)).to.equal(2)
@@ -221,10 +221,10 @@ export function interopSuite(
     await assertReceived([...before.slice(0, 3), ...after], connection)
   })
 
-  it(`${row.noContent} when there is a 204`, async () => {
+  it(`${row.noContent} after a 204`, async () => {
     await start()
     const connection = await request('/no-content')
-    if (row.noContent === 'returns') {
+    if (row.noContent === 'reconnects') {
       await eventually(() => server.opened('/no-content') >= 2)
       return
     }
@@ -232,7 +232,7 @@ export function interopSuite(
     expect(server.opened('/no-content')).to.equal(1)
   })
 
-  it(`${row.refused} when it is refused by a stream that ends`, async () => {
+  it(`${row.refused} when a stream that ends refuses it`, async () => {
     await start()
     server.press()
     const connection = await request('/refused-by-stream')

@@ -2,15 +2,15 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
-import { Reader } from '../../lib/multiplexer/reader/reader.js'
-import { startsOf } from '../../lib/multiplexer/reader/resume.js'
+import { resumePositions } from '../../lib/multiplexer/reader/resume.js'
+import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
 import { OPTIONS, Setup, SmallStream, soon } from './reader-setup.js'
 
 type Seen = number | { readonly event: string; readonly from: number; readonly to: number }
 
-/** Checks that what was seen and what was announced as gone are together all of 1 … `last`, in order. @returns what was seen */
+/** Checks that events seen and gaps announced are together 1 … `last`, in order. @returns the events seen */
 function accountedFor(seen: readonly unknown[], last: number): number[] {
   let next = 1
   const numbers: number[] = []
@@ -28,13 +28,13 @@ function accountedFor(seen: readonly unknown[], last: number): number[] {
   return numbers
 }
 
-describe('what is announced to a stream', () => {
-  it('is each gap after the first, for one that began with all there was', async () => {
+describe('gaps and resets announced to a stream', () => {
+  it('include each later gap, if the stream began with the oldest entry kept', async () => {
     const setup = new Setup(10, { tailBytes: 0, tailEntries: 0 })
     await setup.channel.open()
-    const reader = new Reader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
     reader.begin()
-    // Live at once, for there was nothing. Then its socket is full, and more is trimmed than the history holds.
+    // The stream is live immediately: the log is empty. Then its socket is full, and the log trims unsent events.
     setup.stream.allow(0)
     await setup.publish(50)
     setup.broker.deliver(50)
@@ -42,19 +42,19 @@ describe('what is announced to a stream', () => {
     accountedFor(setup.stream.seen(), 50)
   })
 
-  it('is no gap before what was there, for one that began with all there was', async () => {
+  it('do not include the entries before the oldest one, if the stream began with the oldest entry kept', async () => {
     const setup = new Setup(10, { tailBytes: 0, tailEntries: 0 })
     await setup.channel.open()
     await setup.publish(50)
     setup.broker.deliver(50)
     await setup.settle()
-    const reader = new Reader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
     reader.begin()
     await setup.settle()
     expect(setup.stream.seen()).to.deep.equal(range(41, 50))
   })
 
-  it('is every hole in the history, wherever it is, and every other entry is sent', async () => {
+  it('include every hole in the history, and every other entry is sent', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uniqueArray(fc.integer({ min: 1, max: 40 }), { maxLength: 30 }), async (gone) => {
         const setup = new Setup(10_000, { tailBytes: 0, tailEntries: 0 })
@@ -64,7 +64,7 @@ describe('what is announced to a stream', () => {
         await setup.settle()
         setup.broker.remove('log', gone)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-0`)
-        new Reader(setup.stream, starts, () => undefined).begin()
+        new StreamReader(setup.stream, starts, () => undefined).begin()
         await setup.settle()
         const seen = accountedFor(setup.stream.seen(), 40)
         expect(seen).to.deep.equal(range(1, 40).filter((n) => !gone.includes(n)))
@@ -73,7 +73,7 @@ describe('what is announced to a stream', () => {
     )
   })
 
-  it('is every hole in what a channel reads when it recovers, and every other entry is sent', async () => {
+  it('include every hole in the pages of a recovering channel, and every other entry is sent', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uniqueArray(fc.integer({ min: 1, max: 40 }), { maxLength: 30 }), async (gone) => {
         const setup = new Setup()
@@ -89,13 +89,13 @@ describe('what is announced to a stream', () => {
     )
   })
 
-  it('is nothing where a cursor is ahead of what is under way to the other streams, kept in a history or not', async () => {
+  it('are none for a cursor ahead of the entries delivered here, with and without a history', async () => {
     for (const historySize of [0, 1, 10_000]) {
       const setup = new Setup(historySize, { tailBytes: 10_000, tailEntries: 100 })
       await setup.open()
       await setup.publish(5)
       const ahead = new SmallStream()
-      new Reader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), () => undefined).begin()
+      new StreamReader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), () => undefined).begin()
       setup.broker.deliver(3)
       await soon()
       await setup.publish(2)
@@ -105,11 +105,11 @@ describe('what is announced to a stream', () => {
     }
   })
 
-  it('is no reset where newer entries came while the broker was asked how far the log goes', async () => {
+  it('do not include a reset if newer entries arrived while the head was requested', async () => {
     const setup = new Setup()
     await setup.open()
     const catchingUp = setup.channel.catchUp()
-    // Its answer is on its way, and old by the time it arrives.
+    // The answer is delayed, and out of date when it arrives.
     await soon()
     await setup.publish(20)
     setup.broker.deliver(20)
@@ -119,7 +119,7 @@ describe('what is announced to a stream', () => {
     expect(setup.stream.seen()).to.deep.equal(range(1, 20))
   })
 
-  it('is a reset before any id that says so, also while a page of another channel is read', async () => {
+  it('send a reset before any id that includes it, also while a page of another channel is read', async () => {
     const setup = new Setup()
     const { broker, stream } = setup
     const channels = ['a', 'b'].map((name) => new Channel(name, broker, systemClock, OPTIONS))
@@ -132,15 +132,15 @@ describe('what is announced to a stream', () => {
     await Promise.all(channels.map((channel) => channel.open()))
     await publish('a', 100)
     await publish('b', 10)
-    const starts = startsOf(
+    const starts = resumePositions(
       channels,
       [a, b].map(({ epoch }, i) => ({ epoch, offset: i * 10 })),
       false,
     )
     const before = b.epoch
-    new Reader(stream, starts, () => undefined).begin()
+    new StreamReader(stream, starts, () => undefined).begin()
     await soon()
-    // The page of `a` is under way, and `b` is found to be another log.
+    // The page of `a` is being read when the channel `b` finds that its log was replaced.
     broker.lose()
     b.onEntry({
       epoch: 'newlog',
@@ -156,11 +156,11 @@ describe('what is announced to a stream', () => {
     const firstNewId = text.split('\n').findIndex((line) => line.startsWith('id: ') && !line.includes(before))
     const reset = text.split('\n').findIndex((line) => line.includes('"channel":"b"'))
     expect(reset).to.be.above(-1)
-    // The reset itself may carry the id: `id:` is the line before `event:`.
+    // The reset itself may have the id: the line `id:` comes before `event:`.
     expect(firstNewId).to.be.at.least(reset - 2)
   })
 
-  it('comes round: no channel of a stream waits for one that is always busy', async () => {
+  it('leave the channels their turns: no channel of a stream waits for one that is always busy', async () => {
     const setup = new Setup(10_000, { tailBytes: 1_000_000, tailEntries: 1000 })
     const { broker, stream } = setup
     const channels = ['a', 'b', 'c'].map(
@@ -169,7 +169,7 @@ describe('what is announced to a stream', () => {
     await Promise.all(channels.map((channel) => channel.open()))
     stream.grant(0)
     stream.allow(Number.POSITIVE_INFINITY)
-    new Reader(stream, startsOf(channels, undefined, false), () => undefined).begin()
+    new StreamReader(stream, resumePositions(channels, undefined, false), () => undefined).begin()
     const publish = async (name: string) => {
       await broker.publish(name, encodePublished({ event: name, data: {} }))
       broker.deliver(1)

@@ -16,21 +16,21 @@ describe('a chunk of a log', () => {
     expect(chunk).to.include({ count: 2, last: 3 })
   })
 
-  it('gives each event the position in all channels, where there are several', () => {
+  it('gives each event the position in all channels, if there are several', () => {
     const chunk = chunkAfter(0, logOf(['a', 'b']), { cursorAt: (offset) => `abc123-${offset}.other1-9` })
     expect(chunk?.blocks.bytes.toString()).to.equal(
       'id: abc123-1.other1-9\ndata: a\n\nid: abc123-2.other1-9\ndata: b\n\n',
     )
   })
 
-  it('holds as many as it may, and about 32 KB, but one however large', () => {
+  it('holds at most the given number of events and about 32 KB, but always one event of any size', () => {
     const log = logOf(range(1, 10).map(() => 'x'.repeat(10_000)))
     expect(chunkAfter(0, log)).to.include({ count: 3, last: 3 })
     expect(chunkAfter(0, log, { max: 2 })).to.include({ count: 2, last: 2 })
     expect(chunkAfter(0, logOf(['x'.repeat(100_000)]))).to.include({ count: 1 })
   })
 
-  it('is none at the end of the log', () => {
+  it('does not exist at the end of the log', () => {
     expect(chunkAfter(2, logOf(['a', 'b']))).to.equal(undefined)
   })
 })

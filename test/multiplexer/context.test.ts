@@ -10,14 +10,14 @@ import { SseClient } from '../helpers/sse-client.js'
 
 describe('the async context of a request', () => {
   for (const broker of ['memory', 'redis'] as const) {
-    it(`is not that of what other requests get from it, on ${broker}`, async () => {
+    it(`does not reach the events that other requests receive, on ${broker}`, async () => {
       const requests = new AsyncLocalStorage<string>()
       const redis = broker === 'redis' ? await RedisServer.start() : undefined
       const stores: unknown[] = []
       const note = (): void => void stores.push(requests.getStore())
       const channels = [diagnostics.channelDeliver, diagnostics.brokerState, diagnostics.channelRead]
       for (const channel of channels) channel.subscribe(note)
-      // The first request opens the connections, and so does the second one publish.
+      // The first request opens one connection, and the second request's publish opens the other.
       const multiplexer = requests.run('first', () =>
         createMultiplexer({
           redis: redis?.url,

@@ -9,7 +9,7 @@ import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-describe('a multiplexer that is closed over a while', () => {
+describe('a multiplexer that closes over a period', () => {
   let clock: FakeClock
   let multiplexer: Multiplexer
   let server: TestServer
@@ -48,7 +48,7 @@ describe('a multiplexer that is closed over a while', () => {
     await server.stop()
   })
 
-  /** Lets time pass in steps, and what is under way arrive. */
+  /** Advances the clock in steps, and lets pending I/O complete. */
   async function pass(ms: number): Promise<void> {
     for (let passed = 0; passed < ms; passed += 50) {
       clock.advance(50)
@@ -56,7 +56,7 @@ describe('a multiplexer that is closed over a while', () => {
     }
   }
 
-  it('ends its streams evenly over the time, each with its own time to come back; what is published meanwhile arrives', async () => {
+  it('ends its streams evenly over the period, with different reconnection times, and delivers events', async () => {
     await start()
     for (let n = 0; n < 100; n++) await open()
     const closed = multiplexer.close({ windowMs: 10_000 })
@@ -82,7 +82,7 @@ describe('a multiplexer that is closed over a while', () => {
     expect(clock.pending, 'timers left').to.equal(0)
   })
 
-  it('takes no new streams meanwhile, answers polls at once, and is done as soon as there are no streams', async () => {
+  it('refuses new streams meanwhile, answers polls immediately, and closes once there are no streams', async () => {
     await start()
     const client = await open()
     await open()
@@ -99,9 +99,9 @@ describe('a multiplexer that is closed over a while', () => {
     await closed
   })
 
-  it('ends connections with their streams, so that nobody comes back on one to a process that is about to go', async () => {
+  it('ends connections with their streams, so that no client reconnects to the closing process', async () => {
     await start()
-    // Left alone it would be kept for the next request.
+    // Otherwise the connection would be kept for the next request.
     server.server.keepAliveTimeout = 0
     const agent = new Agent({ keepAlive: true })
     const [response] = (await once(get(server.url, { agent }), 'response')) as [IncomingMessage]
@@ -113,7 +113,7 @@ describe('a multiplexer that is closed over a while', () => {
     agent.destroy()
   })
 
-  it('tells native EventSource in a stream, by option', async () => {
+  it('refuses a native EventSource with a stream, if the option says so', async () => {
     await start({ refuseWith: 'stream' })
     await open()
     const closed = multiplexer.close({ windowMs: 1000 })
@@ -125,7 +125,7 @@ describe('a multiplexer that is closed over a while', () => {
     await closed
   })
 
-  it('cuts off who does not read, at the deadline', async () => {
+  it('destroys the connection of a client that does not read, at the deadline', async () => {
     await start({ stallMs: 0 })
     const stalled = await open()
     stalled.pause()

@@ -15,7 +15,7 @@ import { serve } from '../helpers/http-server.js'
 import { createStreamLimits, type StreamLimits } from '../helpers/internals.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-/** Settled from outside. */
+/** A promise that the test settles. */
 class Gate {
   open: () => void = () => undefined
   reached: () => void = () => undefined
@@ -80,7 +80,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     again.close()
   })
 
-  it('makes no answer for polls pipelined behind an open stream before it is their turn', async () => {
+  it('builds no answer for polls pipelined behind an open stream before their turn', async () => {
     const streams: EventStream[] = []
     let polls = 0
     const app = express()
@@ -108,7 +108,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     const request = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
     socket.write(request('/stream') + request('/poll?from=earliest').repeat(3))
     await eventually(() => polls === 3)
-    // More than an answer takes.
+    // More events than one answer may have.
     for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
     expect({ answers, channels: multiplexer.status().channels }).to.deep.equal({ answers: 0, channels: 0 })
     await streams[0]?.close('completed')
@@ -117,7 +117,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
   })
 
   for (const path of ['/stream', '/poll?wait=20000']) {
-    it(`notices that a client leaves whose body nobody has read: ${path}`, async () => {
+    it(`notices that a client leaves whose body was not read: ${path}`, async () => {
       const app = express()
         .post(
           '/stream',
@@ -140,7 +140,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
 
   for (const moment of ['channelsOf', 'the lease'] as const) {
     for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
-      it(`holds nothing for a client on ${protocol} that leaves while ${moment} is awaited`, async () => {
+      it(`holds nothing for a client on ${protocol} that leaves while the server waits for ${moment}`, async () => {
         const gate = new Gate()
         if (moment === 'the lease') {
           const acquire = limits.acquire.bind(limits)
@@ -170,7 +170,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     }
   }
 
-  /** @returns makes the client leave, and resolves when the server knows */
+  /** @returns a function that disconnects the client, and resolves when the server has noticed */
   async function leavingClient(
     protocol: 'HTTP/1.1' | 'HTTP/2',
     handler: (req: IncomingMessage, res: never) => unknown,
@@ -211,7 +211,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     stops.push(() => server.stop())
     const reading = await SseClient.open(server.url)
     stops.push(() => reading.close())
-    // One that never reads, and one that waits for its turn behind a stream for ever.
+    // One client never reads, and one request waits forever for its turn behind a stream.
     const stalled = await dial(server.url)
     stalled.pause()
     stalled.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2))
@@ -226,7 +226,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     const port = await freePort()
     const silent = await serve(() => undefined)
     stops.push(() => silent.stop())
-    // Nobody listens there, so that channels never open.
+    // Nothing listens on that port, so the channels never open.
     multiplexer = createMultiplexer({
       redis: `redis://127.0.0.1:${port}`,
       commandTimeoutMs: 60_000,
@@ -245,7 +245,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect([answer.status, (await answer.json()).code]).to.deep.equal([503, 'ERR_SSE_CLOSED'])
   })
 
-  it('leaves the answer to who was first, where a poll was answered by somebody else', async () => {
+  it('does not answer a poll that another handler has answered', async () => {
     const app = express()
       .use((_req, res, next) => {
         setTimeout(() => res.status(504).json({ late: true }), 50)
@@ -263,7 +263,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     await nothingIsHeld()
   })
 
-  it('passes an error of a poll that waited to the error handler of the application', async () => {
+  it('passes an error of a waiting poll to the error handler of the application', async () => {
     const errors: unknown[] = []
     const handler = multiplexer.poll(() => 'log')
     const server = await serve((req, res) => {
@@ -284,7 +284,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     await nothingIsHeld()
   })
 
-  it('answers a poll with a megabyte of events at most, and the rest at once after it', async () => {
+  it('answers a poll with at most one megabyte of events, and lets the client poll again immediately', async () => {
     const server = await serve(
       express().get(
         '/',
@@ -308,7 +308,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect(Math.max(...sizes)).to.equal(2)
   })
 
-  it('refuses a native EventSource with a stream that ends at once where Redis is away', async () => {
+  it('refuses a native EventSource with a stream that ends immediately if Redis is unavailable', async () => {
     await multiplexer.close()
     const port = await freePort()
     multiplexer = createMultiplexer({ redis: `redis://127.0.0.1:${port}`, commandTimeoutMs: 200 } as MultiplexerOptions)
@@ -325,7 +325,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     await client.ended()
   })
 
-  it('takes no subscription and no place for a method that streams are not opened with', async () => {
+  it('takes no subscription and no lease for a method that opens no stream', async () => {
     const server = await serve(
       express().use(
         '/',
@@ -346,7 +346,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect([most, multiplexer.status().channels]).to.deep.equal([0, 0])
   })
 
-  it('takes the answer of HTTP/1.0, too, for over when its client has gone', async () => {
+  it('also notices on HTTP/1.0 that the client has left', async () => {
     const server = await serve(
       express().get(
         '/',

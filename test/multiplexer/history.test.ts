@@ -37,7 +37,7 @@ describe("a channel's history", () => {
     }
   }
 
-  /** As a reader does it. */
+  /** Reads like a reader. */
   async function pageOf(after: number): Promise<Page | undefined> {
     return history.kept(after, epoch) ?? history.read(after)
   }
@@ -46,7 +46,7 @@ describe("a channel's history", () => {
     return (await pageOf(after))?.end
   }
 
-  it('reads a page once for all who need it at the same time and in the next seconds', async () => {
+  it('reads a page once for all readers that need it at the same time and in the next seconds', async () => {
     await publish(600)
     expect(await Promise.all([lastOf(0), lastOf(7), lastOf(255)])).to.deep.equal([256, 256, 256])
     clock.advance(4000)
@@ -57,7 +57,7 @@ describe("a channel's history", () => {
     expect(broker.reads).to.equal(3)
   })
 
-  it('reads again where what it has does not reach far enough', async () => {
+  it('reads again if the kept page ends too early', async () => {
     await publish(100)
     expect(await lastOf(50)).to.equal(100)
     await publish(1)
@@ -68,7 +68,7 @@ describe("a channel's history", () => {
     expect(broker.reads).to.equal(2)
   })
 
-  it('forgets what it has, and what is under way', async () => {
+  it('forgets its kept pages and its running reads', async () => {
     await publish(10)
     await pageOf(0)
     history.forget()
@@ -79,7 +79,7 @@ describe("a channel's history", () => {
     expect(broker.reads).to.equal(3)
   })
 
-  it('reads a megabyte at once at most, and less at a time where events are large', async () => {
+  it('reads at most one megabyte at a time, and fewer events if events are large', async () => {
     await publish(20, 400_000)
     for (let after = 0; after < 20; ) {
       const page = await pageOf(after)
@@ -87,7 +87,7 @@ describe("a channel's history", () => {
       expect(page?.at(after + 1)?.offset).to.equal(after + 1)
       after = page?.end ?? 20
     }
-    // One or two events a page, and a few to learn that.
+    // One or two events per page, and a few reads to adapt the span.
     expect(broker.reads).to.be.within(10, 25)
     const before = broker.reads
     for (let after = 0; after < 20; after++) expect((await pageOf(after))?.at(after + 1)?.offset).to.equal(after + 1)
@@ -99,7 +99,7 @@ describe("a channel's history", () => {
     for (let after = 0; after < 3; after++) expect((await pageOf(after))?.end).to.equal(after + 1)
   })
 
-  it('reads in large steps again once events are small again', async () => {
+  it('reads long spans again once events are small again', async () => {
     await publish(10, 400_000)
     for (let after = 0; after < 10; ) after = (await pageOf(after))?.end ?? 10
     await publish(3000)
@@ -108,14 +108,14 @@ describe("a channel's history", () => {
     expect(broker.reads - before).to.be.below(30)
   })
 
-  it('does not take for the log what it read of another life of it', async () => {
+  it('does not return a page of another epoch', async () => {
     await publish(10)
     await pageOf(0)
     expect(history.kept(0, epoch)?.end).to.equal(10)
     expect(history.kept(0, 'another')).to.equal(undefined)
   })
 
-  it('answers nothing once closed', async () => {
+  it('returns nothing once closed', async () => {
     history.close()
     expect(await pageOf(0)).to.equal(undefined)
   })

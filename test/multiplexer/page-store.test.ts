@@ -12,7 +12,7 @@ describe('the pages that a process keeps', () => {
     return new Page(after, { head: entry, entries: [entry], end: after + 1 })
   }
 
-  it('take 32 MiB at most with all that is made of them, over all channels: the oldest go', () => {
+  it('take at most 32 MiB with their chunks, over all channels: the oldest are evicted', () => {
     const store = new PageStore(new FakeClock())
     const [a, b] = [{}, {}]
     for (let i = 0; i < 8; i++) store.keep(a, page(i, MEGABYTE))
@@ -26,7 +26,7 @@ describe('the pages that a process keeps', () => {
     expect(store.get(a, 1)).to.not.equal(undefined)
   })
 
-  it('are gone after some seconds, and when their channel forgets them', () => {
+  it('are dropped after some seconds, and when their channel forgets them', () => {
     const clock = new FakeClock()
     const store = new PageStore(clock)
     const [a, b] = [{}, {}]
@@ -42,7 +42,7 @@ describe('the pages that a process keeps', () => {
     expect(store.get(b, 0)).to.equal(undefined)
   })
 
-  it('are read eight at a time, whatever becomes of them', async () => {
+  it('are read eight at a time, whether reads succeed or fail', async () => {
     const store = new PageStore(new FakeClock())
     const underWay: ((error?: Error) => void)[] = []
     let most = 0
@@ -71,12 +71,12 @@ describe('a page with holes', () => {
   const entries = [3, 4, 7, 9].map((offset) => ({ epoch: 'aaaaaa', offset, body: Buffer.from('x') }) as LogEntry)
   const page = new Page(0, { head: { epoch: 'aaaaaa', offset: 12 }, entries, end: 11 })
 
-  it('knows what is gone after each offset, up to its end', () => {
+  it('reports the gap after each offset, up to its end', () => {
     const missing = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12].map((offset) => page.missingAfter(offset))
     expect(missing).to.deep.equal([2, 2, 2, 3, 6, 6, 6, 8, 8, 11, 11, 11, 12])
   })
 
-  it('has the entries that are there, and no others', () => {
+  it('has the entries that exist, and no others', () => {
     const there = Array.from({ length: 14 }, (_, offset) => page.at(offset)?.offset)
     expect(there.filter((offset) => offset !== undefined)).to.deep.equal([3, 4, 7, 9])
   })

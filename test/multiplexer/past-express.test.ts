@@ -38,7 +38,7 @@ describe("the multiplexer's handlers on Node's own requests and responses", () =
     await server.stop()
   })
 
-  it('stream, resume, poll and are acknowledged', async () => {
+  it('stream, resume, poll and acknowledge', async () => {
     const first = await SseClient.open(`${server.url}/stream?window=10`)
     const { data } = await first.control('sse.open')
     await multiplexer.publish('log', { data: 1 })
@@ -59,7 +59,7 @@ describe("the multiplexer's handlers on Node's own requests and responses", () =
     second.close()
   })
 
-  it("answer the kit's errors, count by the connection's address, and leave other errors to whoever called", async () => {
+  it("answer the kit's errors, count by the connection's address, and pass other errors to next", async () => {
     const open = await SseClient.open(`${server.url}/stream`)
     await open.control('sse.open')
     for (const [path, status, code] of [

@@ -1,24 +1,24 @@
-/** What the tests of readers share: a stream, a log and a network that do as they are told, and random sequences of that. */
-// For steps of which there are many thousands: it costs a tenth of `expect`.
+/** Shared by the tests of readers: a controllable stream, log and network, and random sequences of steps. */
+// `assert` for the many thousands of steps: it costs a tenth of `expect`.
 import assert from 'node:assert/strict'
 import { createParser } from 'eventsource-parser'
 import fc from 'fast-check'
 import type { SendResult } from '../../lib/core/message.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
-import type { Start } from '../../lib/multiplexer/reader/positions.js'
-import { Reader, type ReaderStream } from '../../lib/multiplexer/reader/reader.js'
-import { catchUpWith, startsOf } from '../../lib/multiplexer/reader/resume.js'
+import { catchUpWith } from '../../lib/multiplexer/channel/registry.js'
+import type { StartPosition } from '../../lib/multiplexer/reader/positions.js'
+import { resumePositions } from '../../lib/multiplexer/reader/resume.js'
+import { type ReaderStream, StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import type { StreamSource } from '../../lib/stream/source.js'
 import type { Blocks } from '../../lib/wire/blocks.js'
 import { parseCursor } from '../../lib/wire/cursor.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { UnrulyBroker } from '../helpers/unruly-broker.js'
 
-/** A socket as small, and a pace as slow, as the test wants them. */
+/** A stream whose socket and pace the test controls. */
 export class SmallStream implements ReaderStream {
-  readonly replays = true
-  readonly keepsUp = false
+  readonly whenBehind = 'replay'
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY
@@ -35,7 +35,7 @@ export class SmallStream implements ReaderStream {
   }
 
   spend(events: number): boolean {
-    assert.ok(this.writable, 'asked of a stream that has said no')
+    assert.ok(this.writable, 'spend was called on a stream that is not writable')
     this.#pacedOut = events === 1 && this.#tokens < 1
     if (this.#tokens < events) return false
     this.#tokens -= events
@@ -44,8 +44,8 @@ export class SmallStream implements ReaderStream {
   }
 
   write({ bytes }: Blocks, events: number): boolean {
-    assert.ok(this.writable, 'written to a full stream')
-    assert.equal(events, this.#granted, 'written without leave')
+    assert.ok(this.writable, 'write was called on a full stream')
+    assert.equal(events, this.#granted, 'write was called without credit')
     this.#granted = 0
     this.written.push(bytes)
     this.#room--
@@ -60,14 +60,14 @@ export class SmallStream implements ReaderStream {
     return 'sent'
   }
 
-  /** Takes this many more writes. */
+  /** Accepts this many more writes. */
   allow(writes: number): void {
     const wasFull = !this.writable
     this.#room = writes
     if (wasFull && this.writable) this.#source?.onDrain()
   }
 
-  /** Lets this many more events go. */
+  /** Grants this many more events. */
   grant(events: number): void {
     const { writable } = this
     this.#tokens = events
@@ -75,7 +75,7 @@ export class SmallStream implements ReaderStream {
     if (!writable && this.writable) this.#source?.onDrain()
   }
 
-  /** The ids of the events so far. */
+  /** The ids of the events written so far. */
   ids(): string[] {
     const ids: string[] = []
     const parser = createParser({ onEvent: ({ id }) => id !== undefined && ids.push(id) })
@@ -83,7 +83,7 @@ export class SmallStream implements ReaderStream {
     return ids
   }
 
-  /** What a client sees: numbers of events, and control events as objects. */
+  /** The events as a client sees them: numbers, and control events as objects. */
   seen(): unknown[] {
     const seen: unknown[] = []
     const parser = createParser({
@@ -101,7 +101,7 @@ export class Setup {
   readonly broker: UnrulyBroker
   readonly channel: Channel
   readonly stream = new SmallStream()
-  reader: Reader | undefined
+  reader: StreamReader | undefined
   published = 0
   acknowledged = 0
 
@@ -113,18 +113,18 @@ export class Setup {
   async open(cursor?: string, window?: number): Promise<void> {
     await this.channel.open()
     const starts = await this.startsFrom(cursor)
-    this.reader = new Reader(this.stream, starts, () => undefined, window)
+    this.reader = new StreamReader(this.stream, starts, () => undefined, window)
     this.reader.begin()
   }
 
-  /** Where a request with this cursor begins. */
-  async startsFrom(text?: string, earliest = false): Promise<readonly Start[]> {
+  /** The start positions of a request with this cursor. */
+  async startsFrom(text?: string, earliest = false): Promise<readonly StartPosition[]> {
     const cursor = parseCursor(text)
     await this.whileReleasing(Promise.resolve(cursor && catchUpWith(cursor, [this.channel])))
-    return startsOf([this.channel], cursor, earliest)
+    return resumePositions([this.channel], cursor, earliest)
   }
 
-  /** The client has handled so many events more. */
+  /** The client has handled this many more events. */
   acknowledge(count: number): void {
     const ids = this.stream.ids()
     this.acknowledged = Math.min(ids.length, this.acknowledged + count)
@@ -148,7 +148,7 @@ export class Setup {
     return settled
   }
 
-  /** Everything under way arrives, and the socket has room for all. */
+  /** All pending deliveries and reads complete, and the socket and the pace have no limit. */
   async settle(): Promise<void> {
     this.stream.allow(Number.POSITIVE_INFINITY)
     this.stream.grant(Number.POSITIVE_INFINITY)
@@ -204,7 +204,7 @@ export async function run(setup: Setup, sequence: readonly Step[], check?: () =>
     check?.()
     await take(step, setup)
   }
-  // What was swallowed shows with the next entry.
+  // The next entry shows that an entry was swallowed.
   if (sequence.some((step) => step.do === 'swallow')) await setup.publish(1)
   await setup.settle()
 }

@@ -6,7 +6,7 @@ import { ORDINARY, run, Setup, steps } from './reader-setup.js'
 
 const STEPS = steps([...ORDINARY, 'grant', 'acknowledge', 'acknowledge'])
 
-/** Acknowledges all there is until no more comes. */
+/** Acknowledges all events until no more arrive. */
 async function settle(setup: Setup): Promise<void> {
   for (let before = -1; before < setup.acknowledged; ) {
     before = setup.acknowledged
@@ -16,7 +16,7 @@ async function settle(setup: Setup): Promise<void> {
 }
 
 describe('a reader with an ack window', () => {
-  it('is never further ahead of its client than the window, and sends every entry once and in order', async () => {
+  it('never runs further ahead of its client than the window, and sends every entry once and in order', async () => {
     await fc.assert(
       fc.asyncProperty(STEPS, fc.integer({ min: 1, max: 10 }), async (sequence, window) => {
         const setup = new Setup()
@@ -33,7 +33,7 @@ describe('a reader with an ack window', () => {
     )
   })
 
-  it('does not wait for entries that are gone from the log', async () => {
+  it('does not wait for acknowledgements of lost entries', async () => {
     await fc.assert(
       fc.asyncProperty(STEPS, fc.integer({ min: 1, max: 10 }), async (sequence, window) => {
         const setup = new Setup(7)
@@ -53,7 +53,7 @@ describe('a reader with an ack window', () => {
     )
   })
 
-  it('begins anew with the log, and an acknowledgement of the former one counts for nothing', async () => {
+  it('restarts its window with a new log, and ignores acknowledgements of the old one', async () => {
     const setup = new Setup()
     await setup.open(undefined, 3)
     const { epoch } = setup.channel
@@ -70,13 +70,13 @@ describe('a reader with an ack window', () => {
     setup.reader?.acknowledge([{ epoch, offset: 3 }])
     expect(setup.reader?.unacknowledged).to.equal(3)
     setup.reader?.acknowledge([{ epoch: setup.channel.epoch, offset: 99 }])
-    expect(setup.reader?.unacknowledged, 'after one for what was not sent').to.equal(3)
+    expect(setup.reader?.unacknowledged, 'after an acknowledgement of events that were not sent').to.equal(3)
     setup.reader?.acknowledge([{ epoch: setup.channel.epoch, offset: 2 }])
     await setup.settle()
     expect(setup.stream.seen().filter((it) => typeof it === 'number')).to.deep.equal([1, 2, 3, 6, 7, 8, 9, 10])
   })
 
-  it('is not confused by an acknowledgement of what was never sent', async () => {
+  it('ignores an acknowledgement of events that were never sent', async () => {
     const setup = new Setup(2)
     await setup.open(undefined, 4)
     setup.stream.allow(0)

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Reader } from '../../lib/multiplexer/reader/reader.js'
+import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { range } from '../helpers/range.js'
 import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
 describe('a reader on a channel', () => {
-  it('sends every entry once and in order, however deliveries, answers, interruptions and room for writing interleave', async () => {
+  it('sends every entry once and in order, whatever the order of deliveries, answers and drains', async () => {
     await fc.assert(
       fc.asyncProperty(steps(ORDINARY), async (sequence) => {
         const setup = new Setup()
@@ -18,7 +18,7 @@ describe('a reader on a channel', () => {
     )
   })
 
-  it('sends every entry once and in order at whatever pace it may', async () => {
+  it('sends every entry once and in order at any pace', async () => {
     await fc.assert(
       fc.asyncProperty(steps([...ORDINARY, 'grant', 'grant']), async (sequence) => {
         const setup = new Setup()
@@ -31,7 +31,7 @@ describe('a reader on a channel', () => {
     )
   })
 
-  it('begins at any cursor and sends every entry after it, also if that has not been delivered here', async () => {
+  it('begins at any cursor, also ahead of the entries delivered here, and sends every entry after it', async () => {
     await fc.assert(
       fc.asyncProperty(steps(ORDINARY), steps(ORDINARY), fc.nat(), async (before, after, at) => {
         const setup = new Setup()
@@ -43,7 +43,7 @@ describe('a reader on a channel', () => {
         const offset = at % (setup.published + 1)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-${offset}`)
         const resumed = new SmallStream()
-        new Reader(resumed, starts, () => undefined).begin()
+        new StreamReader(resumed, starts, () => undefined).begin()
         await run(setup, after)
         expect(resumed.seen()).to.deep.equal(range(offset + 1, setup.published))
         expect(setup.stream.seen(), 'the stream that was open before').to.deep.equal(range(1, setup.published))
@@ -52,7 +52,7 @@ describe('a reader on a channel', () => {
     )
   })
 
-  it('tells of every entry that is gone, and sends every other', async () => {
+  it('announces every lost entry, and sends every other entry', async () => {
     await fc.assert(
       fc.asyncProperty(steps(ORDINARY), async (sequence) => {
         const setup = new Setup(7)
@@ -74,13 +74,13 @@ describe('a reader on a channel', () => {
     )
   })
 
-  it('says when the log was lost, and then sends all of the new one', async () => {
+  it('announces that the log was lost, and then sends every entry of the new one', async () => {
     await fc.assert(
       fc.asyncProperty(steps([...ORDINARY, 'lose']), async (sequence) => {
         const setup = new Setup()
         await setup.open()
         await run(setup, sequence)
-        // The last life of the log is complete after the last reset; before it, nothing is out of order.
+        // After the last reset, the last epoch of the log is complete. Before it, no event is out of order.
         await setup.publish(1)
         await setup.broker.interrupt('log')
         await setup.settle()
@@ -128,14 +128,14 @@ describe('a reader on a channel', () => {
     await soon()
     const streams = range(1, 100).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
-      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
     }
     await setup.settle()
     for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
     expect(setup.broker.calls.reads).to.equal(1)
   })
 
-  it('sends the same bytes to all that come back from the same place', async () => {
+  it('sends the same bytes to all readers that resume from the same position', async () => {
     const setup = new Setup()
     await setup.channel.open()
     await setup.publish(200)
@@ -144,7 +144,7 @@ describe('a reader on a channel', () => {
     const streams = range(1, 3).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
       const starts = await setup.startsFrom(`${setup.channel.epoch}-${i === 2 ? 51 : 50}`)
-      new Reader(stream, starts, () => undefined).begin()
+      new StreamReader(stream, starts, () => undefined).begin()
     }
     await setup.settle()
     const [first, second, third] = streams.map(({ written }) => written[0])
@@ -153,7 +153,7 @@ describe('a reader on a channel', () => {
     expect(streams.map((stream) => stream.seen().length)).to.deep.equal([150, 150, 149])
   })
 
-  it('does not take for the log what it read of the one before', async () => {
+  it('does not use pages of the log before a reset', async () => {
     const setup = new Setup()
     await setup.channel.open()
     const read = async (events: number): Promise<SmallStream> => {
@@ -161,7 +161,7 @@ describe('a reader on a channel', () => {
       setup.broker.deliver(events)
       await setup.settle()
       const stream = new SmallStream()
-      new Reader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
       stream.allow(Number.POSITIVE_INFINITY)
       await setup.settle()
       return stream

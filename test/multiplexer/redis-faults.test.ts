@@ -26,7 +26,7 @@ describe('streams, when Redis fails under them', () => {
   async function start(args?: readonly string[]): Promise<void> {
     redis = await RedisServer.start(args)
     admin = new Redis(redis.url)
-    // The test breaks this connection itself.
+    // The test destroys this connection.
     admin.on('error', () => undefined)
     stops.push(
       () => redis.stop(),
@@ -34,7 +34,7 @@ describe('streams, when Redis fails under them', () => {
     )
   }
 
-  /** A process as far as Redis can tell: a multiplexer and a server of its own. */
+  /** A process from Redis's point of view: a multiplexer and a server. */
   async function startProcess(
     url = redis.url,
     commandTimeoutMs = 500,
@@ -55,7 +55,7 @@ describe('streams, when Redis fails under them', () => {
     return client
   }
 
-  /** Publishes 1, 2, 3 … one after the other until told to stop, trying each again until Redis has it. */
+  /** Publishes 1, 2, 3 … in turn until it is stopped, and retries each event until Redis has it. */
   function publishUntilStopped({ multiplexer }: { multiplexer: Multiplexer }): { stop(): Promise<number> } {
     let stopped = false
     const done = (async () => {
@@ -81,13 +81,13 @@ describe('streams, when Redis fails under them', () => {
         await multiplexer.publish('log', { event: 'n', data: n }, { idempotencyKey: String(n) })
         return
       } catch {
-        // Away or unknown: the key makes trying again safe.
+        // Unavailable or unknown: the key makes a retry safe.
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
     }
   }
 
-  it('has one subscription and one subscriber connection for 50 streams, and none when they are gone', async () => {
+  it('share one subscription and one subscriber connection, and end both with the last stream', async () => {
     await start()
     const one = await startProcess()
     const clients = await Promise.all(range(1, 50).map(() => open(one)))
@@ -101,7 +101,7 @@ describe('streams, when Redis fails under them', () => {
     expect(one.multiplexer.status()).to.include({ streams: 0, channels: 0 })
   })
 
-  it('delivers across processes', async () => {
+  it('receive events from other processes', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const client = await open(two)
@@ -109,7 +109,7 @@ describe('streams, when Redis fails under them', () => {
     await client.messagesUntil(1)
   })
 
-  it('keeps streams open and whole while subscriber connections are killed in a loop', async () => {
+  it('stay open and complete while subscriber connections are killed in a loop', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const clients = [await open(one), await open(two), await open(two)]
@@ -126,7 +126,7 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('keeps streams open and whole while all connections are killed in a loop', async () => {
+  it('stay open and complete while all connections are killed in a loop', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const clients = [await open(one), await open(two)]
@@ -143,7 +143,7 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('goes on after a crash and restart of Redis that lost nothing, and nobody has to load anew', async () => {
+  it('continue without a reset after a crash and restart of Redis that lost nothing', async () => {
     await start(['--appendonly', 'yes', '--appendfsync', 'always'])
     const [one, two] = [await startProcess(), await startProcess()]
     const clients = [await open(one), await open(two)]
@@ -166,7 +166,7 @@ describe('streams, when Redis fails under them', () => {
     expect(numbersOf(returned)).to.deep.equal(range(had + 1, last))
   })
 
-  it('announces what a log has lost, once, to those that had it and to those that had not', async () => {
+  it('announce lost entries once, whether or not the stream had received them', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const client = await open(two)
@@ -200,21 +200,21 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('announces the loss of an event that this process has published and no stream has received', async () => {
+  it('announce the loss of an event that this process has published and no stream has received', async () => {
     await start()
     const proxy = await TcpProxy.start(redis.port)
     stops.push(() => proxy.stop())
     const [one, two] = [await startProcess(`redis://127.0.0.1:${proxy.port}`), await startProcess()]
     for (const [name, meanwhile] of [
       ['first', undefined],
-      // The new epoch comes from another process, and before the answer that says how the old one ended.
+      // The new epoch arrives from another process, before the answer that shows how the old epoch ended.
       ['second', () => two.multiplexer.publish('log', { event: 'n', data: 'meanwhile' })],
     ] as const) {
       const client = await open(one)
       await one.multiplexer.publish('log', { event: 'n', data: name })
       await client.messagesUntil(1)
       const rewind = await snapshot(admin, 'log')
-      // The subscriber cannot come back before the log has lost what it did not receive.
+      // The subscriber cannot reconnect before the log has lost the entries that it did not receive.
       await admin.config('SET', 'maxclients', 1)
       await admin.client('KILL', 'TYPE', 'pubsub')
       await one.multiplexer.publish('log', { event: 'n', data: 'lost' })
@@ -239,14 +239,14 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('announces the loss of events to a stream that is ahead of what was delivered in its process', async () => {
+  it('announce lost events also if the stream is ahead of the entries delivered in its process', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const client = await open(two)
     await one.multiplexer.publish('log', { event: 'n', data: 1 })
     await client.messagesUntil(1)
     const rewind = await snapshot(admin, 'log')
-    // What is published now reaches the second process neither live nor from the history.
+    // Events published now reach the second process neither live nor from the history.
     await admin.config('SET', 'maxclients', 1)
     await admin.client('KILL', 'TYPE', 'pubsub')
     const { epoch, offset } = await one.multiplexer.publish('log', { event: 'n', data: 'lost' })
@@ -264,7 +264,7 @@ describe('streams, when Redis fails under them', () => {
     }
   })
 
-  it('replays nothing of a log that comes back twice from one backup', async () => {
+  it('replay nothing of a log that is restored twice from one backup', async () => {
     await start()
     const one = await startProcess()
     const client = await open(one)
@@ -282,7 +282,7 @@ describe('streams, when Redis fails under them', () => {
     expect(names).to.deep.equal([...range(1, 35).map(String), 'sse.reset', 'first', 'sse.reset', 'second'])
   })
 
-  it('takes acknowledgements of what was sent before the log went on under another epoch', async () => {
+  it('accept acknowledgements of events that were sent before the log changed its epoch', async () => {
     await start()
     const { multiplexer } = await startProcess()
     const app = express()
@@ -315,7 +315,7 @@ describe('streams, when Redis fails under them', () => {
     expect(client.lastEventId).to.equal(`${epoch}-4`)
   })
 
-  it('says so when Redis comes back empty, and goes on', async () => {
+  it('announce a reset when Redis restarts empty, and continue', async () => {
     await start()
     const one = await startProcess()
     const client = await open(one)
@@ -335,7 +335,7 @@ describe('streams, when Redis fails under them', () => {
     await late.control('sse.reset')
   })
 
-  it('notices FLUSHALL under a live stream with the next event', async () => {
+  it('announce a reset after FLUSHALL with the next event', async () => {
     await start()
     const one = await startProcess()
     const client = await open(one)
@@ -347,7 +347,7 @@ describe('streams, when Redis fails under them', () => {
     expect(client.events.map(({ event }) => event)).to.deep.equal(['sse.open', 'n', 'sse.reset', 'n'])
   })
 
-  it('fills what a dead connection swallowed, once it has found out', async () => {
+  it('receive the events that a dead connection swallowed, once the connection is known to be dead', async () => {
     await start()
     const proxy = await TcpProxy.start(redis.port)
     stops.push(() => proxy.stop())
@@ -361,7 +361,7 @@ describe('streams, when Redis fails under them', () => {
     expect(numbersOf(client)).to.deep.equal(range(1, 300))
   })
 
-  it('survives Redis hanging for a while', async () => {
+  it('survive Redis hanging for a while', async () => {
     await start()
     const [one, two] = [await startProcess(), await startProcess()]
     const client = await open(two)
@@ -377,19 +377,19 @@ describe('streams, when Redis fails under them', () => {
     expect(numbersOf(client)).to.deep.equal(range(1, last))
   })
 
-  it('reads on from the log after Redis dropped it as a slow subscriber', async () => {
+  it('continue from the log after Redis disconnected a slow subscriber', async () => {
     await start(['--client-output-buffer-limit', 'pubsub 100kb 0 0'])
-    // All of it has to be published within the time, on a busy machine as well.
+    // All events must be published within the time-out, also on a busy machine.
     const [one, two] = [await startProcess(redis.url, 15_000), await startProcess()]
     const client = await open(two)
     const padding = 'x'.repeat(20_000)
-    // More in one go than the limit allows to wait for the subscriber.
+    // More bytes at once than Redis's limit for the output buffer of a subscriber.
     await Promise.all(range(1, 500).map((n) => one.multiplexer.publish('log', { event: 'n', data: `${n} ${padding}` })))
     await client.messagesUntil(500)
     expect(numbersOf(client)).to.deep.equal(range(1, 500))
   })
 
-  it('opens streams on channels it follows while Redis is away, refuses others with 503, and recovers', async () => {
+  it('open on followed channels while Redis is unavailable, and are refused with 503 on others', async () => {
     await start()
     const one = await startProcess()
     const client = await open(one)

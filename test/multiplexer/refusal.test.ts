@@ -5,7 +5,7 @@ import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 describe('refuseWith: stream', () => {
-  it('also answers with a stream that ends where channelsOf finds the broker away', async () => {
+  it('also answers with a stream that ends if channelsOf finds the broker unavailable', async () => {
     const multiplexer = createMultiplexer({ stream: { refuseWith: 'stream' } })
     const handler = multiplexer.stream(async () => {
       throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not reachable')

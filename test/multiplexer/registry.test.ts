@@ -27,7 +27,7 @@ describe('the registry of channels', () => {
     registry = new ChannelRegistry(broker, clock, { tailBytes: 1000, tailEntries: 10, lingerMs: 1000 })
   })
 
-  it('keeps a channel that somebody came back for, for as long as it is needed', async () => {
+  it('keeps a channel that is requested again while it lingers, for as long as it is needed', async () => {
     const first = await registry.acquire(['a'])
     registry.release(first)
     clock.advance(999)
@@ -42,14 +42,14 @@ describe('the registry of channels', () => {
     expect(again[0]?.closed).to.equal(true)
   })
 
-  it('tries a channel anew that could not be opened', async () => {
+  it('opens a channel again that failed to open', async () => {
     broker.fails = true
     expect(await codeOf(registry.acquire(['a', 'b']))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
     broker.fails = false
     expect(await registry.acquire(['a', 'b'])).to.have.length(2)
   })
 
-  it('waits for nobody once it is closed', async () => {
+  it('rejects waiting requests once it is closed', async () => {
     const channels = await registry.acquire(['a'])
     const { pending } = clock
     registry.release(channels)

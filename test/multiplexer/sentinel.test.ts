@@ -14,7 +14,7 @@ describe('streams, when a sentinel replaces the master', function () {
     for (const stop of stops.splice(0).reverse()) await stop()
   })
 
-  it('go on with the replica: nothing that the log still has is missing, nothing comes twice', async () => {
+  it('continue from the replica: no entry of the log is missing or repeated', async () => {
     const sentinel = await RedisSentinel.start()
     stops.push(() => sentinel.stop())
     const redis = { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'inbox' }
@@ -60,7 +60,7 @@ async function isPublished(multiplexer: Multiplexer, n: number): Promise<boolean
     await multiplexer.publish('log', { event: 'n', data: n }, { idempotencyKey: String(n) })
     return true
   } catch {
-    // Away or unknown: the key makes trying again safe.
+    // Unavailable or unknown: the key makes a retry safe.
     return false
   }
 }

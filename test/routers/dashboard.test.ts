@@ -210,7 +210,9 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
     it('refuses a load that gives no object', async () => {
       const app = await start({ load: (() => undefined) as unknown as DashboardOptions['load'] })
-      expect((await app.get('acme', 'ada')).body).to.deep.equal({ handler: 'load must give an object' })
+      expect((await app.get('acme', 'ada')).body).to.deep.equal({
+        handler: 'load must return an object that JSON can represent',
+      })
     })
 
     describe('invalidate', () => {

@@ -206,7 +206,7 @@ describe('a stream on a response that the application uses as well', () => {
   })
 
   it('goes through a res.write that is wrapped after the stream was opened', async () => {
-    const { stream, res, client } = await open()
+    const { stream, res, client } = await open(undefined, { heartbeatMs: 0 })
     const seen: string[] = []
     stream.send({ data: 'before' })
     const write = res.write.bind(res) as (chunk: Buffer) => boolean

@@ -4,7 +4,7 @@ import type { Broker } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import type { Clock } from '../../lib/core/clock.js'
 import { createPacing } from '../../lib/limits/pacing/pacing.js'
-import { createMultiplexer, Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, ProcessMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -48,7 +48,7 @@ describe('the queue of a stream and its log', () => {
   async function behind(broker: Broker, clock: FakeClock) {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
     const options = { clock, stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing } }
-    const multiplexer = new Multiplexer(broker, options, clock)
+    const multiplexer = new ProcessMultiplexer(broker, options, clock)
     const server = await serve(
       express().get(
         '/',

@@ -15,7 +15,7 @@ describe('the way to the socket', () => {
   afterEach(() => server.stop())
 
   it('is one write per stream and tick, of one buffer for all streams', async () => {
-    const multiplexer = createMultiplexer()
+    const multiplexer = createMultiplexer({ stream: { heartbeatMs: 0 } })
     const written: unknown[][] = []
     const app = express().get(
       '/',

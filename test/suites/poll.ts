@@ -3,8 +3,7 @@ import { expect } from 'chai'
 import express from 'express'
 import { createEventStream } from '../../lib/client/index.js'
 import type { Multiplexer } from '../../lib/multiplexer/multiplexer.js'
-import type { MultiplexerOptions } from '../../lib/multiplexer/options.js'
-import type { PollOptions } from '../../lib/multiplexer/poll.js'
+import type { MultiplexerOptions, PollOptions } from '../../lib/multiplexer/options.js'
 import type { PollAnswer } from '../../lib/wire/contract.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -108,6 +107,18 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       expect(answer.afterMs).to.equal(0)
       const nothing = await poll(`cursor=${answer.cursor}&wait=30`)
       expect(nothing).to.deep.equal({ events: [], cursor: answer.cursor, stream: true, afterMs: 0 })
+    })
+
+    it('fills the response of a waiting poll when more events arrive at once than fit', async () => {
+      await restart({}, { maxEvents: 3 })
+      const { cursor } = await poll()
+      const waiting = poll(`cursor=${cursor}&wait=20000`)
+      await eventually(() => multiplexer.status().channels === 1)
+      await publish([1, 2, 3, 4, 5])
+      const answer = await waiting
+      expect(answer.events.map(({ data }) => data)).to.deep.equal(['1', '2', '3'])
+      const rest = await poll(`cursor=${answer.cursor}`)
+      expect(rest.events.map(({ data }) => data)).to.deep.equal(['4', '5'])
     })
 
     it('returns ephemeral events to waiting polls, without an id', async () => {

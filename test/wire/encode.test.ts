@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { EventSourceStream } from 'undici/lib/web/eventsource/eventsource-stream.js'
 import type { SseEvent } from '../../lib/core/message.js'
 import { openText, reconnectBlock } from '../../lib/wire/control.js'
-import { encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
+import { decodeEvent, encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
 import { commentBlock } from '../../lib/wire/fields.js'
 
 interface Parsed {
@@ -89,6 +89,17 @@ describe('an encoded event', () => {
       )
     })
   }
+
+  it('is decoded for polls as a parser on a stream reads it', () => {
+    fc.assert(
+      fc.property(anyEvent, ({ id: _, ...event }) => {
+        const { body } = encodeEvent(event)
+        const [parsed] = parseAsText([body])
+        expect(decodeEvent(body)).to.deep.equal({ event: parsed?.event || 'message', data: parsed?.data })
+      }),
+      { numRuns: 500 },
+    )
+  })
 
   it('stays one event among others, whatever is in it', () => {
     fc.assert(

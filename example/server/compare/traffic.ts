@@ -1,6 +1,6 @@
 /**
- * simulated customers ─► inbound ─► store ─► streams: messages for the page that compares, on the way that a webhook's take.
- * Bounded in rate and time, and one of it for each tenant, so that a page that is forgotten does no harm.
+ * simulated customers ─► inbound ─► store ─► streams: messages for the comparison page, on the same path as those of a
+ * webhook. Bounded in rate and time, with one run for each tenant, so that a forgotten page does no harm.
  */
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,7 +13,7 @@ import type { Tenant } from '../tenants.js'
 const EVERY_MS = 2000
 const LASTS_MS = 120_000
 
-/** The first is the one whose conversation the page has open, and writes as much as the others together. */
+/** The page shows the conversation of the first customer, who writes as many messages as the others together. */
 const CUSTOMERS = [
   { from: '15550100', name: 'Ada Park' },
   { from: '15550101', name: 'Ben Sow' },
@@ -31,13 +31,13 @@ const LINES = [
   'Thank you so much.',
 ] as const
 
-/** What the page is told. */
+/** The state that the page gets. */
 export interface TrafficState {
   /** The conversation to open. */
   readonly conversationId: string
-  /** When it ends by itself, in ms since 1970; `null`: there is none now. */
+  /** When the current run ends, in ms since 1970. `null`: there is no run. */
   readonly endsAt: number | null
-  /** The server's clock, in ms since 1970: by it the messages' times are to be read. */
+  /** The server's clock, in ms since 1970. The times of messages are relative to this clock. */
   readonly now: number
 }
 
@@ -64,7 +64,10 @@ export class Traffic {
     this.#receive = receiveMessage({ store, multiplexer, log })
   }
 
-  /** Makes the conversation, so that a page may open it before anybody has written. @throws StoreUnavailableError */
+  /**
+   * Also creates the conversation, so that a page can open it before the first message.
+   * @throws StoreUnavailableError
+   */
   async state(tenant: Tenant): Promise<TrafficState> {
     const { provider, id: accountId } = accountOf(tenant)
     const [{ from, name }] = CUSTOMERS
@@ -73,7 +76,7 @@ export class Traffic {
     return { conversationId: id, endsAt: this.#runs.get(tenant.id)?.endsAt ?? null, now: Date.now() }
   }
 
-  /** Where it runs it runs on, and ends when it would have. */
+  /** Starts a run. If there is one already, it continues and ends at its time. */
   start(tenant: Tenant): void {
     if (this.#runs.has(tenant.id)) return
     const run = { endsAt: Date.now() + LASTS_MS, stopping: new AbortController() }
@@ -96,19 +99,19 @@ export class Traffic {
       try {
         await this.#receive(messageOf(tenant, count))
       } catch (error) {
-        // Redis may be back by the next one.
+        // Redis may be available again for the next message.
         this.#log('warn', 'compare.traffic', { error })
       }
-      // It rejects when it is aborted, which the loop sees by itself.
+      // Rejects when it is aborted; the loop checks the signal.
       await sleep(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined)
     }
     if (!signal.aborted) this.stop(tenant.id)
   }
 }
 
-/** @throws TypeError where a tenant of the demo has no account */
+/** @throws TypeError if a tenant of the demo has no account */
 function accountOf({ id, accounts: [account] }: Tenant): Tenant['accounts'][number] {
-  if (account === undefined) throw new TypeError(`The tenant ${id} has no account to write to`)
+  if (account === undefined) throw new TypeError(`The tenant ${id} has no account that can receive messages`)
   return account
 }
 

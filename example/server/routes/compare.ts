@@ -1,4 +1,6 @@
-/** The comparison's endpoints: messages of simulated customers for the caller's tenant, on and off. Not in production. */
+/**
+ * The endpoints of the comparison: start and stop simulated customers for the caller's tenant. Disabled in production.
+ */
 import { type Request, Router } from 'express'
 import type { Traffic } from '../compare/traffic.js'
 import { Problem } from '../problem.js'
@@ -14,7 +16,7 @@ export function compareRoutes({ traffic, production }: CompareRoutesOptions): Ro
   const router = Router()
   if (production) {
     router.use(() => {
-      throw new Problem('ERR_INBOX_NOT_FOUND', 'The comparison is off in production')
+      throw new Problem('ERR_INBOX_NOT_FOUND', 'The comparison is disabled in production')
     })
     return router
   }

@@ -1,4 +1,4 @@
-/** The inbox's REST side. Every list comes with the cursor to open its stream from. */
+/** The REST endpoints of the inbox. Every list has a cursor, from which the page opens the stream. */
 import { createHash, randomUUID } from 'node:crypto'
 import { type Request, Router } from 'express'
 import { type Auth, conversationsChannel, type Multiplexer, messagesChannel } from 'express-sse-kit'
@@ -17,16 +17,16 @@ export interface ConversationRoutesOptions {
 export function conversationRoutes({ store, multiplexer }: ConversationRoutesOptions): Router {
   const router = Router()
 
-  /** Another tenant's conversation does not exist for the caller, which also does not tell whether it does. */
+  /** The answer is 404 for conversations of other tenants too, so that it does not reveal whether they exist. */
   async function conversationOf(req: Request): Promise<Conversation> {
     const conversation = await store.getConversation(authOf(req).tenant, String(req.params.id))
     if (conversation !== undefined) return conversation
-    throw new Problem('ERR_INBOX_CONVERSATION_NOT_FOUND', 'Your tenant has no conversation of this id')
+    throw new Problem('ERR_INBOX_CONVERSATION_NOT_FOUND', 'Your tenant has no conversation with this id')
   }
 
   router.get('/', async (req, res) => {
     const { tenant } = authOf(req)
-    // First the cursor, then the list: what comes in between is in both, and nothing is in neither.
+    // First the cursor, then the list: a message in between is in both, and none is missed.
     const cursor = await multiplexer.cursor(conversationsChannel(tenant))
     const conversations = await store.listConversations(tenant)
     res.set('Cache-Control', 'no-store').json({ items: conversations.map(summaryOf), cursor })
@@ -52,13 +52,16 @@ export function conversationRoutes({ store, multiplexer }: ConversationRoutesOpt
       at: new Date().toISOString(),
     })
     if (appended === undefined) {
-      throw new Problem('ERR_INBOX_CONVERSATION_NOT_FOUND', 'The conversation is gone')
+      throw new Problem('ERR_INBOX_CONVERSATION_NOT_FOUND', 'The conversation was deleted')
     }
     const message: Message = appended.message
     if (message.text !== text) {
-      throw new Problem('ERR_INBOX_KEY_REUSED', 'This Idempotency-Key came with another text before')
+      throw new Problem(
+        'ERR_INBOX_KEY_REUSED',
+        'This Idempotency-Key was used with another text. Use a new key for each message.',
+      )
     }
-    // Also on a repeat: the first attempt may have failed between the store and the streams.
+    // Also for a repeated request: the first one may have failed between the store and the streams.
     await announceMessage(multiplexer, message, appended.conversation)
     res.status(201).json(message)
   })
@@ -72,7 +75,7 @@ export function conversationRoutes({ store, multiplexer }: ConversationRoutesOpt
   return router
 }
 
-/** `authenticate()` has run before, or the request would not be here. */
+/** @throws Error if `authenticate()` is not mounted before */
 function authOf({ auth }: Request): Auth {
   if (auth === undefined) throw new Error('conversationRoutes needs authenticate() before it')
   return auth
@@ -85,7 +88,7 @@ function textOf(body: unknown): string {
   throw new Problem('ERR_INBOX_TEXT_INVALID', `text must be a string of 1 to ${MAX_TEXT_LENGTH} characters`)
 }
 
-/** The key is the client's, so everything it must be unique within goes into the id. */
+/** The client chooses the key, so the id also contains the scope in which the key is unique. */
 function messageIdFor({ tenant, user }: Auth, conversationId: string, key: string | undefined): string {
   if (key === undefined) return `out-${randomUUID()}`
   if (!/^[\x21-\x7e]{1,128}$/.test(key)) {

@@ -1,4 +1,4 @@
-/** What the page needs once, at its start. */
+/** The data that the page needs once, when it starts. */
 import { type DashboardRouter, dashboardInit, type KeyValueStore } from 'express-sse-kit'
 import { findTenant } from '../tenants.js'
 

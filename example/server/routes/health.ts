@@ -1,4 +1,4 @@
-/** For load balancers and orchestrators: is the process alive, and can it do its work? */
+/** For load balancers and orchestrators: whether the process is alive, and whether it is ready. */
 import { Router } from 'express'
 import type { Multiplexer } from 'express-sse-kit'
 import type { InboxStore } from '../store/inbox-store.js'
@@ -20,7 +20,7 @@ export function healthRoutes({ multiplexer, store }: HealthOptions): Router {
   })
 
   router.get('/readyz', async (_, res) => {
-    // Both are bounded in time. Why one fails is in the log, and nothing for whoever can reach this.
+    // Both are bounded in time. The reason for a failure is in the log only, not in the answer.
     const [broker, inbox] = await Promise.allSettled([multiplexer.ping(), store.ping()])
     const ready = broker.status === 'fulfilled' && inbox.status === 'fulfilled'
     const { broker: kind, state, streams } = multiplexer.status()

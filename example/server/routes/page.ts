@@ -1,9 +1,9 @@
-/** The built pages, and the headers that go with pages. */
+/** Serves the built pages and their security headers. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import express, { type RequestHandler, Router } from 'express'
 
-/** What a page may load: only what this server serves, and no inline script. */
+/** A page may load only resources of this server, and no inline script. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'self'",
   "img-src 'self' data:",
@@ -25,12 +25,12 @@ export function securityHeaders(): RequestHandler {
   }
 }
 
-/** @param folder where `npm run build:page` puts the pages */
+/** @param folder the output of `npm run build:page` */
 export function pageRoutes(folder: string, { production }: { readonly production: boolean }): Router {
   const router = Router()
   router.use(
     '/assets',
-    // Their names change with their content.
+    // The name of a file changes with its content.
     express.static(join(folder, 'assets'), { immutable: true, maxAge: '1y', index: false }),
   )
   const page = (name: string): RequestHandler => {
@@ -38,7 +38,7 @@ export function pageRoutes(folder: string, { production }: { readonly production
     return (_, res) => {
       res.set('Cache-Control', 'no-cache')
       if (existsSync(file)) res.sendFile(file)
-      else res.status(503).type('text').send('The page is not built yet: run "npm run build:page", then reload.\n')
+      else res.status(503).type('text').send('The page is not built. Run "npm run build:page", then reload.\n')
     }
   }
   router.get('/', page('index.html'))

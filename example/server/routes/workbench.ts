@@ -1,11 +1,11 @@
-/** The workbench's endpoints: what its page asks for, and what its simulated clients do. Not in production. */
+/** The endpoints of the workbench, for its page and for its simulated clients. Disabled in production. */
 import { type Request, type RequestHandler, Router } from 'express'
 import { authenticate, createPressure, sseMiddleware } from 'express-sse-kit'
 import { Problem } from '../problem.js'
 import { TENANT } from '../workbench/bench.js'
 import type { Workbench } from '../workbench/workbench.js'
 
-/** How long a simulated client's stream lasts, as if its token ran out; then it comes back. */
+/** How long the authentication of a simulated client lasts. Then it reconnects. */
 const SIGNED_IN_MS = 3_600_000
 
 export interface WorkbenchRoutesOptions {
@@ -18,7 +18,7 @@ export function workbenchRoutes({ workbench, production }: WorkbenchRoutesOption
   const router = Router()
   if (production) {
     router.use(() => {
-      throw new Problem('ERR_INBOX_NOT_FOUND', 'The workbench is off in production')
+      throw new Problem('ERR_INBOX_NOT_FOUND', 'The workbench is disabled in production')
     })
     return router
   }
@@ -28,7 +28,7 @@ export function workbenchRoutes({ workbench, production }: WorkbenchRoutesOption
     res.set('Cache-Control', 'no-store').json(workbench.state())
   })
 
-  // What measures must not be refused by what it measures; and of samples only the newest matter.
+  // The measuring stream must not be refused under the pressure that it measures. Only the newest samples matter.
   const samples = sseMiddleware({
     pressure: createPressure({ maxLoopDelayMs: 0 }),
     backlog: 'drop-oldest',
@@ -66,21 +66,21 @@ export function workbenchRoutes({ workbench, production }: WorkbenchRoutesOption
     res.status(204).end()
   })
 
-  // From here on the callers are the simulated clients.
+  // The simulated clients call the following routes.
   router.get('/feed', asClient, (req, res, next) => workbench.bench().stream(clientOf(req))(req, res, next))
   router.get('/poll', asClient, (req, res, next) => workbench.bench().poll(req, res, next))
   router.post('/ack', asClient, (req, res, next) => workbench.bench().ack(req, res, next))
   return router
 }
 
-/** A page from elsewhere could otherwise drive it in the browser of whoever develops. */
+/** Otherwise a page of another site could control the workbench through the developer's browser. */
 const sameOrigin: RequestHandler = (req, _, next) => {
   const site = req.get('Sec-Fetch-Site') ?? 'none'
   if (site === 'same-origin' || site === 'none') next()
   else throw new Problem('ERR_WORKBENCH_FOREIGN', 'Only the pages of this server may use the workbench')
 }
 
-/** In place of a token: which simulated client it is. */
+/** Authenticates a simulated client by its id, instead of a token. */
 const asClient = authenticate({
   resolve: (req) => ({ user: clientOf(req), tenant: TENANT, expiresAt: Date.now() + SIGNED_IN_MS }),
 })
@@ -89,7 +89,7 @@ function clientOf({ query }: Request): string {
   return String(query.client)
 }
 
-/** These endpoints as the simulated clients reach them: where this very request came in. */
+/** The URL at which the simulated clients reach these endpoints: the local address of this request. */
 function baseOf({ socket, baseUrl }: Request): URL {
   const { localAddress = '127.0.0.1', localPort } = socket
   const host = localAddress.includes(':') ? `[${localAddress}]` : localAddress

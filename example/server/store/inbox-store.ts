@@ -1,6 +1,6 @@
 /**
- * What the inbox keeps, and the port to it. Both implementations pass test/example/inbox-store.suite.ts. Must not know
- * HTTP, nor that anything is streamed.
+ * The data of the inbox and the interface of its store. Both implementations pass test/example/inbox-store.suite.ts.
+ * Must not know HTTP or streams.
  */
 
 export type Provider = 'whatsapp' | 'messenger' | 'instagram'
@@ -26,50 +26,50 @@ export interface Conversation {
   /** The tenant's account at the provider that the contact writes to. */
   readonly accountId: string
   readonly contactId: string
-  /** The contact's name, or the id where the provider told none. */
+  /** The contact's name, or the id if the provider has sent no name. */
   readonly contact: string
   readonly lastText: string
   /** ISO 8601; empty before the first message. */
   readonly lastAt: string
-  /** Messages from the contact since somebody of the tenant last looked or answered. */
+  /** Messages from the contact since a user of the tenant last read or answered. */
   readonly unread: number
 }
 
-/** Who writes to whom: all it takes to find or begin a conversation. */
+/** The fields that identify a conversation. */
 export interface NewConversation extends Pick<Conversation, 'id' | 'tenant' | 'provider' | 'accountId' | 'contactId'> {
-  /** Where the provider told none, what was known stays. */
+  /** The contact's name. `undefined`: the stored name stays. */
   readonly contact: string | undefined
 }
 
 export interface Appended {
-  /** The message as stored: on a repeat the first one, whatever the second said. */
+  /** The stored message. After a repeated call it is the first one, also if the second one differs. */
   readonly message: Message
   readonly conversation: Conversation
-  /** `false`: a message of this id was there before. */
+  /** `false`: a message with this id existed already. */
   readonly added: boolean
 }
 
-/** Conversations a list holds at most. */
+/** The maximum number of conversations in a list. */
 export const LIST_LIMIT = 100
-/** Messages that opening a conversation shows at most. */
+/** The maximum number of messages that an opened conversation shows. */
 export const PAGE_LIMIT = 200
-/** Messages kept per conversation; the oldest go first, and with them the memory that they were there. */
+/** The messages kept for each conversation. The oldest are removed first; a repeat of such a message is added again. */
 export const KEPT_MESSAGES = 1000
 
-/** Each operation is atomic, also among processes. */
+/** Each operation is atomic, also across processes. */
 export interface InboxStore {
-  /** The newest first, at most `LIST_LIMIT`. */
+  /** Returns at most `LIST_LIMIT` conversations, the newest first. */
   listConversations(tenant: string): Promise<readonly Conversation[]>
   getConversation(tenant: string, id: string): Promise<Conversation | undefined>
-  /** In the order in which they came, at most the last `PAGE_LIMIT`. */
+  /** Returns at most the last `PAGE_LIMIT` messages, in the order in which they were added. */
   listMessages(tenant: string, conversationId: string): Promise<readonly Message[]>
-  /** Begins the conversation unless it exists; takes over a contact's new name. */
+  /** Creates the conversation unless it exists, and updates the contact's name. */
   upsertConversation(conversation: NewConversation): Promise<Conversation>
-  /** Adds a message once, whatever the number of calls. `undefined`: there is no such conversation. */
+  /** Adds a message once, also after repeated calls. Returns `undefined` if there is no such conversation. */
   append(tenant: string, message: Message): Promise<Appended | undefined>
-  /** @returns whether anything was unread */
+  /** Marks all messages as read. @returns whether any was unread */
   markRead(tenant: string, conversationId: string): Promise<boolean>
-  /** Resolves if the store serves now, else rejects within a bounded time. */
+  /** Resolves if the store is available. Rejects within a bounded time otherwise. */
   ping(): Promise<void>
   /** Idempotent. */
   close(): Promise<void>

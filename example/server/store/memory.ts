@@ -1,4 +1,4 @@
-/** The inbox of a single process. Nothing awaits inside an operation, which makes each of them atomic. */
+/** The inbox of a single process. Operations are atomic because none awaits. */
 import {
   type Appended,
   type Conversation,
@@ -12,7 +12,7 @@ import {
 
 interface Thread {
   conversation: Conversation
-  /** By id, in the order in which they came. */
+  /** By id, in the order in which they were added. */
   readonly messages: Map<string, Message>
 }
 
@@ -60,7 +60,7 @@ export class MemoryInboxStore implements InboxStore {
       }
     }
     const { conversation } = thread
-    // A message that comes late does not become the newest.
+    // A message that arrives late does not become the newest.
     const newest = message.at >= conversation.lastAt ? { lastText: message.text, lastAt: message.at } : {}
     const unread = message.direction === 'in' ? conversation.unread + 1 : 0
     thread.conversation = { ...conversation, ...newest, unread }
@@ -75,7 +75,7 @@ export class MemoryInboxStore implements InboxStore {
   }
 
   async ping(): Promise<void> {
-    // In this process it always serves.
+    // The memory of this process is always available.
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The application's own Redis connection, shared by its store and the kit's cache and de-duplication. Nothing waits
- * without bound: no offline queue, a time-out on every command and on the wait for the connection.
+ * The connection to Redis for the inbox's own data. (The parts of the kit share the one of `createRedis`.) Every wait
+ * is bounded: there is no offline queue, and commands and the wait for the connection have a time-out.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 
@@ -10,16 +10,19 @@ const OPTIONS: RedisOptions = {
   commandTimeout: TIMEOUT_MS,
   connectTimeout: TIMEOUT_MS,
   enableOfflineQueue: false,
-  // What was under way when the connection broke fails at once: whether it ran is for the caller to sort out.
+  // Commands that are under way when the connection breaks fail immediately. Their outcome is unknown to the caller.
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
   retryStrategy: pauseBefore,
 }
 
-/** @param redis a server's URL, or those of some nodes of a cluster; what the first says of user and password holds for all */
+/**
+ * @param redis the URL of a server, or URLs of some nodes of a cluster. User, password and TLS of the first apply to
+ * all.
+ */
 export function connect(redis: string | readonly string[]): Redis | Cluster {
   const client = typeof redis === 'string' ? new Redis(redis, OPTIONS) : connectCluster(redis)
-  // Each command reports its own failure; without a listener ioredis prints every attempt to connect.
+  // Each command reports its own failure. Without a listener ioredis prints every failed attempt to connect.
   client.on('error', () => undefined)
   client.setMaxListeners(0)
   return client
@@ -40,12 +43,15 @@ function pauseBefore(attempt: number): number {
   return Math.min(50 * 2 ** Math.min(attempt, 6), 2000) * (0.5 + Math.random() / 2)
 }
 
-/** Resolves when the connection can be used; rejects after a bounded time. */
+/** Resolves when the connection is ready. @throws StoreUnavailableError after 2 s, or if it was closed */
 export function whenReady(client: Redis | Cluster): Promise<void> {
   if (client.status === 'ready') return Promise.resolve()
   if (client.status === 'end') return Promise.reject(new StoreUnavailableError('The store was closed'))
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => settle(new StoreUnavailableError('Redis is not reachable')), TIMEOUT_MS)
+    const timer = setTimeout(
+      () => settle(new StoreUnavailableError(`Redis did not become reachable within ${TIMEOUT_MS} ms`)),
+      TIMEOUT_MS,
+    )
     const onReady = (): void => settle()
     const onEnd = (): void => settle(new StoreUnavailableError('The store was closed'))
     function settle(error?: Error): void {
@@ -58,7 +64,7 @@ export function whenReady(client: Redis | Cluster): Promise<void> {
   })
 }
 
-/** Redis does not serve: worth another try, so it is answered with 503. */
+/** Redis is unavailable. A retry may succeed, so the answer is 503. */
 export class StoreUnavailableError extends Error {
   override readonly name = 'StoreUnavailableError'
 }

@@ -3,7 +3,7 @@
  *
  *   inbox:{<tenant>}:conversations        sorted set: ids of conversations by the time of their last message
  *   inbox:{<tenant>}:conversation:<id>    hash: the conversation's fields
- *   inbox:{<tenant>}:order:<id>           list: ids of messages in the order in which they came
+ *   inbox:{<tenant>}:order:<id>           list: ids of messages in the order in which they were added
  *   inbox:{<tenant>}:messages:<id>        hash: message id → message
  */
 import type { Cluster, Redis } from 'ioredis'
@@ -96,14 +96,14 @@ export class RedisInboxStore implements InboxStore {
     this.#client.disconnect()
   }
 
-  /** What the connection does to a command becomes one error; what Redis says against it stays as it is. */
+  /** Turns failures of the connection into one error. Errors that Redis replies with are not changed. */
   async #run<T>(command: (client: InboxClient) => Promise<T>): Promise<T> {
     await whenReady(this.#client)
     try {
       return await command(this.#client)
     } catch (cause) {
       if (cause instanceof Error && cause.name === 'ReplyError') throw cause
-      throw new StoreUnavailableError('Redis did not answer', { cause })
+      throw new StoreUnavailableError('Redis did not answer the command', { cause })
     }
   }
 }
@@ -124,7 +124,7 @@ function messagesKey(tenant: string, id: string): string {
   return `${tenantKey(tenant)}:messages:${id}`
 }
 
-/** The identity provider chooses the tenant's name: escaped, because `acme}:conversation:x` must have no key in common with `acme`. */
+/** Escaped, because the name comes from the identity provider: `acme}:conversation:x` must share no key with `acme`. */
 function tenantKey(tenant: string): string {
   return `inbox:{${encodeURIComponent(tenant)}}`
 }

@@ -1,7 +1,7 @@
-/** The inbox's writes as Lua, each one step in Redis. All keys of a tenant share one hash tag; see redis.ts. */
+/** The operations of the inbox as Lua scripts, each atomic. All keys of a tenant share one hash tag; see redis.ts. */
 import type { Cluster, Redis } from 'ioredis'
 
-/** An answer of HGETALL inside a script: names and values in turn. */
+/** The reply of HGETALL inside a script: names and values, alternating. */
 export type FlatHash = readonly string[]
 
 const UPSERT = `
@@ -15,7 +15,8 @@ return redis.call('HGETALL', KEYS[1])
 `
 
 const APPEND = `
--- KEYS: conversation, conversations, order, messages   ARGV: conversation id, message id, message, text, at, ms, direction, kept
+-- KEYS: conversation, conversations, order, messages
+-- ARGV: conversation id, message id, message, text, at, ms, direction, kept
 if redis.call('EXISTS', KEYS[1]) == 0 then return false end
 local before = redis.call('HGET', KEYS[4], ARGV[2])
 if before then return { 0, before, redis.call('HGETALL', KEYS[1]) } end
@@ -23,7 +24,7 @@ redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 if redis.call('RPUSH', KEYS[3], ARGV[2]) > tonumber(ARGV[8]) then
   redis.call('HDEL', KEYS[4], redis.call('LPOP', KEYS[3]))
 end
--- A message that comes late does not become the newest. ISO 8601 in UTC sorts as text.
+-- A message that arrives late does not become the newest. ISO 8601 in UTC sorts as text.
 if ARGV[5] >= redis.call('HGET', KEYS[1], 'lastAt') then
   redis.call('HSET', KEYS[1], 'lastText', ARGV[4], 'lastAt', ARGV[5])
   redis.call('ZADD', KEYS[2], ARGV[6], ARGV[1])
@@ -72,7 +73,7 @@ interface InboxScripts {
 
 export type InboxClient = (Redis | Cluster) & InboxScripts
 
-/** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
+/** Adds the scripts to a connection. ioredis calls them by hash, and sends the source if Redis does not have it. */
 export function withInboxScripts(client: Redis | Cluster): InboxClient {
   client.defineCommand('inboxUpsert', { numberOfKeys: 2, lua: UPSERT })
   client.defineCommand('inboxAppend', { numberOfKeys: 4, lua: APPEND })

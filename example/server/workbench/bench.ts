@@ -1,6 +1,6 @@
 /**
- * What runs while the workbench is in use: an embedded multiplexer of its own, whose bounds are small enough to be met, the producer,
- * and the clients. The inbox's streams have no part in it. Owns all of these, and ends them together.
+ * The running part of the workbench: a separate embedded multiplexer with small limits, which are easy to reach, the
+ * producer, and the clients. The streams of the inbox are not affected. Owns all of these, and closes them together.
  */
 
 import type { RequestHandler } from 'express'
@@ -24,7 +24,7 @@ import type { ClientSample } from './state.js'
 export const TENANT = 'workbench'
 const CHANNEL = channel(TENANT, 'feed')
 
-/** Times in ms; shorter than the kit's defaults, so that one can watch. */
+/** Times are in ms, and shorter than the kit's defaults, so that their effect is visible soon. */
 export interface BenchOptions {
   readonly maxBacklogBytes: number
   readonly stallMs: number
@@ -61,7 +61,7 @@ export class Bench {
   readonly #places = new Map<string, Place>()
   #lastNumber = 0
 
-  /** @param run makes the clients' ids different from those of other benches, for who plots both */
+  /** @param run part of the clients' ids, so that a page can distinguish them from clients of earlier runs */
   constructor(run: number, options: BenchOptions) {
     this.#run = run
     this.#options = options
@@ -83,14 +83,17 @@ export class Bench {
   }
 
   /**
-   * @param base where the workbench's endpoints are on this very server
+   * @param base the URL of the workbench's endpoints on this server
    * @throws Problem `ERR_WORKBENCH_INVALID`, `ERR_WORKBENCH_FULL`
    */
   add(base: URL, settings: unknown): SimulatedClient {
     const number = this.#lastNumber + 1
     const checked = changeClient({ ...DEFAULT_CLIENT, name: `Client ${number}` }, settings)
     if (this.#places.size >= LIMITS.clients) {
-      throw new Problem('ERR_WORKBENCH_FULL', `There may be ${LIMITS.clients} clients; remove one first`)
+      throw new Problem(
+        'ERR_WORKBENCH_FULL',
+        `The workbench has ${LIMITS.clients} clients, the maximum. Remove one first.`,
+      )
     }
     this.#lastNumber = number
     const id = `${this.#run}-${number}`
@@ -101,7 +104,8 @@ export class Bench {
   }
 
   /**
-   * Changes one client: its speed and rates at once, the rest by opening its stream anew from where it is.
+   * Changes one client. Its speed and rates change immediately. For other settings the stream is reopened at its
+   * position.
    * @throws Problem `ERR_WORKBENCH_INVALID`, `ERR_WORKBENCH_CLIENT_NOT_FOUND`
    */
   change(id: string, change: unknown): SimulatedClient {
@@ -132,7 +136,7 @@ export class Bench {
   }
 
   sample(): readonly ClientSample[] {
-    // By the order in which they were opened: a stream that has just been replaced may not be gone yet.
+    // In the order in which they were opened: a replaced stream may still be listed before its successor.
     const streams = new Map(this.#multiplexer.inspect().map((status) => [status.auth?.user, status]))
     return [...this.#places].map(([id, { client, dropped }]) => {
       const { tally, phase, reason, latencyMs, moved, polls, returned } = client
@@ -174,14 +178,14 @@ export class Bench {
     const options: StreamOptions = {
       backlog,
       queueEvents,
-      // The number of events is what is bounded here; together they have the bound of the pressure.
+      // This queue is bounded by the number of events. All queues together are bounded in bytes by the pressure.
       queueBytes: LIMITS.queueEvents * LIMITS.eventBytes,
       ...(pacing && { pacing }),
       ...(polls && { pollUrl: ({ auth }) => `poll?client=${auth?.user}` }),
       stallMs,
       saturatedMs,
       retryMs: 1000,
-      // Long enough for a client to read, after the end, how it should go on.
+      // A slow client needs this time to read the last events, which contain when and where to reconnect.
       closeGraceMs: 20_000,
     }
     return this.#multiplexer.stream(() => CHANNEL, options)
@@ -190,7 +194,7 @@ export class Bench {
   #place(id: string): Place {
     const place = this.#places.get(id)
     if (place !== undefined) return place
-    throw new Problem('ERR_WORKBENCH_CLIENT_NOT_FOUND', 'The workbench has no client of this id')
+    throw new Problem('ERR_WORKBENCH_CLIENT_NOT_FOUND', 'The workbench has no client with this id')
   }
 
   readonly #onDrop = (message: unknown): void => {

@@ -1,6 +1,6 @@
 /**
- * One simulated client: a real HTTP connection over loopback to this very server, which reads at a chosen speed and does what a good
- * client does. Owns its connection, its cursor and its count.
+ * One simulated client: a real HTTP connection over loopback to this server. It reads at a chosen speed and otherwise
+ * behaves like a correct client. Owns its connection, its cursor and its tally.
  *
  * ```
  *   connecting ─► stream ──sse.poll──► polling ──stream: true──► connecting …
@@ -19,7 +19,7 @@ import { Tally } from './tally.js'
 
 export type ClientPhase = 'connecting' | 'stream' | 'polling' | 'waiting'
 
-/** How long it waits where nobody told it. */
+/** How long it waits if the server has sent no time. */
 const RETRY_MS = 1000
 
 interface Next {
@@ -33,33 +33,33 @@ export class SimulatedClient {
   readonly id: string
   readonly tally = new Tally()
   settings: ClientSettings
-  /** Times it was moved to polling, polls it made, and times it came back to a stream. */
+  /** How often it was moved to polling, has polled, and has returned to a stream. */
   moved = 0
   polls = 0
   returned = 0
-  /** How old the last event was when it was handled, in ms. */
+  /** The age of the last event when it was handled, in ms. */
   latencyMs: number | null = null
-  /** Why it last left a stream, or could not open one. */
+  /** Why the last stream ended or was refused. */
   reason: string | null = null
   readonly #base: URL
   #phase: ClientPhase = 'connecting'
   #cursor = ''
-  /** Where it may poll, once it has been told. */
+  /** Where it may poll, from the last `sse.poll`. */
   #pollUrl: URL | undefined
   #polling = false
-  /** Moved to polling, and no stream since. */
+  /** It was moved to polling and has had no stream since. */
   #away = false
   #next = BROKEN
   #step = new AbortController()
   #streamId = ''
-  /** Since the last acknowledgement. */
+  /** The events handled since the last acknowledgement. */
   #handled = 0
   #buffer = 0
   #acking = false
   #closed = false
   readonly #ended: Promise<void>
 
-  /** @param base where the workbench's endpoints are, with a slash at its end */
+  /** @param base the URL of the workbench's endpoints, with a slash at its end */
   constructor(id: string, base: URL, settings: ClientSettings) {
     this.id = id
     this.#base = base
@@ -71,12 +71,12 @@ export class SimulatedClient {
     return this.#phase
   }
 
-  /** Opens its stream anew, from where it is. */
+  /** Reopens its stream at its position. */
   reopen(): void {
     if (this.#phase === 'stream' || this.#phase === 'connecting') this.#step.abort()
   }
 
-  /** Idempotent; resolves when its connection is gone. */
+  /** Resolves when its connection is closed. Idempotent. */
   close(): Promise<void> {
     this.#closed = true
     this.#step.abort()
@@ -92,7 +92,7 @@ export class SimulatedClient {
         if (this.#polling && this.#pollUrl !== undefined) await this.#poll(this.#pollUrl, signal)
         else await this.#stream(signal)
       } catch {
-        // Aborted, or broken: what the server said before that still counts.
+        // Aborted or broken. The last `sse.poll` or `sse.reconnect` remains valid.
       }
       if (signal.aborted) continue
       this.reason = this.#next.reason
@@ -112,7 +112,7 @@ export class SimulatedClient {
       response.resume()
       const seconds = Number(response.headers['retry-after'])
       this.#next = { afterMs: seconds * 1000 || RETRY_MS, reason: `refused with ${response.statusCode}` }
-      // Better than nothing, once it knows where.
+      // It polls instead, if it has a URL for polling.
       this.#polling = this.#pollUrl !== undefined
       return
     }
@@ -145,18 +145,18 @@ export class SimulatedClient {
 
   #onEvent({ event = 'message', data, id }: EventSourceMessage): void {
     if (id !== undefined) this.#cursor = id
-    const said = event.startsWith('sse.') ? (JSON.parse(data) as Readonly<Record<string, unknown>>) : {}
+    const control = event.startsWith('sse.') ? (JSON.parse(data) as Readonly<Record<string, unknown>>) : {}
     if (event === 'sse.open') {
-      this.#streamId = String(said.stream)
+      this.#streamId = String(control.stream)
       this.#handled = 0
     } else if (event === 'sse.poll') {
-      this.#pollUrl = new URL(String(said.url), this.#url('feed'))
-      this.#next = { afterMs: Number(said.afterMs), reason: String(said.reason) }
+      this.#pollUrl = new URL(String(control.url), this.#url('feed'))
+      this.#next = { afterMs: Number(control.afterMs), reason: String(control.reason) }
       this.#polling = true
       this.#away = true
       this.moved++
     } else if (event === 'sse.reconnect' && !this.#polling) {
-      this.#next = { afterMs: Number(said.afterMs), reason: String(said.reason) }
+      this.#next = { afterMs: Number(control.afterMs), reason: String(control.reason) }
     } else {
       this.#handle(event, data)
     }
@@ -170,7 +170,7 @@ export class SimulatedClient {
     this.#handled++
   }
 
-  /** After every half of the window, so that the server need not stop for a client that keeps up. One at a time. */
+  /** Acknowledges after half of the window, so that the server never waits for a fast client. One request at a time. */
   #acknowledge(): void {
     const { window } = this.settings
     if (window === null || this.#acking || this.#handled < window / 2) return
@@ -184,7 +184,7 @@ export class SimulatedClient {
     })
     send(this.#url('ack'), { method: 'POST', body, signal: this.#step.signal })
       .then((response) => response.resume())
-      // The stream has ended meanwhile: there is nothing to acknowledge any more.
+      // The stream has ended in the meantime.
       .catch(() => undefined)
       .finally(() => {
         this.#acking = false
@@ -208,7 +208,7 @@ interface Sending {
   readonly signal: AbortSignal
 }
 
-/** Each on a connection of its own. */
+/** Sends a request on a new connection. */
 function send(url: URL, { method = 'GET', headers = {}, body, signal }: Sending): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const req = request(url, { method, headers, signal, agent: false }, resolve)

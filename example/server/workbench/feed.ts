@@ -1,4 +1,4 @@
-/** The events of the workbench: numbered, so that whoever reads them knows what it missed. */
+/** The events of the workbench. They are numbered, so that a client can count missed events. */
 import type { Priority, SseEvent } from 'express-sse-kit'
 
 const KEYS = 8
@@ -12,14 +12,14 @@ export function feedEvent(number: number, bytes: number): SseEvent {
   }
 }
 
-/** One of ten is urgent, four are not. */
+/** One event of ten has high priority, four have low priority. */
 export function priorityOf(number: number): Priority {
   const place = number % 10
   if (place === 0) return 'high'
   return place <= 4 ? 'low' : 'normal'
 }
 
-/** What an event says of itself. */
+/** Reads the number and the time of an event from its data. */
 export function readFeedEvent(data: string): { readonly number: number; readonly madeAt: number } {
   const [number, madeAt] = data.slice(0, 40).split(' ', 2)
   return { number: Number(number), madeAt: Number(madeAt) }

@@ -1,13 +1,13 @@
-/** What fills the feed: so many events a second, in bursts. Owns its timer and the numbers. */
+/** Publishes events at a chosen rate, in bursts. Owns its timer and the numbers of the events. */
 import type { Multiplexer } from 'express-sse-kit'
 import { feedEvent } from './feed.js'
 import { DEFAULT_PRODUCER, type ProducerSettings } from './settings.js'
 
 const TICK_MS = 20
-/** When the first burst comes: clients that were added with it are connected by then. */
+/** The time before the first burst, in which clients that were added together with the producer connect. */
 const FIRST_MS = 250
-/** A process that could not keep up does not have to make up for it. */
-const MAX_OWED_MS = 500
+/** After a delay of the process, events of at most this time are published later. */
+const MAX_CATCH_UP_MS = 500
 
 export class Producer {
   readonly #multiplexer: Multiplexer
@@ -15,7 +15,7 @@ export class Producer {
   #settings = DEFAULT_PRODUCER
   #timer: ReturnType<typeof setInterval> | undefined
   #lastTick = 0
-  #owed = 0
+  #dueEvents = 0
   #published = 0
 
   constructor(multiplexer: Multiplexer, channel: string) {
@@ -38,7 +38,7 @@ export class Producer {
       this.stop()
     } else if (this.#timer === undefined) {
       this.#lastTick = performance.now()
-      this.#owed = settings.burst - (settings.eventsPerSecond * FIRST_MS) / 1000
+      this.#dueEvents = settings.burst - (settings.eventsPerSecond * FIRST_MS) / 1000
       this.#timer = setInterval(() => this.#tick(), TICK_MS)
     }
   }
@@ -51,9 +51,9 @@ export class Producer {
   #tick(): void {
     const { eventsPerSecond, burst, eventBytes } = this.#settings
     const now = performance.now()
-    this.#owed += (Math.min(now - this.#lastTick, MAX_OWED_MS) * eventsPerSecond) / 1000
+    this.#dueEvents += (Math.min(now - this.#lastTick, MAX_CATCH_UP_MS) * eventsPerSecond) / 1000
     this.#lastTick = now
-    for (; this.#owed >= burst; this.#owed -= burst) {
+    for (; this.#dueEvents >= burst; this.#dueEvents -= burst) {
       for (let i = 0; i < burst; i++) {
         this.#multiplexer.offer(this.#channel, feedEvent(++this.#published, eventBytes))
       }

@@ -1,24 +1,27 @@
-/** Set-ups that each show one thing within seconds. */
+/** Predefined set-ups. Each shows one behaviour within seconds. */
 import { type ClientSettings, DEFAULT_CLIENT, DEFAULT_PRODUCER, type ProducerSettings } from './settings.js'
 
 export interface Scenario {
   readonly id: string
   readonly title: string
-  /** What there is to see. */
+  /** What the scenario shows. */
   readonly text: string
   readonly producer: ProducerSettings
   readonly clients: readonly ClientSettings[]
 }
 
 const PACE = { capacity: 10, refillPerSecond: 10 }
-/** Large enough to fill the kernel's buffers in a few seconds: before that nobody can know that a client does not read. */
+/** Large enough to fill the kernel's buffers in a few seconds. Before that a stalled client is not detectable. */
 const LARGE = { eventsPerSecond: 100, burst: 10, eventBytes: 16_384 }
 
 export const SCENARIOS: readonly Scenario[] = [
   {
     id: 'stalled',
     title: 'Stalled readers',
-    text: 'Three clients stop reading. Replay holds no queue, only its position: it lags. Drop-oldest keeps 50 and drops the rest. With an ack window the server stops after 20. After 15 s the first two are ended; let them read on, and they poll, then return.',
+    text:
+      'Three clients stop reading. Replay has no queue, only a position: it lags. Drop-oldest keeps 50 events and ' +
+      'drops the others. With an ack window the server stops after 20. After 15 s the first two streams end. Let ' +
+      'the clients read again: they poll, then return to the stream.',
     producer: producer(LARGE),
     clients: [
       client('Healthy'),
@@ -30,7 +33,10 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     id: 'policies',
     title: 'Six policies, one pace',
-    text: '40 events a second for streams that may send 10. Replay misses nothing and grows old; the others stay near the present and choose what to give up: coalesce keeps the latest of 8 keys, drop-low-priority loses nothing urgent.',
+    text:
+      '40 events a second for streams that may send 10. Replay misses nothing, but its delay grows. The other ' +
+      'policies stay up to date and drop events: coalesce keeps the latest of 8 keys, ' +
+      'drop-low-priority keeps urgent events.',
     producer: producer({ eventsPerSecond: 40, burst: 20, eventBytes: 256 }),
     clients: (['replay', 'drop-oldest', 'drop-newest', 'drop-random', 'drop-low-priority', 'coalesce'] as const).map(
       (backlog) => client(backlog, { backlog, pacing: PACE, queueEvents: 40, polls: false }),
@@ -39,7 +45,9 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     id: 'pacing',
     title: 'Bursts, paced',
-    text: '60 events at once, every six seconds. Each bucket grants its burst, then its pace: lag jumps up and melts away, tokens sawtooth. Chat is too slow for this and falls ever further behind.',
+    text:
+      '60 events at once, every six seconds. Each bucket grants its capacity, then its rate: lag rises and falls, ' +
+      'and tokens form a sawtooth. Chat is too slow for this rate, so its lag grows.',
     producer: producer({ eventsPerSecond: 10, burst: 60, eventBytes: 256 }),
     clients: [
       client('No pacing'),
@@ -51,11 +59,13 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     id: 'pressure',
     title: 'Pressure and polling',
-    text: 'Four large queues pass the process’s bound of 2 MiB. The largest are shed; when that goes on, streams are moved to polling one by one, until it fits. They come back when the pressure is gone, and it begins anew.',
+    text:
+      'Four large queues exceed the 2 MiB limit of the process. The largest queues are shed. If the pressure lasts, ' +
+      'streams are moved to polling one by one. They return when the pressure has ended, and the cycle repeats.',
     producer: producer({ eventsPerSecond: 200, burst: 20, eventBytes: 4096 }),
     clients: [
       ...[1, 2, 3, 4].map((n) =>
-        // The burst lets them catch up with what came while they went from their last poll to the stream.
+        // The capacity lets them catch up with events between their last poll and the stream.
         client(`Large queue ${n}`, { backlog: 'drop-oldest', queueEvents: 200, pacing: { ...PACE, capacity: 50 } }),
       ),
       client('Replay beside them'),

@@ -1,6 +1,6 @@
 /**
- * What can be chosen in the workbench, its bounds and its defaults. Owns the validation: past it every value is good. The page takes
- * the types from here, so nothing of Node's may be imported.
+ * The settings of the workbench, their limits and defaults. Owns the validation. The page imports the types from here,
+ * so this file must not import Node modules.
  */
 import { PACING_PRESETS, type PacingPreset, type StreamOptions } from 'express-sse-kit'
 import { Problem } from '../problem.js'
@@ -9,10 +9,10 @@ export type Backlog = NonNullable<StreamOptions['backlog']>
 
 export interface ProducerSettings {
   readonly running: boolean
-  /** On average; they come in bursts. */
+  /** The average. Events are published in bursts. */
   readonly eventsPerSecond: number
   readonly burst: number
-  /** Of an event's data. */
+  /** The size of an event's data. */
   readonly eventBytes: number
 }
 
@@ -29,9 +29,9 @@ export interface ClientSettings {
   readonly backlog: Backlog
   readonly queueEvents: number
   readonly pacing: PacingSettings | null
-  /** How many events may be under way that the client has not acknowledged. `null`: it acknowledges none. */
+  /** The maximum number of unacknowledged events. `null`: the client does not acknowledge. */
   readonly window: number | null
-  /** Whether the client is told where to poll, and so can be moved there. */
+  /** Whether the server may move the client to polling. */
   readonly polls: boolean
 }
 
@@ -40,7 +40,7 @@ export const LIMITS = Object.freeze({
   eventsPerSecond: 1000,
   burst: 500,
   eventBytes: 16_384,
-  /** What the producer makes, and so what each client costs the process. */
+  /** The rate of the producer, which the process sends to each client. */
   bytesPerSecond: 4_194_304,
   readBytesPerSecond: 100_000_000,
   queueEvents: 1000,
@@ -120,14 +120,14 @@ function changed<T extends object>(
 ): T {
   const after = { ...before }
   for (const [name, value] of Object.entries(objectOf(change))) {
-    if (!Object.hasOwn(fields, name)) invalid(name, `left out; there are ${Object.keys(fields).join(', ')}`)
+    if (!Object.hasOwn(fields, name)) invalidName(name, Object.keys(fields))
     const field = name as keyof T
     after[field] = fields[field](name, value)
   }
   return after
 }
 
-/** A preset's name, or a rate. */
+/** The name of a preset, or a rate. */
 function pacing(name: string, value: unknown): PacingSettings {
   if (typeof value === 'string' && Object.hasOwn(PACING_PRESETS, value)) return PACING_PRESETS[value as PacingPreset]
   const { capacity, refillPerSecond } = objectOf(value)
@@ -150,7 +150,11 @@ function wholeTo(max: number, min = 1): Parse<number> {
 
 function objectOf(value: unknown): Readonly<Record<string, unknown>> {
   if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value as Record<string, unknown>
-  throw new Problem('ERR_WORKBENCH_INVALID', 'The body must be an object with what is to change')
+  throw new Problem('ERR_WORKBENCH_INVALID', 'The body must be an object with the settings to change')
+}
+
+function invalidName(name: string, known: readonly string[]): never {
+  throw new Problem('ERR_WORKBENCH_INVALID', `${name} is not a setting. The settings are ${known.join(', ')}.`)
 }
 
 function invalid(name: string, wanted: string): never {

@@ -1,11 +1,11 @@
-/** Reads a response as slowly as wanted, so that what the server sends waits in the socket: real backpressure. */
+/** Reads a response at a limited speed, so that bytes wait in the socket: real backpressure. */
 import type { IncomingMessage } from 'node:http'
 
 const TICK_MS = 50
 
 /**
- * Resolves when all has been read; rejects when the connection breaks.
- * @param bytesPerSecond asked all the time, so it may change; 0: reads nothing; `null`: whatever is there
+ * Resolves when all bytes have been read, and rejects when the connection breaks.
+ * @param bytesPerSecond called continuously, so the speed may change. 0: reads nothing. `null`: reads without a limit.
  */
 export function readSlowly(
   response: IncomingMessage,
@@ -17,7 +17,7 @@ export function readSlowly(
     const read = (): void => {
       for (;;) {
         const size = Math.min(response.readableLength, bytesPerSecond() === null ? Number.POSITIVE_INFINITY : allowance)
-        // Nothing allowed. With nothing there either, only asking tells whether that was the end.
+        // Nothing may be read now. If nothing is buffered either, `read()` must be called to detect the end.
         if (size < 1 && (response.readableLength > 0 || bytesPerSecond() === 0)) return
         const bytes = response.read(Math.floor(size) || undefined) as Buffer | null
         if (bytes === null) return
@@ -27,7 +27,7 @@ export function readSlowly(
     }
     const timer = setInterval(() => {
       const perTick = ((bytesPerSecond() ?? 0) * TICK_MS) / 1000
-      // What was not used does not add up, but for less than a byte a tick.
+      // Unused allowance does not accumulate, except for speeds below one byte a tick.
       allowance = Math.min(Math.max(0, allowance) + perTick, Math.max(1, perTick))
       read()
     }, TICK_MS)

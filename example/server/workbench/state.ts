@@ -1,4 +1,4 @@
-/** What the workbench says of itself, as JSON: the contract with its page. Types only. */
+/** The state of the workbench as JSON: the contract with its page. Types only. */
 import type { PressureLevel } from 'express-sse-kit'
 import type { ClientPhase } from './client.js'
 import type { ClientSettings, LIMITS, PacingSettings, ProducerSettings } from './settings.js'
@@ -7,11 +7,11 @@ export interface ClientState extends ClientSettings {
   readonly id: string
 }
 
-/** What was chosen, and what there is to choose. Sent whenever something of it changes. */
+/** The current settings, and the available choices. Sent after each change. */
 export interface WorkbenchState {
   readonly producer: ProducerSettings
   readonly clients: readonly ClientState[]
-  /** The one that was played last, if anything of it runs. */
+  /** The id of the scenario that runs. */
   readonly scenario: string | null
   readonly scenarios: readonly { readonly id: string; readonly title: string; readonly text: string }[]
   readonly presets: Readonly<Record<string, PacingSettings>>
@@ -19,10 +19,10 @@ export interface WorkbenchState {
   readonly maxBacklogBytes: number
 }
 
-/** What a client does; `cut-off`: the server has ended its stream, and it has not read that far. */
+/** `cut-off`: the server has ended the stream, and the client has not read the end yet. */
 export type ClientPhaseSeen = ClientPhase | 'cut-off'
 
-/** One client at one moment; the first part is what `multiplexer.inspect()` says, `null` without a stream. */
+/** One client at one moment. The first values come from `multiplexer.inspect()`, and are `null` without a stream. */
 export interface ClientSample {
   readonly id: string
   readonly lag: number | null
@@ -31,16 +31,16 @@ export interface ClientSample {
   readonly tokens: number | null
   readonly full: boolean
   readonly unacknowledged: number | null
-  /** By the server, over all its streams, by reason. */
+  /** Events that the server has dropped, over all streams of the client, by reason. */
   readonly dropped: Readonly<Record<string, number>>
   readonly phase: ClientPhaseSeen
   readonly reason: string | null
   readonly got: number
   readonly missed: number
-  /** Of these, with priority `high`. */
+  /** Missed events with priority `high`. */
   readonly missedHigh: number
   readonly repeated: number
-  /** Events made that it has not handled or passed over: its lag, and what is on the way to it. */
+  /** Published events after the last one that the client has handled: its lag and the events on the way. */
   readonly behind: number
   readonly latencyMs: number | null
   readonly moved: number
@@ -51,7 +51,7 @@ export interface ClientSample {
 export interface Sample {
   /** In ms since 1970. */
   readonly at: number
-  /** Events, since the workbench was set up. */
+  /** Published events since the bench was created. */
   readonly published: number
   readonly pressure: PressureLevel
   readonly backlogBytes: number

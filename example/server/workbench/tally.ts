@@ -1,8 +1,8 @@
-/** What one client got of the feed, by the events' own numbers. Bounded, however long it runs. */
+/** Counts the events that one client received and missed, by their numbers. Bounded in memory. */
 import type { Priority } from 'express-sse-kit'
 import { priorityOf } from './feed.js'
 
-/** Far more than a queue can bring out of order or send again. */
+/** Far more than the number of events that a queue can reorder or repeat. */
 const REMEMBERED = 4096
 
 export class Tally {
@@ -11,7 +11,7 @@ export class Tally {
   #lowest = 0
   #highest = 0
   readonly #missing: Record<Priority, number> = { high: 0, normal: 0, low: 0 }
-  /** The numbers seen last, each at its remainder. */
+  /** The latest numbers, each at the index of its remainder. */
   readonly #seen = new Uint32Array(REMEMBERED)
 
   get got(): number {
@@ -22,7 +22,7 @@ export class Tally {
     return this.#repeated
   }
 
-  /** Of all that were made between the first it got and the last. */
+  /** Missed events between the first and the last one received. */
   get missed(): number {
     return this.#missing.high + this.#missing.normal + this.#missing.low
   }
@@ -43,7 +43,7 @@ export class Tally {
     }
     this.#seen[place] = number
     if (this.#got++ === 0) this.#lowest = this.#highest = number
-    // Queues that reorder bring some late: they were taken for missing, but for those before the very first.
+    // A reordering queue delivers some events late. They were counted as missed, except those before the first.
     if (number < this.#lowest) this.#miss(number + 1, this.#lowest)
     else if (number > this.#highest) this.#miss(this.#highest + 1, number)
     else if (this.#got > 1) this.#missing[priorityOf(number)]--
@@ -51,7 +51,7 @@ export class Tally {
     this.#highest = Math.max(this.#highest, number)
   }
 
-  /** @param to the first that is not missing */
+  /** @param to the first number that is not missing */
   #miss(from: number, to: number): void {
     for (let number = from; number < to; number++) this.#missing[priorityOf(number)]++
   }

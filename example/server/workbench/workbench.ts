@@ -1,6 +1,6 @@
 /**
- * The workbench of one process: drives the kit's flow control and shows what it does. Owns who watches, the samples, and the end: when
- * nobody has watched or asked for a minute, all of it is closed, and nothing is left that costs.
+ * The workbench of one process: exercises the kit's flow control and shows the result. Owns the watching pages, the
+ * samples, and the end: after a minute without watchers and requests everything is closed, so that it costs nothing.
  *
  *   page ─► routes ─► **workbench** ─► bench (multiplexer, producer) ◄─ HTTP ─ simulated clients
  *     ▲                  └─ samples, four a second
@@ -24,7 +24,7 @@ interface Sampling {
 }
 
 export interface WorkbenchOptions extends Partial<BenchOptions> {
-  /** How long it goes on when nobody watches or asks any more, in ms. @defaultValue a minute */
+  /** How long it runs without watchers and requests, in ms. @defaultValue 60_000 */
   readonly idleMs?: number
 }
 
@@ -44,7 +44,7 @@ export class Workbench {
     this.#benchOptions = { ...DEFAULT_BENCH, ...bench }
   }
 
-  /** Whether anything runs. */
+  /** Whether a bench exists. */
   get running(): boolean {
     return this.#bench !== undefined
   }
@@ -63,7 +63,7 @@ export class Workbench {
 
   sample(): Sample {
     const loopDelay = this.#sampling?.loopDelay
-    // The histogram counts from timer to timer, in ns; with nothing in it its maximum is 0.
+    // The histogram has the time between timers, in ns. The maximum of an empty one is 0.
     const loopDelayMs = Math.max(0, (loopDelay?.max ?? 0) / 1e6 - LOOP_RESOLUTION_MS)
     loopDelay?.reset()
     return {
@@ -105,13 +105,13 @@ export class Workbench {
     this.#changed()
   }
 
-  /** Everything anew, as the scenario wants it. @throws Problem `ERR_WORKBENCH_SCENARIO_NOT_FOUND` */
+  /** Replaces the running bench with the scenario. @throws Problem `ERR_WORKBENCH_SCENARIO_NOT_FOUND` */
   async play(base: URL, id: string): Promise<void> {
     const scenario = SCENARIOS.find((candidate) => candidate.id === id)
     if (scenario === undefined) {
-      throw new Problem('ERR_WORKBENCH_SCENARIO_NOT_FOUND', 'The workbench has no scenario of this id')
+      throw new Problem('ERR_WORKBENCH_SCENARIO_NOT_FOUND', 'The workbench has no scenario with this id')
     }
-    // Nothing is awaited in between, so that two who ask at once do not get a mixture.
+    // Nothing is awaited in between, so that concurrent requests do not mix two scenarios.
     const ended = this.#end()
     const bench = this.#use()
     this.#scenario = id
@@ -121,30 +121,33 @@ export class Workbench {
     await ended
   }
 
-  /** What runs now. @throws Problem `ERR_WORKBENCH_CLIENT_NOT_FOUND` if nothing does */
+  /** The running bench. @throws Problem `ERR_WORKBENCH_CLIENT_NOT_FOUND` if none runs */
   bench(): Bench {
     if (this.#bench !== undefined) return this.#bench
-    throw new Problem('ERR_WORKBENCH_CLIENT_NOT_FOUND', 'Nothing runs on the workbench')
+    throw new Problem('ERR_WORKBENCH_CLIENT_NOT_FOUND', 'The workbench is not running')
   }
 
-  /** Sends the state and samples to a page for as long as its stream is open. */
+  /** Sends the state and samples to a page while its stream is open. */
   watch(open: () => EventStream): void {
     if (this.#closed || this.#watchers.size >= MAX_WATCHERS) {
-      throw new Problem('ERR_WORKBENCH_FULL', `${MAX_WATCHERS} pages may watch at a time`)
+      throw new Problem(
+        'ERR_WORKBENCH_FULL',
+        `${MAX_WATCHERS} pages watch the workbench, the maximum. Close one first.`,
+      )
     }
     const watcher = open()
     this.#watchers.add(watcher)
     watcher.signal.addEventListener('abort', () => {
       this.#watchers.delete(watcher)
       if (this.#watchers.size === 0) this.#stopSampling()
-      this.#waitForNobody()
+      this.#startIdleTimer()
     })
     watcher.send({ event: 'state', data: this.state() })
     clearTimeout(this.#idle)
     this.#sampling ??= this.#startSampling()
   }
 
-  /** Ends the producer and all clients, and frees what they took. */
+  /** Ends the producer and all clients, and releases their resources. */
   async stop(): Promise<void> {
     const ended = this.#end()
     this.#changed()
@@ -159,7 +162,7 @@ export class Workbench {
   }
 
   #use(): Bench {
-    if (this.#closed) throw new Problem('ERR_INBOX_UNAVAILABLE', 'The process is going down')
+    if (this.#closed) throw new Problem('ERR_INBOX_UNAVAILABLE', 'The process is shutting down')
     this.#bench ??= new Bench(++this.#runs, this.#benchOptions)
     return this.#bench
   }
@@ -171,15 +174,15 @@ export class Workbench {
     await bench?.close()
   }
 
-  #waitForNobody(): void {
+  #startIdleTimer(): void {
     clearTimeout(this.#idle)
     if (this.#watchers.size > 0 || this.#bench === undefined) return
     this.#idle = setTimeout(() => void this.stop(), this.#idleMs)
   }
 
-  /** Somebody has changed something: that counts as being there, and the pages are told. */
+  /** A change restarts the idle time and is sent to the watching pages. */
   #changed(): void {
-    this.#waitForNobody()
+    this.#startIdleTimer()
     const data = this.state()
     for (const watcher of this.#watchers) watcher.send({ event: 'state', data })
   }

@@ -1,6 +1,6 @@
 /**
- * The entries of one channel that came in one tick, as the bytes to write: joined once for all streams on this channel
- * alone, and once for each set of channels that streams share.
+ * The entries that one channel received in one tick, as the bytes to write. The bytes are joined once for all streams
+ * on this channel alone, and once for each set of channels that streams share (bench fanout).
  */
 
 import type { LogEntry } from '../../core/message.js'
@@ -8,46 +8,47 @@ import type { Position } from '../../core/position.js'
 import { Blocks } from '../../wire/blocks.js'
 import { idLine, printCursor } from '../../wire/cursor.js'
 
-/** A channel as a cursor sees it: where a stream is that has been sent all of it. */
+/** The part of a channel that cursors need: the position of a stream that has been sent all entries. */
 export interface CursorPart {
   readonly name: string
   readonly epoch: string
   readonly flushed: number
-  /** The part of a cursor that stands for this log, and how far that is in it. */
-  find(cursor: readonly Position[]): Position | undefined
+  /** The position of this log in a cursor. `undefined`: the cursor has none. */
+  positionIn(cursor: readonly Position[]): Position | undefined
 }
 
 export class Batch {
-  /** Streams that queued it, and will send it later or never. */
+  /** How many streams have queued the batch, to send or drop its entries later. */
   queuedBy = 0
   readonly entries: readonly LogEntry[]
   readonly channel: CursorPart
   readonly #joined = new Map<string, Blocks>()
-  /** One for each entry, for streams that queue. */
+  /** One block for each entry, for streams that queue. By `setKey`. */
   readonly #single = new Map<string, readonly Blocks[]>()
-  #alone: Blocks | undefined
-  #bare: readonly Blocks[] | undefined
+  #joinedAlone: Blocks | undefined
+  #withoutId: readonly Blocks[] | undefined
 
   constructor(channel: CursorPart, entries: readonly LogEntry[]) {
     this.channel = channel
     this.entries = entries
   }
 
-  /** The last entry's offset. */
+  /** The offset of the last entry. */
   get last(): number {
     return this.entries.at(-1)?.offset ?? this.channel.flushed
   }
 
-  /** For streams on this channel only. */
-  alone(): Blocks {
-    this.#alone ??= Blocks.join(this.#parts().flat())
-    return this.#alone
+  /** The blocks for streams on this channel alone. */
+  forChannel(): Blocks {
+    this.#joinedAlone ??= Blocks.join(this.#parts().flat())
+    return this.#joinedAlone
   }
 
   /**
-   * For streams on several channels that are live on all of them: each event's id is the position in all.
-   * @param setKey names the set
-   * @param set the set's channels in the cursor's order
+   * The blocks for streams on several channels that are live on all of them: the id of each event is the position in
+   * all channels.
+   * @param setKey identifies the set
+   * @param set the channels, in the order of the cursor
    */
   forSet(setKey: string, set: readonly CursorPart[]): Blocks {
     let blocks = this.#joined.get(setKey)
@@ -58,7 +59,7 @@ export class Batch {
     return blocks
   }
 
-  /** As `forSet`, or without a set as `alone`, but each entry apart. */
+  /** Like `forSet`, or without a set like `forChannel`, but one block for each entry. */
   each(setKey: string, set: readonly CursorPart[] | undefined): readonly Blocks[] {
     let blocks = this.#single.get(setKey)
     if (blocks === undefined) {
@@ -68,13 +69,13 @@ export class Batch {
     return blocks
   }
 
-  /** An entry without an id. */
-  bare(index: number): Blocks {
-    this.#bare ??= this.entries.map(({ body }) => Blocks.of(body))
-    return this.#bare[index] as Blocks
+  /** The block of an entry, without an id. */
+  withoutId(index: number): Blocks {
+    this.#withoutId ??= this.entries.map(({ body }) => Blocks.of(body))
+    return this.#withoutId[index] as Blocks
   }
 
-  /** Each entry's id line and body. */
+  /** The id line and the body of each entry. */
   #parts(set?: readonly CursorPart[]): (string | Buffer)[][] {
     if (set === undefined) return this.entries.map((entry) => [idLine(printCursor([entry])), entry.body])
     const positions = set.map(({ epoch, flushed }) => ({ epoch, offset: flushed }))

@@ -1,50 +1,56 @@
 /**
- * broker ─► **channel** ─► readers: one log as this process follows it. Owns that its entries are dense: what arrives
- * twice is ignored, what is missing is read from the history before anything later goes out, and a log that was replaced
- * is noticed and said; one that merely goes on under another epoch is followed. Shared by all streams on the channel; must not know HTTP.
+ * broker ─► **channel** ─► readers: one log as this process follows it, shared by all streams and polls on the channel.
+ *
+ * Owns two things. Its entries are dense: a duplicate is ignored, and missing entries are read from the history before
+ * any later entry is delivered. And its readers: which of them are live, and which wait for entries. If the log was
+ * replaced or has lost entries, the readers are notified; if the log only continues under another epoch, the channel
+ * follows it. Must not know HTTP.
  *
  * ```
  *   opening ─ subscribed, head known ─► live ─ hole, resubscribed, other epoch ─► recovering ─ filled ─► live
  * ```
- *   `flushed` ≤ `head`: up to `flushed` the live readers have it; the rest goes out at the end of this tick.
+ *   `flushed` ≤ `head`: live readers have the entries up to `flushed`; they get the others at the end of this tick.
  */
 
 import type { Broker, ChannelListener } from '../../broker/broker.js'
 import { outsideContext } from '../../core/async-context.js'
-import type { Clock, Timer } from '../../core/clock.js'
+import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
-import type { LogEntry, QueueHints } from '../../core/message.js'
+import type { LogEntry } from '../../core/message.js'
 import { type Head, isIn, type Life, type Position, sharedOffset } from '../../core/position.js'
 import type { Tracing } from '../../core/tracing.js'
 import { Blocks } from '../../wire/blocks.js'
 import type { ResetReason } from '../../wire/contract.js'
 import { Batch, type CursorPart } from './batch.js'
-import { History, readPage } from './history.js'
+import { History, readPage, retry } from './history.js'
 import type { Page } from './page.js'
 import { PageStore } from './page-store.js'
-import { retry } from './retry.js'
 import { Tail } from './tail.js'
 
-/** Bytes and entries kept while the channel recovers; what does not fit is read from the history. */
+/** Bounds of the entries kept while the channel recovers. Entries beyond them are read from the history. */
 const MAX_HELD_BYTES = 1_048_576
 const MAX_HELD_ENTRIES = 1024
 
-/** A stream's view of the channel. */
+/**
+ * A reader of the channel, as the channel calls it. A live reader has all entries up to `flushed` and gets each batch;
+ * any other reader reads from the tail or the history.
+ */
 export interface ChannelReader {
   /**
-   * New entries, to a reader that has all up to `channel.flushed` and had credit.
-   * @returns whether it took them; if not, it is live no more, and `resume` is called when the channel has moved on
+   * Delivers new entries to a live reader.
+   * @returns whether the reader took them. If not, it has left the live readers, and `resume` is called once `flushed`
+   * includes the batch
    */
   onBatch(batch: Batch): boolean
-  /** An event that is in no log. @returns whether it was written at once */
-  onEphemeral(blocks: Blocks, hints: QueueHints): boolean
-  /** The log starts anew after `offset`; `channel.epoch` is the new one. */
+  /** Delivers an event that is in no log. @returns whether the event was written immediately */
+  onEphemeral(entry: LogEntry, blocks: Blocks): boolean
+  /** The log was replaced: its new entries follow `offset` in the new `channel.epoch`. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
-  /** The log has lost what was after `offset`, and this process knows that there was something. `channel.epoch` is the new one. */
+  /** The log has lost entries after `offset` that this process knows of. `channel.epoch` is the new one. */
   onLost(channel: Channel, offset: number): void
-  /** The channel is about to pass over entries: a live reader notes where it is and is live no more. */
+  /** The channel is about to skip entries: a live reader records its position and leaves the live readers. */
   pause(): void
-  /** Finds its own way from where it was. */
+  /** The channel has new entries, or its position has changed: the reader continues from its own position. */
   resume(): void
 }
 
@@ -52,7 +58,7 @@ export interface ChannelOptions {
   readonly tailBytes: number
   readonly tailEntries: number
   readonly tracing?: Tracing | undefined
-  /** Of the process. @defaultValue one of its own */
+  /** The pages of all channels in this process. @defaultValue a store for this channel alone */
   readonly pages?: PageStore | undefined
 }
 
@@ -60,27 +66,28 @@ export class Channel implements ChannelListener, CursorPart {
   readonly name: string
   readonly history: History
   readonly tail: Tail
-  /** All readers; those in `live` as well have everything up to `flushed` and can take more. */
-  readonly readers = new Set<ChannelReader>()
-  readonly live = new Set<ChannelReader>()
+  readonly clock: Clock
+  /** All readers. */
+  readonly #readers = new Set<ChannelReader>()
+  /** The readers that have all entries up to `flushed` and get each batch. */
+  readonly #live = new Set<ChannelReader>()
+  /** Readers that are not live, and that `resume` is called for when `flushed` moves. */
+  readonly #waiting = new Set<ChannelReader>()
   readonly #broker: Broker
-  readonly #clock: Clock
   readonly #tracing: Tracing | undefined
   readonly #pages: PageStore
   readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
-  /** Readers that are not live and wait for entries that are under way. */
-  readonly #waiting = new Set<ChannelReader>()
   #life: Life = { epoch: '' }
-  /** Former epochs after which this log has lost entries that this process knows of. */
+  /** Earlier epochs after which this log has lost entries that this process knows of. */
   #lossy: readonly string[] = []
   #head = 0
-  /** How far the broker says that the log goes, delivered here or not. */
+  /** The last offset that the broker has reported, whether or not that entry was delivered here. */
   #confirmed = 0
   #flushed = 0
   #pending: LogEntry[] = []
   #flushScheduled = false
   #state: 'opening' | 'live' | 'recovering' | 'closed' = 'opening'
-  /** The latest offset that came live in this epoch: a log that has not gone back never delivers it again. */
+  /** The latest offset delivered live in this epoch. A log that was not set back never delivers it again. */
   #lastLive = 0
   #recoverAgain = false
   #recovery: Promise<void> | undefined
@@ -90,7 +97,7 @@ export class Channel implements ChannelListener, CursorPart {
     const { tailBytes, tailEntries, tracing, pages = new PageStore(clock) } = options
     this.name = name
     this.#broker = broker
-    this.#clock = clock
+    this.clock = clock
     this.#tracing = tracing
     this.tail = new Tail(tailBytes, tailEntries)
     this.#pages = pages
@@ -101,17 +108,17 @@ export class Channel implements ChannelListener, CursorPart {
     return this.#life.epoch
   }
 
-  find(cursor: readonly Position[]): Position | undefined {
-    for (const part of cursor) if (isIn(this.#life, part)) return part
+  positionIn(cursor: readonly Position[]): Position | undefined {
+    for (const position of cursor) if (isIn(this.#life, position)) return position
     return undefined
   }
 
-  /** Whether entries that came after this position are known to have been in the log, and are lost. */
+  /** Whether the log is known to have lost entries that followed this position. */
   hasLostAfter({ epoch }: Position): boolean {
     return epoch !== this.epoch && this.#lossy.includes(epoch)
   }
 
-  /** Subscribed, and the log's head is known. */
+  /** The channel is subscribed, and the log's head is known. */
   get opened(): boolean {
     return this.#state !== 'opening' && this.#state !== 'closed'
   }
@@ -124,22 +131,41 @@ export class Channel implements ChannelListener, CursorPart {
     return this.#flushed
   }
 
-  /** The last offset that is known to be in the log. What is beyond `flushed` is under way. */
+  /**
+   * The last offset that is known to be in the log. Entries beyond `flushed` have not been delivered to readers yet.
+   */
   get known(): number {
     return Math.max(this.#flushed, this.#confirmed)
   }
 
-  /** See `Clock`. */
-  after(delayMs: number, callback: () => void): Timer {
-    return this.#clock.after(delayMs, callback)
+  /** Adds a reader, which is not live yet. */
+  join(reader: ChannelReader): void {
+    this.#readers.add(reader)
   }
 
-  /** Ms since 1970. */
-  get wallTime(): number {
-    return this.#clock.wallTime()
+  /** Removes a reader. Nothing calls it any more. */
+  leave(reader: ChannelReader): void {
+    this.#readers.delete(reader)
+    this.#live.delete(reader)
+    this.#waiting.delete(reader)
   }
 
-  /** Subscribes and learns where the log stands. @throws BrokerError */
+  /** Makes a reader live. It must have all entries up to `flushed`. */
+  goLive(reader: ChannelReader): void {
+    this.#live.add(reader)
+  }
+
+  /** The reader gets no more batches. */
+  leaveLive(reader: ChannelReader): void {
+    this.#live.delete(reader)
+  }
+
+  /** Calls `reader.resume` once, when `flushed` has moved. */
+  resumeOnEntries(reader: ChannelReader): void {
+    this.#waiting.add(reader)
+  }
+
+  /** Subscribes and reads the log's head. @throws BrokerError */
   async open(): Promise<void> {
     const head = await this.#broker.subscribe(this.name, this)
     if (this.#state === 'closed') return
@@ -147,7 +173,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#head = head.offset
     this.#flushed = head.offset
     this.#state = 'live'
-    if (!this.#takeHeld() || this.#recoverAgain) this.#recover()
+    if (!this.#acceptHeld() || this.#recoverAgain) this.#recover()
   }
 
   close(): void {
@@ -155,31 +181,22 @@ export class Channel implements ChannelListener, CursorPart {
     this.history.close()
   }
 
-  /** Calls `reader.resume` once when the channel has moved on. */
-  wait(reader: ChannelReader): void {
-    this.#waiting.add(reader)
-  }
-
-  /** The reader waits no more. */
-  stopWaiting(reader: ChannelReader): void {
-    this.#waiting.delete(reader)
-  }
-
   /**
-   * Asks the broker how far the log goes (`known`), even if delivery is still under way: a cursor from `heads` may be ahead of
-   * what was delivered. What the history has of it is delivered at once, what it has not is waited for. Concurrent callers
-   * share one look; one that needs to be sure looks again after it.
+   * Requests the log's head (`known`) from the broker: a cursor from `heads` may be ahead of the entries delivered
+   * here. Entries that the history has are delivered immediately; the subscription delivers the others. Concurrent
+   * callers share one request, which may have begun before the call: for a head that is newer than the call, call again
+   * after it.
    * @throws BrokerError
    */
   catchUp(): Promise<void> {
-    this.#catchingUp ??= this.#fill().finally(() => {
+    this.#catchingUp ??= this.#readMissing().finally(() => {
       this.#catchingUp = undefined
       this.#flush()
     })
     return this.#catchingUp
   }
 
-  /** Asks the broker whether the log is still the one known here; resets the readers if not. Resolves when it is clear. */
+  /** Checks with the broker whether the log is still the one known here, and resets the readers if it is not. */
   async verify(): Promise<void> {
     this.#recover()
     await this.#recovery
@@ -188,12 +205,12 @@ export class Channel implements ChannelListener, CursorPart {
   onEntry(entry: LogEntry): void {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
-      // What came before it goes out before it.
+      // Entries that arrived before this event are delivered before it.
       this.#flush()
-      const beganAt = this.#clock.wallTime()
+      const beganAt = this.clock.wallTime()
       const blocks = Blocks.of(entry.body)
       let written = 0
-      for (const reader of this.readers) if (reader.onEphemeral(blocks, entry)) written++
+      for (const reader of this.#readers) if (reader.onEphemeral(entry, blocks)) written++
       this.#report([entry], written, beganAt)
       return
     }
@@ -201,11 +218,11 @@ export class Channel implements ChannelListener, CursorPart {
     if (this.#state !== 'live') {
       this.#held.push(entry)
     } else if (rewound) {
-      // The log went back under the same epoch: what is published now is new, whatever its offset says.
+      // The log was set back under the same epoch. The entry is new, although its offset was used before.
       this.#reset({ epoch: entry.epoch, offset: entry.offset - 1 })
       this.#accept(entry)
     } else if (entry.epoch === this.epoch && entry.offset <= this.#head + 1) {
-      // At or below the head: read from the history before it was delivered.
+      // An entry at or below the head was read from the history before its delivery.
       if (entry.offset > this.#head) this.#accept(entry)
     } else {
       this.#held.push(entry)
@@ -225,46 +242,46 @@ export class Channel implements ChannelListener, CursorPart {
     this.#pending.push(entry)
     if (this.#flushScheduled) return
     this.#flushScheduled = true
-    // Once per tick: all that one read from the network brought goes out in one write per stream.
+    // Once per tick: all entries of one read from the network leave in one write per stream (bench fanout).
     outsideContext(() => setImmediate(() => this.#flush()))
   }
 
   #flush(): void {
     this.#flushScheduled = false
     if (this.#pending.length === 0) return
-    const beganAt = this.#clock.wallTime()
+    const beganAt = this.clock.wallTime()
     const batch = new Batch(this, this.#pending)
     this.#pending = []
     let taken = 0
-    let left: ChannelReader[] | undefined
-    for (const reader of this.live) {
+    let refusing: ChannelReader[] | undefined
+    for (const reader of this.#live) {
       if (reader.onBatch(batch)) {
         taken++
         continue
       }
-      left ??= []
-      left.push(reader)
+      refusing ??= []
+      refusing.push(reader)
     }
     this.#flushed = this.#head
     this.#report(batch.entries, taken - batch.queuedBy, beganAt)
-    if (left !== undefined) for (const reader of left) reader.resume()
-    this.#wake()
+    if (refusing !== undefined) for (const reader of refusing) reader.resume()
+    this.#resumeWaiting()
   }
 
-  /** Says that entries were written to live streams, once for all of these. */
+  /** Publishes to diagnostics and tracing, once for all live streams, that entries were written to them. */
   #report(entries: readonly LogEntry[], streams: number, beganAt: number): void {
     if (streams === 0) return
     if (diagnostics.channelDeliver.hasSubscribers) {
-      diagnostics.channelDeliver.publish({ channel: this.name, entries, streams, now: this.#clock.wallTime() })
+      diagnostics.channelDeliver.publish({ channel: this.name, entries, streams, now: this.clock.wallTime() })
     }
     this.#tracing?.deliver(this.name, entries, streams, beganAt)
   }
 
   /**
-   * Takes over what was held, where it continues what is here. The rest is dropped: if it is of use, the history has it.
-   * @returns whether nothing was dropped that may be missing
+   * Accepts the held entries that continue this log, and drops the others: entries that are needed are in the history.
+   * @returns `false` if a dropped entry may be missing here
    */
-  #takeHeld(): boolean {
+  #acceptHeld(): boolean {
     let complete = true
     for (let entry = this.#held.shift(); entry; entry = this.#held.shift()) {
       if (entry.epoch !== this.epoch || entry.offset > this.#head + 1) complete = false
@@ -283,52 +300,52 @@ export class Channel implements ChannelListener, CursorPart {
 
   async #recoverUntilLive(): Promise<void> {
     const recovering = (): boolean => this.#state === 'recovering'
-    await retry(this.#clock, 'recover', recovering, async () => {
+    await retry(this.clock, 'recover', recovering, async () => {
       do {
         this.#recoverAgain = false
-        await this.#fill()
-      } while (recovering() && (!this.#takeHeld() || this.#recoverAgain))
-      // At once, not after this function: what comes now must not be held any more.
+        await this.#readMissing()
+      } while (recovering() && (!this.#acceptHeld() || this.#recoverAgain))
+      // Before this function returns: entries that arrive from now on must not be held.
       if (recovering()) this.#state = 'live'
     })
   }
 
-  /** Reads on from here to where the log stands. @throws BrokerError */
-  async #fill(): Promise<void> {
+  /** Reads the entries between this channel's head and the log's head. @throws BrokerError */
+  async #readMissing(): Promise<void> {
     for (let done = false; !done && this.#state !== 'closed'; ) {
-      // Entries that come while the broker is asked are newer than its answer, and so is a reset.
+      // Entries and resets that arrive during the request are newer than its answer.
       const { epoch } = this
       const known = this.#head
-      // With a subscription that was never interrupted, what is not here yet is under way, so it must not be passed over.
-      const passOver = this.#state === 'recovering'
+      // A subscription that was not interrupted still delivers the missing entries, so they must not be skipped.
+      const maySkip = this.#state === 'recovering'
       const [head] = await this.#broker.heads([this.name])
       if (head === undefined || this.closed) return
       if (this.epoch !== epoch) continue
-      if (head.epoch !== epoch) this.#goOnWith(head)
+      if (head.epoch !== epoch) this.#changeEpoch(head)
       else if (head.offset < known) this.#reset(head)
       this.#confirmed = Math.max(this.#confirmed, head.offset)
-      done = await this.#readUpTo(head, passOver)
+      done = await this.#readUpTo(head, maySkip)
     }
   }
 
-  /** @returns `false` if the log was replaced meanwhile */
-  async #readUpTo(head: Head, passOver: boolean): Promise<boolean> {
+  /** @returns `false` if the log was replaced during the reads */
+  async #readUpTo(head: Head, maySkip: boolean): Promise<boolean> {
     while (this.epoch === head.epoch && this.#head < head.offset && !this.closed) {
       const from = this.#head
       const page = await this.#pages.reading(() => readPage(this.#broker, this.name, from))
-      // Only `heads` returns former lives.
+      // Only `heads` returns the earlier lives of a log, so the caller requests the head again.
       if (page.head.epoch !== this.epoch || page.end <= from) return false
-      if (!this.#takePage(page, passOver)) return true
+      if (!this.#acceptPage(page, maySkip)) return true
     }
     return this.epoch === head.epoch
   }
 
-  /** @returns whether all of it is here now, or is known to be gone */
-  #takePage(page: Page, passOver: boolean): boolean {
+  /** @returns whether all entries of the page are here now, or are known to be lost */
+  #acceptPage(page: Page, maySkip: boolean): boolean {
     for (;;) {
       const missing = page.missingAfter(this.#head)
       if (missing > this.#head) {
-        if (!passOver) return false
+        if (!maySkip) return false
         this.#skipTo(missing)
       }
       const entry = page.at(this.#head + 1)
@@ -337,42 +354,45 @@ export class Channel implements ChannelListener, CursorPart {
     }
   }
 
-  /** What lies between is gone from the history; each reader tells its client how much of it that client misses. */
+  /** Skips entries that the history no longer has. Each reader announces to its client the gap in that client's log. */
   #skipTo(offset: number): void {
     this.#flush()
-    const readers = [...this.live]
+    const readers = [...this.#live]
     for (const reader of readers) reader.pause()
     this.#head = offset
     this.#flushed = offset
     this.tail.clear()
     for (const reader of readers) reader.resume()
-    this.#wake()
+    this.#resumeWaiting()
   }
 
-  #wake(): void {
+  #resumeWaiting(): void {
     if (this.#waiting.size === 0) return
     const waiting = [...this.#waiting]
     this.#waiting.clear()
     for (const reader of waiting) reader.resume()
   }
 
-  /** The log has another epoch: it is another one, or this one without what was after the last position they share. */
-  #goOnWith(head: Head): void {
-    // Streams may be ahead of what was delivered here.
+  /**
+   * The log has another epoch. It is another log, or this one up to the last position that both share: the entries
+   * after that position are lost.
+   */
+  #changeEpoch(head: Head): void {
+    // Streams may be ahead of the entries delivered here.
     const known = Math.max(this.#head, this.#confirmed)
     const kept = sharedOffset({ ...this.#life, offset: known }, head)
-    // All of another log is new to every stream here.
+    // Every entry of another log is new to all streams here.
     if (kept === undefined) this.#reset({ ...head, offset: 0 })
     else if (known > kept || head.lossy?.includes(this.epoch)) this.#lose({ ...head, offset: kept })
-    else this.#rename(head)
+    else this.#continueUnder(head)
   }
 
-  /** Nothing is known to be lost. */
-  #rename(head: Head): void {
+  /** The log has a new epoch, and no entry is known to be lost. */
+  #continueUnder(head: Head): void {
     this.#flush()
     this.#follow(head)
     this.#confirmed = head.offset
-    // What is held beyond is of the former life.
+    // Held entries beyond the head belong to the earlier epoch.
     this.#lastLive = Math.min(this.#lastLive, this.#head)
     this.history.forget()
   }
@@ -380,18 +400,18 @@ export class Channel implements ChannelListener, CursorPart {
   #lose(head: Head): void {
     const { epoch, earlier = [] } = this.#life
     this.#restart({ ...head, lossy: [epoch, ...earlier.map((life) => life.epoch)] })
-    for (const reader of [...this.readers]) reader.onLost(this, head.offset)
+    for (const reader of [...this.#readers]) reader.onLost(this, head.offset)
   }
 
   #reset(head: Head): void {
     this.#restart(head)
-    for (const reader of [...this.readers]) reader.onReset(this, head.offset, 'log_replaced')
+    for (const reader of [...this.#readers]) reader.onReset(this, head.offset, 'log_replaced')
   }
 
   #restart(head: Head): void {
     this.#flush()
-    // Live readers have what is here so far, which is about to change its place.
-    for (const reader of [...this.live]) reader.pause()
+    // The offsets are about to change: live readers record their positions first.
+    for (const reader of [...this.#live]) reader.pause()
     this.#follow(head)
     this.#head = head.offset
     this.#flushed = head.offset
@@ -406,8 +426,8 @@ export class Channel implements ChannelListener, CursorPart {
   }
 
   #follow({ epoch, earlier, lossy = [] }: Head): void {
-    this.#lossy = [...new Set([...this.#lossy, ...lossy])].filter((former) =>
-      earlier?.some((life) => life.epoch === former),
+    this.#lossy = [...new Set([...this.#lossy, ...lossy])].filter((lossyEpoch) =>
+      earlier?.some((life) => life.epoch === lossyEpoch),
     )
     this.#life = earlier === undefined ? { epoch } : { epoch, earlier }
   }

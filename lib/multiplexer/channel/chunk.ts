@@ -2,26 +2,26 @@ import type { LogEntry } from '../../core/message.js'
 import { Blocks } from '../../wire/blocks.js'
 import { idLine, printCursor } from '../../wire/cursor.js'
 
-/** Bytes joined to one write while catching up: enough to be cheap, small beside a socket's buffers. */
+/** Bytes in one write while a stream lags: large enough to be cheap, small compared with a socket's buffers. */
 const CHUNK_BYTES = 32_768
 
-/** Entries next to each other in a log, joined to be written at once. */
+/** Adjacent entries of a log, joined into one write. */
 export interface Chunk {
   readonly blocks: Blocks
   readonly count: number
   readonly first: LogEntry
-  /** The offset of the last. */
+  /** The offset of the last entry. */
   readonly last: number
 }
 
 export interface ChunkOptions {
-  /** Entries at most. @defaultValue as many as one write holds */
+  /** The maximum number of entries. @defaultValue as many as fit in one write */
   readonly max?: number
-  /** For a stream on several channels: its cursor once it has been sent the entry with this offset. */
+  /** For a stream on several channels: the stream's cursor after the entry with this offset. */
   readonly cursorAt?: ((offset: number) => string) | undefined
 }
 
-/** Joins the entries after offset `after`. @returns `undefined` if there is none */
+/** Joins the entries that follow offset `after`. @returns `undefined` if there are none */
 export function chunkAfter(
   after: number,
   entryAt: (offset: number) => LogEntry | undefined,

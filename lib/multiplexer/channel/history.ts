@@ -3,31 +3,33 @@ import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { Page } from './page.js'
 import { PageStore } from './page-store.js'
-import { retry } from './retry.js'
 
-/** Entries in one read, at most. */
+/** The maximum number of entries in one read. */
 const PAGE_SIZE = 256
+const FIRST_PAUSE_MS = 100
+const MAX_PAUSE_MS = 2000
 
 /**
- * A channel's reads from the broker. Reads begin at multiples of a span, so that streams that are near each other share one read,
- * and what was read is kept for some seconds: after a reconnect storm a thousand streams cost about as many reads as there
- * are pages (`npm run bench -- join`). Where events are so large that a page ends before a span does, the span is halved, down to
- * one event. A read that fails is tried again until it succeeds or the channel closes; the streams stay where they are meanwhile.
+ * The reads of one channel from the broker. A read begins at a multiple of a span, so that streams at nearby positions
+ * share one read, and its page is kept for some seconds: after a reconnect storm, a thousand streams cost about as many
+ * reads as there are pages (bench join). If events are so large that a page ends before its span does, the span is
+ * halved, down to one event. A failed read is retried until it succeeds or the channel closes; the streams keep their
+ * positions meanwhile.
  */
 export class History {
   readonly #broker: Broker
   readonly #channel: string
   readonly #clock: Clock
   readonly #store: PageStore
-  /** By the offset that they begin after. */
+  /** By the offset that the page begins after. */
   readonly #inFlight = new Map<number, Promise<Page | undefined>>()
   /** A power of two, at most `PAGE_SIZE`. */
   #span = PAGE_SIZE
-  /** Counts `forget`, so that what was read before it is not kept after it. */
+  /** Incremented by `forget`, so that a page of an earlier read is not kept. */
   #generation = 0
   #closed = false
 
-  /** @param store shared by all channels of a process */
+  /** @param store shared by all channels of the process */
   constructor(broker: Broker, channel: string, clock: Clock, store = new PageStore(clock)) {
     this.#broker = broker
     this.#channel = channel
@@ -35,7 +37,7 @@ export class History {
     this.#store = store
   }
 
-  /** The page of this life of the log that says what comes after offset `after`, if it is kept. It may begin before that. */
+  /** A kept page of this epoch that covers offset `after`. The page may begin before that offset. */
   kept(after: number, epoch: string): Page | undefined {
     for (let span = PAGE_SIZE; span >= this.#span; span /= 2) {
       const page = this.#store.get(this, startOf(after, span))
@@ -44,7 +46,7 @@ export class History {
     return undefined
   }
 
-  /** Reads that page. It covers `after`, unless there is nothing after that. `undefined` once closed. */
+  /** Reads the page that covers `after`, or an empty one if no entry follows. `undefined`: the channel has closed. */
   async read(after: number): Promise<Page | undefined> {
     for (;;) {
       const start = startOf(after, this.#span)
@@ -55,12 +57,12 @@ export class History {
       }
       const page = await reading
       if (page === undefined || page.end > after || page.end >= page.head.offset || start === after) return page
-      // The page stopped short of the offset that was asked for.
+      // The page ended before the requested offset.
       this.#span = Math.max(1, Math.min(this.#span, spanWithin(page.end - page.after)))
     }
   }
 
-  /** What was read no longer counts: the log is another one. */
+  /** Drops all pages, because the log was replaced. */
   forget(): void {
     this.#generation++
     this.#span = PAGE_SIZE
@@ -82,27 +84,51 @@ export class History {
     )
     if (page === undefined || generation !== this.#generation) return page
     this.#store.keep(this, page)
-    // Events have become small again.
+    // The events are small again.
     if (this.#span < PAGE_SIZE && page.bytes < READ_BYTES / 4 && page.end - start >= this.#span) this.#span *= 2
     return page
   }
 }
 
-/** The multiple of the span at or before an offset. */
+/** The last multiple of the span that is not after the offset. */
 function startOf(offset: number, span: number): number {
   return offset - (offset % span)
 }
 
-/** The largest power of two that is no larger. */
+/** The largest power of two that is at most `events`. */
 function spanWithin(events: number): number {
   let span = 1
   while (span * 2 <= events) span *= 2
   return span
 }
 
-/** Reads one page, and publishes to diagnostics that it was read. */
+/** Reads one page, and publishes the read to diagnostics. @throws BrokerError */
 export async function readPage(broker: Broker, channel: string, after: number): Promise<Page> {
   const page = new Page(after, await broker.read(channel, after, PAGE_SIZE))
   if (diagnostics.channelRead.hasSubscribers) diagnostics.channelRead.publish({ channel, entries: page.length })
   return page
+}
+
+/**
+ * Repeats a request to the broker until it succeeds or is no longer needed, with growing, jittered pauses. Publishes
+ * each failure to diagnostics.
+ * @returns `undefined`: the request is no longer needed
+ */
+export async function retry<T>(
+  clock: Clock,
+  operation: string,
+  isNeeded: () => boolean,
+  request: () => Promise<T>,
+): Promise<T | undefined> {
+  for (let pauseMs = FIRST_PAUSE_MS; isNeeded(); pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)) {
+    try {
+      return await request()
+    } catch (error) {
+      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation, error })
+    }
+    await new Promise<void>((resolve) => {
+      clock.after(pauseMs * (0.5 + Math.random() / 2), resolve)
+    })
+  }
+  return undefined
 }

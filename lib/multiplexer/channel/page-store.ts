@@ -1,12 +1,12 @@
-/** The pages that all channels of a process have read. Owns how many bytes they take, and how many reads are under way at once. */
+/** The pages that the channels of a process have read. Owns the bound on their bytes, and on concurrent reads. */
 import type { Clock } from '../../core/clock.js'
 import type { Page } from './page.js'
 
-/** How long pages are kept: about as long as a reconnect storm lasts. */
+/** How long a page is kept: about as long as a reconnect storm lasts. */
 const KEEP_MS = 5000
-/** Bytes of all pages kept. */
-const KEEP_BYTES = 33_554_432
-/** Reads under way at once: each may bring `READ_BYTES`, or one publishing call, which is larger. */
+/** The maximum bytes of all kept pages. */
+const MAX_BYTES = 33_554_432
+/** Concurrent reads. Each may return `READ_BYTES`, or the events of one `publishMany`, which may be larger. */
 const MAX_READS = 8
 
 interface Kept {
@@ -32,14 +32,14 @@ export class PageStore {
     return this.#byOwner.get(owner)?.get(after)?.page
   }
 
-  /** Keeps a page for some seconds, in place of one that begins where it does. The oldest make room. */
+  /** Keeps a page for some seconds. Replaces the page with the same beginning, and evicts the oldest pages. */
   keep(owner: object, page: Page): void {
     const before = this.#byOwner.get(owner)?.get(page.after)
     if (before !== undefined) this.#drop(before)
     const cost = costOf(page)
-    if (cost > KEEP_BYTES) return
+    if (cost > MAX_BYTES) return
     for (const oldest of this.#kept) {
-      if (this.#bytes + cost <= KEEP_BYTES) break
+      if (this.#bytes + cost <= MAX_BYTES) break
       this.#drop(oldest)
     }
     const kept = { owner, page }
@@ -59,7 +59,7 @@ export class PageStore {
     for (const kept of this.#byOwner.get(owner)?.values() ?? []) this.#drop(kept)
   }
 
-  /** Reads as soon as no more than `MAX_READS` are under way. */
+  /** Calls `read` as soon as fewer than `MAX_READS` reads are running. */
   async reading<T>(read: () => Promise<T>): Promise<T> {
     if (this.#reads >= MAX_READS) await new Promise<void>((resolve) => this.#waiting.push(resolve))
     else this.#reads++
@@ -81,7 +81,7 @@ export class PageStore {
   }
 }
 
-/** The entries, and as much again for the chunks that are joined of them. */
+/** The bytes of the entries, and as many for the chunks that are joined from them. */
 function costOf({ bytes }: Page): number {
   return 2 * bytes
 }

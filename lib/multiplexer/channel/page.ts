@@ -3,26 +3,27 @@ import type { LogEntry } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
 import { type Chunk, chunkAfter } from './chunk.js'
 
-/** Joined chunks kept of a page; clients that come back together were mostly cut off at the same few offsets. */
+/** Joined chunks kept for each page: clients that were disconnected together resume from the same few offsets. */
 const MAX_CHUNKS = 8
 
 /**
- * One read of a log's history, and the one place that knows which of its offsets are gone: `missingAfter`. Shared by all streams that
- * need it (those at the same offset are sent the same bytes) and by the channel itself when it recovers.
+ * One read of a log's history, and the only place that decides which of its offsets are lost: `missingAfter`. Shared by
+ * all streams that need the page, and by the channel when it recovers. Streams at the same offset are sent the same
+ * bytes.
  */
 export class Page {
   readonly head: Position
   /** The offset that the page begins after. */
   readonly after: number
-  /** The last offset that the page says something about. */
+  /** The last offset that the page covers. */
   readonly end: number
-  /** Bytes of the entries. */
+  /** The bytes of the entries. */
   readonly bytes: number
   readonly #entries: readonly LogEntry[]
-  /** By the offset they begin after. */
+  /** By the offset that the chunk begins after. */
   readonly #chunks = new Map<number, Chunk>()
 
-  /** @param after what was asked for */
+  /** @param after the offset that the read began after */
   constructor(after: number, { head, entries, end }: HistoryPage) {
     this.head = head
     this.after = after
@@ -31,12 +32,12 @@ export class Page {
     this.bytes = entries.reduce((sum, { body }) => sum + body.length, 0)
   }
 
-  /** Entries that are there. */
+  /** The number of entries. */
   get length(): number {
     return this.#entries.length
   }
 
-  /** The page says what comes after this offset. */
+  /** Whether the page shows what follows this offset. */
   covers(offset: number): boolean {
     return this.after <= offset && offset < this.end
   }
@@ -46,13 +47,13 @@ export class Page {
     return entry?.offset === offset ? entry : undefined
   }
 
-  /** The last offset of those next to each other after `offset` whose entries are gone; `offset` itself if the next is there. */
+  /** The end of the gap that follows `offset`. `offset` itself: the next entry exists. */
   missingAfter(offset: number): number {
     const next = this.#entries[this.#indexAfter(offset)]
     return Math.max(offset, next === undefined ? this.end : next.offset - 1)
   }
 
-  /** What comes after offset `after` and is not beyond `last`, for streams on this channel alone. */
+  /** The entries after offset `after` and up to `last`, for streams on this channel alone. */
   chunk(after: number, last: number): Chunk | undefined {
     const shared = this.#chunks.get(after)
     if (shared !== undefined) return shared
@@ -71,7 +72,7 @@ export class Page {
     const entries = this.#entries
     const [first] = entries
     if (first === undefined || first.offset > offset) return 0
-    // Nearly always no entry is missing.
+    // The usual case: no entry is missing.
     const dense = offset - first.offset + 1
     if (entries[dense - 1]?.offset === offset) return dense
     let low = 0

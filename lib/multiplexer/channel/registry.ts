@@ -1,21 +1,23 @@
-/** Which channels this process follows: one `Channel`, and so one subscription, however many streams want it. */
+/**
+ * The channels that this process follows: one `Channel`, and so one subscription, for any number of streams. Owns the
+ * references to each channel.
+ */
 
 import type { Broker } from '../../broker/broker.js'
 import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Position } from '../../core/position.js'
-import { catchUpWith } from '../reader/resume.js'
 import { Channel, type ChannelOptions } from './channel.js'
 import { PageStore } from './page-store.js'
 
 interface Registration {
   readonly channel: Channel
   readonly opened: Promise<void>
-  /** Ends the wait for `opened`. */
+  /** Rejects `opened`. */
   readonly abort: (reason: BrokerError) => void
   references: number
-  /** Set while nobody needs it and it waits for somebody. */
+  /** Set while the channel has no references and is still followed. */
   linger: Timer | undefined
 }
 
@@ -35,18 +37,19 @@ export class ChannelRegistry {
     this.#options = { ...options, pages: new PageStore(clock) }
   }
 
-  /** Channels followed now. */
+  /** The number of channels followed now. */
   get size(): number {
     return this.#registrations.size
   }
 
   /**
-   * The open channels, in the order of their names, each with one more reference, and caught up with a cursor. All or none: if one
-   * cannot be opened, the references are given back.
+   * Adds a reference to each channel, opens the channels, and waits until they include the cursor's positions. All or
+   * none: if a channel cannot be opened, the references are released.
+   * @returns the channels, in the order of the names
    * @throws BrokerError
    */
   async acquire(names: readonly string[], cursor?: readonly Position[]): Promise<readonly Channel[]> {
-    const channels = this.take(names)
+    const channels = this.reference(names)
     try {
       await this.ready(channels, cursor)
     } catch (error) {
@@ -56,14 +59,14 @@ export class ChannelRegistry {
     return channels
   }
 
-  /** As `acquire`, but at once: the channels may not be `ready`. */
-  take(names: readonly string[]): readonly Channel[] {
-    return names.map((name) => this.#take(name))
+  /** Adds a reference to each channel, without waiting: the channels may not be `ready`. */
+  reference(names: readonly string[]): readonly Channel[] {
+    return names.map((name) => this.#reference(name))
   }
 
   /**
-   * When the channels are open and have caught up with a cursor.
-   * @returns `undefined`: they have already
+   * Resolves when the channels are open and include the cursor's positions. `undefined`: they already are and do, as
+   * usual.
    * @throws BrokerError
    */
   ready(channels: readonly Channel[], cursor?: readonly Position[]): Promise<unknown> | undefined {
@@ -71,15 +74,15 @@ export class ChannelRegistry {
     return cursor && catchUpWith(cursor, channels)
   }
 
-  /** Gives back one reference to each. After the last one the subscription ends, as soon as nobody has come back for it. */
+  /** Releases one reference to each channel. A channel without references is unsubscribed after `lingerMs`. */
   release(channels: readonly Channel[]): void {
     for (const channel of channels) {
       const registration = this.#registrations.get(channel.name)
       if (registration?.channel !== channel || --registration.references > 0) continue
       const { lingerMs } = this.#options
-      // One that could not be opened must be tried anew by whoever comes next.
-      if (lingerMs === 0 || !channel.opened) this.#leave(registration)
-      else registration.linger = this.#clock.after(lingerMs, () => this.#leave(registration))
+      // A channel that failed to open is removed immediately, so that the next request opens it again.
+      if (lingerMs === 0 || !channel.opened) this.#unsubscribe(registration)
+      else registration.linger = this.#clock.after(lingerMs, () => this.#unsubscribe(registration))
     }
   }
 
@@ -87,12 +90,12 @@ export class ChannelRegistry {
     for (const { channel, linger, abort } of this.#registrations.values()) {
       linger?.cancel()
       channel.close()
-      abort(closedMeanwhile())
+      abort(closedWhileOpening())
     }
     this.#registrations.clear()
   }
 
-  #leave({ channel }: Registration): void {
+  #unsubscribe({ channel }: Registration): void {
     this.#registrations.delete(channel.name)
     channel.close()
     this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
@@ -105,7 +108,7 @@ export class ChannelRegistry {
     if (cursor !== undefined) await catchUpWith(cursor, channels)
   }
 
-  #take(name: string): Channel {
+  #reference(name: string): Channel {
     let registration = this.#registrations.get(name)
     if (registration === undefined) {
       const channel = new Channel(name, this.#broker, this.#clock, this.#options)
@@ -123,13 +126,40 @@ function open(channel: Channel): Pick<Registration, 'opened' | 'abort'> {
   let abort: (reason: BrokerError) => void = () => undefined
   const opened = new Promise<void>((resolve, reject) => {
     abort = reject
-    channel.open().then(() => (channel.closed ? reject(closedMeanwhile()) : resolve()), reject)
+    channel.open().then(() => (channel.closed ? reject(closedWhileOpening()) : resolve()), reject)
   })
-  // Whoever needs the channel awaits it and gets the error; when the last of these has gone, nobody does.
+  // The requests that need the channel await `opened` and get the error. Without such a request, nothing awaits it.
   opened.catch(() => undefined)
   return { opened, abort }
 }
 
-function closedMeanwhile(): BrokerError {
-  return new BrokerError('ERR_SSE_CLOSED', 'The channel was closed while it was opened')
+function closedWhileOpening(): BrokerError {
+  return new BrokerError(
+    'ERR_SSE_CLOSED',
+    'The channel was closed while it was being opened: this process is shutting down',
+  )
+}
+
+/**
+ * Lets the channels catch up with a cursor: one from another process, or from `Multiplexer.cursor`, may be ahead of the
+ * entries delivered here.
+ * @returns `undefined`: the channels include all its positions, as usual
+ * @throws BrokerError if the broker was asked for a head and failed
+ */
+export function catchUpWith(cursor: readonly Position[], channels: readonly Channel[]): Promise<unknown> | undefined {
+  for (const channel of channels) {
+    if (!reaches(channel, cursor)) return Promise.all(channels.map((each) => catchUpTo(each, cursor)))
+  }
+  return undefined
+}
+
+/** The first request may have begun before this call, for another stream; the second has not. */
+async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
+  for (let requests = 0; requests < 2 && !reaches(channel, cursor); requests++) await channel.catchUp()
+}
+
+/** Whether the cursor's position in the channel is known to be in the log, delivered here or not. */
+function reaches(channel: Channel, cursor: readonly Position[]): boolean {
+  const position = channel.positionIn(cursor)
+  return position !== undefined && position.offset <= channel.known
 }

@@ -2,8 +2,8 @@ import type { LogEntry } from '../../core/message.js'
 import { Ring } from '../../core/ring.js'
 
 /**
- * The latest entries of a log, bounded in bytes and entries: the oldest leave. A channel keeps one for streams that fall a
- * little behind, to be read without the broker; shared by all its streams.
+ * The latest entries of a log, bounded in bytes and entries: the oldest entries are evicted. Streams that lag a little
+ * read from the tail of their channel instead of the broker.
  */
 export class Tail {
   readonly #maxBytes: number
@@ -22,14 +22,16 @@ export class Tail {
     while (this.#bytes > this.#maxBytes || this.#entries.length > this.#maxEntries) this.shift()
   }
 
-  /** Takes the oldest. */
+  /** Removes the oldest entry. */
   shift(): LogEntry | undefined {
     const entry = this.#entries.shift()
     this.#bytes -= entry?.body.length ?? 0
     return entry
   }
 
-  /** The entry with this offset, if it is still here and the entries are dense. */
+  /**
+   * The entry with this offset. `undefined`: it was evicted, or has not arrived. Requires that the entries are dense.
+   */
   get(offset: number): LogEntry | undefined {
     const first = this.#entries.at(0)
     return first === undefined ? undefined : this.#entries.at(offset - first.offset)

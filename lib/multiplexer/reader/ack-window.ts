@@ -1,12 +1,12 @@
 /**
- * How far a stream may run ahead of its client: at most `size` events beyond the last ones that the client has acknowledged, over
- * all its channels. One more credit beside the socket's and the tokens'.
+ * How far a stream may run ahead of its client: at most `size` events beyond the last events that the client has
+ * acknowledged, over all its channels. The window is a credit, beside those of the socket and of pacing.
  *
  * ```
  *   log   … acked ─────────── sent ┊ next …
- *                 unacknowledged   ┊ may go out while unacknowledged < size
+ *                 unacknowledged   ┊ may be sent while unacknowledged < size
  * ```
- * Offsets that were passed over because they are gone from the log were never sent, so they are not waited for.
+ * Offsets in a gap were never sent, so the window does not count them.
  */
 import type { Position } from '../../core/position.js'
 import type { CursorPart } from '../channel/batch.js'
@@ -19,7 +19,7 @@ interface Gap {
 interface Log {
   acked: number
   sent: number
-  /** What was passed over between the two. */
+  /** The gaps between `acked` and `sent`. */
   gaps: Gap[]
 }
 
@@ -33,12 +33,12 @@ export class AckWindow {
     for (const { channel, offset } of starts) this.#logs.set(channel, { acked: offset, sent: offset, gaps: [] })
   }
 
-  /** Events sent that the client has not acknowledged yet. */
+  /** The number of events sent and not acknowledged. */
   get unacknowledged(): number {
     return this.#unacknowledged
   }
 
-  /** Events that may be sent. */
+  /** The number of events that may be sent now. */
   get room(): number {
     return Math.max(0, this.size - this.#unacknowledged)
   }
@@ -49,10 +49,10 @@ export class AckWindow {
     })
   }
 
-  /** @param to the last offset that was passed over */
-  onSkipped(channel: CursorPart, to: number): void {
+  /** @param to the last offset of the gap */
+  onGap(channel: CursorPart, to: number): void {
     this.#move(channel, (log) => {
-      // One after the other is one: there are no more gaps than events between them, which the window bounds.
+      // Adjacent gaps are joined. So there are at most as many gaps as unacknowledged events, which the window bounds.
       const last = log.gaps.at(-1)
       const continued = last?.to === log.sent ? log.gaps.pop() : undefined
       log.gaps.push({ from: continued?.from ?? log.sent + 1, to })
@@ -60,7 +60,7 @@ export class AckWindow {
     })
   }
 
-  /** The log began anew: what was sent before is not waited for, because its offsets mean something else now. */
+  /** The log was replaced. Events of the old log need no acknowledgement: their offsets name other events now. */
   onReset(channel: CursorPart, offset: number): void {
     this.#move(channel, (log) => {
       log.acked = offset
@@ -69,10 +69,10 @@ export class AckWindow {
     })
   }
 
-  /** Takes what is new in a client's cursor; parts of other logs, or beyond what was sent, count for nothing. */
+  /** Applies a client's cursor. Positions in other logs, or beyond the last event sent, are ignored. */
   acknowledge(positions: readonly Position[]): void {
     for (const [channel, log] of this.#logs) {
-      const offset = channel.find(positions)?.offset
+      const offset = channel.positionIn(positions)?.offset
       if (offset === undefined || offset <= log.acked || offset > log.sent) continue
       this.#move(channel, () => {
         log.acked = offset
@@ -91,7 +91,7 @@ export class AckWindow {
 }
 
 function unacknowledgedIn({ acked, sent, gaps }: Log): number {
-  let passed = 0
-  for (const { from, to } of gaps) passed += to - Math.max(from, acked + 1) + 1
-  return sent - acked - passed
+  let missing = 0
+  for (const { from, to } of gaps) missing += to - Math.max(from, acked + 1) + 1
+  return sent - acked - missing
 }

@@ -1,120 +1,129 @@
-/** Where one stream is in each of its channels. */
+/** The positions of one reader: one for each of its channels. */
 import type { LogEntry } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
 import type { ResetReason } from '../../wire/contract.js'
 import { printCursor } from '../../wire/cursor.js'
+import type { CursorPart } from '../channel/batch.js'
 import type { Channel } from '../channel/channel.js'
 
-/** Where a stream begins in one channel. */
-export interface Start {
+/** Where a reader begins in one channel. */
+export interface StartPosition {
   readonly channel: Channel
   readonly offset: number
-  /** The client must be told that this channel starts anew. */
+  /** The client must be notified that its position in this channel was reset. */
   readonly reset?: ResetReason
-  /** Begins with whatever is still there: what is gone is no gap, for the client never asked for it by number. */
+  /** Begin with the oldest entry kept. Entries before it are not a gap: the client has not requested an offset. */
   readonly earliest?: boolean
 }
 
-export interface Cursor {
+/** Where a reader is in one channel. */
+export interface ChannelPosition {
   readonly channel: Channel
-  /** The last entry sent; while live it is the channel's `flushed`, and this is out of date. */
+  /** The last offset sent. Out of date while the reader is live: then it is the channel's `flushed`. */
   offset: number
+  /** A reset that the client has not been notified of. */
   reset: ResetReason | undefined
-  /** It begins with whatever is there. Until the first page, or until it is live. */
+  /** See `StartPosition`. Cleared with the first page, or when the reader goes live. */
   earliest: boolean
-  /** A page is being read for it. */
+  /** A page for this position is being read. */
   reading: boolean
   /**
-   * Its page came when others had spent the credit; it may be dropped before there is more. Other cursors, and the stream's own queue,
-   * wait for its next page.
+   * The last page arrived when other positions had spent the credit, and it may be evicted before there is credit
+   * again. While the next page is being read, the other positions and the stream's own queue leave the credit to this
+   * position.
    */
-  passedOver: boolean
+  starved: boolean
 }
 
-export class Cursors {
-  readonly #cursors: readonly Cursor[]
-  /** The stream has been sent all that its channels have flushed. */
+export class ReaderPositions {
+  readonly #positions: readonly ChannelPosition[]
   #live = false
-  /** The index of the one that had its turn last. */
-  #turn = -1
+  /** The index of the position that was served last. */
+  #lastServed = -1
 
-  constructor(starts: readonly Start[]) {
-    this.#cursors = starts.map(({ channel, offset, reset, earliest = false }) => ({
+  constructor(starts: readonly StartPosition[]) {
+    this.#positions = starts.map(({ channel, offset, reset, earliest = false }) => ({
       channel,
       offset,
       reset,
       earliest,
       reading: false,
-      passedOver: false,
+      starved: false,
     }))
   }
 
+  /** The reader has sent all entries that its channels have flushed. */
   get live(): boolean {
     return this.#live
   }
 
   goLive(): void {
     this.#live = true
-    for (const cursor of this.#cursors) cursor.earliest = false
+    for (const position of this.#positions) position.earliest = false
   }
 
   leaveLive(): void {
     this.#live = false
-    for (const cursor of this.#cursors) cursor.offset = cursor.channel.flushed
+    for (const position of this.#positions) position.offset = position.channel.flushed
   }
 
-  of(channel: Channel): Cursor | undefined {
-    return this.#cursors.find((candidate) => candidate.channel === channel)
-  }
-
-  /** One whose reset is still to be announced. Until then no id may go out: it would stand for what the client does not know. */
-  get unannounced(): Cursor | undefined {
-    for (const cursor of this.#cursors) if (cursor.reset !== undefined) return cursor
-    return undefined
-  }
-
-  /** Each stands where its channel does. */
-  get caughtUp(): boolean {
-    return this.#cursors.every(({ offset, channel }) => offset === channel.flushed)
+  of(channel: CursorPart): ChannelPosition | undefined {
+    return this.#positions.find((candidate) => candidate.channel === channel)
   }
 
   /**
-   * The next one that is owed something and does not wait for a page. They take turns, so that none waits for a busy one. `undefined`
-   * also while one waits for its page that was passed over before.
+   * A position whose reset is not announced yet. Until it is, no id may be sent: the id would include a position that
+   * the client does not know of.
    */
-  get behind(): Cursor | undefined {
-    const count = this.#cursors.length
+  get unannounced(): ChannelPosition | undefined {
+    for (const position of this.#positions) if (position.reset !== undefined) return position
+    return undefined
+  }
+
+  /** Every position is at the `flushed` offset of its channel. */
+  get caughtUp(): boolean {
+    return this.#positions.every(({ offset, channel }) => offset === channel.flushed)
+  }
+
+  /**
+   * The next position that has entries to send and does not wait for a page. Positions take turns, so that a busy
+   * channel does not delay the others. `undefined` also while a position claims the credit.
+   */
+  get behind(): ChannelPosition | undefined {
+    const count = this.#positions.length
     for (let i = 1; i <= count; i++) {
-      const cursor = this.#cursors[(this.#turn + i) % count] as Cursor
-      if (claims(cursor)) return undefined
-      if (!cursor.reading && cursor.offset < cursor.channel.flushed) return cursor
+      const position = this.#positions[(this.#lastServed + i) % count] as ChannelPosition
+      if (claimsCredit(position)) return undefined
+      if (!position.reading && position.offset < position.channel.flushed) return position
     }
     return undefined
   }
 
   /** See `StreamSource`. */
   get claimsCredit(): boolean {
-    for (const cursor of this.#cursors) if (claims(cursor)) return true
+    for (const position of this.#positions) if (claimsCredit(position)) return true
     return false
   }
 
-  /** It has had its turn. */
-  served(cursor: Cursor): void {
-    this.#turn = this.#cursors.indexOf(cursor)
-    cursor.passedOver = false
+  /** The entries up to `offset` are sent, and it is the next position's turn. */
+  moveTo(position: ChannelPosition, offset: number): void {
+    this.#lastServed = this.#positions.indexOf(position)
+    position.starved = false
+    position.offset = offset
+    position.earliest = false
   }
 
-  /** Events owed. */
+  /** The number of entries to send. */
   get lag(): number {
     if (this.#live) return 0
-    return this.#cursors.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
+    return this.#positions.reduce((sum, { channel, offset }) => sum + Math.max(0, channel.flushed - offset), 0)
   }
 
-  /** Of the entries at these positions that were sent and are still in their channels' tails, the one published last. */
-  latestOf(positions: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
+  /** Of the entries at a cursor that were sent and are still in their channels' tails: the one published last. */
+  latestEntryAt(cursor: readonly Position[]): { readonly channel: Channel; readonly entry: LogEntry } | undefined {
     let latest: { readonly channel: Channel; readonly entry: LogEntry } | undefined
-    for (const { channel, offset } of this.#cursors) {
-      const position = channel.find(positions)
+    for (const { channel, offset } of this.#positions) {
+      const position = channel.positionIn(cursor)
       if (position === undefined || position.offset > (this.#live ? channel.flushed : offset)) continue
       const entry = channel.tail.get(position.offset)
       if (entry === undefined || (entry.publishedAt ?? 0) < (latest?.entry.publishedAt ?? 0)) continue
@@ -123,17 +132,17 @@ export class Cursors {
     return latest
   }
 
-  /** The position as an `id:`. @param moved one that is taken to have come to `to` */
-  print(moved?: Cursor, to = 0): string {
+  /** The positions as a cursor. @param moved a position to print with offset `to` instead of its own */
+  toCursor(moved?: ChannelPosition, to = 0): string {
     return printCursor(
-      this.#cursors.map((cursor) => {
-        const offset = this.#live ? cursor.channel.flushed : cursor.offset
-        return { epoch: cursor.channel.epoch, offset: cursor === moved ? to : offset }
+      this.#positions.map((position) => {
+        const offset = this.#live ? position.channel.flushed : position.offset
+        return { epoch: position.channel.epoch, offset: position === moved ? to : offset }
       }),
     )
   }
 }
 
-function claims({ reading, passedOver }: Cursor): boolean {
-  return reading && passedOver
+function claimsCredit({ reading, starved }: ChannelPosition): boolean {
+  return reading && starved
 }

@@ -1,5 +1,6 @@
 /**
- * message ─► **deliver once** ─► onMessage: providers deliver at least once, to any process; the handler runs once.
+ * message ─► **deliver once** ─► onMessage: providers deliver a message at least once, to any process. The handler runs
+ * once for each message.
  *
  * ```
  *            claim                     handled
@@ -8,7 +9,7 @@
  *      └─────────────────┘
  * ```
  *
- * Fails closed: where the store cannot say, the message is not handled, and the provider delivers it again.
+ * Fails closed: if the store is unavailable, the message is not handled, and the provider delivers it again.
  */
 import { settle } from '../../core/callbacks.js'
 import type { Clock } from '../../core/clock.js'
@@ -31,11 +32,11 @@ export interface DeliverOnceOptions {
 
 export class DeliverOnce {
   readonly #options: DeliverOnceOptions
-  /** Measures how old a claim is. */
+  /** Measures the age of a claim. */
   readonly #leaseClock: LeaseClock
   /**
-   * What was handled here while the store could not be told. Without it the next delivery would be handled again, for the
-   * claim runs out.
+   * Messages that this process has handled, but could not mark as done in the store. Their claims expire, so without
+   * this record the next delivery would be handled again.
    */
   readonly #unmarked: MemoryStore
 
@@ -46,11 +47,13 @@ export class DeliverOnce {
   }
 
   /**
-   * Runs `handle`, which errors call `name`, unless the message was handled before, and tells whether it ran.
-   * @throws SseError `ERR_SSE_DELIVERY_IN_PROGRESS` while another delivery is being handled
-   * @throws BrokerError where the store does not answer
-   * @throws whatever `handle` throws; the message can then be delivered again at once
-   * @throws SseError `ERR_SSE_CALLBACK_TIMEOUT` if `handle` outlives its claim; it is remembered still if it succeeds later
+   * Runs `handle` unless the message was handled before. Returns whether it ran.
+   * @param name of the handler, for errors
+   * @throws SseError `ERR_SSE_DELIVERY_IN_PROGRESS` while another delivery of the message is handled
+   * @throws BrokerError if the store fails or does not answer
+   * @throws the error of `handle`; the claim is released, so the message can be delivered again immediately
+   * @throws SseError `ERR_SSE_CALLBACK_TIMEOUT` if `handle` takes longer than the claim. If it succeeds later, the
+   * message is still marked as done.
    */
   async deliver(key: string, handle: () => Promise<void>, name = 'The handler'): Promise<boolean> {
     const { store, claimTtlMs, clock } = this.#options
@@ -58,13 +61,13 @@ export class DeliverOnce {
       await this.#mark(key)
       return false
     }
-    // Before the command, as the claim may begin to run out before its answer is here.
+    // Read before the command: the time to live of the claim may begin before the answer arrives.
     const claimedAt = this.#leaseClock.now()
-    const claimed = await this.#ask(() => store.claim(key, PROCESSING, claimTtlMs))
+    const claimed = await this.#run(() => store.claim(key, PROCESSING, claimTtlMs))
     if (!claimed) {
-      const [state] = await this.#ask(() => store.get([key]))
+      const [state] = await this.#run(() => store.get([key]))
       if (state === DONE) return false
-      throw new SseError('ERR_SSE_DELIVERY_IN_PROGRESS', 'The message is being handled; deliver it again later', {
+      throw new SseError('ERR_SSE_DELIVERY_IN_PROGRESS', 'The message is being handled. Deliver it again later.', {
         headers: { 'Retry-After': RETRY_AFTER_S },
       })
     }
@@ -72,7 +75,7 @@ export class DeliverOnce {
     try {
       await settle(name, () => handled, { clock, timeoutMs: claimTtlMs })
     } catch (error) {
-      // A claim that has run out meanwhile may be another's by now.
+      // An expired claim may belong to another process by now.
       if (this.#leaseClock.now() - claimedAt < claimTtlMs) await this.#release(key)
       else this.#markWhenHandled(key, handled)
       throw error
@@ -85,18 +88,18 @@ export class DeliverOnce {
     return this.#unmarked.close()
   }
 
-  /** Not waited for: whoever delivered it has been told to come again. */
+  /** Not awaited: the request is answered with the time-out already. */
   #markWhenHandled(key: string, handled: Promise<void>): void {
     handled
       .then(
         () => this.#mark(key),
-        () => undefined, // The time-out was reported in its place.
+        () => undefined, // The time-out was reported instead.
       )
-      // The router was closed meanwhile.
+      // The router was closed in the meantime.
       .catch((error: unknown) => report('mark a late delivery as done', error))
   }
 
-  /** Does not fail: the message was handled, and an error would only bring it again. */
+  /** Never rejects: the message was handled, and an error would cause another delivery. */
   async #mark(key: string): Promise<void> {
     const { store, dedupTtlMs } = this.#options
     try {
@@ -108,7 +111,7 @@ export class DeliverOnce {
     }
   }
 
-  /** Does not fail: the claim runs out by itself, only later. */
+  /** Never rejects: the claim expires anyway, only later. */
   async #release(key: string): Promise<void> {
     try {
       await this.#options.store.delete(key)
@@ -117,14 +120,14 @@ export class DeliverOnce {
     }
   }
 
-  /** The provider need not know which store failed, and where it is. */
-  async #ask<T>(command: () => Promise<T>): Promise<T> {
+  /** The provider must not learn which store failed and where it is, so the error gets another message. */
+  async #run<T>(command: () => Promise<T>): Promise<T> {
     try {
       return await command()
     } catch (cause) {
       report('claim a delivery', cause)
       const code = cause instanceof BrokerError ? cause.code : 'ERR_SSE_BROKER_UNAVAILABLE'
-      throw new BrokerError(code as 'ERR_SSE_BROKER_UNAVAILABLE', 'The de-duplication store does not answer', cause)
+      throw new BrokerError(code as 'ERR_SSE_BROKER_UNAVAILABLE', 'The de-duplication store is unavailable', cause)
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
- * parts of a payload ─► **delivery** ─► deliver once ─► onMessage, onStatus, onUnknown. Owns what one failure stops: the later parts
- * of its own conversation, which wait for the next delivery because their order counts, and no others.
+ * parts of a payload ─► **delivery** ─► deliver once ─► onMessage, onStatus, onUnknown. Owns the effect of a failure:
+ * later parts of the same conversation wait for the next delivery, because their order counts. All other parts are
+ * handled.
  */
 import { compositeKey } from '../../core/composite-key.js'
 import { diagnostics } from '../../core/diagnostics.js'
@@ -12,26 +13,26 @@ import type { ResolvedWebhooksOptions } from './options.js'
 
 type Handlers = Pick<ResolvedWebhooksOptions, 'onMessage' | 'onStatus' | 'onUnknown'>
 
-/** One part that has a handler. */
+/** One part, with its handler. */
 interface Task {
-  /** Names the part to all processes. */
+  /** Identifies the part in all processes. */
   readonly key: string
-  /** Names the customer; parts without one wait for none. */
+  /** Identifies the customer and the account. A part without a conversation never waits. */
   readonly conversation: string | undefined
   readonly operation: 'onMessage' | 'onStatus' | 'onUnknown'
   readonly about: { readonly provider: Provider; readonly accountId?: string; readonly messageId?: string }
   readonly handle: () => Promise<void>
 }
 
-/** Where the store fails for two parts in a row, it would for the others too, and each would wait for it. */
+/** After two store failures in a row the rest is skipped: each further part would wait for the command time-out. */
 const MAX_STORE_FAILURES = 2
 
 /**
  * Handles all parts that can be handled.
- * @param digest of the payload's bytes: names what has no id of its own
- * @returns how many messages were new
- * @throws AppFailure the first of the handlers' errors
- * @throws SseError if there was none of these, the first of the others
+ * @param digest of the payload's bytes: identifies parts that have no id
+ * @returns the number of messages that were handled for the first time
+ * @throws AppFailure the first error of a handler
+ * @throws SseError if no handler failed: the first other error
  */
 export async function deliverParts(
   parts: readonly InboundPart[],
@@ -60,7 +61,10 @@ export async function deliverParts(
   return received
 }
 
-/** Marks what a handler failed with, a time-out included, and reports it. Errors of the store, and of a delivery under way, stay. */
+/**
+ * Reports and wraps errors of a handler, time-outs included. Errors of the store, and of a delivery that is handled
+ * elsewhere, are returned unchanged.
+ */
 function failureOf({ operation, about }: Task, error: unknown): unknown {
   const timedOut = error instanceof SseError && error.code === 'ERR_SSE_CALLBACK_TIMEOUT'
   if (!timedOut && !(error instanceof HandlerError)) return error
@@ -68,19 +72,19 @@ function failureOf({ operation, about }: Task, error: unknown): unknown {
   if (diagnostics.webhookError.hasSubscribers) {
     diagnostics.webhookError.publish({ ...about, operation, error: failure.cause })
   }
-  return isClientError(failure.cause) ? new AppFailure(operation, notTheProviders(failure.cause)) : failure
+  return isClientError(failure.cause) ? new AppFailure(operation, withoutStatus(failure.cause)) : failure
 }
 
-/** What a handler threw or rejected with, which may be any error of the kit. */
+/** Marks an error that a handler threw or rejected with. The error itself may be any error, also one of the kit. */
 class HandlerError extends Error {}
 
-/** Error handlers answer such errors with their 4xx, but the provider has made no mistake and must deliver again. */
+/** Error handlers would answer with the 4xx of the error, but the provider has made no mistake and must retry. */
 function isClientError(error: unknown): error is Error {
   const { status, statusCode } = error as { readonly status?: unknown; readonly statusCode?: unknown }
   return [status, statusCode].some((each) => typeof each === 'number' && each < 500)
 }
 
-function notTheProviders(cause: Error): Error {
+function withoutStatus(cause: Error): Error {
   return new Error(cause.message, { cause })
 }
 
@@ -92,12 +96,12 @@ function tasksOf(parts: readonly InboundPart[], digest: string, handlers: Handle
     else if (status !== undefined) {
       if (onStatus !== undefined) tasks.push(statusTask(status, onStatus))
     } else {
-      report(unknown, onUnknown !== undefined)
+      reportUnknown(unknown, onUnknown !== undefined)
       if (onUnknown !== undefined) {
         const { provider } = unknown
         const key = compositeKey('webhook-unknown', provider, digest, String(index))
-        const handle = handling(() => onUnknown(unknown))
-        tasks.push({ key, conversation: undefined, operation: 'onUnknown', about: aboutPart(unknown), handle })
+        const handle = markingErrors(() => onUnknown(unknown))
+        tasks.push({ key, conversation: undefined, operation: 'onUnknown', about: aboutUnknown(unknown), handle })
       }
     }
   }
@@ -111,7 +115,7 @@ function messageTask(message: InboundMessage, onMessage: Handlers['onMessage']):
     conversation: compositeKey(accountId, from),
     operation: 'onMessage',
     about: { provider, accountId, messageId },
-    handle: handling(() => onMessage(message)),
+    handle: markingErrors(() => onMessage(message)),
   }
 }
 
@@ -123,15 +127,15 @@ function statusTask(reported: InboundStatus, onStatus: NonNullable<Handlers['onS
     conversation: to === undefined ? undefined : compositeKey(accountId, to),
     operation: 'onStatus',
     about: { provider, accountId, ...(messageId !== undefined && { messageId }) },
-    handle: handling(() => onStatus(reported)),
+    handle: markingErrors(() => onStatus(reported)),
   }
 }
 
-function aboutPart({ provider, accountId }: InboundUnknown): Task['about'] {
+function aboutUnknown({ provider, accountId }: InboundUnknown): Task['about'] {
   return { provider, ...(accountId !== undefined && { accountId }) }
 }
 
-function handling(call: () => void | Promise<void>): () => Promise<void> {
+function markingErrors(call: () => void | Promise<void>): () => Promise<void> {
   return async () => {
     try {
       await call()
@@ -141,22 +145,22 @@ function handling(call: () => void | Promise<void>): () => Promise<void> {
   }
 }
 
-/** Kinds that have been warned of in this process; bounded, because their names come from outside. */
-const warned = new Set<string>()
-const MAX_WARNED = 20
+/** Kinds for which this process has emitted a warning. Bounded, because their names come from outside. */
+const warnedKinds = new Set<string>()
+const MAX_WARNED_KINDS = 20
 
-/** @param isHandled the application takes it */
-function report(unknown: InboundUnknown, isHandled: boolean): void {
+/** @param isHandled whether the application has an `onUnknown` */
+function reportUnknown(unknown: InboundUnknown, isHandled: boolean): void {
   const { provider, reason, what } = unknown
   if (diagnostics.webhookUnknown.hasSubscribers) {
     diagnostics.webhookUnknown.publish(unknown)
     return
   }
   const kind = `${provider}: ${reason} ${what}`
-  if (isHandled || reason === 'left_out' || warned.has(kind) || warned.size >= MAX_WARNED) return
-  warned.add(kind)
+  if (isHandled || reason === 'left_out' || warnedKinds.has(kind) || warnedKinds.size >= MAX_WARNED_KINDS) return
+  warnedKinds.add(kind)
   process.emitWarning(
-    `webhooks() has no use for a part of a delivery (${kind}). Give it onUnknown, or subscribe to diagnostics.webhookUnknown`,
+    `webhooks() ignored a part of a delivery (${kind}). Use onUnknown or subscribe to diagnostics.webhookUnknown`,
     { code: 'SSE_WEBHOOK_UNKNOWN' },
   )
 }

@@ -1,56 +1,61 @@
 /**
- * payload ─► **parts** ─► onMessage, onStatus, onUnknown: what the three providers' payloads have in common, and how they are
- * read without trust in their form. Every part of a payload becomes one of the three, so nothing is left out without a trace.
- * Pure; knows neither HTTP nor stores.
+ * payload ─► **parts** ─► onMessage, onStatus, onUnknown. Owns what the payloads of the three providers have in common,
+ * and the functions that read values of untrusted form. Every part of a payload becomes a message, a status or an
+ * unknown part, so that nothing is lost silently. Pure; must not know HTTP or stores.
  */
 
-export const PROVIDERS = ['whatsapp', 'messenger', 'instagram'] as const
-export type Provider = (typeof PROVIDERS)[number]
+/** A provider whose webhooks the kit reads. */
+export type Provider = 'whatsapp' | 'messenger' | 'instagram'
 
-/** A message that a customer sent, whatever the provider. */
+export const PROVIDERS: readonly Provider[] = ['whatsapp', 'messenger', 'instagram']
+
+/** A message that a customer sent. The form is the same for all providers. */
 export interface InboundMessage {
   /** The provider that delivered it. */
   readonly provider: Provider
-  /** Which of your accounts it was sent to: WhatsApp's phone number id, the Page's id, the Instagram account's id. */
+  /** Your account that received it: the WhatsApp phone number id, the Page id, or the Instagram account id. */
   readonly accountId: string
-  /** The provider's id, unique within the provider. */
+  /** The provider's id of the message, unique within the provider. */
   readonly messageId: string
   /**
-   * The sender: a WhatsApp number (`wa_id`), or an id that is valid for your account alone, as WhatsApp gives it for users
-   * without a visible number (`from_user_id`).
+   * The sender: a WhatsApp number (`wa_id`), or an id that is valid for your account only. WhatsApp uses such an id for
+   * users without a visible number (`from_user_id`).
    */
   readonly from: string
-  /** WhatsApp's user id of the sender, where the provider gives it: it stays when the number appears, changes or is hidden. */
+  /**
+   * The WhatsApp user id of the sender, if the payload has it. It stays the same when the number appears, changes or is
+   * hidden.
+   */
   readonly fromUserId?: string
-  /** The name the sender goes by, where the provider tells. */
+  /** The display name of the sender, if the payload has it. */
   readonly fromName?: string
-  /** What was written; for other kinds the caption or a placeholder such as `[image]`. Well-formed, never empty. */
+  /** The text; for other kinds the caption, or a placeholder such as `[image]`. Well-formed Unicode, never empty. */
   readonly text: string
-  /** The provider's word for what it is: `text`, `image`, `interactive` … */
+  /** The provider's name for the kind of message: `text`, `image`, `interactive` … */
   readonly kind: string
-  /** When it was sent, in ms since 1970; when it came in, where the provider does not tell. */
+  /** When it was sent, in ms since 1970. If the payload has no time: when the delivery arrived. */
   readonly at: number
-  /** The provider's message object, as it came. */
+  /** The provider's message object, unchanged. */
   readonly raw: unknown
 }
 
-/** What became of a message that you sent. */
+/** The status of a message that you sent. */
 export interface InboundStatus {
   /** The provider that delivered it. */
   readonly provider: Provider
-  /** Which of your accounts sent the message; as in `InboundMessage`. */
+  /** Your account that sent the message; as in `InboundMessage`. */
   readonly accountId: string
-  /** The provider's id of your message. Absent where the provider names a time only: `upTo`. */
+  /** The provider's id of your message. Absent if the provider reports a time only: see `upTo`. */
   readonly messageId?: string
-  /** All messages to this customer up to this time have the status. In ms since 1970. */
+  /** All messages to this customer until this time have the status. In ms since 1970. */
   readonly upTo?: number
-  /** The customer: as `from` of a message. */
+  /** The customer; as `from` of `InboundMessage`. */
   readonly to?: string
-  /** The provider's word: `sent`, `delivered`, `read`, `failed` … */
+  /** The provider's name for the status: `sent`, `delivered`, `read`, `failed` … */
   readonly status: string
-  /** When, in ms since 1970; when the report came in, where the provider does not tell. */
+  /** When the status was reached, in ms since 1970. If the payload has no time: when the delivery arrived. */
   readonly at: number
-  /** The provider's object, as it came; it has the errors of a message that failed. */
+  /** The provider's object, unchanged. It has the errors of a message that failed. */
   readonly raw: unknown
 }
 
@@ -58,17 +63,21 @@ export interface InboundStatus {
 export interface InboundUnknown {
   /** The provider that delivered it. */
   readonly provider: Provider
-  /** Where it is known. */
+  /** Your account, if it is known. */
   readonly accountId?: string
   /**
-   * `unsupported`: a field or an event that the kit does not read (a postback, a template's status). `malformed`: not of the documented
-   * form. `left_out`: read, and no message to you (an `echo` of your own, one for another app in `standby`, one that was
-   * `deleted`).
+   * - `unsupported`: a field or an event that the kit does not read (a postback, the status of a template).
+   * - `malformed`: not of the documented form.
+   * - `left_out`: understood, but not a message to you (an `echo` of your own message, a message for another app in
+   *   `standby`, a message that was `deleted`).
    */
   readonly reason: 'unsupported' | 'malformed' | 'left_out'
-  /** The provider's name for it, or which part is malformed: `postback`, `echo`, `message_template_status_update`, `entry` … */
+  /**
+   * The provider's name for it, or the name of the malformed part: `postback`, `echo`,
+   * `message_template_status_update`, `entry` …
+   */
   readonly what: string
-  /** As it came. */
+  /** The provider's object, unchanged. */
   readonly raw: unknown
 }
 
@@ -77,14 +86,14 @@ export type InboundPart =
   | { readonly status: InboundStatus; readonly message?: never; readonly unknown?: never }
   | { readonly unknown: InboundUnknown; readonly message?: never; readonly status?: never }
 
-/** `undefined`: not the documented form. An empty list: nothing is in it. */
+/** Returns `undefined` for a payload that is not of the documented form, and an empty list for an empty payload. */
 export type PayloadParser = (payload: unknown, receivedAt: number) => readonly InboundPart[] | undefined
 
 const MAX_ID_LENGTH = 512
-/** The furthest time a Date can hold. */
-const MAX_TIME = 8.64e15
+/** The latest time that a Date can represent. */
+const MAX_TIME_MS = 8.64e15
 
-/** The value's fields; none if it is no object. */
+/** Returns the fields of an object, and no fields for any other value. */
 export function fields(value: unknown): Readonly<Record<string, unknown>> {
   return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
 }
@@ -93,40 +102,40 @@ export function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : []
 }
 
-/** Text that can be stored and sent on: JSON may hold half a surrogate pair. */
+/** Returns well-formed text: JSON may hold half a surrogate pair, which other systems refuse. */
 export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value.toWellFormed() : undefined
 }
 
-/** An id, which must be exact: one that would have to be mended is none. */
+/** Returns an id. Ids are compared exactly, so a malformed id is not repaired: it counts as absent. */
 export function id(value: unknown): string | undefined {
   if (typeof value === 'number' && Number.isSafeInteger(value)) return String(value)
   const valid = typeof value === 'string' && value !== '' && value.length <= MAX_ID_LENGTH && value.isWellFormed()
   return valid ? value : undefined
 }
 
-/** The provider's word for a kind of message, if it looks like one. */
+/** Returns the provider's name for a kind of message if it has the form of such a name. */
 export function kindOf(value: unknown): string {
   return typeof value === 'string' && /^[a-z_]{1,32}$/.test(value) ? value : 'unknown'
 }
 
-/** A provider's name for a field or an event, if it looks like one. */
+/** Returns the provider's name for a field, an event or a status if it has the form of such a name. */
 export function nameOf(value: unknown): string {
   return typeof value === 'string' && /^[a-z0-9_]{1,64}$/.test(value) ? value : 'unknown'
 }
 
-/** Ms since 1970 from a number or its digits, in units of `unitMs`. */
+/** Converts a number, or a string of digits, in units of `unitMs` to ms since 1970. */
 export function time(value: unknown, unitMs: number, fallback: number): number {
   const number = typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value
   if (typeof number !== 'number') return fallback
   const ms = number * unitMs
-  return ms > 0 && ms <= MAX_TIME ? Math.round(ms) : fallback
+  return ms > 0 && ms <= MAX_TIME_MS ? Math.round(ms) : fallback
 }
 
-/** Seconds before this, ms from it on: it is the year 5138 in seconds, and 1973 in ms. */
+/** Smaller numbers are seconds, others ms: this number is the year 5138 in seconds, and the year 1973 in ms. */
 const SECONDS_BELOW = 1e11
 
-/** As `time`, for where a provider writes now seconds, now ms. */
+/** Like `time`, for fields in which a provider writes either seconds or ms. */
 export function timeOfAnyUnit(value: unknown, fallback: number): number {
   const ms = time(value, 1, fallback)
   return ms < SECONDS_BELOW ? ms * 1000 : ms
@@ -142,7 +151,9 @@ export function unknownPart(
   return { unknown: { provider, ...(accountId !== undefined && { accountId }), reason, what, raw } }
 }
 
-/** The parts of each element of a list; the owner of anything but a list is malformed. `undefined` is an empty list. */
+/**
+ * Returns the parts of each element of a list. `undefined` counts as an empty list, and any other value as malformed.
+ */
 export function partsOf(
   value: unknown,
   malformed: () => InboundPart,
@@ -153,8 +164,8 @@ export function partsOf(
 }
 
 /**
- * The parts of an object that nobody reads: lists and objects under other names than `known`. Providers add such beside what they
- * had before.
+ * Returns the parts of an object that the kit does not read: lists and objects under other names than `known`.
+ * Providers add new parts beside the existing ones.
  */
 export function unreadParts(
   object: Readonly<Record<string, unknown>>,
@@ -170,7 +181,7 @@ function isPart(value: unknown): boolean {
   return Array.isArray(value) ? value.length > 0 : value !== null && typeof value === 'object'
 }
 
-/** The entries of a payload about `object`; `undefined` if it is another or no payload. */
+/** Returns the entries of a payload about `object`, and `undefined` for any other value. */
 export function entriesOf(payload: unknown, object: string): readonly unknown[] | undefined {
   const { object: actual, entry } = fields(payload)
   return actual === object && Array.isArray(entry) ? entry : undefined

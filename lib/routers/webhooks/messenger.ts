@@ -18,9 +18,9 @@ import {
 type Fields = Readonly<Record<string, unknown>>
 
 /**
- * Messenger Platform, for Pages and for Instagram alike: events in `entry[].messaging[]`, and in `entry[].changes[].value` of the fields
- * `messages`, `messaging_…` and `message_…`, as Instagram sends them too. What is under `standby` is another app's to answer; echoes
- * are our own; reactions and postbacks are unsupported.
+ * Messenger Platform, for Pages and for Instagram: events in `entry[].messaging[]`, and in `entry[].changes[].value` of
+ * the fields `messages`, `messaging_…` and `message_…`, which Instagram also sends. Another app answers the events
+ * under `standby`. Echoes are messages that this account sent. Reactions and postbacks are unsupported.
  * https://developers.facebook.com/docs/messenger-platform/reference/webhook-events/messages
  */
 export function parseMessenger(payload: unknown, receivedAt: number): readonly InboundPart[] | undefined {
@@ -32,7 +32,7 @@ export function parseInstagram(payload: unknown, receivedAt: number): readonly I
   return parse('instagram', entriesOf(payload, 'instagram'), receivedAt)
 }
 
-/** What all events of one entry have in common. */
+/** Common to all events of one entry. */
 interface Context {
   readonly provider: Provider
   readonly accountId: string | undefined
@@ -59,7 +59,7 @@ function parse(
   })
 }
 
-/** What is read of an entry. */
+/** The fields of an entry that are read. */
 const ENTRY: readonly string[] = ['id', 'time', 'messaging', 'changes', 'standby']
 
 function changeParts(context: Context, change: unknown): readonly InboundPart[] {
@@ -76,7 +76,7 @@ function ms(value: unknown, fallback: number): number {
   return time(value, 1, fallback)
 }
 
-/** @param raw what is handed over of an event that is not understood */
+/** @param raw the object to report if the event is not understood */
 function eventParts(context: Context, given: unknown, raw: unknown, readTime: ReadTime): readonly InboundPart[] {
   const { provider, receivedAt } = context
   const event = fields(given)
@@ -84,7 +84,7 @@ function eventParts(context: Context, given: unknown, raw: unknown, readTime: Re
   const unknown = (reason: 'malformed' | 'unsupported' | 'left_out', what: string): readonly InboundPart[] => [
     unknownPart(provider, accountId, reason, what, raw),
   ]
-  const beside = (read: string): readonly InboundPart[] =>
+  const unreadBeside = (read: string): readonly InboundPart[] =>
     unreadParts(event, [...ENVELOPE, read], (what) => unknownPart(provider, accountId, 'unsupported', what, raw))
   const name = Object.keys(event).find((key) => !ENVELOPE.includes(key) && event[key] !== undefined)
   if (name === undefined || accountId === undefined) return unknown('malformed', 'event')
@@ -93,14 +93,14 @@ function eventParts(context: Context, given: unknown, raw: unknown, readTime: Re
   if (event.message !== undefined) {
     const message = fields(event.message)
     if (message.is_echo === true) return unknown('left_out', 'echo')
-    // An Instagram message that was unsent again; it has nothing left to show.
+    // An Instagram message that the sender deleted. It has no content.
     if (message.is_deleted === true) return unknown('left_out', 'deleted')
     const messageId = id(message.mid)
     if (messageId === undefined || from === undefined) return unknown('malformed', 'message')
     const words = text(message.text)
     const kind = messageKind(message, words)
     const read = { provider, accountId, messageId, from, text: words ?? `[${kind}]`, kind, at, raw: event.message }
-    return [{ message: read }, ...beside('message')]
+    return [{ message: read }, ...unreadBeside('message')]
   }
   const reported = reportedMessages(event, readTime)
   if (reported === undefined) return unknown('unsupported', nameOf(name))
@@ -109,13 +109,13 @@ function eventParts(context: Context, given: unknown, raw: unknown, readTime: Re
   const statuses = reported.map((which) => ({
     status: { provider, accountId, ...which, ...(from !== undefined && { to: from }), status, at, raw: given },
   }))
-  return [...statuses, ...beside(event.delivery === undefined ? 'read' : 'delivery')]
+  return [...statuses, ...unreadBeside(event.delivery === undefined ? 'read' : 'delivery')]
 }
 
-/** Members of an event that say nothing of what it is. */
+/** Members that every kind of event has. */
 const ENVELOPE: readonly string[] = ['sender', 'recipient', 'timestamp', 'app_id']
 
-/** The messages that an event reports as delivered or read; `undefined` if it reports neither. */
+/** Returns the messages that an event reports as delivered or read, and `undefined` if it reports neither. */
 function reportedMessages(
   { delivery, read }: Fields,
   readTime: ReadTime,
@@ -132,7 +132,7 @@ function messageKind(message: Fields, words: string | undefined): string {
   if (message.is_unsupported === true) return 'unsupported'
   const [attachment] = list(message.attachments)
   const kind = kindOf(fields(attachment).type)
-  // A `fallback` beside text is the preview of a link in it.
+  // A `fallback` beside text is the preview of a link in the text.
   if (words !== undefined && (attachment === undefined || kind === 'fallback')) return 'text'
   return kind
 }

@@ -12,52 +12,73 @@ import { type InboundMessage, type InboundStatus, type InboundUnknown, PROVIDERS
 /** Options of `webhooks`. */
 export interface WebhooksOptions {
   /**
-   * The app secret that signs the deliveries. Several: any of them may have signed, so that a secret can be replaced. By
-   * provider: those left out are not served (404).
+   * The app secret that signs the deliveries: one for all providers, or an object with one for each provider. A list of
+   * secrets accepts the signature of any of them, so that a secret can be replaced. A provider that is absent from the
+   * object is not served (404).
    */
   readonly secrets: string | readonly string[] | Readonly<Partial<Record<Provider, string | readonly string[]>>>
-  /** The token you chose for the providers' verification handshake (`hub.verify_token`), for all or by provider. */
+  /**
+   * The token that you chose for the verification handshake (`hub.verify_token`): one for all providers, or an object
+   * with one for each provider.
+   */
   readonly verifyToken: string | Readonly<Partial<Record<Provider, string>>>
   /**
-   * Called once for every message, one after the other in the order of the payload. The provider gets its answer when it
-   * is done, so it should take seconds at most. If it throws or rejects, or does not settle within `claimTtlMs`, the later parts of the
-   * same conversation wait for the next delivery, those of other conversations are handled, and the first error goes to Express with
-   * a status of 5xx, so that the provider delivers again what was not handled. Each error is on diagnostics (`webhookError`).
+   * Called once for every message, sequentially and in the order of the payload. The provider waits for the result, so
+   * the function should take a few seconds at most.
+   *
+   * If it throws or rejects, or does not settle within `claimTtlMs`, later parts of the same conversation wait for the
+   * next delivery, and parts of other conversations are handled. Then the first error is passed to Express without a
+   * 4xx status, so that the answer is 5xx and the provider retries the parts that were not handled. Each error is
+   * published to diagnostics (`webhookError`).
    */
   readonly onMessage: (message: InboundMessage) => void | Promise<void>
   /**
-   * Called once for every status of a message that you sent (`sent`, `delivered`, `read`, `failed`), as `onMessage` is.
-   * @defaultValue statuses are left out
+   * Called once for every status of a message that you sent (`sent`, `delivered`, `read`, `failed`). Order and failures
+   * are as for `onMessage`.
+   * @defaultValue statuses are ignored
    */
   readonly onStatus?: (status: InboundStatus) => void | Promise<void>
   /**
-   * Called for every part of a delivery that is neither a message nor a status, raw: postbacks, reactions, other fields, what is not of
-   * the documented form, and what is left out on purpose (`reason`). As `onMessage` if it fails. Once for the same delivery.
-   * @defaultValue such parts are on diagnostics (`webhookUnknown`) alone, and the first of each kind is warned of
+   * Called for every part of a delivery that is neither a message nor a status, with the raw object: postbacks,
+   * reactions, other fields, malformed parts, and parts that the kit ignores on purpose (see `reason`). Called once if
+   * the provider repeats the same delivery. Failures are as for `onMessage`.
+   * @defaultValue such parts are published to diagnostics (`webhookUnknown`); without a subscriber the first of each
+   * kind causes a process warning (`SSE_WEBHOOK_UNKNOWN`)
    */
   readonly onUnknown?: (unknown: InboundUnknown) => void | Promise<void>
   /**
-   * Asked where a signature is wrong, before the 401: a `rateLimit({ by: 'ip', … })` answers 429 instead where an address has
-   * failed too often. Whatever is signed well passes unasked: a provider's bursts come from few addresses. If it throws or rejects,
-   * the error goes to Express, and if it neither answers nor passes the request on within 10 s, the answer is 503.
+   * Called for each delivery with a wrong signature, before the 401. A `rateLimit({ by: 'ip', … })` answers with 429
+   * instead when an address has failed too often. It is not called for correct signatures, because a provider's bursts
+   * come from few addresses. If it throws or rejects, the error is passed to Express. If it neither answers nor calls
+   * `next` within 10 s, the answer is 503.
    * @defaultValue none
    */
   readonly failureLimit?: RequestHandler
-  /** Where the processes of a fleet meet, to handle a message once. Left out or empty: each process remembers by itself. */
+  /**
+   * The Redis on which processes record the handled messages, so that each is handled once. Absent or empty: each
+   * process has its own record.
+   */
   readonly redis?: RedisSource | undefined
-  /** A store to use instead of one of the router's own; it is not closed by the router. Its operations have 10 s. */
+  /**
+   * A store to use instead of `redis`. The router does not close it. An operation that takes longer than 10 s counts as
+   * failed.
+   */
   readonly store?: KeyValueStore
-  /** The largest body taken, in bytes; over it 413. @defaultValue 1_048_576 */
+  /**
+   * The maximum size of a body, in bytes, at most 104,857,600. A larger body is answered with 413.
+   * @defaultValue 1_048_576
+   */
   readonly maxBodyBytes?: number
-  /** How long a handled message is remembered, in ms. @defaultValue 86_400_000 (a day) */
+  /** How long handled messages are recorded, in ms, at least 1. @defaultValue 86_400_000 (a day) */
   readonly dedupTtlMs?: number
   /**
-   * How long a message may be handled, in ms: after that its handler is not waited for (`ERR_SSE_CALLBACK_TIMEOUT`), its process is
-   * taken for dead, and a repeated delivery may be handled beside it.
+   * How long the handling of one message may take, in ms, at least 1. After that the delivery fails
+   * (`ERR_SSE_CALLBACK_TIMEOUT`), and a repeated delivery may be handled while the first handler still runs. Also how
+   * long a message is locked if its process dies.
    * @defaultValue 60_000
    */
   readonly claimTtlMs?: number
-  /** For tests. @defaultValue the process's clock */
+  /** The clock, for tests. @defaultValue the system clock */
   readonly clock?: Clock
 }
 
@@ -67,7 +88,7 @@ export interface ResolvedProvider {
 }
 
 export interface ResolvedWebhooksOptions {
-  /** Those that are served. */
+  /** The providers that are served. */
   readonly providers: ReadonlyMap<Provider, ResolvedProvider>
   readonly onMessage: WebhooksOptions['onMessage']
   readonly onStatus: WebhooksOptions['onStatus']
@@ -85,16 +106,17 @@ export interface ResolvedWebhooksOptions {
 export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
   const { onMessage, onStatus, onUnknown, failureLimit, clock = systemClock } = options
   const redis = givenRedis(options.redis)
-  if (typeof onMessage !== 'function') throw new InvalidOptionError('onMessage must be a function')
+  if (typeof onMessage !== 'function')
+    throw new InvalidOptionError('webhooks() needs the option onMessage, a function (message) => void')
   for (const [name, handler] of Object.entries({ onStatus, onUnknown })) {
     if (handler !== undefined && typeof handler !== 'function')
       throw new InvalidOptionError(`${name} must be a function`)
   }
   if (failureLimit !== undefined && typeof failureLimit !== 'function') {
-    throw new InvalidOptionError('failureLimit must be a request handler, such as rateLimit() makes')
+    throw new InvalidOptionError('failureLimit must be a request handler such as rateLimit(…)')
   }
   if (redis !== undefined && options.store !== undefined) {
-    throw new InvalidOptionError('webhooks() takes either redis or store')
+    throw new InvalidOptionError('webhooks() takes either redis or store, not both')
   }
   const checked = {
     providers: resolveProviders(options),
@@ -102,7 +124,7 @@ export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhoo
     dedupTtlMs: wholeNumber('dedupTtlMs', options.dedupTtlMs ?? 86_400_000, 1),
     claimTtlMs: wholeNumber('claimTtlMs', options.claimTtlMs ?? 60_000, 1),
   }
-  // Last, since it may open a connection, which nobody would close if a later check failed.
+  // Last, because it may open a connection, which would stay open if a later check failed.
   const store = options.store === undefined ? createStore({ redis, clock }) : boundedStore(options.store, clock)
   const handlers = { onMessage, onStatus, onUnknown, failureLimit }
   return { ...checked, ...handlers, store, ownsStore: options.store === undefined, clock }
@@ -115,13 +137,16 @@ function resolveProviders({ secrets, verifyToken }: WebhooksOptions): ReadonlyMa
     if (own === undefined) continue
     const list: readonly unknown[] = typeof own === 'string' ? [own] : own
     if (!Array.isArray(list) || list.length === 0 || !list.every(isFilled)) {
-      throw new InvalidOptionError(`secrets: the app secret for ${provider} must be a non-empty string or several`)
+      throw new InvalidOptionError(
+        `secrets for ${provider} must be a non-empty string or a non-empty list of such strings`,
+      )
     }
     const token = isPerProvider(verifyToken) ? verifyToken[provider] : verifyToken
     if (!isFilled(token)) throw new InvalidOptionError(`verifyToken for ${provider} must be a non-empty string`)
     providers.set(provider, { secrets: [...list], verifyToken: token })
   }
-  if (providers.size === 0) throw new InvalidOptionError(`secrets must have one for any of ${PROVIDERS.join(', ')}`)
+  if (providers.size === 0)
+    throw new InvalidOptionError(`secrets must have a secret for at least one of ${PROVIDERS.join(', ')}`)
   return providers
 }
 

@@ -1,8 +1,8 @@
 /**
  * provider ─► **router** (handshake, raw bytes, signature) ─► payload ─► deliver once ─► onMessage. Owns the HTTP side
- * of the webhooks; must not know what a payload looks like inside.
+ * of the webhooks. Must not know the structure of a payload.
  */
-import { createHash } from 'node:crypto'
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
@@ -21,12 +21,11 @@ import {
   resolveWebhooksOptions,
   type WebhooksOptions,
 } from './options.js'
-import { isSameSecret, isSigned } from './signature.js'
 import { parseWhatsApp } from './whatsapp.js'
 
 /** The router that `webhooks` returns. */
 export type WebhooksRouter = Router & {
-  /** Closes the store, unless it was given. Idempotent. */
+  /** Closes the store, unless the application gave it as `store`. Idempotent. */
   close(): Promise<void>
 }
 
@@ -37,11 +36,13 @@ const PARSERS: Readonly<Record<Provider, PayloadParser>> = Object.freeze({
 })
 
 const MAX_CHALLENGE_LENGTH = 1024
+const SIGNATURE = /^sha256=([0-9a-f]{64})$/i
 
 /**
- * `GET` and `POST` of `/whatsapp`, `/messenger` and `/instagram`, as Meta calls them. Mount it before body parsers: the
- * signature is over the raw bytes. Where a platform has parsed the body already, they are taken from `req.rawBody` (Buffer or string).
- * @throws InvalidOptionError
+ * Creates a router with `GET` (verification handshake) and `POST` (deliveries) of `/whatsapp`, `/messenger` and
+ * `/instagram`, as Meta calls them. Mount it before body parsers, because the signature is over the raw bytes. If a
+ * platform has parsed the body already, the bytes are read from `req.rawBody` (Buffer or string).
+ * @throws InvalidOptionError if an option is missing or out of range, or if both `redis` and `store` are given
  */
 export function webhooks(options: WebhooksOptions): WebhooksRouter {
   const resolved = resolveWebhooksOptions(options)
@@ -66,13 +67,19 @@ function handshake({ verifyToken }: ResolvedProvider): RequestHandler {
   return (req, res) => {
     const query = queryOf(req)
     const challenge = query.get('hub.challenge') ?? ''
-    const known = isSameSecret(query.get('hub.verify_token') ?? '', verifyToken)
-    const sound = challenge !== '' && challenge.length <= MAX_CHALLENGE_LENGTH
-    if (!known || !sound || query.get('hub.mode') !== 'subscribe') {
-      sendProblem(res, new RequestError('ERR_SSE_VERIFY_TOKEN_INVALID', 'The verification request is not valid'))
+    const isTokenValid = isSameSecret(query.get('hub.verify_token') ?? '', verifyToken)
+    const isChallengeValid = challenge !== '' && challenge.length <= MAX_CHALLENGE_LENGTH
+    if (!isTokenValid || !isChallengeValid || query.get('hub.mode') !== 'subscribe') {
+      sendProblem(
+        res,
+        new RequestError(
+          'ERR_SSE_VERIFY_TOKEN_INVALID',
+          'The verification request is invalid: check hub.mode, hub.verify_token and hub.challenge',
+        ),
+      )
       return
     }
-    // Whatever is echoed must not be taken for a page.
+    // A browser must not interpret the echoed text as a page.
     res.set({
       'Content-Type': 'text/plain; charset=utf-8',
       'X-Content-Type-Options': 'nosniff',
@@ -94,24 +101,48 @@ async function receive(
   req: Request,
   res: Response,
 ): Promise<Answer> {
-  // Node keeps the address once it was looked up. A client that leaves after its body must not count as another one.
+  // Node caches the address on the first read. After a disconnect it would be unknown, and the failure not counted.
   void req.socket.remoteAddress
   const body = await signedBytes(req, res, options.maxBodyBytes)
   if (!isSigned(body, req.headers['x-hub-signature-256'], config.secrets)) {
     const { failureLimit } = options
     if (failureLimit !== undefined) await limitFailure(failureLimit, options, req, res)
-    throw new RequestError('ERR_SSE_SIGNATURE_INVALID', 'X-Hub-Signature-256 does not sign this body')
+    throw new RequestError(
+      'ERR_SSE_SIGNATURE_INVALID',
+      'X-Hub-Signature-256 is missing or is not a valid signature of the body',
+    )
   }
   const parts = PARSERS[provider](parseJson(body), options.clock.wallTime())
   if (parts === undefined) {
-    throw new RequestError('ERR_SSE_PAYLOAD_INVALID', `The body is not a payload for ${provider}`)
+    throw new RequestError('ERR_SSE_PAYLOAD_INVALID', `The body is not a webhook payload of ${provider}`)
   }
   const digest = createHash('sha256').update(body).digest('base64url')
   const received = await deliverParts(parts, digest, options, deliverOnce)
   return (answer) => void answer.json({ received })
 }
 
-/** @throws AppFailure if the application's limit fails, or neither passes the request on nor answers it in time */
+/**
+ * Returns whether `X-Hub-Signature-256` is the HMAC of exactly these bytes under one of the secrets. The time does not
+ * depend on which secret matches, or on where the first difference is.
+ */
+function isSigned(body: Buffer, header: unknown, secrets: readonly string[]): boolean {
+  const hex = typeof header === 'string' ? SIGNATURE.exec(header)?.[1] : undefined
+  if (hex === undefined) return false
+  const given = Buffer.from(hex, 'hex')
+  let signed = false
+  for (const secret of secrets) {
+    if (timingSafeEqual(createHmac('sha256', secret).update(body).digest(), given)) signed = true
+  }
+  return signed
+}
+
+/** Compares two strings of any length. The time reveals neither where they differ nor whether their lengths do. */
+function isSameSecret(given: string, expected: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(expected))
+}
+
+/** @throws AppFailure if the application's `failureLimit` fails, or neither answers nor calls `next` in time */
 function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOptions, req: Request, res: Response) {
   const bounds = { clock, timeoutMs: CALLBACK_TIMEOUT_MS }
   return settle('failureLimit', () => callHandler(handler, req, res), bounds).catch((error: unknown) => {
@@ -119,31 +150,31 @@ function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOption
   })
 }
 
-/** The bytes as they came. @throws SseError 413, 415, or 500 if a body parser has taken them */
+/** Returns the bytes as they arrived. @throws SseError 413, 415, or 500 if a body parser has consumed them */
 async function signedBytes(req: Request, res: Response, maxBodyBytes: number): Promise<Buffer> {
-  const body = keptBody(req) ?? (await readBody(req, new Exchange(req, res), maxBodyBytes)) ?? parsedBody(req)
+  const body = rawBodyOf(req) ?? (await readBody(req, new Exchange(req, res), maxBodyBytes)) ?? parsedBody(req)
   if (body.length > maxBodyBytes) throw tooLarge(maxBodyBytes)
   return body
 }
 
-/** What platforms that parse bodies themselves keep of one. */
-function keptBody(req: Request): Buffer | undefined {
+/** Returns the raw bytes that some platforms keep when they parse a body. */
+function rawBodyOf(req: Request): Buffer | undefined {
   const { rawBody } = req as { readonly rawBody?: unknown }
   if (typeof rawBody === 'string') return Buffer.from(rawBody)
   return rawBody instanceof Uint8Array ? Buffer.from(rawBody.buffer, rawBody.byteOffset, rawBody.byteLength) : undefined
 }
 
-/** What a parser has made of it. @throws SseError */
+/** Returns the result of `express.raw()`. @throws SseError if another body parser has consumed the bytes */
 function parsedBody({ body }: Request): Buffer {
   if (Buffer.isBuffer(body)) return body
   throw new SseError(
     'ERR_SSE_RAW_BODY_CONSUMED',
-    'A body parser has read the request, so the signed bytes are gone: mount webhooks() before express.json(), or keep them in req.rawBody',
+    'A body parser consumed the signed bytes. Mount webhooks() before express.json(), or keep them in req.rawBody',
   )
 }
 
 async function refuseMethod(req: Request): Promise<never> {
-  throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `${req.method} is not for webhooks`, {
+  throw new RequestError('ERR_SSE_METHOD_NOT_ALLOWED', `Webhooks take GET, HEAD and POST, got ${req.method}`, {
     headers: { Allow: 'GET, HEAD, POST' },
   })
 }

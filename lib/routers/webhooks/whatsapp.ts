@@ -16,8 +16,8 @@ import {
 type Fields = Readonly<Record<string, unknown>>
 
 /**
- * WhatsApp Cloud API, webhook field `messages`: `entry[].changes[].value`, with `messages[]`, `statuses[]` and `errors[]`. All other
- * fields are unsupported.
+ * WhatsApp Cloud API, webhook field `messages`: `entry[].changes[].value`, with `messages[]`, `statuses[]` and
+ * `errors[]`. All other fields are unsupported.
  * https://developers.facebook.com/docs/whatsapp/cloud-api/webhooks/payload-examples
  */
 export function parseWhatsApp(payload: unknown, receivedAt: number): readonly InboundPart[] | undefined {
@@ -31,7 +31,7 @@ export function parseWhatsApp(payload: unknown, receivedAt: number): readonly In
   })
 }
 
-/** What is read of an entry, and of the value of a change. */
+/** The fields of an entry, and of the value of a change, that are read. */
 const ENTRY: readonly string[] = ['id', 'time', 'changes']
 const VALUE: readonly string[] = ['messaging_product', 'metadata', 'contacts', 'messages', 'statuses', 'errors']
 
@@ -80,7 +80,10 @@ class Contacts {
     this.#only = all.length === 1 ? all[0] : undefined
   }
 
-  /** Completes a number and an id of which either may be missing. If both are, only a contact without others can be meant. */
+  /**
+   * Completes a number and a user id, of which either may be missing. If both are missing, the contact is known only if
+   * it is the only one.
+   */
   find(number: unknown, user: unknown): Contact {
     const waId = id(number)
     const userId = id(user)
@@ -90,7 +93,7 @@ class Contacts {
   }
 }
 
-/** WhatsApp also writes an empty string. */
+/** WhatsApp also sends an empty string for an absent value. */
 function isAbsent(value: unknown): boolean {
   return value === undefined || value === null || value === ''
 }
@@ -110,7 +113,7 @@ function messagePart(accountId: string, contacts: Contacts, raw: unknown, receiv
       from,
       ...(userId !== undefined && { fromUserId: userId }),
       ...(name !== undefined && { fromName: name }),
-      text: wordsOf(message, kind) ?? `[${kind}]`,
+      text: textOf(message, kind) ?? `[${kind}]`,
       kind,
       at: time(message.timestamp, 1000, receivedAt),
       raw,
@@ -141,8 +144,8 @@ function unknown(reason: 'malformed' | 'unsupported', what: string, raw: unknown
   return unknownPart('whatsapp', accountId, reason, what, raw)
 }
 
-/** What the customer wrote, tapped or chose; the content is under the key that is the message's type. */
-function wordsOf(message: Fields, kind: string): string | undefined {
+/** Returns the text that the customer wrote, tapped or chose. The content is under the key named like the type. */
+function textOf(message: Fields, kind: string): string | undefined {
   const content = fields(message[kind])
   switch (kind) {
     case 'text':

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import type { RequestHandler, Response } from 'express'
 import { MemoryBroker } from '../../../lib/broker/memory.js'
 import { systemClock } from '../../../lib/core/system-clock.js'
-import { createMultiplexer, Multiplexer } from '../../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, ProcessMultiplexer } from '../../../lib/multiplexer/multiplexer.js'
 import { limitStreams } from '../../../lib/routers/limit-streams.js'
 import { sseMiddleware } from '../../../lib/routers/sse-middleware.js'
 import { openStream } from '../../../lib/stream/open-stream.js'
@@ -136,7 +136,7 @@ describe('a multiplexer with stream limits', () => {
       }
     })
     const broker = new HeldBroker({}, systemClock)
-    const multiplexer = new Multiplexer(broker, { streamLimits: limits }, systemClock)
+    const multiplexer = new ProcessMultiplexer(broker, { streamLimits: limits }, systemClock)
     const stream = multiplexer.stream(() => 'news')
     const server = await serve((req, res) => {
       const auth = { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 600_000, claims: {} }

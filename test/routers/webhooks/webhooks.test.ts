@@ -251,7 +251,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       it('whose body a parser has taken is refused with the way out', async () => {
         const app = await start({}, express.json())
         const answer = await expectCode(post(app, whatsAppPayload([])), 500, 'ERR_SSE_RAW_BODY_CONSUMED')
-        expect(answer.body.detail).to.contain('mount webhooks() before express.json()')
+        expect(answer.body.detail).to.contain('Mount webhooks() before express.json()')
         expect(app.messages).to.deep.equal([])
       })
 
