@@ -76,7 +76,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('takes other claims for user and tenant where told', async () => {
+    it('takes user and tenant from the configured claims', async () => {
       const agent = await serveAuth({ userClaim: 'uid', tenantClaim: 'https://acme.example/org' })
       const claims = { uid: 'ada', 'https://acme.example/org': 'acme', exp: CLAIMS.exp }
       const answer = await agent.get('/').auth(sign(claims), { type: 'bearer' })
@@ -174,7 +174,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await at(NOW_S + 1)).status).to.equal(200)
     })
 
-    it('stretches exp by the tolerance, and tells so in expiresAt', async () => {
+    it('extends exp by the tolerance, also in expiresAt', async () => {
       const agent = await serveAuth({ clockToleranceS: 10 })
       const at = (exp: number): supertest.Test => agent.get('/').auth(sign({ ...CLAIMS, exp }), { type: 'bearer' })
       expect((await at(NOW_S - 9)).body).to.have.property('expiresAt', (NOW_S + 1) * 1000)

@@ -103,7 +103,7 @@ describe('revocations', () => {
     })
   }
 
-  it('refuse tokens from before, and those that do not say, but none from later', async () => {
+  it('refuse tokens that were issued earlier, and those without iat, but none that were issued later', async () => {
     clock.advance(500)
     const [revocation] = await heardOf(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
     const undated = { ...auth('ada'), claims: {} }
@@ -152,7 +152,7 @@ describe('revocations', () => {
     other.unwatch(apart)
   })
 
-  it('end no stream because the store fails, say so, and look again', async () => {
+  it('end no stream because the store fails, report the error, and check again', async () => {
     const stream = watched(revocations, auth('ada'))
     const errors: unknown[] = []
     const note = (message: unknown) => errors.push(message)
@@ -181,7 +181,7 @@ describe('revocations', () => {
     expect(await revocations.isRevoked(auth('ada'))).to.equal(false)
   })
 
-  it('ask once for all keys of a token, and again after cacheMs, or when there is news', async () => {
+  it('read all keys of a token in one call, and again after cacheMs or after a revocation', async () => {
     const [one, two] = [start({ cacheMs: 1000 }), start({ cacheMs: 1000 })]
     const ada = auth('ada', 'acme', -1000, { jti: 't1' })
     expect(await one.isRevoked(ada)).to.equal(false)
@@ -203,7 +203,7 @@ describe('revocations', () => {
     expect(await one.isRevoked(auth('eve', 'globex'))).to.equal(true)
   })
 
-  it('remember no answer that was asked for before the news', async () => {
+  it('do not cache an answer that was requested before a revocation', async () => {
     let answer = (_values: readonly undefined[]): void => expect.fail()
     store.get = () => new Promise((resolve) => (answer = resolve))
     revocations = start({ cacheMs: 1000 })
@@ -261,7 +261,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(inMs(-1))).to.equal(false)
     })
 
-    it('refuse whatever says nothing usable of its time', async () => {
+    it('refuse tokens whose time of issue is unusable', async () => {
       await revocations.revoke(user)
       clock.advance(60_000)
       for (const iat of [undefined, null, '', '2099-01-01', Number.NaN, Number.POSITIVE_INFINITY, -1, 1e300, {}]) {
@@ -368,7 +368,7 @@ describe('revocations', () => {
     expect(heard).to.deep.equal(['third'])
   })
 
-  it('are not heard of from what is no revocation', () => {
+  it('are not accepted from another process in an invalid form', () => {
     for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
       expect(() => revocations.apply(heard as Revocation))
         .to.throw()
@@ -376,7 +376,7 @@ describe('revocations', () => {
     }
   })
 
-  it('ask a thousand keys at a time for many streams, each once', async () => {
+  it('read a thousand keys in a call for many streams, each once', async () => {
     const auths = Array.from({ length: 3000 }, (_, index) =>
       auth(`user${index % 100}`, 'acme', -1000, { jti: `t${index}` }),
     )
@@ -478,7 +478,7 @@ describe('revocations', () => {
         expect(answer.headers['content-type']).to.contain('application/problem+json')
       })
 
-      it('fail closed, or open where told so', async () => {
+      it('fail closed, or open with onRevocationError', async () => {
         store.get = async () => {
           throw new Error('connect ECONNREFUSED 10.0.0.7:6379')
         }

@@ -206,7 +206,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       endless.close()
     })
 
-    it('that began after their user was revoked are good, if they say so', async () => {
+    it('that began after their user was revoked are valid, if they have issuedAt', async () => {
       const url = await start()
       revocations = createRevocations({ store, clockToleranceMs: 0 })
       await revocations.revoke({ user: 'ada', tenant: 'acme' })

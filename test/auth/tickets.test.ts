@@ -83,7 +83,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['content-type']).to.contain('application/problem+json')
     }
 
-    it('make one request the one of who asked for them', async () => {
+    it('authenticate one request as the user who requested them', async () => {
       const agent = await start()
       const answer = await ask(agent)
       expect(answer.status).to.equal(200)
@@ -99,14 +99,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectRefused(agent.get(PATH).query({ ticket: answer.body.ticket }))
     })
 
-    it('can be used once by ten who try together', async () => {
+    it('can be used once by ten concurrent requests', async () => {
       const agent = await start()
       const ticket = await ticketFor(agent)
       const answers = await Promise.all(Array.from({ length: 10 }, () => agent.get(PATH).query({ ticket })))
       expect(answers.map(({ status }) => status).sort()).to.deep.equal([200, ...Array<number>(9).fill(401)])
     })
 
-    it('can be used once by ten who try together, in two processes on one Redis', async () => {
+    it('can be used once by ten concurrent requests, in two processes on one Redis', async () => {
       const server = await RedisServer.start()
       stops.push(() => server.stop())
       const stores = [createStore({ redis: server.url }), createStore({ redis: server.url })] as const
@@ -271,7 +271,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectRefused(test, 415, 'ERR_SSE_PAYLOAD_UNREADABLE')
     })
 
-    it('are given to nobody who has no token', async () => {
+    it('are not issued without a token', async () => {
       const agent = await start({ auth: { optional: true } })
       await expectRefused(agent.post('/api/sse/tickets').send({ path: PATH }), 401, 'ERR_SSE_TOKEN_MISSING')
     })

@@ -7,7 +7,7 @@ import { BrokerError, RequestError } from '../../lib/core/errors.js'
 import { AppFailure, answerError, callHandler } from '../../lib/http/answering.js'
 
 describe('a handler that is waited for', () => {
-  it('has answered as soon as it ends the response, also later and behind an open stream on the connection', async () => {
+  it('has answered as soon as it ends the response, also behind an open stream on its connection', async () => {
     const app = express()
     app.get('/open', (_req, res) => void res.write('open'))
     const settled = new Promise<number>((resolve, reject) => {

@@ -99,7 +99,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('leave an answer alone that was given while Redis was asked', async () => {
+    it('do not touch a response that was sent while Redis was asked', async () => {
       const redis = await RedisServer.start()
       undo.push(() => redis.stop())
       const impatient: RequestHandler = (_req, res, next) => {

@@ -106,7 +106,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('do not count who has no key: no user, or a function that answers undefined', async () => {
+  it('do not count requests without a key: no user, or a function that returns undefined', async () => {
     for (const by of ['user', 'tenant', () => undefined] as const) {
       const answer = await ask(limiter({ by, name: 'it', points: 1, duration: 60 }), request())
       expect(answer).to.deep.include({ admitted: true, headers: {} })
@@ -114,7 +114,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('give nobody the bucket of a long key who knows its digest', async () => {
+  it('do not let a client use the bucket of a long key by sending its hash', async () => {
     const handler = limiter({ by: ({ path }) => path, name: 'it', points: 1, duration: 60 })
     const long = 'x'.repeat(1000)
     const digest = createHash('sha256').update(long).digest('base64url')
@@ -124,7 +124,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('tell long keys apart', async () => {
+  it('distinguish long keys', async () => {
     const handler = limiter({ by: ({ path }) => path, name: 'it', points: 1, duration: 60 })
     const long = 'x'.repeat(100_000)
     expect(await admittedOf(handler, 2, request({ path: `${long}a` }))).to.equal(1)

@@ -86,7 +86,7 @@ describe('the leases of request limits', () => {
       expect(admitted).to.be.at.most(24)
     })
 
-    it(`admit localPoints in a duration without Redis, or what comes back of them meanwhile: ${algorithm}`, async () => {
+    it(`admit localPoints in a duration without Redis, plus what is refilled meanwhile: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: 1000, localPoints: 10, duration: 60, algorithm })
       connection.available = false
       let admitted = 0

@@ -7,7 +7,7 @@ import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/st
 describe('stream limits in one process', () => {
   streamLimitsSuite(() => ({}))
 
-  it('let a user open as many a minute as they say', async () => {
+  it('let a user open opensPerMinute streams a minute', async () => {
     const clock = new FakeClock()
     const limits = createStreamLimits({ opensPerMinute: 6, clock })
     const open = async (): Promise<unknown> => {

@@ -1,4 +1,7 @@
-/** A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many> <options>`. */
+/**
+ * A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many>
+ * <options>`.
+ */
 import { createStreamLimits } from '../../helpers/internals.js'
 import { owner } from '../../suites/stream-limits.js'
 
