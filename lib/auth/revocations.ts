@@ -19,7 +19,7 @@ import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { createdBy, wholeNumber } from '../core/validation.js'
+import { madeBy, wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
@@ -281,7 +281,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
 
 /** The object behind an option. @throws InvalidOptionError unless `createRevocations` created it */
 export function revocationsOption(value: Revocations): StoreRevocations {
-  return createdBy('createRevocations', 'revocations', value, StoreRevocations)
+  return madeBy('createRevocations', 'revocations', value, StoreRevocations)
 }
 
 /** The revocation has taken effect here, so the caller must not get this error. */

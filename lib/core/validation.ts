@@ -24,19 +24,15 @@ export function oneOf<Value extends string | null>(name: string, value: Value, a
 }
 
 /**
- * Checks one option that must be an object of the kit: the kit uses members of it that are not public.
- * @param factory the function that creates such objects
- * @throws InvalidOptionError for any other object, also one of another copy of the kit
+ * Checks one option that must be an object of this package, for example the result of `createPressure`. An object of
+ * another copy of the package is refused too, because its internal members may differ.
+ * @param creator the name of the function that makes such objects
+ * @throws InvalidOptionError unless `value` is an instance of `type`
  */
-export function createdBy<T>(
-  factory: string,
-  name: string,
-  value: unknown,
-  type: abstract new (...args: never[]) => T,
-): T {
+export function madeBy<T>(creator: string, name: string, value: unknown, type: abstract new (...args: never) => T): T {
   if (value instanceof type) return value
   throw new InvalidOptionError(
-    `${name} must be an object that ${factory}() returned. Objects of another installed copy of the package are ` +
-      'refused too.',
+    `${name} must be an object returned by ${creator}(). If it is, two copies of express-sse-kit are installed and ` +
+      'the object belongs to the other copy: run "npm ls express-sse-kit" and remove one',
   )
 }

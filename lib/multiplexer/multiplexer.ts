@@ -126,8 +126,8 @@ export class ProcessMultiplexer implements Multiplexer {
   #closing: Promise<void> | undefined
 
   constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
-    const { tracing } = options
-    const limits = options.streamLimits && streamLimitsOption('streamLimits', options.streamLimits)
+    const { streamLimits, tracing } = options
+    const limits = streamLimits === undefined ? undefined : streamLimitsOption('streamLimits', streamLimits)
     const isClosing = (): boolean => this.#closing !== undefined
     this.#broker = broker
     this.#publisher = new Publisher(broker, tracing)

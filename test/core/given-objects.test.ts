@@ -25,7 +25,7 @@ describe('an object of the kit that is given as an option', () => {
     'pacing of streams': () => sseMiddleware({ pacing }),
   })) {
     it(`is refused unless the kit created it: ${name}`, () => {
-      expect(give).to.throw('must be an object that create').with.property('code', 'ERR_SSE_OPTION_INVALID')
+      expect(give).to.throw('must be an object returned by create').with.property('code', 'ERR_SSE_OPTION_INVALID')
     })
   }
 })

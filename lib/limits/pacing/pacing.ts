@@ -16,7 +16,7 @@ import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { createdBy } from '../../core/validation.js'
+import { madeBy } from '../../core/validation.js'
 import { addressKey } from '../../http/address.js'
 import type { Requester } from '../../http/requester.js'
 import type { Rate, TokenBucket } from '../token-bucket.js'
@@ -200,7 +200,7 @@ export function createPacing(
 
 /** The object behind an option. @throws InvalidOptionError unless `createPacing` created it */
 export function pacingOption(value: Pacing): PacingBuckets {
-  return createdBy('createPacing', 'pacing', value, PacingBuckets)
+  return madeBy('createPacing', 'pacing', value, PacingBuckets)
 }
 
 function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] {

@@ -5,7 +5,7 @@
 import { Listeners, runDetached } from '../../core/callbacks.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { createdBy } from '../../core/validation.js'
+import { madeBy } from '../../core/validation.js'
 import type { Requester } from '../../http/requester.js'
 import { BucketRegistry } from '../pacing/bucket-registry.js'
 import { type LeasedStream, type LossReason, StreamLease } from './lease.js'
@@ -230,5 +230,5 @@ export function createStreamLimits(options: StreamLimitsOptions = {}): StreamLim
 
 /** The object behind an option. @throws InvalidOptionError unless `createStreamLimits` created it */
 export function streamLimitsOption(name: string, value: StreamLimits): StreamLeases {
-  return createdBy('createStreamLimits', name, value, StreamLeases)
+  return madeBy('createStreamLimits', name, value, StreamLeases)
 }
