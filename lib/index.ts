@@ -22,11 +22,12 @@ export {
 } from './auth/revocations.js'
 export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
+export type { JwtAlgorithm, JwtHeader, VerifyKey } from './auth/verify.js'
 export type { BrokerState, PublishOptions } from './broker/broker.js'
 export type { HistoryOptions } from './broker/options.js'
 export type { Auth } from './core/auth.js'
 export { channel } from './core/channel-name.js'
-export type { Clock, Timer } from './core/clock.js'
+export type { Clock } from './core/clock.js'
 export { CLOSE_REASONS, type CloseReason } from './core/close-reasons.js'
 export { diagnostics as diagnosticsChannels, diagnosticsNames as diagnostics } from './core/diagnostics.js'
 export {
@@ -44,7 +45,8 @@ export {
 export type { Priority, SendResult, SseEvent } from './core/message.js'
 export type { Position } from './core/position.js'
 export type { Tracing } from './core/tracing.js'
-export type { AnyResponse, StreamRequest } from './http/requester.js'
+export type { AnyRequest, AnyResponse } from './http/exchange.js'
+export type { StreamRequest } from './http/requester.js'
 export { type ClosableServer, type ShutdownOptions, shutdown } from './http/shutdown.js'
 export {
   createPacing,
@@ -54,10 +56,9 @@ export {
   type PacingRates,
   type PacingScope,
 } from './limits/pacing/pacing.js'
-export type { RateLimitOptions, RequestLimit, SharedLimitOptions } from './limits/requests/options.js'
-export type { LeaseHolder, StreamLease } from './limits/streams/lease.js'
+export type { RateLimitOptions, RequestLimit } from './limits/requests/options.js'
 export type { StreamLimitsOptions } from './limits/streams/options.js'
-export type { StreamOwner, StreamScope } from './limits/streams/places.js'
+export type { StreamScope } from './limits/streams/quotas.js'
 export {
   createStreamLimits,
   type StreamLimits,
@@ -80,7 +81,7 @@ export type { MetricsRegister } from './observe/register.js'
 export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
 export { createRedis } from './redis/create.js'
 export type { RedisSource, SharedRedis } from './redis/source.js'
-export { authenticate } from './routers/authenticate.js'
+export { authenticate, requireAuth } from './routers/authenticate.js'
 export {
   type ConversationStreamsOptions,
   conversationStreams,
@@ -97,7 +98,6 @@ export { type SseErrorsOptions, sseErrors } from './routers/errors.js'
 export { limitStreams } from './routers/limit-streams.js'
 export { type MetricsRouterOptions, metrics } from './routers/metrics.js'
 export { type RateLimitHandler, rateLimit } from './routers/rate-limit.js'
-export { requireAuth } from './routers/require-auth.js'
 export { type SseMiddleware, sseMiddleware } from './routers/sse-middleware.js'
 export { type TicketsOptions, tickets } from './routers/tickets.js'
 export type { InboundMessage, InboundStatus, InboundUnknown, Provider } from './routers/webhooks/message.js'

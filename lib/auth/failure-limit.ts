@@ -1,65 +1,63 @@
 /**
- * 401 for a token or ticket that is not genuine ─► **failure limit** ─► the 401, or 429. Owns for how long the tickets of an address must
- * pass the limit before they are looked up.
+ * 401 for an invalid token or ticket ─► **failure limit** ─► the 401, or 429. Owns how long the tickets of an address
+ * must pass the limit before they are looked up.
  */
 import type { Request, RequestHandler, Response } from 'express'
+import { BoundedMap } from '../core/bounded-map.js'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
-import { addressOf } from '../http/address.js'
-import { ipKey } from '../http/ip-key.js'
-import { passed } from '../http/passed.js'
+import { addressKey, addressOf } from '../http/address.js'
+import { callHandler } from '../http/answering.js'
 
-/** Addresses remembered. The oldest make room. */
-const MAX_REFUSED = 10_000
+/** Addresses in memory. The oldest are evicted. */
+const MAX_BLOCKED = 10_000
 
 export class FailureLimit {
   readonly #limit: RequestHandler
   readonly #clock: Clock
-  /** By address: until when, by the monotonic clock. */
-  readonly #refusedUntil = new Map<string, number>()
+  /** By address: until when it is blocked, by the monotonic clock. */
+  readonly #blockedUntil = new BoundedMap<string, number>(MAX_BLOCKED)
 
   /** @throws InvalidOptionError */
   constructor(limit: RequestHandler, clock: Clock) {
     if (typeof limit !== 'function') {
-      throw new InvalidOptionError('failureLimit must be a request handler, such as rateLimit() makes')
+      throw new InvalidOptionError('failureLimit must be a request handler, for example the result of rateLimit()')
     }
     this.#limit = limit
     this.#clock = clock
   }
 
-  /** A request was refused. Resolves when the limit has counted it, and answered or passed it on. */
+  /**
+   * Counts a refused request if its token or ticket is invalid. Resolves when the limit has called `next()` or has
+   * answered.
+   */
   async count(req: Request, res: Response, error: unknown): Promise<void> {
-    if (!res.headersSent && error instanceof RequestError && NOT_GENUINE.has(error.code)) await this.#pass(req, res)
+    if (!res.headersSent && error instanceof RequestError && INVALID.has(error.code)) await this.#pass(req, res)
   }
 
-  /** Whether a ticket must pass the limit before it is looked up. */
-  isRefused(req: Request): boolean {
-    if (this.#refusedUntil.size === 0) return false
-    return (this.#refusedUntil.get(ipKey(addressOf(req))) ?? 0) > this.#clock.now()
+  /** Whether tickets of this address must pass the limit before they are looked up. */
+  isBlocked(req: Request): boolean {
+    if (this.#blockedUntil.size === 0) return false
+    return (this.#blockedUntil.get(addressKey(addressOf(req))) ?? 0) > this.#clock.now()
   }
 
-  /** Resolves with whether the request may go on: otherwise the limit has answered it. */
+  /** Resolves with whether the request may continue; otherwise the limit has answered it. */
   async admit(req: Request, res: Response): Promise<boolean> {
     await this.#pass(req, res)
     return !res.headersSent
   }
 
   async #pass(req: Request, res: Response): Promise<void> {
-    const decided = (): Promise<void> => passed(this.#limit, req, res)
+    const decided = (): Promise<void> => callHandler(this.#limit, req, res)
     await settle('failureLimit', decided, { clock: this.#clock, timeoutMs: CALLBACK_TIMEOUT_MS })
-    const key = ipKey(addressOf(req))
-    this.#refusedUntil.delete(key)
+    const key = addressKey(addressOf(req))
+    this.#blockedUntil.delete(key)
     if (!res.headersSent) return
     const retryAfterS = Number(res.getHeader('Retry-After'))
-    this.#refusedUntil.set(key, this.#clock.now() + (retryAfterS > 0 ? retryAfterS : 1) * 1000)
-    if (this.#refusedUntil.size <= MAX_REFUSED) return
-    for (const oldest of this.#refusedUntil.keys()) {
-      this.#refusedUntil.delete(oldest)
-      break
-    }
+    this.#blockedUntil.set(key, this.#clock.now() + (retryAfterS > 0 ? retryAfterS : 1) * 1000)
   }
 }
 
-/** Tokens that are genuine and no longer good are not guesses. */
-const NOT_GENUINE: ReadonlySet<string> = new Set(['ERR_SSE_TOKEN_INVALID', 'ERR_SSE_TICKET_INVALID'])
+/** Not included: expired and revoked tokens. They are no guesses. */
+const INVALID: ReadonlySet<string> = new Set(['ERR_SSE_TOKEN_INVALID', 'ERR_SSE_TICKET_INVALID'])

@@ -1,23 +1,25 @@
+import { BoundedMap } from '../core/bounded-map.js'
 import type { Clock } from '../core/clock.js'
 import type { KeyValueStore } from '../store/store.js'
 
-/** Keys asked for in one call. */
+/** Keys that are read in one call. */
 const BATCH = 1000
-/** The oldest make room. They are still in the store. */
+/** The oldest are evicted here. They stay in the store. */
 const MAX_KNOWN = 10_000
 
-interface Known {
+interface KnownRevocation {
+  /** When it was revoked, in ms since 1970. */
   readonly at: number
   /** By the monotonic clock. */
   readonly until: number
 }
 
-/** The revocations that this process has made or was notified of, oldest first. */
+/** The revocations that this process has made or was notified of, the oldest first. */
 export class KnownRevocations {
   readonly #store: KeyValueStore
   readonly #ttlMs: number
   readonly #clock: Clock
-  readonly #entries = new Map<string, Known>()
+  readonly #entries = new BoundedMap<string, KnownRevocation>(MAX_KNOWN)
 
   constructor(store: KeyValueStore, ttlMs: number, clock: Clock) {
     this.#store = store
@@ -31,12 +33,10 @@ export class KnownRevocations {
 
   add(key: string, at: number): void {
     const known = this.get(key) ?? 0
-    this.#entries.delete(key)
     this.#entries.set(key, { at: Math.max(at, known), until: this.#clock.now() + this.#ttlMs })
-    if (this.#entries.size > MAX_KNOWN) this.#deleteOldest()
   }
 
-  /** In ms since 1970. */
+  /** When the key was revoked, in ms since 1970. `undefined`: not known. */
   get(key: string): number | undefined {
     const entry = this.#entries.get(key)
     if (entry === undefined) return undefined
@@ -46,8 +46,9 @@ export class KnownRevocations {
   }
 
   /**
-   * Puts back what the store has lost, such as a Redis that was restarted empty: other processes may not know it.
-   * @throws BrokerError where the store does not answer
+   * Writes revocations that the store has lost, for example a Redis that was restarted without its data. Other
+   * processes may not know them.
+   * @throws BrokerError if the store does not answer
    */
   async restore(): Promise<void> {
     this.#deleteExpired()
@@ -56,31 +57,24 @@ export class KnownRevocations {
       const batch = keys.slice(start, start + BATCH)
       const values = await this.#store.get(batch)
       const lost = batch.filter((_, index) => values[index] === undefined)
-      await Promise.all(lost.map((key) => this.#putBack(key)))
+      await Promise.all(lost.map((key) => this.#restoreOne(key)))
     }
   }
 
-  /** Never in place of a later revocation. */
-  async #putBack(key: string): Promise<void> {
+  /** Never overwrites a later revocation. */
+  async #restoreOne(key: string): Promise<void> {
     const entry = this.#entries.get(key)
     if (entry === undefined) return
     const leftMs = Math.floor(entry.until - this.#clock.now())
     if (leftMs > 0) await this.#store.claim(key, String(entry.at), leftMs)
   }
 
-  /** All are kept for the same time, so those that expire first come first. */
+  /** All entries are kept for the same time, so the first ones expire first. */
   #deleteExpired(): void {
     const now = this.#clock.now()
     for (const [key, { until }] of this.#entries) {
       if (until > now) return
       this.#entries.delete(key)
-    }
-  }
-
-  #deleteOldest(): void {
-    for (const oldest of this.#entries.keys()) {
-      this.#entries.delete(oldest)
-      return
     }
   }
 }

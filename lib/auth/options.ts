@@ -13,87 +13,95 @@ import { JWT_ALGORITHMS, type JwtAlgorithm, type JwtHeader, type VerifyKey, type
 /** Options of `authenticate`. */
 export interface AuthenticateOptions {
   /**
-   * The secret of tokens signed with HS algorithms, at least 32 bytes. Several: any of them may have signed, so that a
-   * secret can be replaced while tokens of the old one live. One of this, `getKey` and `resolve`.
+   * The secret of tokens that are signed with HS algorithms, at least 32 bytes. With several, any of them may have
+   * signed a token, so that a secret can be replaced while tokens of the old one are valid. Set exactly one of
+   * `secret`, `getKey` and `resolve`.
    */
   readonly secret?: string | Buffer | readonly (string | Buffer)[]
   /**
-   * Finds the key for a token, by the `kid` of its header as a rule. `undefined` for a key that is not known: 401. If it
-   * throws or rejects, no one can be authenticated, and the error goes to Express. Needs `algorithms`. Called for every token that looks
-   * like one, forged ones too: cache the keys, bound how often an unknown `kid` is looked up, and return `undefined` for it (`jwks-rsa`:
-   * `rateLimit: true`, and it throws `SigningKeyNotFoundError`).
+   * Returns the key of a token, usually by the `kid` of its header. `undefined`: the key is unknown (401). If it throws
+   * or rejects, the error goes to Express. Needs `algorithms`. It is called for every token of the right form, also for
+   * forged ones: cache the keys, limit how often an unknown `kid` is looked up, and return `undefined` for it
+   * (`jwks-rsa`: set `rateLimit: true` and catch `SigningKeyNotFoundError`).
    */
   readonly getKey?: (header: JwtHeader, req: Request) => VerifyKey | undefined | Promise<VerifyKey | undefined>
   /**
-   * In place of tokens: finds the session of a request, such as one of express-session, Passport or another library for tokens.
-   * Returns `{ user, tenant, expiresAt?, id?, issuedAt?, claims? }`; `undefined`: nobody is signed in (401, unless `optional`).
-   * What it throws goes to Express, as does a session with a value of another type, and `ERR_SSE_CALLBACK_TIMEOUT` after 10 s. Whether other sites may cause requests is up to
-   * the library that has the sessions. Options about tokens do not go with it; `tickets` and `revocations` do.
+   * Instead of tokens: returns the session of a request, for example from express-session, Passport or another library
+   * for tokens, as `{ user, tenant, expiresAt?, id?, issuedAt?, claims? }`. `undefined`: nobody is signed in (401,
+   * unless `optional`). Its errors go to Express, as do invalid sessions and `ERR_SSE_CALLBACK_TIMEOUT` after 10 s. The
+   * session library must protect against cross-site requests. Options for tokens must not be set; `tickets` and
+   * `revocations` may be.
    */
   readonly resolve?: Resolve
   /**
-   * The algorithms accepted: HS, RS, PS or ES with 256, 384 or 512, EdDSA, Ed25519 and Ed448. HS and the others exclude each
-   * other, since a public key must not pass for a secret.
+   * The accepted algorithms: HS, RS, PS or ES with 256, 384 or 512, EdDSA, Ed25519 and Ed448. HS algorithms cannot be
+   * combined with others, because a public key could then be used as a secret.
    * @defaultValue ['HS256'] with `secret`
    */
   readonly algorithms?: readonly JwtAlgorithm[]
-  /** The `iss` a token must have, or one of several. Left out: not looked at. */
+  /** The `iss` that a token must have, or several of which it must have one. Unset: not checked. */
   readonly issuer?: string | readonly string[]
-  /** The `aud` a token must have, or one of several. Left out: not looked at. */
+  /** The `aud` that a token must have, or several of which it must have one. Unset: not checked. */
   readonly audience?: string | readonly string[]
   /**
-   * By how many seconds the clocks of issuer and server may differ: a token is good that long beyond its `exp` and before
-   * its `nbf`. At most 60. @defaultValue 0
+   * How far the clocks of issuer and server may differ, in seconds: a token is valid that much longer than its `exp`
+   * and before its `nbf`. At most 60. @defaultValue 0
    */
   readonly clockToleranceS?: number
   /**
-   * The claim that names the user: its name, a path with dots such as `firebase.tenant`, or a function of all claims. A claim whose
-   * own name has dots comes before a path. Whole numbers become strings. @defaultValue 'sub'
+   * The claim with the user: its name, a path with dots such as `firebase.tenant`, or a function of all claims. A claim
+   * whose name contains dots takes precedence over a path. Integers are converted to strings. @defaultValue 'sub'
    */
   readonly userClaim?: ClaimSource
-  /** The claim that names the tenant, likewise. @defaultValue 'tenant' */
+  /** The claim with the tenant, in the same form. @defaultValue 'tenant' */
   readonly tenantClaim?: ClaimSource
-  /** A longer token is refused unread, in bytes. @defaultValue 8192 */
+  /** The maximum length of a token in bytes. A longer token is refused without being parsed. @defaultValue 8192 */
   readonly maxTokenBytes?: number
   /**
-   * The cookie that may hold the token. A cookie is refused (403) on requests that another site caused. `null`: cookies
-   * are not read. @defaultValue null
+   * The name of the cookie that may contain the token. A cookie is refused (403) on requests that another site caused.
+   * `null`: cookies are not read. @defaultValue null
    */
   readonly cookie?: string | null
   /**
-   * The query parameter that may hold the token, on GET and HEAD, for clients that cannot set headers. URLs end up in
-   * logs, so such tokens should be short-lived; a ticket is better. It is removed from `req.url`, `req.originalUrl` and
-   * `req.query`, also if the token came in a header; what logs before that should log `redactUrl(req.url)`. `null`: never read.
+   * The query parameter that may contain the token, on GET and HEAD, for clients that cannot set headers. URLs are
+   * logged, so such tokens should expire soon; a ticket is better. The parameter is removed from `req.url`,
+   * `req.originalUrl` and `req.query`, also if the token came in a header. Middleware that logs before should log
+   * `redactUrl(req.url)`. `null`: not read.
    * @defaultValue 'token'
    */
   readonly query?: string | null
   /**
-   * The store of `tickets()`: GET requests may bring a ticket in `?ticket=`, which is then used up, whatever comes of it, and
-   * gone from the URL. It counts before the token in the query. A HEAD cannot have one. @defaultValue none
+   * The store of `tickets()`. A GET request may then have a ticket in `?ticket=`. The ticket is consumed in any case
+   * and removed from the URL. It takes precedence over a token in the query. A HEAD request cannot use a ticket.
+   * @defaultValue none
    */
   readonly tickets?: KeyValueStore
-  /** Refuses tokens, and tickets made with tokens, that have been revoked; see `createRevocations`. @defaultValue none */
+  /** Refuses revoked tokens, sessions and tickets; see `createRevocations`. @defaultValue none */
   readonly revocations?: Pick<Revocations, 'isRevoked'>
   /**
-   * Called for each request whose token or ticket is not genuine (401), such as `rateLimit({ by: 'ip', … })`: it passes the 401 on or
-   * answers instead, with 429. After a 429 tickets from that address are passed to it before they are looked up in the
-   * store, until its `Retry-After` is over. Good tokens are never passed to it. @defaultValue none
+   * Called for each request whose token or ticket is invalid (401), for example `rateLimit({ by: 'ip', … })`: it calls
+   * `next()` and the 401 is sent, or it answers with 429. After a 429, tickets from that address must pass it before
+   * they are looked up in the store, until its `Retry-After` has passed. It is never called for valid tokens.
+   * @defaultValue none
    */
   readonly failureLimit?: RequestHandler
   /**
-   * What happens where the revocations cannot be read. `closed`: 503, no one is authenticated. `open`: revoked tokens are taken
-   * meanwhile. @defaultValue 'closed'
+   * What happens if the revocations cannot be read. `closed`: 503. `open`: revoked tokens are accepted meanwhile.
+   * @defaultValue 'closed'
    */
   readonly onRevocationError?: 'open' | 'closed'
-  /** Origins, such as `https://app.example`, whose pages may use the cookie although they are another site. */
+  /** Origins of other sites, such as `https://app.example`, whose pages may use the cookie. @defaultValue [] */
   readonly allowedOrigins?: readonly string[]
-  /** `true`: a request without a token goes on, without `req.auth`. A bad token is a 401 still. @defaultValue false */
+  /**
+   * `true`: a request without a token continues without `req.auth`. An invalid token is refused with 401 in any case.
+   * @defaultValue false
+   */
   readonly optional?: boolean
-  /** For tests. @defaultValue the process's clock */
+  /** For tests. @defaultValue the clock of the process */
   readonly clock?: Clock
 }
 
-/** Without meaning for sessions. */
+/** Options that must not be set with `resolve`. */
 const TOKEN_OPTIONS = [
   'secret',
   'getKey',

@@ -1,48 +1,48 @@
 import type { Auth } from '../core/auth.js'
 import type { Clock, Timer } from '../core/clock.js'
 
-/** What ends with its token: an open stream. */
-export interface Watched {
+/** An open stream or poll, which ends when its token is revoked. */
+export interface RevocableStream {
   readonly auth?: Auth | undefined
   close(reason: 'revoked'): unknown
 }
 
-/** Open streams whose tokens may be revoked, looked up together, on one timer that runs while there are any. */
+/** Looks up the tokens of all open streams together, on one timer that runs while there are any. */
 export class RevocationWatch {
-  readonly #everyMs: number
+  readonly #checkMs: number
   readonly #clock: Clock
   readonly #lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>
-  readonly #streams = new Set<Watched>()
+  readonly #streams = new Set<RevocableStream>()
   #timer: Timer | undefined
 
-  /** @param lookUp finds those that are revoked; must not fail */
-  constructor(everyMs: number, clock: Clock, lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>) {
-    this.#everyMs = everyMs
+  /** @param lookUp returns those that are revoked; must not throw */
+  constructor(checkMs: number, clock: Clock, lookUp: (auths: Set<Auth>) => Promise<ReadonlySet<Auth>>) {
+    this.#checkMs = checkMs
     this.#clock = clock
     this.#lookUp = lookUp
   }
 
-  add(stream: Watched): void {
+  add(stream: RevocableStream): void {
     this.#streams.add(stream)
-    this.#timer ??= this.#clock.after(this.#everyMs, () => void this.#look())
+    this.#timer ??= this.#clock.after(this.#checkMs, () => void this.#check())
   }
 
-  delete(stream: Watched): void {
+  delete(stream: RevocableStream): void {
     this.#streams.delete(stream)
     if (this.#streams.size > 0) return
     this.#timer?.cancel()
     this.#timer = undefined
   }
 
-  end(isRevoked: (auth: Auth) => boolean): void {
+  endRevoked(isRevoked: (auth: Auth) => boolean): void {
     for (const stream of [...this.#streams]) if (stream.auth && isRevoked(stream.auth)) stream.close('revoked')
   }
 
-  async #look(): Promise<void> {
+  async #check(): Promise<void> {
     const auths = new Set<Auth>()
     for (const { auth } of this.#streams) if (auth) auths.add(auth)
     const revoked = await this.#lookUp(auths)
-    this.end((auth) => revoked.has(auth))
-    this.#timer = this.#streams.size > 0 ? this.#clock.after(this.#everyMs, () => void this.#look()) : undefined
+    this.endRevoked((auth) => revoked.has(auth))
+    this.#timer = this.#streams.size > 0 ? this.#clock.after(this.#checkMs, () => void this.#check()) : undefined
   }
 }

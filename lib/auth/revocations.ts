@@ -1,34 +1,40 @@
 /**
- * Revoked tokens, users and tenants, for all processes on one store. Owns what is kept of a revocation and for how long, the
- * answers remembered here, and that streams end whose tokens are revoked.
+ * Revocations of tokens, users and tenants for all processes on one store. Owns the entries in the store and their life
+ * time, the cache of the store's answers, and the end of streams whose tokens are revoked.
  *
  * ```
- *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  until when tokens must have been issued, in ms since 1970
+ *   revoked:id:<jti>  revoked:user:<tenant>:<user>  revoked:tenant:<tenant>  ─►  time of the revocation, ms since 1970
  * ```
  *
- * A revocation that this process has made or was notified of is also kept here. So a request or stream that was looked up before is
- * checked again when it begins (`assertGood`), without a call to the store, and a store that has lost its data gets it back.
+ * Revocations that this process has made or was notified of are also kept in memory. A request or stream that was
+ * authenticated earlier is checked against them when it begins (`assertNotRevoked`), without a call to the store, and
+ * they are restored in a store that has lost its data.
  */
 
 import type { Auth } from '../core/auth.js'
+import { BoundedMap } from '../core/bounded-map.js'
 import { Listeners, runDetached } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
 import { diagnostics } from '../core/diagnostics.js'
-import { InvalidOptionError, RequestError } from '../core/errors.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { wholeNumber } from '../core/validation.js'
+import { madeBy, wholeNumber } from '../core/validation.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 import { KnownRevocations } from './known-revocations.js'
-import { RevocationWatch, type Watched } from './revocation-watch.js'
+import { tokenRevoked } from './refusals.js'
+import { type RevocableStream, RevocationWatch } from './revocation-watch.js'
 
-/** Keys asked for in one call. */
+/** Keys that are read in one call. */
 const BATCH = 1000
-/** Answers remembered. Those remembered first make room. */
-const MAX_REMEMBERED = 30_000
+/** Answers in the cache. The oldest are evicted. */
+const MAX_CACHED = 30_000
 
-/** What is revoked: all tokens and sessions of a user within its tenant, all of a tenant, or the one with this `jti` or session `id`. */
+/**
+ * What is revoked: all tokens and sessions of a user within its tenant, all of a tenant, or one by its `jti` or session
+ * `id`.
+ */
 export type RevocationSelector =
   | {
       /** The tenant: all of its users, unless `user` is given. */
@@ -41,64 +47,97 @@ export type RevocationSelector =
       readonly tokenId: string
     }
 
-/** A revocation that has taken effect. Plain JSON, to be told to other processes. */
+/** A revocation that has taken effect. It is plain JSON, to be sent to other processes. */
 export type Revocation = RevocationSelector & {
-  /** In ms since 1970: when it was revoked, plus `clockToleranceMs`. Tokens of the user or tenant that were issued later are good. */
+  /**
+   * When it was revoked, plus `clockToleranceMs`, in ms since 1970. Tokens of the user or tenant that were issued later
+   * are valid.
+   */
   readonly at: number
 }
 
 /** Options of `createRevocations`. */
 export interface RevocationsOptions {
-  /** Where the processes of a fleet meet. A store in one process forgets with the process, and where it is full. */
+  /**
+   * The store that all processes share. The embedded store loses revocations when the process ends and when it is full.
+   */
   readonly store: KeyValueStore
   /**
-   * How long a revocation is kept, in ms: at least as long as the longest-lived token, tolerance included, or a token
-   * may outlive its revocation. @defaultValue 86_400_000 (a day)
+   * How long a revocation is kept, in ms, from 1000. It must be at least the longest life time of a token plus the
+   * tolerance, otherwise a token may be accepted again. @defaultValue 86_400_000 (a day)
    */
   readonly ttlMs?: number
   /**
-   * By how many ms the clocks of issuers and processes may differ: tokens that say that they were issued up to so long after a
-   * revocation of their user or tenant are refused as well, so a user who signs in again is refused that long. 0: all clocks are
-   * one. @defaultValue 5000
+   * How far the clocks of issuers and processes may differ, in ms. Tokens that were issued up to so long after a
+   * revocation of their user or tenant are refused too, so a user who signs in again is refused for that long. 0: all
+   * clocks agree. @defaultValue 5000
    */
   readonly clockToleranceMs?: number
   /**
-   * How long an answer of the store may be used again, in ms: for so long a token that another process revoked may still be
-   * taken here, unless that is heard of (see `Multiplexer`). 0: each request asks. @defaultValue 5000
+   * How long an answer of the store is cached, in ms, at most 60,000. A token that another process revoked may be
+   * accepted for so long, unless this process is notified (see `Multiplexer`). 0: each request reads the store.
+   * @defaultValue 5000
    */
   readonly cacheMs?: number
   /**
-   * How often the tokens of open streams are looked up, in ms: within it they end also if nobody told this process of the
-   * revocation. @defaultValue 25_000
+   * How often the tokens of open streams are looked up, in ms, from 100. Their streams end within this time even if
+   * this process was not notified of a revocation. @defaultValue 25_000
    */
   readonly checkMs?: number
-  /** For tests. @defaultValue the process's clock */
+  /** For tests. @defaultValue the clock of the process */
   readonly clock?: Clock
 }
 
-interface Remembered {
+interface CachedTime {
   readonly at: number | undefined
   readonly until: number
 }
 
-/** Revokes tokens, users and tenants for all processes on one store. Made by `createRevocations`. */
-export class Revocations {
+/** Revokes tokens, users and tenants for all processes on one store. Created by `createRevocations`. */
+export interface Revocations {
+  /**
+   * Revokes all tokens that were issued before now, and ends the streams and waiting polls concerned: at once in every
+   * process that is notified, within `checkMs` in the others. Tokens that were issued later than `clockToleranceMs`
+   * from now are valid. Tokens without a valid `iat`, and those whose `iat` is in the future, are refused as long as
+   * the revocation is kept.
+   * @throws BrokerError if the store does not answer; then the revocation may or may not have taken effect
+   * @throws InvalidOptionError
+   */
+  revoke(selector: RevocationSelector): Promise<void>
+
+  /**
+   * Calls `listener` with each revocation made by this object, for example to notify other processes. Its errors are
+   * published to diagnostics (`callbackError`).
+   * @returns removes the listener
+   */
+  onRevoke(listener: (revocation: Revocation) => void): () => void
+
+  /** Whether a token or session is revoked. @throws BrokerError if the store does not answer */
+  isRevoked(auth: Auth): Promise<boolean>
+
+  /**
+   * Which of these tokens and sessions are revoked. It asks the store, not the cache; 1000 keys in a call.
+   * @throws BrokerError if the store does not answer
+   */
+  revokedAmong<T extends Auth>(auths: Iterable<T>): Promise<Set<T>>
+}
+
+export class StoreRevocations implements Revocations {
   readonly #store: KeyValueStore
   readonly #ttlMs: number
   readonly #cacheMs: number
   readonly #clock: Clock
-  readonly #remembered = new Map<string, Remembered>()
+  readonly #cache = new BoundedMap<string, CachedTime>(MAX_CACHED)
   readonly #watch: RevocationWatch
   readonly #known: KnownRevocations
   readonly #listeners = new Listeners<Revocation>()
   readonly #toleranceMs: number
   readonly #checkMs: number
-  /** When to look next whether the store has lost revocations, by the monotonic clock. */
+  /** When to check next whether the store has lost revocations, by the monotonic clock. */
   #restoresAt = 0
-  /** Changes with each revocation heard of: answers asked for before are not remembered. */
+  /** Changes with each revocation. An answer of the store that was requested before is not cached. */
   #generation = 0
 
-  /** @internal Use `createRevocations`. */
   constructor({
     store,
     ttlMs = 86_400_000,
@@ -107,7 +146,8 @@ export class Revocations {
     checkMs = 25_000,
     clock = systemClock,
   }: RevocationsOptions) {
-    if (typeof store?.get !== 'function') throw new InvalidOptionError('createRevocations needs a store')
+    if (typeof store?.get !== 'function')
+      throw new InvalidOptionError('createRevocations() needs a store; see createStore()')
     this.#store = boundedStore(store, clock)
     this.#ttlMs = wholeNumber('ttlMs', ttlMs, 1000)
     this.#cacheMs = wholeNumber('cacheMs', cacheMs, 0, 60_000)
@@ -118,60 +158,48 @@ export class Revocations {
     this.#watch = new RevocationWatch(this.#checkMs, clock, (auths) => this.#lookUp(auths))
   }
 
-  /**
-   * Revokes from now on, and ends the streams and waiting polls concerned: at once in every process that is notified, within
-   * `checkMs` elsewhere. Tokens that were issued later than `clockToleranceMs` from now are good. Refused as long as the revocation is
-   * kept are those without a valid `iat`, and those whose `iat` is in the future.
-   * @throws BrokerError where the store does not answer; then it may or may not have taken effect
-   * @throws InvalidOptionError
-   */
   async revoke(selector: RevocationSelector): Promise<void> {
     const key = keyOf(selector)
     const at = Math.floor(this.#clock.wallTime()) + this.#toleranceMs
     await this.#store.set(key, String(at), this.#ttlMs)
     const revocation = { ...selector, at }
-    this.hear(revocation)
+    this.apply(revocation)
     this.#listeners.notify(revocation)
   }
 
-  /**
-   * Calls `listener` with each revocation made here, such as to notify other processes. What it fails with is on diagnostics
-   * (`callbackError`). @returns removes the listener
-   */
   onRevoke(listener: (revocation: Revocation) => void): () => void {
     return this.#listeners.add((revocation) => runDetached(() => listener(revocation), reportListener))
   }
 
-  /** @internal Another process has revoked. @throws InvalidOptionError for what is no revocation */
-  hear(revocation: Revocation): void {
+  /** Applies a revocation of another process. @throws InvalidOptionError if the value is not a revocation */
+  apply(revocation: Revocation): void {
     const key = keyOf(revocation)
     const at = wholeNumber('at', revocation.at, 0)
     this.#generation++
-    this.#remembered.clear()
+    this.#cache.clear()
     this.#known.add(key, at)
-    this.#watch.end((auth) => this.#isKnownRevoked(auth))
+    this.#watch.endRevoked((auth) => this.#isKnownRevoked(auth))
   }
 
   /**
-   * @internal What is about to begin was authenticated a while ago: whether this process knows of a revocation since. Then `watch` must
-   * follow in the same turn.
+   * Checks again, without a call to the store, when a stream or poll begins: its request was authenticated earlier.
+   * Call `watch` in the same turn of the event loop, so that no revocation is missed in between.
    * @throws RequestError `ERR_SSE_TOKEN_REVOKED`
    */
-  assertGood(auth: Auth | undefined): void {
+  assertNotRevoked(auth: Auth | undefined): void {
     if (auth !== undefined && this.#isKnownRevoked(auth)) throw tokenRevoked()
   }
 
-  /** @internal Ends the stream when its token is revoked. */
-  watch(stream: Watched): void {
+  /** Ends the stream when its token is revoked. */
+  watch(stream: RevocableStream): void {
     if (stream.auth !== undefined) this.#watch.add(stream)
   }
 
-  /** @internal Idempotent. */
-  unwatch(stream: Watched): void {
+  /** Idempotent. */
+  unwatch(stream: RevocableStream): void {
     this.#watch.delete(stream)
   }
 
-  /** Whether a token or session is revoked. @throws BrokerError where the store does not answer */
   async isRevoked(auth: Auth): Promise<boolean> {
     if (this.#isKnownRevoked(auth)) {
       this.#restoreIfDue()
@@ -181,32 +209,27 @@ export class Revocations {
     const now = this.#clock.now()
     const known = new Map<string, number | undefined>()
     for (const key of keys) {
-      const remembered = this.#remembered.get(key)
+      const remembered = this.#cache.get(key)
       if (remembered !== undefined && remembered.until > now) known.set(key, remembered.at)
     }
     const unknown = keys.filter((key) => !known.has(key))
     if (unknown.length > 0) {
       const generation = this.#generation
-      for (const [key, at] of await this.#ask(unknown)) {
+      for (const [key, at] of await this.#read(unknown)) {
         known.set(key, at)
-        if (generation === this.#generation) this.#remember(key, { at, until: now + this.#cacheMs })
+        if (generation === this.#generation) this.#cacheAnswer(key, { at, until: now + this.#cacheMs })
       }
     }
-    // Again: it may have been revoked while the store was asked.
+    // Checked again, because a revocation may have arrived while the store was read.
     return isRevokedBy((key) => known.get(key), auth, this.#clock.wallTime()) || this.#isKnownRevoked(auth)
   }
 
-  /**
-   * Those that are revoked, asked of the store now: for many streams at a time. Keys that several share are asked for once, a
-   * thousand in a call.
-   * @throws BrokerError where the store does not answer
-   */
   async revokedAmong<T extends Auth>(auths: Iterable<T>): Promise<Set<T>> {
     const all = [...auths]
     const keys = [...new Set(all.flatMap(keysOf))]
     const known = new Map<string, number | undefined>()
     for (let start = 0; start < keys.length; start += BATCH) {
-      for (const [key, at] of await this.#ask(keys.slice(start, start + BATCH))) known.set(key, at)
+      for (const [key, at] of await this.#read(keys.slice(start, start + BATCH))) known.set(key, at)
     }
     const now = this.#clock.wallTime()
     return new Set(all.filter((auth) => isRevokedBy((key) => known.get(key), auth, now) || this.#isKnownRevoked(auth)))
@@ -221,13 +244,13 @@ export class Revocations {
     try {
       return await this.revokedAmong(auths)
     } catch (error) {
-      // The next look will tell; requests are refused meanwhile, or not, as `onRevocationError` says.
+      // The next check reads the store again. Until then requests are treated as `onRevocationError` says.
       if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'revocations', error })
       return new Set()
     }
   }
 
-  /** In the background: the answer here does not depend on it. */
+  /** In the background, because the answer here does not depend on it. */
   #restoreIfDue(): void {
     const now = this.#clock.now()
     if (this.#known.size === 0 || now < this.#restoresAt) return
@@ -238,20 +261,13 @@ export class Revocations {
     })
   }
 
-  async #ask(keys: readonly string[]): Promise<readonly (readonly [key: string, at: number | undefined])[]> {
+  async #read(keys: readonly string[]): Promise<readonly (readonly [key: string, at: number | undefined])[]> {
     const values = await this.#store.get(keys)
     return keys.map((key, index) => [key, timeOf(values[index])])
   }
 
-  #remember(key: string, answer: Remembered): void {
-    if (this.#cacheMs === 0) return
-    this.#remembered.delete(key)
-    this.#remembered.set(key, answer)
-    if (this.#remembered.size <= MAX_REMEMBERED) return
-    for (const oldest of this.#remembered.keys()) {
-      this.#remembered.delete(oldest)
-      break
-    }
+  #cacheAnswer(key: string, answer: CachedTime): void {
+    if (this.#cacheMs > 0) this.#cache.set(key, answer)
   }
 }
 
@@ -260,22 +276,22 @@ export class Revocations {
  * @throws InvalidOptionError
  */
 export function createRevocations(options: RevocationsOptions): Revocations {
-  return new Revocations(options)
+  return new StoreRevocations(options)
 }
 
-/** The answer to a token, session or ticket that has been revoked. */
-export function tokenRevoked(): RequestError {
-  return new RequestError('ERR_SSE_TOKEN_REVOKED', 'The token or session has been revoked', {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
+/** The object behind an option. @throws InvalidOptionError unless `createRevocations` created it */
+export function revocationsOption(value: Revocations): StoreRevocations {
+  return madeBy('createRevocations', 'revocations', value, StoreRevocations)
 }
 
-/** The revocation has taken effect, and others must hear of it still. */
+/** The revocation has taken effect here, so the caller must not get this error. */
 function reportListener(error: unknown): void {
   if (diagnostics.callbackError.hasSubscribers) diagnostics.callbackError.publish({ operation: 'onRevoke', error })
 }
 
-/** What the store has. A value that is no time is not the kit's: whatever is revoked by it, is. */
+/**
+ * The time in an entry. An entry that is not a time was not written by the kit; it revokes everything it applies to.
+ */
 function timeOf(value: string | undefined): number | undefined {
   if (value === undefined) return undefined
   return /^\d{1,16}$/.test(value) ? Number(value) : Number.POSITIVE_INFINITY
@@ -289,15 +305,15 @@ function isRevokedBy(revokedAt: (key: string) => number | undefined, auth: Auth,
     if (at === undefined) return false
     if (key.startsWith('revoked:id:')) return true
     issuedAt ??= issueTimeOf(auth)
-    // In the future: by which clock, is unknown.
+    // An `iat` in the future was set by a clock that cannot be compared with this one.
     return !(issuedAt > at && issuedAt <= now)
   })
 }
 
-/** Seconds are below it for 3,000 years, ms above it since 1973. */
+/** Times in seconds are below it for 3,000 years, times in ms above it since 1973. */
 const LEAST_MS = 100_000_000_000
 
-/** In ms since 1970. NaN if it is unknown. */
+/** In ms since 1970. NaN: unknown. */
 function issueTimeOf({ issuedAt, claims: { iat } }: Auth): number {
   if (issuedAt !== undefined) return issuedAt
   if (typeof iat !== 'number') return Number.NaN
@@ -307,7 +323,7 @@ function issueTimeOf({ issuedAt, claims: { iat } }: Auth): number {
 function keysOf({ user, tenant, id, claims }: Auth): string[] {
   const keys = [keyOf({ tenant }), keyOf({ tenant, user })]
   const { jti } = claims
-  // Some issuers number their tokens, as databases do.
+  // Some issuers use integers as token ids.
   const tokenId = id ?? (Number.isSafeInteger(jti) ? String(jti) : jti)
   if (typeof tokenId === 'string' && tokenId !== '') keys.push(keyOf({ tokenId }))
   return keys
@@ -316,12 +332,14 @@ function keysOf({ user, tenant, id, claims }: Auth): string[] {
 function keyOf(selector: RevocationSelector): string {
   const parts = 'tokenId' in selector ? ['id', selector.tokenId] : ownerOf(selector)
   if (!parts.every((part) => typeof part === 'string' && part !== '')) {
-    throw new InvalidOptionError('Revoke { tenant }, { tenant, user } or { tokenId }, each a non-empty string')
+    throw new InvalidOptionError(
+      'A revocation must be { tenant }, { tenant, user } or { tokenId }, each a non-empty string',
+    )
   }
   return compositeKey('revoked', ...parts)
 }
 
-/** A user that is there and undefined is a mistake, which must not revoke a whole tenant. */
+/** `user: undefined` is a mistake and must not revoke the tenant. */
 function ownerOf(owner: { readonly tenant: string; readonly user?: string }): readonly string[] {
   return 'user' in owner ? ['user', owner.tenant, owner.user] : ['tenant', owner.tenant]
 }

@@ -1,40 +1,43 @@
 /**
- * request ─► `resolve` ─► **session** ─► `req.auth`: for applications that know their users without the kit's tokens. Owns what a
- * session must be; must not know where it comes from.
+ * request ─► `resolve` ─► **session** ─► `req.auth`: for applications that authenticate users without tokens of the
+ * kit. Owns the form of a session. Must not know where sessions come from.
  */
 import type { Request } from 'express'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { isObject, nameOf } from './claims.js'
-import { tokenExpired } from './token-missing.js'
+import { tokenExpired } from './refusals.js'
 
-/** Who a request comes from, as the application knows it. */
+/** The user of a request, as the application knows it. */
 export interface Session {
-  /** A string of 1 to 256 characters, or a whole number, which becomes one. */
+  /** A string of 1 to 256 characters, or an integer, which is converted to a string. */
   readonly user: string | number
-  /** Likewise. An application without tenants returns one and the same for all. */
+  /** In the same form. An application without tenants returns the same tenant for all users. */
   readonly tenant: string | number
-  /** When the session expires, in ms since 1970: its streams end then. Left out: never. */
+  /** When the session expires, in ms since 1970. Its streams end then. Unset: never. */
   readonly expiresAt?: number | undefined
-  /** Names the session: `revocations.revoke({ tokenId: id })` ends its streams and refuses its requests. Left out: only its user can be revoked. */
+  /**
+   * The id of the session: `revocations.revoke({ tokenId: id })` ends its streams and refuses its requests. Unset: only
+   * its user and its tenant can be revoked.
+   */
   readonly id?: string | number | undefined
   /**
-   * When the user signed in, in ms since 1970: a session that began after its user or tenant was revoked is good. Left out: it is
-   * refused as long as that revocation is kept.
+   * When the user signed in, in ms since 1970. A session that began after its user or tenant was revoked is valid.
+   * Unset: it is refused as long as that revocation is kept.
    */
   readonly issuedAt?: number | undefined
-  /** Becomes `req.auth.claims`. @defaultValue {} */
+  /** The `req.auth.claims` of the request. @defaultValue {} */
   readonly claims?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** Finds the session of a request. `undefined` or `null`: nobody is signed in. */
+/** Returns the session of a request. `undefined` or `null`: nobody is signed in. */
 export type Resolve = (req: Request) => Session | null | undefined | Promise<Session | null | undefined>
 
 /**
- * The caller as `req.auth` has it.
+ * Converts a session to the value of `req.auth`.
  * @throws RequestError `ERR_SSE_TOKEN_EXPIRED`
- * @throws InvalidOptionError for a session that is not of the documented form
+ * @throws InvalidOptionError if the session does not have the documented form
  */
 export function toAuth(session: Session, clock: Clock): Auth {
   if (!isObject(session)) throw invalid('an object or undefined')

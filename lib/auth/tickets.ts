@@ -1,32 +1,32 @@
 /**
- * One-use tickets, for clients that can send nothing but a URL: made for who has a token, redeemed instead of it. Owns what a
- * ticket is and what is kept of it; must not know HTTP.
+ * One-use tickets, for clients that can send only a URL. A client with a token requests a ticket and uses it instead of
+ * the token. Owns the form of a ticket and its entry in the store. Must not know HTTP.
  *
  * ```
- *   ticket:<SHA-256 of the ticket>  ─►  { user, tenant, expiresAt, claims, id, issuedAt, path }     for ttlMs, or until redeemed
+ *   ticket:<SHA-256 of the ticket>  ─►  { user, tenant, expiresAt, claims, id, issuedAt, path }
  * ```
  *
- * Who reads the store finds no ticket that could be used.
+ * The store contains only hashes, so its readers cannot use a ticket.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
-import { RequestError } from '../core/errors.js'
 import { isAuth } from '../http/auth-of.js'
 import type { KeyValueStore } from '../store/store.js'
+import { ticketInvalid } from './refusals.js'
 
-/** 256 bits, so that trying is hopeless. */
+/** 256 bits cannot be guessed. */
 const TICKET_BYTES = 32
 const TICKET = /^[\w-]{43}$/
 
-/** As read from the store. */
+/** An entry of the store. */
 type TicketEntry = Readonly<Record<string, unknown>> & {
-  /** JSON has no `Infinity`: null. */
+  /** `null` for `Infinity`, which JSON does not have. */
   readonly expiresAt: number | null
 }
 
-/** Makes a ticket for one request to `path`. @throws BrokerError where the store does not answer */
+/** Issues a ticket for one request to `path`. @throws BrokerError if the store does not answer */
 export async function issueTicket(store: KeyValueStore, auth: Auth, path: string, ttlMs: number): Promise<string> {
   const ticket = randomBytes(TICKET_BYTES).toString('base64url')
   const { user, tenant, expiresAt, claims, id, issuedAt } = auth
@@ -36,9 +36,9 @@ export async function issueTicket(store: KeyValueStore, auth: Auth, path: string
 }
 
 /**
- * Uses a ticket up, whatever comes of it. Exactly one of any number of concurrent callers can succeed.
- * @throws RequestError `ERR_SSE_TICKET_INVALID`: unknown, used, run out, of another path, or its token has expired
- * @throws BrokerError where the store does not answer
+ * Consumes a ticket, also if it is refused. Of several concurrent callers exactly one can succeed.
+ * @throws RequestError `ERR_SSE_TICKET_INVALID`: unknown, used, expired, for another path, or its token has expired
+ * @throws BrokerError if the store does not answer
  */
 export async function redeemTicket(store: KeyValueStore, ticket: string, path: string, clock: Clock): Promise<Auth> {
   const entry = TICKET.test(ticket) ? await store.take(keyOf(ticket)) : undefined
@@ -49,14 +49,7 @@ export async function redeemTicket(store: KeyValueStore, ticket: string, path: s
   return auth
 }
 
-/** One answer for all that can be wrong: why, is nobody's business who did not get the ticket. */
-export function ticketInvalid(): RequestError {
-  return new RequestError('ERR_SSE_TICKET_INVALID', 'The ticket is not valid for this request; get another one', {
-    headers: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
-  })
-}
-
-/** A path as tickets are made for and compared with: without its query. */
+/** The path that a ticket is issued for and compared with: the URL without its query. */
 export function pathOf(url: string): string {
   return url.split(/[?#]/, 1)[0] ?? ''
 }

@@ -1,8 +1,9 @@
 /**
- * request ─► **token source** ─► verify ─► `req.auth`: where in a request a token may be, and for cookies, which come
- * along uninvited, whether the page that caused the request may use them. Must not look into tokens.
+ * request ─► **token source** ─► verify ─► `req.auth`: where a request may contain a token. Also owns the check of
+ * cookies, which browsers send uninvited: whether the page that caused the request may use them. Must not parse tokens.
  */
 import type { IncomingMessage } from 'node:http'
+import { parseCookie } from 'cookie'
 import { RequestError } from '../core/errors.js'
 import { queryOf } from '../http/query.js'
 
@@ -22,10 +23,13 @@ export interface FoundToken {
   readonly source: 'header' | 'cookie' | 'query' | 'ticket'
 }
 
-/** The query parameter that holds a ticket. */
+/** The query parameter for a ticket. */
 export const TICKET_PARAMETER = 'ticket'
 
-/** The first token found, unverified. @throws RequestError `ERR_SSE_CROSS_SITE` for a cookie that another site sent */
+/**
+ * Returns the first token found, unverified.
+ * @throws RequestError `ERR_SSE_CROSS_SITE` if another site caused a request with a cookie
+ */
 export function findToken(req: IncomingMessage, rules: SourceRules): FoundToken | undefined {
   const bearer = rules.header ? bearerToken(req.headers.authorization) : undefined
   if (bearer !== undefined) return { token: bearer, source: 'header' }
@@ -39,9 +43,7 @@ export function findToken(req: IncomingMessage, rules: SourceRules): FoundToken 
   return { token: cookie, source: 'cookie' }
 }
 
-/**
- * The parameters of a request in which secrets may be: also those that were not used, for a URL is logged as it is.
- */
+/** The query parameters that may contain secrets, also those that were not used, because URLs are logged. */
 export function secretParameters(req: IncomingMessage, { query, tickets }: SourceRules): readonly string[] {
   if (req.method !== 'GET' && req.method !== 'HEAD') return []
   const given = queryOf(req)
@@ -51,40 +53,41 @@ export function secretParameters(req: IncomingMessage, { query, tickets }: Sourc
   return names
 }
 
-/** RFC 6750, 2.1. Another scheme is not ours; a Bearer with nothing behind it counts as no token. */
+/** RFC 6750, 2.1. Other schemes are ignored. `Bearer` without a token counts as no token. */
 function bearerToken(authorization: string | undefined): string | undefined {
   const match = /^bearer(?: (.*))?$/is.exec(authorization ?? '')
   return match?.[1]?.trim() || undefined
 }
 
-/** Only where a URL is all a client can set: a native EventSource sends GET and no headers of its own. */
+/** Only for clients that can set nothing but a URL: a native EventSource sends GET without headers of its own. */
 function queryToken(req: IncomingMessage, name: string | undefined): string | undefined {
   if (name === undefined || (req.method !== 'GET' && req.method !== 'HEAD')) return undefined
   return queryOf(req).get(name) || undefined
 }
 
-/** On GET alone: a HEAD must change nothing (RFC 9110, 9.2.1), and redeeming uses the ticket up. */
+/** On GET only: a HEAD request must not change anything (RFC 9110, 9.2.1), and redeeming consumes the ticket. */
 function ticketOf(req: IncomingMessage): string | undefined {
   return req.method === 'GET' ? queryOf(req).get(TICKET_PARAMETER) || undefined : undefined
 }
 
-/** RFC 6265, 5.4: `a=b; c=d`. The first of several wins, as the one of the closest path comes first. */
+/**
+ * Of several cookies with the name the first one counts: browsers send the one with the longest path first (RFC 6265,
+ * 5.4).
+ */
 function cookieToken(header: string | undefined, name: string | undefined): string | undefined {
   if (name === undefined || header === undefined) return undefined
-  for (const pair of header.split(';')) {
-    const equals = pair.indexOf('=')
-    if (equals < 0 || pair.slice(0, equals).trim() !== name) continue
-    return (
-      pair
-        .slice(equals + 1)
-        .trim()
-        .replace(/^"(.*)"$/, '$1') || undefined
-    )
-  }
-  return undefined
+  return parseCookie(header, { decode: unquoted })[name] || undefined
 }
 
-/** Browsers say in `Sec-Fetch-Site` who caused a request; older ones at least in `Origin`, if it was another origin. */
+/** A token has no characters that need percent-encoding; a cookie's value may be quoted (RFC 6265, 4.1.1). */
+function unquoted(value: string): string {
+  return value.replace(/^"(.*)"$/, '$1')
+}
+
+/**
+ * Browsers send in `Sec-Fetch-Site` which site caused a request; older ones send at least `Origin` if it was another
+ * origin.
+ */
 function assertSameSite(req: IncomingMessage, allowedOrigins: ReadonlySet<string>): void {
   const { origin, host } = req.headers
   if (origin !== undefined && allowedOrigins.has(origin)) return
@@ -93,13 +96,14 @@ function assertSameSite(req: IncomingMessage, allowedOrigins: ReadonlySet<string
   if (same) return
   throw new RequestError(
     'ERR_SSE_CROSS_SITE',
-    'The token is in a cookie and another site caused the request. Send it as a Bearer token, or add the site to allowedOrigins.',
+    'The token is in a cookie, and another site caused the request. Send the token in the Authorization header, ' +
+      'or add the origin to allowedOrigins.',
   )
 }
 
 const SAME_SITE: ReadonlySet<string> = new Set(['same-origin', 'same-site', 'none'])
 
-/** Compared with the scheme of the origin, so that a default port in the one and not the other makes no difference. */
+/** Parsed with the scheme of the origin, so that a default port in only one of them makes no difference. */
 function isHost(origin: string, host: string | undefined): boolean {
   const parsed = parseUrl(origin)
   return parsed !== undefined && host !== undefined && parsed.host === parseUrl(`${parsed.protocol}//${host}`)?.host

@@ -1,19 +1,20 @@
 /**
- * Tokens and tickets in URLs, where native EventSources have to put them: taken out of requests once they have been used,
- * and made unreadable in what is logged before.
+ * Tokens and tickets in URLs, where a native EventSource has to put them. They are removed from requests after use, and
+ * redacted for loggers that run before.
  */
 
-/** Lower-case. */
+/** In lower case. */
 const secrets = new Set(['token', 'ticket', 'access_token'])
 
-/** From now on `redactUrl` redacts this parameter too. */
+/** Makes `redactUrl` redact this parameter too. */
 export function addSecretParameter(name: string): void {
   secrets.add(name.toLowerCase())
 }
 
 /**
- * The URL with the values of `token`, `ticket`, `access_token`, and of every `query` parameter that an `authenticate()` of this process
- * was given, replaced by `REDACTED`: for loggers that run before `authenticate()`. All else stays as it is, letter by letter.
+ * Returns the URL with the values of `token`, `ticket`, `access_token`, and of the `query` parameter of each
+ * `authenticate()` in this process, replaced by `REDACTED`. For loggers that run before `authenticate()`. The rest of
+ * the URL is unchanged.
  */
 export function redactUrl(url: string): string {
   return mapQuery(url, (pairs) =>
@@ -21,23 +22,23 @@ export function redactUrl(url: string): string {
   )
 }
 
-/** The URL without a parameter, however often and however encoded it is there. */
+/** The URL without a parameter, including repeated and percent-encoded occurrences. */
 export function withoutParameter(url: string, name: string): string {
   return mapQuery(url, (pairs) => pairs.filter((pair) => nameOf(pair) !== name))
 }
 
-/** As much of Express's request, or Node's, as a secret may be found in. */
+/** The properties of Express's or Node's request that contain the URL. */
 interface RequestUrl {
   url?: string | undefined
   originalUrl?: string
   query?: unknown
 }
 
-/** Takes a parameter out of a request: nobody further down reads or logs it. */
+/** Removes a parameter from a request, so that no later middleware reads or logs it. */
 export function stripParameter(req: RequestUrl, name: string): void {
   if (req.url !== undefined) req.url = withoutParameter(req.url, name)
   if (req.originalUrl !== undefined) req.originalUrl = withoutParameter(req.originalUrl, name)
-  // Express 4 has parsed it already; Express 5 parses `url` each time.
+  // Express 4 has parsed the query already. Express 5 parses `url` on each access.
   if (req.query !== null && typeof req.query === 'object') delete (req.query as Record<string, unknown>)[name]
 }
 
@@ -48,7 +49,7 @@ function mapQuery(url: string, map: (pairs: readonly string[]) => readonly strin
   return pairs.length === 0 ? url.slice(0, start) : `${url.slice(0, start)}?${pairs.join('&')}`
 }
 
-/** Decoded as the query's reader decodes it. */
+/** Decoded in the same way as by the reader of the query. */
 function nameOf(pair: string): string {
   for (const name of new URLSearchParams(pair).keys()) return name
   return ''

@@ -1,6 +1,6 @@
 /**
- * request ─► token source ─► **verify** ─► `req.auth`: whether a token is genuine, current and complete. Knows nothing
- * of HTTP. No message carries the token or a part of it.
+ * request ─► token source ─► **verify** ─► `req.auth`: whether a token is genuine, current and complete. Must not know
+ * HTTP. No error message contains the token or a part of it.
  */
 import { createPublicKey, createSecretKey, KeyObject, verify as verifySignature } from 'node:crypto'
 import jsonwebtoken from 'jsonwebtoken'
@@ -8,40 +8,64 @@ import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { type ClaimSource, isObject, nameClaim } from './claims.js'
-import { tokenExpired } from './token-missing.js'
+import { INVALID_TOKEN, tokenExpired } from './refusals.js'
 
-/** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864); `none` is not one of them. */
-export const JWT_ALGORITHMS = [
-  'HS256',
-  'HS384',
-  'HS512',
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-  'Ed448',
-] as const
+/** The algorithms of JSON Web Signatures that the kit verifies (RFC 7518, 3.1; RFC 8037; RFC 9864). Never `none`. */
+export type JwtAlgorithm =
+  | 'HS256'
+  | 'HS384'
+  | 'HS512'
+  | 'RS256'
+  | 'RS384'
+  | 'RS512'
+  | 'PS256'
+  | 'PS384'
+  | 'PS512'
+  | 'ES256'
+  | 'ES384'
+  | 'ES512'
+  | 'EdDSA'
+  | 'Ed25519'
+  | 'Ed448'
 
-export type JwtAlgorithm = (typeof JWT_ALGORITHMS)[number]
+/** A record instead of a list, so that TypeScript reports a missing algorithm. */
+const ALGORITHMS: Readonly<Record<JwtAlgorithm, true>> = {
+  HS256: true,
+  HS384: true,
+  HS512: true,
+  RS256: true,
+  RS384: true,
+  RS512: true,
+  PS256: true,
+  PS384: true,
+  PS512: true,
+  ES256: true,
+  ES384: true,
+  ES512: true,
+  EdDSA: true,
+  Ed25519: true,
+  Ed448: true,
+}
 
-/** What a token says of itself. Unverified: good for choosing a key, for nothing else. */
+export const JWT_ALGORITHMS = Object.keys(ALGORITHMS) as readonly JwtAlgorithm[]
+
+/** The header of a token (RFC 7515, 4). Not verified: use it only to choose a key. */
 export interface JwtHeader {
+  /** The signature algorithm; one of `algorithms`. */
   readonly alg: JwtAlgorithm
+  /** The id of the key, at most 256 characters. */
   readonly kid?: string
+  /** Any other header parameter. */
   readonly [field: string]: unknown
 }
 
-/** A secret of at least 32 bytes for HS algorithms; a public key (PEM text or KeyObject) for the others. */
+/**
+ * The key that verifies a token: for HS algorithms a secret of at least 32 bytes, otherwise a public key (PEM or
+ * KeyObject).
+ */
 export type VerifyKey = string | Buffer | KeyObject
 
-/** What a token must satisfy; options after resolution. */
+/** What a token must satisfy: the resolved options. */
 export interface VerifyRules {
   readonly algorithms: readonly JwtAlgorithm[]
   readonly issuer: readonly string[] | undefined
@@ -55,12 +79,12 @@ export interface VerifyRules {
 
 const MIN_SECRET_BYTES = 32
 const MAX_KID_LENGTH = 256
-/** The end of the year 9999. What is above it are ms, with which a token would never expire. */
+/** The end of the year 9999. A larger value is in ms by mistake; such a token would never expire. */
 const MAX_EXP_S = 253_402_300_799
 const COMPACT_JWS = /^([\w-]+)\.[\w-]+\.[\w-]+$/
 
 /**
- * Reads the header of a token, so that its key can be chosen. Whatever would reach `getKey` is checked before.
+ * Reads the header of a token, so that its key can be chosen. Checks everything that `getKey` receives.
  * @throws RequestError `ERR_SSE_TOKEN_INVALID`
  */
 export function readHeader(token: string, { algorithms, maxTokenBytes }: VerifyRules): JwtHeader {
@@ -72,15 +96,15 @@ export function readHeader(token: string, { algorithms, maxTokenBytes }: VerifyR
   const { alg, kid, crit } = header
   const algorithm = algorithms.find((accepted) => accepted === alg)
   if (algorithm === undefined) throw invalid('The algorithm of the token is not accepted')
-  // RFC 7515, 4.1.11: an extension that must be understood, and none is.
-  if (crit !== undefined) throw invalid('The token needs an extension that is not supported')
+  // RFC 7515, 4.1.11: `crit` lists extensions that must be understood. None is.
+  if (crit !== undefined) throw invalid('The token requires an extension (crit) that is not supported')
   if (kid === undefined) return { ...header, alg: algorithm }
   if (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH) throw invalid('The kid of the token is not valid')
   return { ...header, alg: algorithm, kid }
 }
 
 /**
- * Checks the signature against each key, the claims against the rules, the expiry against the clock, in this order.
+ * Checks the signature with each key, then the claims against the rules, then the expiry.
  * @throws RequestError `ERR_SSE_TOKEN_INVALID`, `ERR_SSE_TOKEN_CLAIMS`, `ERR_SSE_TOKEN_EXPIRED`
  */
 export function verifyToken(token: string, keys: readonly KeyObject[], rules: VerifyRules): Auth {
@@ -103,8 +127,10 @@ export function verifyToken(token: string, keys: readonly KeyObject[], rules: Ve
 }
 
 /**
- * A key as the algorithms need it. A public key never becomes an HS secret, or anyone who knows it could sign.
- * @throws InvalidOptionError, or what node:crypto throws for a key that is none
+ * Converts a key for the algorithms. A public key is never used as an HS secret, otherwise everyone who knows it could
+ * sign tokens.
+ * @throws InvalidOptionError
+ * @throws Error of node:crypto if the key cannot be parsed
  */
 export function toKeyObject(key: VerifyKey, symmetric: boolean): KeyObject {
   if (!symmetric) return key instanceof KeyObject && key.type === 'public' ? key : createPublicKey(asKeyInput(key))
@@ -122,14 +148,14 @@ function secretBytes(secret: string | Buffer): Buffer {
     throw new InvalidOptionError('A secret must be a string, a Buffer or a KeyObject')
   }
   if (secret.includes('-----BEGIN ')) {
-    throw new InvalidOptionError('A secret must not be a PEM key: give public keys through getKey')
+    throw new InvalidOptionError('A secret must not be a PEM key: return public keys from getKey')
   }
   return typeof secret === 'string' ? Buffer.from(secret) : secret
 }
 
 function asKeyInput(key: VerifyKey): Parameters<typeof createPublicKey>[0] {
   if (key instanceof KeyObject && key.type === 'secret') {
-    throw new InvalidOptionError('getKey gave a secret, but the algorithms need a public key')
+    throw new InvalidOptionError('getKey returned a secret, but the algorithms need a public key')
   }
   return key
 }
@@ -146,13 +172,13 @@ function verifiedClaims(
         ? edwardsClaims(token, key, algorithms)
         : jsonwebtoken.verify(token, key, {
             algorithms: algorithms.filter((algorithm) => !isEdwards(algorithm)) as jsonwebtoken.Algorithm[],
-            // Both are checked by the caller, for all algorithms alike.
+            // The caller checks both, for all algorithms alike.
             ignoreExpiration: true,
             ignoreNotBefore: true,
           })
       if (isObject(claims)) return claims
     } catch (error) {
-      // Whatever it is, the token caused it: the keys and the options were checked before.
+      // Caused by the token in any case: the keys and the options were checked before.
       cause = error
     }
   }
@@ -163,7 +189,7 @@ function isEdwards(algorithm: JwtAlgorithm): boolean {
   return algorithm.startsWith('Ed')
 }
 
-/** `jsonwebtoken` does not verify EdDSA (RFC 8037, 3.1). @throws Error if the signature is not the key's */
+/** `jsonwebtoken` does not verify EdDSA (RFC 8037, 3.1). @throws Error if the signature is not valid */
 function edwardsClaims(token: string, key: KeyObject, algorithms: readonly JwtAlgorithm[]): unknown {
   const [header = '', payload = '', signature = ''] = token.split('.')
   const { alg } = parseObject(Buffer.from(header, 'base64url').toString()) ?? {}
@@ -174,7 +200,7 @@ function edwardsClaims(token: string, key: KeyObject, algorithms: readonly JwtAl
   return parseObject(Buffer.from(payload, 'base64url').toString())
 }
 
-/** Whether the token is from and for whom it must be, and may be used already (RFC 7519, 4.1). @throws RequestError */
+/** Checks the issuer, the audience and `nbf` (RFC 7519, 4.1). @throws RequestError */
 function assertAddressed({ iss, aud, nbf }: Record<string, unknown>, rules: VerifyRules): void {
   const { issuer, audience } = rules
   const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud]
@@ -196,9 +222,6 @@ function requiredName(
   throw incomplete(`${claim} must be a string of 1 to 256 characters, or a whole number`)
 }
 
-/** RFC 6750, 3.1 */
-const INVALID_TOKEN = Object.freeze({ 'WWW-Authenticate': 'Bearer error="invalid_token"' })
-
 function invalid(message: string, cause?: unknown): RequestError {
   return new RequestError('ERR_SSE_TOKEN_INVALID', message, { cause, headers: INVALID_TOKEN })
 }
@@ -212,7 +235,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
     const value: unknown = JSON.parse(text)
     return isObject(value) ? value : undefined
   } catch {
-    // Not JSON; the caller answers that.
+    // Not JSON. The caller handles it.
     return undefined
   }
 }

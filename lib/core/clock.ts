@@ -1,9 +1,3 @@
-/** A pending timer. `cancel` is idempotent. */
-export interface Timer {
-  /** Cancels the callback, unless it was called already. Idempotent. */
-  cancel(): void
-}
-
 /** The source of time. Tests replace it with a clock that they move by hand. */
 export interface Clock {
   /** Monotonic time in ms, from an arbitrary start. For durations. */
@@ -14,5 +8,14 @@ export interface Clock {
    * Calls `callback` once, `delayMs` from now or a little later. Any delay up to 2⁵³ ms works. The timer does not keep
    * the process alive.
    */
-  after(delayMs: number, callback: () => void): Timer
+  after(
+    delayMs: number,
+    callback: () => void,
+  ): {
+    /** Cancels the callback, unless it was called already. Idempotent. */
+    cancel(): void
+  }
 }
+
+/** A pending timer. */
+export type Timer = ReturnType<Clock['after']>

@@ -1,21 +1,22 @@
 /**
- * request ─► **body** ─► acknowledgements, tickets, webhooks: the one place where the kit reads a request's body. Owns its bound, and
- * whether somebody else has read it before. Not Express's parsers: they take an HTTP/2 request for one without a body unless it has a
- * `Content-Length`, which HTTP/2 does not ask for.
+ * request ─► **body** ─► acknowledgements, tickets, webhooks: the only place that reads request bodies. Owns the limit
+ * in bytes, and the check whether a body was read before. Express's parsers are not used: without `Content-Length` they
+ * treat an HTTP/2 request as one without a body, although HTTP/2 does not require the header.
  */
 import { RequestError } from '../core/errors.js'
 import type { AnyRequest, Exchange } from './exchange.js'
 
-/** What parsers and platforms leave behind. */
+/** What body parsers and platforms set. */
 interface Parsed {
   readonly body?: unknown
 }
 
 /**
- * The bytes of a body as they came; empty if the request has none. What exceeds the bound is read and thrown away, so that the client can
- * read the answer on a connection that goes on.
- * @returns `undefined`: a parser or the application has read it already, wholly or in part
- * @throws RequestError `ERR_SSE_PAYLOAD_TOO_LARGE`; `ERR_SSE_PAYLOAD_UNREADABLE` if it has a `Content-Encoding`, or its client is gone
+ * The bytes of a body as they arrived; empty if the request has none. The rest of a body above the limit is read and
+ * discarded, so that the client can read the response and keep the connection.
+ * @returns `undefined` if a parser or the application has read the body, completely or in part
+ * @throws RequestError `ERR_SSE_PAYLOAD_TOO_LARGE`; `ERR_SSE_PAYLOAD_UNREADABLE` if the body has a `Content-Encoding`,
+ * or if the client has left
  */
 export function readBody(req: AnyRequest, exchange: Exchange, maxBytes: number): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
@@ -48,15 +49,16 @@ export function readBody(req: AnyRequest, exchange: Exchange, maxBytes: number):
     if (Number(req.headers['content-length']) > maxBytes) return refuse(tooLarge(maxBytes))
     req.on('data', onData)
     req.on('end', onEnd)
-    // Somebody may have paused it, to wait for something before.
+    // An earlier middleware may have paused the request.
     req.resume()
   })
 }
 
 /**
- * A body as JSON, whatever its type says: `navigator.sendBeacon` cannot set one. What a parser has made of it is taken as it is.
- * @returns `undefined`: there is none
- * @throws RequestError as `readBody`; `ERR_SSE_PAYLOAD_INVALID` if it is not JSON
+ * A body as JSON, regardless of its type: `navigator.sendBeacon` cannot set `application/json`. A parsed body is
+ * returned as it is.
+ * @returns `undefined` if there is no body
+ * @throws RequestError as `readBody`; `ERR_SSE_PAYLOAD_INVALID` if the body is not JSON
  */
 export async function readJson(req: AnyRequest, exchange: Exchange, maxBytes: number): Promise<unknown> {
   const body: unknown = (await readBody(req, exchange, maxBytes)) ?? (req as Parsed).body
@@ -65,11 +67,11 @@ export async function readJson(req: AnyRequest, exchange: Exchange, maxBytes: nu
 }
 
 /**
- * Reads and throws away a body in which nobody is interested. Left alone, a large one stops Node from reading its HTTP/1 connection, and
- * then nobody notices that the client leaves. A reader that is there already goes on.
+ * Reads and discards a body that is not needed. An unread large body would keep Node from reading its HTTP/1
+ * connection, and so from noticing that the client leaves. A reader that is already attached still gets the body.
  */
 export function discardBody(req: AnyRequest): void {
-  // Most requests have none, and this costs (bench `join`). On HTTP/2 a body holds up only its own stream.
+  // Most requests have no body, and reading costs time (bench `join`). On HTTP/2 a body blocks only its own stream.
   if (req.headers['content-length'] === undefined && req.headers['transfer-encoding'] === undefined) return
   req.on('error', ignore)
   req.resume()
@@ -92,7 +94,7 @@ function unreadable(message: string): RequestError {
   return new RequestError('ERR_SSE_PAYLOAD_UNREADABLE', message)
 }
 
-/** Nobody reads this answer. */
+/** No client receives this response. */
 function clientGone(): RequestError {
   return unreadable('The client left before its body had arrived')
 }
@@ -103,5 +105,6 @@ function isEncoded({ headers }: AnyRequest): boolean {
 }
 
 function ignore(): void {
-  // The client has left, which the exchange reports. Without a listener, which stays, an error on HTTP/2 would end the process.
+  // The exchange reports that the client has left. The listener stays, because without one an error on HTTP/2 would end
+  // the process.
 }

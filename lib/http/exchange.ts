@@ -1,22 +1,35 @@
 /**
- * One request and its response, on HTTP/1 or HTTP/2. Owns two questions: has the application ended the response, and is the exchange
- * over? Everything that lives as long as a request (streams, polls, leases, acknowledgements, webhooks) asks here and nowhere else.
+ * One request and its response, on HTTP/1 or HTTP/2. Owns two questions: has the application ended the response, and is
+ * the exchange over? Everything that lives as long as a request (streams, polls, leases, acknowledgements, webhooks)
+ * uses this class and nothing else.
  *
- * A response reports its own end with `close`, with one exception: Node gives a response to a pipelined HTTP/1 request no socket until
- * the responses before it are finished. If the connection is lost or the response destroyed first, neither the response nor the
- * request reports anything, so the connection and `res.destroy` are watched until then.
+ * A response reports its end with `close`, with one exception: Node gives the response to a pipelined HTTP/1 request no
+ * socket until the responses before it have finished. If the connection is lost or the response is destroyed first,
+ * neither the response nor the request emits anything, so the connection and `res.destroy` are watched until then.
  *
- * A call of `res.end()` is reported by `prefinish`, but not by such a response before its turn, and on HTTP/2 not at all; there
+ * `prefinish` reports a call of `res.end()`, but not on such a response before its turn, and never on HTTP/2. There
  * `res.end` is watched.
  */
-import { type IncomingMessage, OutgoingMessage } from 'node:http'
+import { type IncomingMessage, OutgoingMessage, type ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 
-/** A request as Node's HTTP/1 server or its HTTP/2 compatibility API passes it. */
+/** A request of Node's HTTP/1 server or of its HTTP/2 compatibility API, plain or as Express passes it. */
 export type AnyRequest = IncomingMessage | Http2ServerRequest
-/** A response likewise. */
-export type AnyResponse = OutgoingMessage | Http2ServerResponse
+/** A response of Node's HTTP/1 server or of its HTTP/2 compatibility API. */
+export type AnyResponse = ServerResponse | Http2ServerResponse
+
+/** What a stream uses of a response. */
+export interface StreamResponse {
+  /** Whether the application has called `end()`. */
+  readonly writableEnded: boolean
+  write(chunk: Uint8Array): boolean
+  end(): unknown
+  on(event: 'drain' | 'finish', listener: () => void): unknown
+  on(event: 'error', listener: (error: Error) => void): unknown
+  /** Added by compressing middleware. */
+  flush?: () => void
+}
 
 export class Exchange {
   readonly #req: AnyRequest
@@ -27,32 +40,35 @@ export class Exchange {
     this.#res = res
   }
 
-  /** Nothing can reach the client through the response any more: it is closed, or its connection or HTTP/2 stream is gone. */
+  /**
+   * Whether nothing can reach the client through the response any more: it is closed, or its connection or HTTP/2
+   * stream is.
+   */
   get over(): boolean {
     const res = this.#res
     if (!isHttp2(res)) return res.destroyed || res.closed || !isOpen(this.#req.socket)
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
   }
 
-  /** The connection, which earlier and later exchanges use too. On HTTP/2 what can be read of it. */
+  /** The connection, which earlier and later exchanges use too. On HTTP/2: what Node exposes of it. */
   get socket(): Socket {
     return this.#req.socket
   }
 
-  /** On HTTP/2 the stream that carries the response; else, or once it is gone, `undefined`. */
+  /** The HTTP/2 stream of the response. `undefined` on HTTP/1, and when the stream is closed. */
   get http2Stream(): ServerHttp2Stream | undefined {
     return isHttp2(this.#res) ? this.#res.stream : undefined
   }
 
   /**
-   * Calls `listener` once when the exchange is over, however it ends; in the next tick if it is over already.
+   * Calls `listener` once when the exchange is over, in whatever way; in the next tick if it is over already.
    * @returns removes the listener
    */
   onOver(listener: () => void): () => void {
     const res = this.#res
     const queued = this.#isQueued()
     if (!queued && !this.over) {
-      // Almost always. The response reports its end once, and nothing else does (bench `idle`).
+      // The most frequent case. The response reports its end once, and nothing else does (bench `idle`).
       res.on('close', listener)
       return () => res.off('close', listener)
     }
@@ -75,9 +91,9 @@ export class Exchange {
   }
 
   /**
-   * Calls `listener` when the application has ended the response, within `res.end()`; in the next tick if it has done so already. What
-   * was written may still be on its way. Not called if the exchange is over without that.
-   * @param listener called with the response as `this`; it may be called again if `res.end()` is
+   * Calls `listener` within the application's call of `res.end()`; in the next tick if that has been called already.
+   * Bytes may still be in flight. Not called if the exchange ends without `res.end()`.
+   * @param listener is called with the response as `this`; it may be called again if `res.end()` is
    */
   onEnded(listener: (this: object) => void): void {
     const res = this.#res
@@ -87,9 +103,9 @@ export class Exchange {
   }
 
   /**
-   * The response's turn on its connection, or the end of the exchange. Node keeps what is written before its turn in memory, for every
-   * pipelined request, so large answers are made only then.
-   * @returns `undefined`: it is the response's turn
+   * Waits for the turn of the response on its connection, or the end of the exchange. Before its turn Node keeps
+   * everything that is written in memory, for each pipelined request, so large responses are built only then.
+   * @returns `undefined`: it is its turn
    */
   turn(): Promise<void> | undefined {
     if (!this.#isQueued() || this.over) return undefined
@@ -102,25 +118,28 @@ export class Exchange {
     })
   }
 
-  /** Cuts the exchange off; on HTTP/1 its connection ends, at the latest when it is the turn of the response. Idempotent. */
+  /**
+   * Closes the exchange. On HTTP/1 the connection is closed, at the latest when it is the turn of the response.
+   * Idempotent.
+   */
   destroy(): void {
     const res = this.#res
     if (isHttp2(res)) {
       res.stream?.destroy()
       return
     }
-    // Node 24 would leave the connection open, with a response on it that never ends.
+    // Node 24 would keep the connection open, with a response that never ends.
     if (this.#isQueued() && !res.destroyed) res.once('socket', (socket: Socket) => socket.destroy())
     res.destroy()
   }
 
-  /** The response waits for its turn on an HTTP/1 connection. */
+  /** Whether the response waits for its turn on an HTTP/1 connection. */
   #isQueued(): boolean {
     return !isHttp2(this.#res) && this.#res.socket === null
   }
 }
 
-/** An ended connection takes nothing more, even if what it has taken is still on its way. */
+/** An ended connection accepts no more bytes, even while earlier bytes are in flight. */
 function isOpen(socket: Socket | null): boolean {
   return socket !== null && !socket.destroyed && !socket.writableEnded
 }
@@ -129,7 +148,10 @@ function isHttp2(res: AnyResponse): res is Http2ServerResponse {
   return !(res instanceof OutgoingMessage)
 }
 
-/** Calls `listener` after each call of a method of this response. Costs a property of the response, so only where no event is emitted. */
+/**
+ * Calls `listener` after each call of a method of this response. Costs a property of the response, so only where no
+ * event is emitted.
+ */
 function afterEach(res: AnyResponse, method: 'end' | 'destroy', listener: (this: object) => void): void {
   const watched = new Proxy(res[method], {
     apply(call, self, args) {

@@ -1,5 +1,5 @@
-import type { ServerResponse } from 'node:http'
 import { BrokerError, ERROR_CODES, type SseError } from '../core/errors.js'
+import type { AnyResponse } from './exchange.js'
 
 interface Problem {
   readonly title: string
@@ -10,12 +10,12 @@ interface Problem {
 
 /** An error as a problem document (RFC 9457) with the kit's stable `code`. */
 function problemOf(error: SseError): Problem {
-  // The words of Redis and of sockets name hosts, which are nobody's business outside.
+  // Messages of Redis and of sockets contain host names, which clients must not get.
   const detail = error instanceof BrokerError ? 'A service behind this one does not answer' : error.message
   return { ...error.members, title: ERROR_CODES[error.code].title, status: error.status, code: error.code, detail }
 }
 
-/** An answer that is ready to be sent, any number of times. */
+/** A response that can be sent any number of times. */
 export interface ProblemAnswer {
   readonly status: number
   readonly headers: readonly (readonly [name: string, value: string | number])[]
@@ -36,15 +36,15 @@ export function problemAnswer(error: SseError): ProblemAnswer {
   }
 }
 
-/** Works on any Node response. Nothing happens if the answer has begun. */
-export function answerProblem(res: ServerResponse, { status, headers, body }: ProblemAnswer): void {
+/** Does nothing if the response has begun. */
+export function answerProblem(res: AnyResponse, { status, headers, body }: ProblemAnswer): void {
   if (res.headersSent) return
   res.statusCode = status
   for (const [name, value] of headers) res.setHeader(name, value)
   res.end(body)
 }
 
-/** Answers a request with an error. */
-export function sendProblem(res: ServerResponse, error: SseError): void {
+/** Responds with the problem document of an error. Does nothing if the response has begun. */
+export function sendProblem(res: AnyResponse, error: SseError): void {
   answerProblem(res, problemAnswer(error))
 }

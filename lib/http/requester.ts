@@ -1,30 +1,32 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
 import type { Auth } from '../core/auth.js'
-import { addressOf } from '../http/address.js'
-import { authOf } from '../http/auth-of.js'
+import { addressOf } from './address.js'
+import { authOf } from './auth-of.js'
+import type { AnyRequest } from './exchange.js'
 
-/** A request of Node's HTTP/1 server or of HTTP/2's compatibility API, as Express passes it or plain. */
-export type StreamRequest = (IncomingMessage | Http2ServerRequest) & {
-  /** Who the request comes from. `undefined`: `authenticate()` has not run, or the request has no user. */
+/** A request that may have passed `authenticate()`. */
+export type StreamRequest = AnyRequest & {
+  /** The user of the request. `undefined`: `authenticate()` has not run, or nobody is signed in. */
   readonly auth?: Auth | undefined
 }
 
-/** Whom a stream serves. */
-interface Client {
+/** Who sends a request: what limits and pacing count by. */
+export interface Requester {
   readonly auth?: Auth | undefined
-  /** Express knows about trusted proxies; plain Node knows the connection. */
+  /** `undefined`: unknown; see `addressOf`. */
   readonly ip?: string | undefined
+  /** The HTTP/2 session. `undefined` on HTTP/1. */
+  readonly session?: object | undefined
 }
 
 /**
- * Whom a request comes from. The address is looked up when it is asked for: Express goes through all proxies each time, and a socket
- * keeps for good what it was asked. A class, because an object of its own getters costs as much as the look (bench `join`).
+ * The requester of an HTTP request. The address is looked up on each access, because a lookup is expensive: Express
+ * goes through all proxies, and a socket keeps its address in memory once it has been read. This is a class because an
+ * object literal with getters costs as much as the lookup (bench `join`).
  */
-export class Requester implements Client {
-  readonly #req: StreamRequest
+export class HttpRequester implements Requester {
+  readonly #req: object
 
-  constructor(req: StreamRequest) {
+  constructor(req: object) {
     this.#req = req
   }
 
@@ -36,24 +38,8 @@ export class Requester implements Client {
     return addressOf(this.#req)
   }
 
-  /** The HTTP/2 session. */
   get session(): object | undefined {
-    const req = this.#req
-    return 'stream' in req ? req.stream.session : undefined
+    const { stream } = this.#req as { readonly stream?: { readonly session?: object | undefined } }
+    return stream?.session
   }
 }
-
-/** What a stream uses of a response. */
-export interface StreamResponse {
-  /** The application has called `end()`. */
-  readonly writableEnded: boolean
-  write(chunk: Uint8Array): boolean
-  end(): unknown
-  on(event: 'drain' | 'finish', listener: () => void): unknown
-  on(event: 'error', listener: (error: Error) => void): unknown
-  /** Added by compressing middleware. */
-  flush?: () => void
-}
-
-/** The two kinds of response that Node makes. */
-export type AnyResponse = ServerResponse | Http2ServerResponse

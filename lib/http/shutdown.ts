@@ -1,12 +1,15 @@
-/** The order in which a server that uses the kit ends: nothing new, then its streams, then requests, then what they needed. */
+/**
+ * The order in which a server with the kit shuts down: new connections, streams, requests, then the parts that requests
+ * use.
+ */
 import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/validation.js'
 
 /** Options of `shutdown`. */
 export interface ShutdownOptions {
-  /** The HTTP server; any server of Node's (HTTP/1.1, HTTPS, HTTP/2). */
+  /** The HTTP server: any server of Node (HTTP/1.1, HTTPS, HTTP/2). */
   readonly server: ClosableServer
-  /** What has open streams, multiplexers and `sseMiddleware()`: each is closed over `windowMs`. */
+  /** The objects with open streams: multiplexers and `sseMiddleware()`. Each is closed within `windowMs`. */
   readonly streams: readonly {
     /** Ends all streams, spread over `windowMs`. */
     close(options: {
@@ -15,41 +18,44 @@ export interface ShutdownOptions {
     }): Promise<unknown>
   }[]
   /**
-   * What requests need, closed one after the other when none is under way any more: rate limits, stream limits, stores, and last
-   * the Redis they share. @defaultValue none
+   * What requests use, closed one after the other when no request is in progress: rate limits, stream limits, stores,
+   * and finally the Redis that they share. @defaultValue none
    */
   readonly parts?: readonly {
-    /** Closes the part; its promise is waited for. */
+    /** Closes the part. A returned promise is awaited. */
     close(): unknown
   }[]
-  /** Over how long the ends of streams are spread, in ms. 0: all at once. @defaultValue 0 */
+  /**
+   * Over how long the ends of streams are spread, in ms, so that clients do not reconnect all at once. 0: all end at
+   * once. @defaultValue 0
+   */
   readonly windowMs?: number
   /**
-   * How long requests that are under way, and each part, may take, in ms. Connections that are still open then are cut off.
+   * How long requests in progress, and each part, may take, in ms. Connections that are open after that are closed.
    * @defaultValue 5000
    */
   readonly graceMs?: number
 }
 
-/** As much of a server as is needed. HTTP/2 servers lack some of it. */
+/** The methods of a server that are used. HTTP/2 servers lack some of them. */
 export interface ClosableServer {
   /** Stops accepting connections, and calls back when the last connection is closed. */
   close(onClosed: () => void): unknown
-  /** Closes the connections without a request under way. */
+  /** Closes connections without a request in progress. */
   closeIdleConnections?(): void
   /** Closes all connections. */
   closeAllConnections?(): void
 }
 
-/** How often connections that have become idle are closed. */
+/** How often idle connections are closed, in ms. */
 const IDLE_MS = 50
 
 /**
- * Ends a server in the order of the data: no new connections; streams end with `sse.reconnect` and their clients go to other
- * processes; requests under way are answered; then the parts are closed. Takes at most `windowMs`, the streams' `closeGraceMs`,
- * and `graceMs` for the requests and for each part.
+ * Shuts a server down in the order of the data: it accepts no new connections; streams end with `sse.reconnect`, and
+ * their clients reconnect to other processes; requests in progress are answered; then the parts are closed. Takes at
+ * most `windowMs`, plus `closeGraceMs` of the streams, plus `graceMs` for the requests and for each part.
  * @throws InvalidOptionError
- * @throws AggregateError of what could not be closed; the rest was closed all the same
+ * @throws AggregateError with the errors of everything that could not be closed; the rest is closed
  */
 export async function shutdown(options: ShutdownOptions): Promise<void> {
   const { server, streams, parts = [] } = options
@@ -57,7 +63,9 @@ export async function shutdown(options: ShutdownOptions): Promise<void> {
   const graceMs = wholeNumber('graceMs', options.graceMs ?? 5000, 0)
   for (const [name, all] of Object.entries({ server: [server], streams, parts })) {
     if (Array.isArray(all) && all.every((each) => typeof each?.close === 'function')) continue
-    throw new InvalidOptionError(`${name} must be something with close(), or an array of such`)
+    throw new InvalidOptionError(
+      name === 'server' ? 'server must have close()' : `${name} must be an array of objects with close()`,
+    )
   }
   const errors: unknown[] = []
   const collect = (error: unknown): void => void errors.push(error)
@@ -72,14 +80,14 @@ export async function shutdown(options: ShutdownOptions): Promise<void> {
     const ended = await within(graceMs, attempt(() => part.close()).catch(collect))
     if (!ended) errors.push(new Error(`A part did not close within ${graceMs} ms`))
   }
-  if (errors.length > 0) throw new AggregateError(errors, 'Not everything could be closed')
+  if (errors.length > 0) throw new AggregateError(errors, 'Shutdown is incomplete: `errors` has the reasons')
 }
 
 async function attempt(close: () => unknown): Promise<void> {
   await close()
 }
 
-/** @returns whether it was settled in time */
+/** @returns whether the promise settled in time */
 async function within(ms: number, settled: Promise<unknown>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<false>((resolve) => {

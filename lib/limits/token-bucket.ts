@@ -1,19 +1,26 @@
-/** How fast something may go, as a token bucket. */
+/** The rate of a token bucket. */
 export interface Rate {
-  /** The most that may be spent at once after a rest: the burst. */
+  /** The most tokens that the bucket holds, and so the largest burst. */
   readonly capacity: number
-  /** What comes back each second, continuously, up to the capacity. */
+  /** Tokens that are added per second, continuously, up to the capacity. */
   readonly refillPerSecond: number
-  /** What is counted: events, or bytes of them. @defaultValue 'event' */
+  /** What costs a token: an event, or a byte of an event. @defaultValue 'event' */
   readonly cost?: 'event' | 'byte'
 }
 
-/** Tokens that rounding may lose: without it, who waits to the moment would have to wait again. */
+/**
+ * Tokens that rounding may lose. Every comparison with a number of tokens allows for it, otherwise a caller that waits
+ * exactly as long as `msUntil` returned could have to wait again.
+ */
 const EPSILON = 1e-6
 
+/** The number of whole tokens that can be spent. */
+export function wholeTokens(tokens: number): number {
+  return Math.floor(tokens + EPSILON)
+}
+
 /**
- * Tokens that are spent and come back with time. Refilled when it is looked at, from a monotonic clock: a bucket costs
- * nothing while nobody looks.
+ * A token bucket. It computes the refill from a monotonic clock on each access, so it needs no timer.
  *
  * ```
  *   tokens  capacity ┤‾‾\      /‾‾‾‾      spend: down at once
@@ -37,7 +44,7 @@ export class TokenBucket {
     return this.#rate
   }
 
-  /** Tokens at this moment. Below 0 after one cost larger than the capacity. */
+  /** The tokens in the bucket. Negative after a cost above the capacity was spent. */
   tokens(now: number): number {
     const { capacity, refillPerSecond } = this.#rate
     const elapsedMs = now - this.#updatedAt
@@ -48,27 +55,32 @@ export class TokenBucket {
     return this.#tokens
   }
 
-  /** A full bucket may be forgotten: a new one is the same. */
+  /** A full bucket can be discarded: a new one has the same state. */
   isFull(now: number): boolean {
     return this.tokens(now) >= this.#rate.capacity
+  }
+
+  /** Whether `cost` can be spent now. */
+  has(cost: number, now: number): boolean {
+    return this.tokens(now) + EPSILON >= cost
   }
 
   spend(cost: number, now: number): void {
     this.#tokens = this.tokens(now) - cost
   }
 
-  /** Undoes a `spend`; what would be over the capacity is lost. */
+  /** Reverts a `spend`. Tokens above the capacity are lost. */
   giveBack(cost: number, now: number): void {
     this.#tokens = Math.min(this.#rate.capacity, this.tokens(now) + cost)
   }
 
-  /** In how many ms there will be `tokens`, if nobody else spends; 0 if there are. */
+  /** In how many ms the bucket will have `tokens`, if nothing else is spent. 0: it has them now. */
   msUntil(tokens: number, now: number): number {
-    const missing = tokens - this.tokens(now)
-    return missing <= EPSILON ? 0 : (missing * 1000) / this.#rate.refillPerSecond
+    if (this.has(tokens, now)) return 0
+    return ((tokens - this.tokens(now)) * 1000) / this.#rate.refillPerSecond
   }
 
-  /** Goes on at another rate, with the tokens there are, but not more than the new capacity. */
+  /** Changes the rate. The bucket keeps its tokens, at most the new capacity. */
   configure(rate: Rate, now: number): void {
     this.#tokens = Math.min(this.tokens(now), rate.capacity)
     this.#rate = rate

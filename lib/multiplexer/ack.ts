@@ -11,8 +11,8 @@ import type { Auth } from '../core/auth.js'
 import { RequestError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
 import { readJson } from '../http/body.js'
-import type { Exchange } from '../http/exchange.js'
-import type { AnyResponse, StreamRequest } from '../http/requester.js'
+import type { AnyResponse, Exchange } from '../http/exchange.js'
+import type { StreamRequest } from '../http/requester.js'
 import type { Ack } from '../wire/contract.js'
 
 /** The owner tag of streams without a user. Shorter than a hash, so it cannot equal one. */

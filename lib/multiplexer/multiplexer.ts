@@ -16,6 +16,7 @@ import type { SseEvent } from '../core/message.js'
 import type { Position } from '../core/position.js'
 import { systemClock } from '../core/system-clock.js'
 import { wholeNumber } from '../core/validation.js'
+import { streamLimitsOption } from '../limits/streams/stream-limits.js'
 import { resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
 import { printCursor } from '../wire/cursor.js'
@@ -125,7 +126,8 @@ export class ProcessMultiplexer implements Multiplexer {
   #closing: Promise<void> | undefined
 
   constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
-    const { streamLimits: limits, tracing } = options
+    const { streamLimits, tracing } = options
+    const limits = streamLimits === undefined ? undefined : streamLimitsOption('streamLimits', streamLimits)
     const isClosing = (): boolean => this.#closing !== undefined
     this.#broker = broker
     this.#publisher = new Publisher(broker, tracing)
@@ -149,7 +151,7 @@ export class ProcessMultiplexer implements Multiplexer {
     this.#signals = new Signals(broker, {
       onAck: (ack) => streams.acknowledge(ack),
       onEvict: (stream) => limits?.evict(stream),
-      onRevoke: (revocation) => revocations?.hear(revocation),
+      onRevoke: (revocation) => revocations?.apply(revocation),
     })
     this.#unsubscribe = [
       revocations?.onRevoke((revocation) => this.#signals.broadcastRevoke(revocation)),

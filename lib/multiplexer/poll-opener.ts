@@ -7,16 +7,17 @@
  *   4. subscribe  the channels are open in this process and include the cursor's positions
  *   5. begin      without a pause: the token is still valid, positions, reader, watch for revocations
  */
-import { type Revocations, tokenRevoked } from '../auth/revocations.js'
-import { tokenExpired } from '../auth/token-missing.js'
+
+import { tokenExpired, tokenRevoked } from '../auth/refusals.js'
+import type { StoreRevocations } from '../auth/revocations.js'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import type { Position } from '../core/position.js'
 import { wholeNumber } from '../core/validation.js'
 import { authOf } from '../http/auth-of.js'
 import { discardBody } from '../http/body.js'
-import type { Exchange } from '../http/exchange.js'
-import type { AnyResponse, StreamRequest } from '../http/requester.js'
+import type { AnyResponse, Exchange } from '../http/exchange.js'
+import type { StreamRequest } from '../http/requester.js'
 import type { Pressure } from '../stream/pressure.js'
 import type { Channel } from './channel/channel.js'
 import type { ChannelRegistry } from './channel/registry.js'
@@ -42,7 +43,7 @@ export interface PollOpenerOptions {
   readonly clock: Clock
   readonly registry: ChannelRegistry
   readonly pressure: Pressure
-  readonly revocations: Revocations | undefined
+  readonly revocations: StoreRevocations | undefined
   readonly isClosing: () => boolean
 }
 
@@ -110,7 +111,7 @@ export class PollOpener {
   ): readonly StartPosition[] {
     const { clock, registry, revocations } = this.#options
     try {
-      revocations?.assertGood(auth)
+      revocations?.assertNotRevoked(auth)
       if (auth?.expiresAt && clock.wallTime() >= auth.expiresAt) throw tokenExpired()
       return resumePositions(channels, cursor, earliest)
     } catch (error) {

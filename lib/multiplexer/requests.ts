@@ -2,18 +2,17 @@
  * request ─► **requests** ─► opener: what a request for a stream or poll asks for, and how its errors are answered. The
  * only place that reads the query parameters `from`, `window`, `wait` and `until`.
  */
-import type { ServerResponse } from 'node:http'
-import { CALLBACK_TIMEOUT_MS, failing, settle, toError } from '../core/callbacks.js'
+import { CALLBACK_TIMEOUT_MS, settle, toError } from '../core/callbacks.js'
 import { normalizeChannels } from '../core/channel-name.js'
 import type { Clock } from '../core/clock.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { type ErrorCode, RequestError, SseError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
+import { answerError } from '../http/answering.js'
+import type { AnyResponse } from '../http/exchange.js'
 import { Exchange } from '../http/exchange.js'
-import { requestedCursor } from '../http/headers.js'
-import { sendProblem } from '../http/problem.js'
-import { type Query, queryOf } from '../http/query.js'
-import type { AnyResponse, StreamRequest } from '../http/requester.js'
+import { type Query, queryOf, requestedCursor } from '../http/query.js'
+import type { StreamRequest } from '../http/requester.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { ChannelRequest, ChannelsOf, StreamHandler } from './options.js'
 
@@ -26,11 +25,7 @@ export function toHandler(
 ): StreamHandler {
   return (req, res, next) => {
     const exchange = new Exchange(req, res)
-    return handle(exchange, req, res).catch((error: unknown) => {
-      if (error instanceof SseError && exchange.over) return
-      if (error instanceof SseError && !res.headersSent) sendProblem(res as ServerResponse, error)
-      else failing(next)(error)
-    })
+    return handle(exchange, req, res).catch((error: unknown) => answerError(error, req, res, next))
   }
 }
 

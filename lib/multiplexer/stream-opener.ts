@@ -17,10 +17,10 @@ import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError, SseError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
 import { discardBody } from '../http/body.js'
-import type { Exchange } from '../http/exchange.js'
-import { type AnyResponse, Requester, type StreamRequest } from '../http/requester.js'
-import type { LeaseHolder, LossReason, StreamLease } from '../limits/streams/lease.js'
-import type { StreamLimits } from '../limits/streams/stream-limits.js'
+import type { AnyResponse, Exchange } from '../http/exchange.js'
+import { HttpRequester, type StreamRequest } from '../http/requester.js'
+import type { LeasedStream, LossReason, StreamLease } from '../limits/streams/lease.js'
+import type { StreamLeases } from '../limits/streams/stream-limits.js'
 import { assertOpenable, beginStream } from '../stream/open-stream.js'
 import type { ResolvedStreamOptions } from '../stream/options.js'
 import type { SseStream } from '../stream/sse-stream.js'
@@ -36,7 +36,7 @@ import { channelNames, closeReasonOf, type StreamParams, streamParams } from './
 const NO_CHANNELS: readonly Channel[] = []
 
 /** What a stream on channels holds until it is closed: its lease, and a reference to each channel. */
-class StreamResources implements LeaseHolder {
+class StreamResources implements LeasedStream {
   readonly id: string
   readonly #registry: ChannelRegistry
   #channels = NO_CHANNELS
@@ -89,7 +89,7 @@ export interface StreamOpenerOptions {
   readonly clock: Clock
   readonly registry: ChannelRegistry
   readonly streams: OpenStreams
-  readonly limits: StreamLimits | undefined
+  readonly limits: StreamLeases | undefined
   readonly maxWindow: number
   readonly isClosing: () => boolean
 }
@@ -127,7 +127,7 @@ export class StreamOpener {
       const params = streamParams(req, options.whenBehind === 'replay' ? maxWindow : 0)
       resources = this.#resources(auth)
       this.#assertAccepting()
-      if (limits) resources.lease = await limits.acquire(new Requester(req), resources)
+      if (limits) resources.lease = await limits.acquire(new HttpRequester(req), resources)
       if (exchange.over) return resources.release()
       const opening = registry.ready(resources.reference(names), params.cursor)
       if (opening !== undefined) await opening

@@ -8,7 +8,7 @@ import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { LogEntry } from '../core/message.js'
 import { delayOf } from '../core/message.js'
-import type { CursorOrigin } from '../http/headers.js'
+import type { CursorOrigin } from '../http/query.js'
 import type { StreamCounts } from '../stream/source.js'
 import { Counts, Histogram } from './numbers.js'
 

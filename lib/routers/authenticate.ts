@@ -1,6 +1,7 @@
 /**
- * request ─► token source ─► verify, redeem, or `resolve` ─► not revoked ─► **`req.auth`**: the middleware that finds out who a request
- * comes from. Owns the answers; where tokens come from and which are good is decided in the files beside it.
+ * request ─► token source ─► verify, redeem, or `resolve` ─► not revoked ─► **`req.auth`**: the middleware that
+ * authenticates requests, and the one that requires it. Owns the responses. lib/auth owns where tokens are found and
+ * which of them are valid.
  */
 import type { KeyObject } from 'node:crypto'
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
@@ -12,10 +13,9 @@ import {
   sourceRules,
   verifyRules,
 } from '../auth/options.js'
-import { tokenRevoked } from '../auth/revocations.js'
+import { ticketInvalid, tokenMissing, tokenRevoked } from '../auth/refusals.js'
 import { type Resolve, toAuth } from '../auth/sessions.js'
-import { pathOf, redeemTicket, ticketInvalid } from '../auth/tickets.js'
-import { tokenMissing } from '../auth/token-missing.js'
+import { pathOf, redeemTicket } from '../auth/tickets.js'
 import { type FoundToken, findToken, type SourceRules, secretParameters } from '../auth/token-sources.js'
 import { addSecretParameter, stripParameter } from '../auth/url-secrets.js'
 import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken } from '../auth/verify.js'
@@ -26,27 +26,27 @@ import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { oneOf } from '../core/validation.js'
-import { isAuth, markAuthenticated } from '../http/auth-of.js'
-import { sendProblem } from '../http/problem.js'
+import { answerError } from '../http/answering.js'
+import { authOf, isAuth, markAuthenticated } from '../http/auth-of.js'
 import { boundedStore } from '../store/bounded.js'
 import type { KeyValueStore } from '../store/store.js'
 
 declare global {
   namespace Express {
     interface Request {
-      /** Who the request comes from, once `authenticate()` has run. `undefined`: nobody is signed in. */
+      /** The user of the request, set by `authenticate()`. `undefined`: nobody is signed in. */
       auth?: Auth | undefined
     }
   }
 }
 
-/** Who a request comes from; `undefined`: nobody. */
+/** The user of a request; `undefined`: nobody is signed in. */
 type Identity = Auth | undefined | Promise<Auth | undefined>
 
 /**
- * Answers 401 with a problem document unless the request brings a good JSON Web Token: in `Authorization: Bearer`, else
- * in the query, as a ticket or itself, else in the cookie. The first one found counts. With `resolve` the application itself says who
- * is signed in.
+ * Sets `req.auth`, or answers 401 with a problem document unless the request has a valid JSON Web Token: in
+ * `Authorization: Bearer`, otherwise in the query (a ticket before a token), otherwise in the cookie. The first one
+ * found counts. With `resolve`, a function of the application returns the user.
  * @throws InvalidOptionError
  */
 export function authenticate(options: AuthenticateOptions): RequestHandler {
@@ -60,18 +60,18 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
   const missing = resolve === undefined ? 'The request has no token' : 'Nobody is signed in'
 
   return function authenticated(req: Request, res: Response, next: NextFunction): void {
-    const fail = failing(next, 'authenticate')
+    const respond = (error: unknown): void => answerError(error, req, res, next, RequestError)
     const refuse = (error: unknown): void => {
-      if (!(error instanceof RequestError)) fail(error)
-      else if (failures === undefined) sendProblem(res, error)
-      else failures.count(req, res, error).then(() => sendProblem(res, error), fail)
+      if (failures === undefined) respond(error)
+      else failures.count(req, res, error).then(() => respond(error), failing(next, 'failureLimit'))
     }
     const accept = (auth: Auth | undefined): void => {
       if (auth === undefined && !optional) {
         refuse(tokenMissing(missing))
         return
       }
-      // Nobody's too, and in place of another library's: what follows can rely on it. What another authenticate() found stays.
+      // Also if nobody is signed in: a value of another library must not stay. The user of an earlier authenticate()
+      // stays.
       if (auth !== undefined || !isAuth(req.auth)) req.auth = auth
       markAuthenticated(req)
       next()
@@ -85,13 +85,25 @@ export function authenticate(options: AuthenticateOptions): RequestHandler {
       refuse(error)
       return
     }
-    // Not `async`: Express 4 takes no care of a rejected promise.
+    // Not `async`, because Express 4 ignores rejected promises.
     if (identity instanceof Promise) identity.then(accept, refuse)
     else accept(identity)
   }
 }
 
-/** Finds the token, and removes from the URL whatever may be one: it must not travel on in a Referer, nor be logged. */
+/**
+ * Answers 401 unless `authenticate()` has set a user. Use it after `authenticate({ optional: true })`, so that limits
+ * can run in between that differ for users who are signed in and those who are not.
+ */
+export function requireAuth(): RequestHandler {
+  return (req, res, next) => {
+    // An error of `authOf` goes to Express, as from every middleware that throws.
+    if (authOf(req) === undefined) answerError(tokenMissing(), req, res, next)
+    else next()
+  }
+}
+
+/** Finds the token, and removes all parameters with secrets from the URL, so that no Referer or log contains them. */
 function takeToken(req: Request, res: Response, sources: SourceRules): FoundToken | undefined {
   const parameters = secretParameters(req, sources)
   try {
@@ -108,7 +120,7 @@ function sessionFinder(options: AuthenticateOptions, clock: Clock): Verifier {
   assertSessionOptions(options)
   const resolve = options.resolve as Resolve
   return async (_, req) => {
-    const session = await asServer('resolve', clock, () => resolve(req))
+    const session = await callApplication('resolve', clock, () => resolve(req))
     return session === undefined || session === null ? undefined : toAuth(session, clock)
   }
 }
@@ -133,18 +145,19 @@ function tokenVerifier(
   }
   return async (token, req) => {
     const header = readHeader(token, rules)
-    const key = await asServer<VerifyKey | undefined>('getKey', rules.clock, () => getKey(header, req))
+    const key = await callApplication<VerifyKey | undefined>('getKey', rules.clock, () => getKey(header, req))
     return verifyToken(token, key === undefined ? [] : [toKeyObject(key, symmetric)], rules)
   }
 }
 
 type Redeemer = (ticket: string, req: Request, res: Response) => Promise<Auth>
 
-/** The path is the whole one that the client asked for, wherever this is mounted. */
+/** A ticket is for the path that the client requested, independent of where this middleware is mounted. */
 function redeemer(store: KeyValueStore, failures: FailureLimit | undefined, clock: Clock): Redeemer {
   return async (ticket, req, res) => {
-    // Guesses of one address must not cost a look-up each. If the limit has answered, this error is not sent.
-    if (failures?.isRefused(req) && !(await failures.admit(req, res))) throw ticketInvalid()
+    // An address that guesses tickets must not cause a lookup for each guess. If the limit answers, this error is not
+    // sent.
+    if (failures?.isBlocked(req) && !(await failures.admit(req, res))) throw ticketInvalid()
     try {
       return await redeemTicket(store, ticket, pathOf(req.originalUrl), clock)
     } catch (error) {
@@ -164,9 +177,9 @@ function revocationCheck({
   oneOf('onRevocationError', onRevocationError, ['open', 'closed'])
   if (revocations === undefined) return undefined
   if (typeof revocations?.isRevoked !== 'function') {
-    throw new InvalidOptionError('revocations must be what createRevocations() gives')
+    throw new InvalidOptionError('revocations must be a value that createRevocations() returned')
   }
-  // May be of the application's own making.
+  // The application may pass its own implementation.
   const lookUp = async (auth: Auth): Promise<boolean> => {
     const call = (): Promise<boolean> => revocations.isRevoked(auth)
     const revoked = await settle('isRevoked', call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })
@@ -186,7 +199,7 @@ function revocationCheck({
   }
 }
 
-/** Reports what a store failed with; the caller of the API learns only that it did. */
+/** Reports the error of a store. The client gets only that authentication is unavailable. */
 function unavailable(operation: string, error: unknown): RequestError {
   if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
   return new RequestError('ERR_SSE_BROKER_UNAVAILABLE', 'Authentication is temporarily unavailable', {
@@ -195,8 +208,10 @@ function unavailable(operation: string, error: unknown): RequestError {
   })
 }
 
-/** An error of the application's function is the server's, even if it is one of the kit's request errors. */
-async function asServer<T>(option: string, clock: Clock, call: () => T | Promise<T>): Promise<T> {
+/**
+ * An error of the application's function goes to `next`, even if it is a RequestError: it is not the client's fault.
+ */
+async function callApplication<T>(option: string, clock: Clock, call: () => T | Promise<T>): Promise<T> {
   try {
     return await settle(option, call, { clock, timeoutMs: CALLBACK_TIMEOUT_MS })
   } catch (error) {

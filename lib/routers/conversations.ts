@@ -3,7 +3,7 @@
  * conversation. Owns the names of the channels, and the rule that a caller gets only channels of the own tenant.
  */
 import { Router } from 'express'
-import { tokenMissing } from '../auth/token-missing.js'
+import { tokenMissing } from '../auth/refusals.js'
 import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, invalidResult, settle } from '../core/callbacks.js'
 import { channel } from '../core/channel-name.js'

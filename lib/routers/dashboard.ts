@@ -3,7 +3,7 @@
  * Owns the HTTP side and the loads under way. The cache is in dashboard-cache.ts.
  */
 import express, { type Request, type Router } from 'express'
-import { tokenMissing } from '../auth/token-missing.js'
+import { tokenMissing } from '../auth/refusals.js'
 import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'

@@ -4,7 +4,7 @@ import { isError, runDetached } from '../core/callbacks.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { type ErrorCode, InvalidOptionError, SseError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
-import { sendProblem } from '../http/problem.js'
+import { answerError } from '../http/answering.js'
 import { detailsOf, OncePerCause } from '../observe/log-lines.js'
 import { type StreamOnResponse, streamOf } from '../stream/stream-of.js'
 
@@ -47,10 +47,13 @@ export function sseErrors({ onError = printer() }: SseErrorsOptions = {}): Error
       }
       void stream.close('error')
       if (!expected) report(error, req)
-    } else if (error instanceof SseError && !res.headersSent) {
-      sendProblem(res, error)
-      if (error.status >= 500 && !EXPECTED.includes(error.code)) report(error, req)
-    } else next(error)
+    } else if (res.headersSent) {
+      // The route's own response is incomplete. Express closes the connection.
+      next(error)
+    } else {
+      answerError(error, req, res, next)
+      if (error instanceof SseError && error.status >= 500 && !EXPECTED.includes(error.code)) report(error, req)
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * request ─► **middleware** ─► claims ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
+ * request ─► **middleware** ─► charges ─► limiter ─► next, 429 or 503. Owns the HTTP side of request limits.
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { answeredAtOnce, failing } from '../core/callbacks.js'
@@ -8,13 +8,12 @@ import { RequestError, SseError } from '../core/errors.js'
 import { LeaseClock } from '../core/lease-clock.js'
 import { Exchange } from '../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../http/problem.js'
-import { reportFailure } from '../limits/requests/callback-failure.js'
-import { claimsOf } from '../limits/requests/claims.js'
+import { chargesOf, reportFailure } from '../limits/requests/charges.js'
 import { ExactLimiter } from '../limits/requests/exact-limiter.js'
 import { RateLimitHeaders } from '../limits/requests/headers.js'
 import { LeaseLimiter } from '../limits/requests/lease-limiter.js'
-import { Ledger } from '../limits/requests/ledger.js'
-import type { Claim, Limiter, Reservation, Verdict } from '../limits/requests/limiter.js'
+import type { Charge, LimitDecision, Limiter, Reservation } from '../limits/requests/limiter.js'
+import { LimiterConnection } from '../limits/requests/limiter-connection.js'
 import {
   type RateLimitOptions,
   type ResolvedLimit,
@@ -24,18 +23,18 @@ import {
 
 /** The middleware that `rateLimit` returns. */
 export type RateLimitHandler = RequestHandler & {
-  /** Gives back what is leased and closes the connection, unless it was given. Idempotent. */
+  /** Returns the leased points and closes the connection, unless it was passed as an option. Idempotent. */
   close(): Promise<void>
 }
 
 /**
- * Limits requests: by user, tenant, address or anything else; several limits at once. Where points are on lease, which is
- * nearly always, a request is decided without a call to Redis and without a promise.
+ * Limits requests by user, tenant, address or a string of the application; with one limit or several. If the points are
+ * leased, which is the usual case, a request is decided without a call to Redis and without a promise.
  *
- * What is promised: over all processes together never more is admitted than `points` in a window (token bucket: than `points` +
- * refill × span over any span), while Redis answers and keeps its data. What may be refused although points are left: those
- * that another process holds. That is at most twice what it used of them in the last second, or a 64th of `points`, for 2 s;
- * if it dies, what it held until the window ends (token bucket: 3 s).
+ * As long as Redis answers and keeps its data, all processes together admit at most `points` in a window (token bucket:
+ * `points` + refill × span over any span). A request may be refused although points are left, if another process has
+ * leased them. These are at most twice the points that it used in the last second, or a 64th of `points`, for 2 s;
+ * after a crash its leased points until the window ends (token bucket: for 3 s).
  *
  * @throws InvalidOptionError
  */
@@ -47,56 +46,56 @@ export function rateLimit(options: RateLimitOptions): RateLimitHandler {
   const headers = new RateLimitHeaders()
   let checkTrust = limits.some(({ by }) => by === 'ip')
 
-  function conclude(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
-    if (diagnostics.limiterDecision.hasSubscribers) report(verdict)
-    if (verdict !== undefined) headers.set(res, verdict.standings, verdict.at)
-    if (verdict?.admitted !== true) {
-      answerProblem(res, refusals.for(verdict))
+  function conclude(decision: LimitDecision, req: Request, res: Response, next: NextFunction): void {
+    if (diagnostics.limiterDecision.hasSubscribers) report(decision)
+    if (decision !== undefined) headers.set(res, decision.states, decision.at)
+    if (decision?.admitted !== true) {
+      answerProblem(res, refusals.for(decision))
       return
     }
-    settleLater(verdict.reservations, req, res)
+    settleLater(decision.reservations, req, res)
     next()
   }
 
   /** Another handler, such as a time-out middleware, may have answered meanwhile. */
-  function concludeLater(verdict: Verdict, req: Request, res: Response, next: NextFunction): void {
-    if (!res.headersSent) conclude(verdict, req, res, next)
-    else if (verdict?.admitted) settleLater(verdict.reservations, req, res)
+  function concludeLater(decision: LimitDecision, req: Request, res: Response, next: NextFunction): void {
+    if (!res.headersSent) conclude(decision, req, res, next)
+    else if (decision?.admitted) settleLater(decision.reservations, req, res)
   }
 
   function limited(req: Request, res: Response, next: NextFunction): void {
-    let verdict: Verdict | Promise<Verdict>
-    let claims: readonly Claim[]
+    let decision: LimitDecision | Promise<LimitDecision>
+    let charges: readonly Charge[]
     try {
       if (checkTrust) {
         checkTrust = false
         warnIfAllAreTrusted(req)
       }
-      claims = claimsOf(req, limits)
-      if (claims.length === 0) {
+      charges = chargesOf(req, limits)
+      if (charges.length === 0) {
         next()
         return
       }
-      verdict = limiter.check(claims)
+      decision = limiter.check(charges)
     } catch (error) {
       failing(next, 'The limit')(error)
       return
     }
-    // Not `async`: Express 4 takes no care of a rejected promise, and most are decided at once.
-    if (verdict instanceof Promise) {
-      verdict.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
-    } else conclude(verdict, req, res, next)
+    // Not `async`: Express 4 ignores rejected promises, and most decisions need no promise.
+    if (decision instanceof Promise) {
+      decision.then((decided) => concludeLater(decided, req, res, next)).catch(failing(next, 'The limit'))
+    } else conclude(decision, req, res, next)
   }
 
   return Object.assign(limited, { close: () => limiter.close() })
 }
 
 function createLimiter({ limits, clock, redis, timeoutMs, failOpen, mode }: ResolvedRateLimit): Limiter {
-  if (redis === undefined) return new LeaseLimiter({ limits, clock, ledger: undefined, failOpen })
+  if (redis === undefined) return new LeaseLimiter({ limits, clock, connection: undefined, failOpen })
   const leaseClock = new LeaseClock(clock)
-  const ledger = new Ledger({ redis, timeoutMs, clock: leaseClock })
+  const connection = new LimiterConnection({ redis, timeoutMs, clock: leaseClock })
   const Kind = mode === 'exact' ? ExactLimiter : LeaseLimiter
-  return new Kind({ limits, clock: leaseClock, ledger, failOpen })
+  return new Kind({ limits, clock: leaseClock, connection, failOpen })
 }
 
 interface Refusal {
@@ -106,27 +105,31 @@ interface Refusal {
 }
 
 /**
- * A flood of refused requests gets one and the same answer for a second: making one, with its stack trace, costs more than all
+ * A flood of refused requests gets the same response for a second: creating one, with its stack trace, costs more than
  * the rest of the check (bench `limiter`).
  */
 class Refusals {
   readonly #last = new Map<ResolvedLimit, Refusal>()
   readonly #unavailable = problemAnswer(
-    new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits cannot be checked now', {
+    new SseError('ERR_SSE_LIMITER_UNAVAILABLE', 'Request limits are temporarily unavailable', {
       headers: { 'Retry-After': '1' },
     }),
   )
 
-  for(verdict: Exclude<Verdict, { admitted: true }>): ProblemAnswer {
-    if (verdict === undefined) return this.#unavailable
-    const { limit, points } = verdict.refusedBy
-    const retryS = Math.max(1, Math.ceil(verdict.retryMs / 1000))
+  for(decision: Exclude<LimitDecision, { admitted: true }>): ProblemAnswer {
+    if (decision === undefined) return this.#unavailable
+    const { limit, points } = decision.refusedBy
+    const retryS = Math.max(1, Math.ceil(decision.retryMs / 1000))
     const last = this.#last.get(limit)
     if (last?.points === points && last.retryS === retryS) return last.answer
-    const error = new RequestError('ERR_SSE_RATE_LIMITED', `The limit "${limit.name}" is used up`, {
-      headers: { 'Retry-After': String(retryS) },
-      members: { limit: limit.name, points, durationMs: limit.durationMs },
-    })
+    const error = new RequestError(
+      'ERR_SSE_RATE_LIMITED',
+      `The limit "${limit.name}" is exhausted. Retry after ${retryS} s.`,
+      {
+        headers: { 'Retry-After': String(retryS) },
+        members: { limit: limit.name, points, durationMs: limit.durationMs },
+      },
+    )
     const answer = problemAnswer(error)
     this.#last.set(limit, { points, retryS, answer })
     return answer
@@ -134,8 +137,8 @@ class Refusals {
 }
 
 /**
- * The points are taken already, so a client gains nothing by leaving: what has no answer by then, counts. The exchange is over
- * whatever becomes of it.
+ * The points are taken already, so a client gains nothing by leaving: an exchange that ends without a response counts.
+ * The exchange ends in any case.
  */
 function settleLater(reservations: readonly Reservation[], req: Request, res: Response): void {
   if (reservations.length === 0) return
@@ -144,7 +147,7 @@ function settleLater(reservations: readonly Reservation[], req: Request, res: Re
   })
 }
 
-/** Nothing waits for `countWhen` any more. An answer of which it cannot be known counts. */
+/** No request waits for `countWhen` any more. If it throws, the response counts. */
 function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
   const failed = (error: unknown): void => reportFailure('countWhen', error)
   try {
@@ -158,18 +161,18 @@ function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
 function warnIfAllAreTrusted(req: Request): void {
   if (req.app?.get('trust proxy') !== true) return
   process.emitWarning(
-    "Express trusts every proxy ('trust proxy' is true): whoever writes X-Forwarded-For chooses the address that is limited. " +
-      'Name the proxies or say how many there are.',
+    "Express trusts every proxy ('trust proxy' is true), so a client can choose its address with X-Forwarded-For. " +
+      "Set 'trust proxy' to the addresses or the number of your proxies.",
     { code: 'SSE_TRUST_PROXY' },
   )
 }
 
-function report(verdict: Verdict): void {
-  if (verdict === undefined) {
+function report(decision: LimitDecision): void {
+  if (decision === undefined) {
     diagnostics.limiterDecision.publish({ admitted: false, source: 'fail-closed' })
     return
   }
-  const { admitted, source } = verdict
-  const limit = verdict.admitted ? undefined : verdict.refusedBy.limit.name
+  const { admitted, source } = decision
+  const limit = decision.admitted ? undefined : decision.refusedBy.limit.name
   diagnostics.limiterDecision.publish({ admitted, source, limit })
 }

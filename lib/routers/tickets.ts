@@ -3,8 +3,8 @@
  * its token for a ticket, which may stand in a URL. Owns the HTTP side. auth/tickets.ts owns the tickets.
  */
 import { Router } from 'express'
+import { tokenMissing } from '../auth/refusals.js'
 import { issueTicket, pathOf } from '../auth/tickets.js'
-import { tokenMissing } from '../auth/token-missing.js'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'

@@ -17,10 +17,11 @@ import { answeredAtOnce } from '../core/callbacks.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { InvalidOptionError, RequestError, SseError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
+import type { AnyResponse } from '../http/exchange.js'
 import { Exchange } from '../http/exchange.js'
-import { requestedCursor, setHead } from '../http/headers.js'
-import { queryOf } from '../http/query.js'
-import type { AnyResponse, StreamRequest } from '../http/requester.js'
+import { setHead } from '../http/head.js'
+import { queryOf, requestedCursor } from '../http/query.js'
+import type { StreamRequest } from '../http/requester.js'
 import { COMPLETED_ID } from '../wire/control.js'
 import type { EventStream } from './event-stream.js'
 import { type ResolvedStreamOptions, resolveStreamOptions, type StreamOptions } from './options.js'
@@ -111,7 +112,7 @@ export function beginStream(
   const reason = assertOpenable(req, res, options, exchange) ?? opening.reason
   // Before the headers: each of the three may refuse the stream.
   const auth = authOf(req)
-  options.revocations?.assertGood(auth)
+  options.revocations?.assertNotRevoked(auth)
   const pollUrl = pollUrlOf(req, options)
   let corked: Socket | undefined
   if (reason === 'completed') {

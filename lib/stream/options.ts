@@ -1,10 +1,10 @@
-import type { Revocations } from '../auth/revocations.js'
+import { type Revocations, revocationsOption, type StoreRevocations } from '../auth/revocations.js'
 import type { Clock } from '../core/clock.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { madeBy, oneOf, rejectFormerName, wholeNumber } from '../core/validation.js'
 import type { StreamRequest } from '../http/requester.js'
-import type { Pacing } from '../limits/pacing/pacing.js'
+import { type Pacing, type PacingBuckets, pacingOption } from '../limits/pacing/pacing.js'
 import { MAX_EVENT_BYTES } from '../wire/encode.js'
 import { QUEUE_POLICIES, type QueuePolicy } from './bounded-queue.js'
 import { type Pressure, ProcessPressure } from './pressure.js'
@@ -103,16 +103,18 @@ type WithoutDefault = 'expiresAt' | 'pacing' | 'pollUrl' | 'pressure' | 'revocat
 
 /** Checked options, with defaults. Many streams share one object. */
 export type ResolvedStreamOptions = Readonly<Required<Omit<StreamOptions, WithoutDefault>>> & {
-  readonly [name in Exclude<WithoutDefault, 'pressure'>]: StreamOptions[name] | undefined
+  readonly [name in 'expiresAt' | 'pollUrl']: StreamOptions[name] | undefined
 } & {
+  readonly pacing: PacingBuckets | undefined
   readonly pressure: ProcessPressure | undefined
+  readonly revocations: StoreRevocations | undefined
   readonly whenBehind: WhenBehind
 }
 
 /** @throws InvalidOptionError */
 export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOptions {
   rejectFormerName(options, 'backlog', 'queuePolicy')
-  const { expiresAt, pressure } = options
+  const { expiresAt } = options
   const queuePolicy = oneOf('queuePolicy', options.queuePolicy ?? 'replay', QUEUE_POLICIES)
   return {
     queuePolicy,
@@ -127,14 +129,25 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     queueEvents: wholeNumber('queueEvents', options.queueEvents ?? 256, 0),
     queueBytes: wholeNumber('queueBytes', options.queueBytes ?? 262_144, 0),
     queueTtlMs: wholeNumber('queueTtlMs', options.queueTtlMs ?? 30_000, 1),
-    pacing: options.pacing,
+    ...resolveParts(options),
     pollUrl: options.pollUrl === undefined ? undefined : urlOption(options.pollUrl),
     saturatedMs: wholeNumber('saturatedMs', options.saturatedMs ?? 30_000, 0),
-    pressure: pressure === undefined ? undefined : madeBy('createPressure', 'pressure', pressure, ProcessPressure),
-    revocations: options.revocations,
     refuseWith: oneOf('refuseWith', options.refuseWith ?? 'status', ['status', 'stream']),
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,
+  }
+}
+
+/** Checks the objects that other functions of the kit create. */
+function resolveParts({
+  pacing,
+  pressure,
+  revocations,
+}: StreamOptions): Pick<ResolvedStreamOptions, 'pacing' | 'pressure' | 'revocations'> {
+  return {
+    pacing: pacing === undefined ? undefined : pacingOption(pacing),
+    pressure: pressure === undefined ? undefined : madeBy('createPressure', 'pressure', pressure, ProcessPressure),
+    revocations: revocations === undefined ? undefined : revocationsOption(revocations),
   }
 }
 

@@ -17,9 +17,9 @@ import type { Timer } from '../core/clock.js'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { authOf } from '../http/auth-of.js'
-import { Exchange } from '../http/exchange.js'
-import { cursorOrigin } from '../http/headers.js'
-import { type AnyResponse, Requester, type StreamRequest, type StreamResponse } from '../http/requester.js'
+import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
+import { cursorOrigin } from '../http/query.js'
+import { HttpRequester, type StreamRequest } from '../http/requester.js'
 import { openText } from '../wire/control.js'
 import { closingBlocks, DISCARDING } from './closing.js'
 import { Deadlines } from './deadlines.js'
@@ -58,7 +58,7 @@ export class SseStream extends StreamOutput implements EventStream {
 
   /** The caller has sent the headers: use `res.sse()`, `openStream` or a multiplexer. */
   constructor(req: StreamRequest, res: AnyResponse, options: ResolvedStreamOptions, opening: Opening = {}) {
-    super(res, new Requester(req), opening.exchange ?? new Exchange(req, res), options, opening.corked)
+    super(res, new HttpRequester(req), opening.exchange ?? new Exchange(req, res), options, opening.corked)
     this.id = opening.id ?? randomUUID()
     this.auth = authOf(req)
     this.#req = req
@@ -93,7 +93,7 @@ export class SseStream extends StreamOutput implements EventStream {
     const { sent, queued, queuedBytes, full } = this.counts()
     return {
       auth: this.auth,
-      ip: new Requester(this.#req).ip,
+      ip: new HttpRequester(this.#req).ip,
       id: this.id,
       ageMs: this.#ageMs(),
       sent,
@@ -106,7 +106,7 @@ export class SseStream extends StreamOutput implements EventStream {
   }
 
   describe(details: object): object {
-    const requester = new Requester(this.#req)
+    const requester = new HttpRequester(this.#req)
     const message = {
       stream: this.id,
       auth: this.auth,

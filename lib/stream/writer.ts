@@ -14,8 +14,7 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../core/clock.js'
-import type { Exchange } from '../http/exchange.js'
-import type { StreamResponse } from '../http/requester.js'
+import type { Exchange, StreamResponse } from '../http/exchange.js'
 import { Blocks, chunkText } from '../wire/blocks.js'
 
 /** The stream that writes. */

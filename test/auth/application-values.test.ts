@@ -78,7 +78,7 @@ describe('values of the application in authenticate', () => {
     })
   })
 
-  it('notifies every listener of a revocation, also if others fail', async () => {
+  it('notifies every listener of a revocation, even if others throw', async () => {
     const store = createStore()
     const revocations = createRevocations({ store })
     const heard: string[] = []

@@ -76,7 +76,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('reads user and tenant from other claims with the options', async () => {
+    it('takes user and tenant from the configured claims', async () => {
       const agent = await serveAuth({ userClaim: 'uid', tenantClaim: 'https://acme.example/org' })
       const claims = { uid: 'ada', 'https://acme.example/org': 'acme', exp: CLAIMS.exp }
       const answer = await agent.get('/').auth(sign(claims), { type: 'bearer' })

@@ -1,13 +1,7 @@
 import { expect } from 'chai'
 import jwt from 'jsonwebtoken'
 import supertest from 'supertest'
-import {
-  createRevocations,
-  type Revocation,
-  type RevocationSelector,
-  type Revocations,
-  type RevocationsOptions,
-} from '../../lib/auth/revocations.js'
+import type { Revocation, RevocationSelector, RevocationsOptions } from '../../lib/auth/revocations.js'
 import type { Auth } from '../../lib/core/auth.js'
 import type { Clock } from '../../lib/core/clock.js'
 import { diagnostics } from '../../lib/core/diagnostics.js'
@@ -18,6 +12,7 @@ import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { createRevocations, type Revocations } from '../helpers/internals.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
 const SECRET = 'a secret of thirty-two bytes or more'
@@ -99,7 +94,7 @@ describe('revocations', () => {
       for (const each of others) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(false)
       expect([...(await other.revokedAmong([...revoked, ...others]))]).to.deep.equal(revoked)
       // As another process hears of it.
-      other.hear(JSON.parse(JSON.stringify(revocation)))
+      other.apply(JSON.parse(JSON.stringify(revocation)))
       expect(streams.map(({ closed }) => closed)).to.deep.equal([
         ...revoked.map(() => ['revoked']),
         ...others.map(() => []),
@@ -108,7 +103,7 @@ describe('revocations', () => {
     })
   }
 
-  it('refuse tokens from before, and those without a time, but none from later', async () => {
+  it('refuse tokens that were issued earlier, and those without iat, but none that were issued later', async () => {
     clock.advance(500)
     const [revocation] = await heardOf(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
     const undated = { ...auth('ada'), claims: {} }
@@ -125,7 +120,7 @@ describe('revocations', () => {
     ] as const) {
       expect(await revocations.isRevoked(each), JSON.stringify(each)).to.equal(revoked)
       const stream = watched(revocations, each)
-      if (revocation) revocations.hear(revocation)
+      if (revocation) revocations.apply(revocation)
       expect(stream.closed).to.have.length(revoked ? 1 : 0)
       revocations.unwatch(stream)
     }
@@ -157,7 +152,7 @@ describe('revocations', () => {
     other.unwatch(apart)
   })
 
-  it('end no stream because the store fails, report it, and check again', async () => {
+  it('end no stream because the store fails, report the error, and check again', async () => {
     const stream = watched(revocations, auth('ada'))
     const errors: unknown[] = []
     const note = (message: unknown) => errors.push(message)
@@ -186,7 +181,7 @@ describe('revocations', () => {
     expect(await revocations.isRevoked(auth('ada'))).to.equal(false)
   })
 
-  it('read all keys of a token once, and again after cacheMs or a notification', async () => {
+  it('read all keys of a token in one call, and again after cacheMs or after a revocation', async () => {
     const [one, two] = [start({ cacheMs: 1000 }), start({ cacheMs: 1000 })]
     const ada = auth('ada', 'acme', -1000, { jti: 't1' })
     expect(await one.isRevoked(ada)).to.equal(false)
@@ -204,11 +199,11 @@ describe('revocations', () => {
     expect(await one.isRevoked(auth('dan', 'globex'))).to.equal(true)
     await one.isRevoked(auth('eve', 'globex'))
     await two.revoke({ user: 'eve', tenant: 'globex' })
-    one.hear({ tenant: 'any', at: 0 })
+    one.apply({ tenant: 'any', at: 0 })
     expect(await one.isRevoked(auth('eve', 'globex'))).to.equal(true)
   })
 
-  it('do not cache an answer that was requested before a notification', async () => {
+  it('do not cache an answer that was requested before a revocation', async () => {
     let answer = (_values: readonly undefined[]): void => expect.fail()
     store.get = () => new Promise((resolve) => (answer = resolve))
     revocations = start({ cacheMs: 1000 })
@@ -266,7 +261,7 @@ describe('revocations', () => {
       expect(await revocations.isRevoked(inMs(-1))).to.equal(false)
     })
 
-    it('refuse tokens without a valid time', async () => {
+    it('refuse tokens whose time of issue is unusable', async () => {
       await revocations.revoke(user)
       clock.advance(60_000)
       for (const iat of [undefined, null, '', '2099-01-01', Number.NaN, Number.POSITIVE_INFINITY, -1, 1e300, {}]) {
@@ -294,7 +289,7 @@ describe('revocations', () => {
 
     it('are kept by the process that made them and by those that were notified', async () => {
       const other = start()
-      revocations.onRevoke((revocation) => other.hear(revocation))
+      revocations.onRevoke((revocation) => other.apply(revocation))
       await revokeAll()
       for (const each of [revocations, other]) {
         expect(await each.isRevoked(auth('ada'))).to.equal(true)
@@ -350,11 +345,11 @@ describe('revocations', () => {
 
   it('made before a watch began are found when it begins', async () => {
     await revocations.revoke({ user: 'ada', tenant: 'acme' })
-    expect(() => revocations.assertGood(auth('ada')))
+    expect(() => revocations.assertNotRevoked(auth('ada')))
       .to.throw()
       .with.property('code', 'ERR_SSE_TOKEN_REVOKED')
-    revocations.assertGood(auth('bob'))
-    revocations.assertGood(undefined)
+    revocations.assertNotRevoked(auth('bob'))
+    revocations.assertNotRevoked(undefined)
   })
 
   it('are reported to every listener until it is removed', async () => {
@@ -373,15 +368,15 @@ describe('revocations', () => {
     expect(heard).to.deep.equal(['third'])
   })
 
-  it('ignore messages that are not revocations', () => {
+  it('are not accepted from another process in an invalid form', () => {
     for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
-      expect(() => revocations.hear(heard as Revocation))
+      expect(() => revocations.apply(heard as Revocation))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')
     }
   })
 
-  it('read a thousand keys at a time for many streams, each once', async () => {
+  it('read a thousand keys in a call for many streams, each once', async () => {
     const auths = Array.from({ length: 3000 }, (_, index) =>
       auth(`user${index % 100}`, 'acme', -1000, { jti: `t${index}` }),
     )
@@ -483,7 +478,7 @@ describe('revocations', () => {
         expect(answer.headers['content-type']).to.contain('application/problem+json')
       })
 
-      it('fail closed, or open with the option', async () => {
+      it('fail closed, or open with onRevocationError', async () => {
         store.get = async () => {
           throw new Error('connect ECONNREFUSED 10.0.0.7:6379')
         }

@@ -93,7 +93,7 @@ describe('a body', () => {
     expect(answered).to.deep.equal({ status: 500, code: 'ERR_SSE_RAW_BODY_CONSUMED' })
   })
 
-  it('over the bound is refused before it has ended, and the connection goes on', async () => {
+  it('over the limit is refused before it has ended, and the connection stays usable', async () => {
     const server = await serve(express().use(hooks))
     stops.push(() => server.stop())
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')

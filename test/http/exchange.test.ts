@@ -118,7 +118,7 @@ describe('an exchange', () => {
     })
   }
 
-  it('says it once to each listener, and to none that was removed', async () => {
+  it('notifies each listener once, and none that was removed', async () => {
     const { listener, get } = exchanges()
     server = createServer(listener)
     const socket = await dial(await listen(), GET.repeat(2))
@@ -134,7 +134,7 @@ describe('an exchange', () => {
     expect({ removed, kept }).to.deep.equal({ removed: 0, kept: 1 })
   })
 
-  it('says it also to a listener that comes afterwards', async () => {
+  it('also notifies a listener that is added afterwards', async () => {
     const { listener, get } = exchanges((res) => res.end('x'))
     server = createServer(listener)
     const socket = await dial(await listen(), GET)

@@ -76,7 +76,7 @@ describe('shutdown', () => {
     client.destroy()
   })
 
-  it('closes the rest where something cannot be closed, and says what', async () => {
+  it('closes the rest if a part cannot be closed, and reports that part', async () => {
     const { server } = await serve(() => undefined)
     const closed: string[] = []
     const error = await shutdown({

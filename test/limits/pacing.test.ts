@@ -1,6 +1,7 @@
 import { expect } from 'chai'
-import { createPacing, PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
+import { PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
 import { FakeClock } from '../helpers/fake-clock.js'
+import { createPacing } from '../helpers/internals.js'
 
 const auth = (user: string, tenant = 'acme') => ({ user, tenant, expiresAt: 0, claims: {} })
 
@@ -65,7 +66,7 @@ describe('pacing', () => {
     }
   })
 
-  it('counts bytes where told to, and lets an event larger than the burst go and be paid off', () => {
+  it('counts bytes with cost byte, and sends an event above the capacity with negative tokens', () => {
     const pacing = createPacing({ stream: { capacity: 1000, refillPerSecond: 100, cost: 'byte' } }, { clock })
     const pacer = pacing.open({})
     expect(spendAll(pacer, 300)).to.equal(3)
@@ -79,7 +80,7 @@ describe('pacing', () => {
     expect(pacer.spend(2, 1500), 'several are no burst beyond the burst').to.equal(false)
   })
 
-  it('tells those that wait when rates change', () => {
+  it('notifies waiting streams when rates change', () => {
     const pacing = createPacing({ stream: 'chat' }, { clock })
     const pacer = pacing.open({})
     expect(spendAll(pacer)).to.equal(PACING_PRESETS.chat.capacity)

@@ -54,7 +54,7 @@ describe('a token bucket', () => {
     expect(bucket.tokens(99_999)).to.equal(10)
   })
 
-  it('goes on at another rate with the tokens it has, but not more than the new capacity', () => {
+  it('keeps its tokens, at most the new capacity, when the rate changes', () => {
     const bucket = new TokenBucket({ capacity: 10, refillPerSecond: 1 }, 0)
     bucket.configure({ capacity: 4, refillPerSecond: 2 }, 0)
     expect(bucket.tokens(0)).to.equal(4)

@@ -1,5 +1,7 @@
 /** Uses all parts with a Redis that refuses their commands, without subscribers to diagnostics. Argument: its URL. */
-import { createMultiplexer, createStore, createStreamLimits } from '../../lib/index.js'
+
+import { createMultiplexer, createStore } from '../../lib/index.js'
+import { createStreamLimits } from '../helpers/internals.js'
 
 const redis = process.argv[2]
 const limits = createStreamLimits({ redis, timeoutMs: 10_000 })

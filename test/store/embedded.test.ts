@@ -1,12 +1,12 @@
 import { expect } from 'chai'
 import express from 'express'
 import supertest from 'supertest'
-import { createStreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { dashboardInit } from '../../lib/routers/dashboard.js'
 import { rateLimit } from '../../lib/routers/rate-limit.js'
 import { webhooks } from '../../lib/routers/webhooks/webhooks.js'
 import { createStore } from '../../lib/store/create.js'
+import { createStreamLimits } from '../helpers/internals.js'
 
 /** The values of an environment variable that is not set, or is empty. */
 const GIVEN = [undefined, ''] as const

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import type { StreamLease } from '../../lib/limits/streams/lease.js'
 import type { StreamLimitsOptions } from '../../lib/limits/streams/options.js'
-import { createStreamLimits, type StreamLimits } from '../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../helpers/eventually.js'
+import { createStreamLimits, type StreamLimits } from '../helpers/internals.js'
 
 /** A request of a signed-in user. */
 export function owner(user: string, tenant = 'acme', ip?: string) {

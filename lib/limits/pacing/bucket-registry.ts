@@ -1,9 +1,9 @@
 import { type Rate, TokenBucket } from '../token-bucket.js'
 
-/** Keys kept at most; above it those that nobody uses go, oldest first. */
+/** The maximum number of keys. Above it unused keys are evicted, the oldest first. */
 const MAX_KEYS = 100_000
-/** Unused keys looked at for each new one, so that they go as fast as they come. */
-const LOOKED_AT = 2
+/** Unused keys that are checked for each new key, so that they are removed as fast as they are added. */
+const CHECKED = 2
 
 interface Entry {
   readonly key: unknown
@@ -12,13 +12,13 @@ interface Entry {
 }
 
 /**
- * The buckets of one scope, by key. A bucket that nobody uses is kept only until it is full again: then a new one would
- * be the same. So what is kept is bounded by what is in use and what was used a moment ago, without a timer.
+ * The buckets of one scope, by key. An unused bucket is kept only until it is full, because then a new one has the same
+ * state. So the number of buckets is bounded by those in use and those used recently, without a timer.
  */
 export class BucketRegistry {
   readonly #maxKeys: number
   readonly #entries = new Map<unknown, Entry>()
-  /** Those without users, in the order in which they lost the last one. */
+  /** Buckets without users, in the order in which they lost the last one. */
   readonly #unused = new Set<Entry>()
   #rate: Rate
 
@@ -31,7 +31,7 @@ export class BucketRegistry {
     return this.#entries.size
   }
 
-  /** The key's bucket, in use until it is released once for each acquisition. */
+  /** The bucket of the key. It is in use until `release` was called as often as `acquire`. */
   acquire(key: unknown, now: number): TokenBucket {
     let entry = this.#entries.get(key)
     if (entry === undefined) {
@@ -51,17 +51,17 @@ export class BucketRegistry {
     else this.#unused.add(entry)
   }
 
-  /** Another rate for all keys, from now on. */
+  /** Changes the rate of all keys. */
   configure(rate: Rate, now: number): void {
     this.#rate = rate
     for (const { bucket } of this.#entries.values()) bucket.configure(rate, now)
   }
 
   #evict(now: number): void {
-    let looked = 0
+    let checked = 0
     for (const entry of this.#unused) {
       const over = this.#entries.size >= this.#maxKeys
-      if (!over && looked++ >= LOOKED_AT) break
+      if (!over && checked++ >= CHECKED) break
       if (!over && !entry.bucket.isFull(now)) break
       this.#unused.delete(entry)
       this.#entries.delete(entry.key)

@@ -1,6 +1,6 @@
 /**
- * How fast streams may go: token buckets for the stream itself and for all that it shares with others. A stream that may not
- * go on waits with what it has; it is never closed for it.
+ * How fast streams may send: token buckets of the stream itself and of everything that it shares with others. A stream
+ * without tokens waits; pacing never closes it.
  *
  * ```
  *   spend ─► stream ┐
@@ -12,16 +12,17 @@
  * ```
  */
 
-import type { Auth } from '../../core/auth.js'
 import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
-import { ipKey } from '../../http/ip-key.js'
+import { madeBy } from '../../core/validation.js'
+import { addressKey } from '../../http/address.js'
+import type { Requester } from '../../http/requester.js'
 import type { Rate, TokenBucket } from '../token-bucket.js'
 import { BucketRegistry } from './bucket-registry.js'
 
-/** Rates that suit a kind of page, in events. */
+/** Rates for some kinds of pages, in events. */
 export const PACING_PRESETS = Object.freeze({
   dashboard: { capacity: 5, refillPerSecond: 10 },
   telemetry: { capacity: 50, refillPerSecond: 25 },
@@ -29,98 +30,109 @@ export const PACING_PRESETS = Object.freeze({
   publicIp: { capacity: 60, refillPerSecond: 30 },
 }) satisfies Readonly<Record<string, Rate>>
 
-/** A key of `PACING_PRESETS`, usable in place of a rate. */
+/** A key of `PACING_PRESETS`. It can be used instead of a rate. */
 export type PacingPreset = keyof typeof PACING_PRESETS
 
-/** What shares one bucket: the stream alone, its user or tenant, its address, its HTTP/2 session, or all streams. */
+/**
+ * Which streams share a bucket: none (`stream`), those of a user, tenant, address or HTTP/2 session, or all (`global`).
+ */
 export type PacingScope = 'stream' | 'user' | 'tenant' | 'ip' | 'session' | 'global'
 
-/** Rates by scope. A user counts within its tenant. A scope that a stream has no key for (no `req.auth`) does not pace it; all
- * streams without an address share one. */
+/**
+ * Rates by scope. A user counts within its tenant. A scope without a key for a stream (no `req.auth`) does not pace it.
+ * All streams without an address share one bucket.
+ */
 export type PacingRates = { readonly [scope in PacingScope]?: Rate | PacingPreset }
-
-/** By what a stream is known. */
-export interface Paced {
-  readonly auth?: Auth | undefined
-  readonly ip?: string | undefined
-  /** The HTTP/2 session, as an object. */
-  readonly session?: object | undefined
-}
 
 const SCOPES: readonly PacingScope[] = ['stream', 'user', 'tenant', 'ip', 'session', 'global']
 
-/** Token buckets that limit how fast streams send; all streams that are given it share them. Made by `createPacing`. */
-export class Pacing {
+/**
+ * Token buckets that limit how fast streams send, shared by all streams with this object. Created by `createPacing`.
+ */
+export interface Pacing {
+  /** The number of buckets in memory. */
+  readonly size: number
+
+  /**
+   * Changes rates while streams are open. Streams that wait for tokens use the new rate at once.
+   * @throws InvalidOptionError for a rate that is not valid, and for a scope that has had no rate
+   */
+  configure(rates: PacingRates): void
+}
+
+export class PacingBuckets implements Pacing {
   readonly #clock: Clock
   readonly #scopes = new Map<PacingScope, BucketRegistry>()
   readonly #pacers = new Set<Pacer>()
 
-  /** @internal Use `createPacing`. */
+  /** @throws InvalidOptionError */
   constructor(rates: PacingRates, clock: Clock) {
     this.#clock = clock
     for (const [scope, rate] of checked(rates)) this.#scopes.set(scope, new BucketRegistry(rate))
   }
 
-  /** Buckets kept now. */
   get size(): number {
     let size = 0
     for (const registry of this.#scopes.values()) size += registry.size
     return size
   }
 
-  /**
-   * Changes rates while streams run; those that wait are told. Scopes that had no rate cannot get one.
-   * @throws InvalidOptionError
-   */
   configure(rates: PacingRates): void {
     const changes = checked(rates)
     for (const [scope] of changes) {
       if (!this.#scopes.has(scope))
-        throw new InvalidOptionError(`pacing has no rate for ${scope} that could be changed`)
+        throw new InvalidOptionError(
+          `pacing has no rate for ${scope}. Rates can be changed only for scopes that createPacing() got.`,
+        )
     }
     const now = this.#clock.now()
     for (const [scope, rate] of changes) this.#scopes.get(scope)?.configure(rate, now)
     for (const pacer of this.#pacers) pacer.onChange?.()
   }
 
-  /** @internal The buckets of one stream. */
-  open(who: Paced): Pacer {
-    const pacer = new Pacer(this.#scopes, who, this.#clock, () => this.#pacers.delete(pacer))
+  /** Opens the buckets of one stream. */
+  open(requester: Requester): Pacer {
+    const pacer = new Pacer(this.#scopes, requester, this.#clock, () => this.#pacers.delete(pacer))
     this.#pacers.add(pacer)
     return pacer
   }
 }
 
-interface Held {
+interface HeldBucket {
   readonly scope: PacingScope
   readonly registry: BucketRegistry
   readonly key: unknown
   readonly bucket: TokenBucket
 }
 
-/** One stream's share of the buckets. */
+/** The buckets of one stream. */
 export class Pacer {
-  /** Called when a rate has changed: a wait may be over. */
+  /** Called when a rate was changed, because a wait may have ended. */
   onChange: (() => void) | undefined
   readonly #clock: Clock
-  readonly #held: readonly Held[]
+  readonly #held: readonly HeldBucket[]
   readonly #onClose: () => void
   #closed = false
 
-  constructor(scopes: ReadonlyMap<PacingScope, BucketRegistry>, who: Paced, clock: Clock, onClose: () => void) {
+  constructor(
+    scopes: ReadonlyMap<PacingScope, BucketRegistry>,
+    requester: Requester,
+    clock: Clock,
+    onClose: () => void,
+  ) {
     this.#clock = clock
     this.#onClose = onClose
-    const held: Held[] = []
+    const held: HeldBucket[] = []
     for (const [scope, registry] of scopes) {
-      const key = keyOf(scope, who, this)
+      const key = keyOf(scope, requester, this)
       if (key !== undefined) held.push({ scope, registry, key, bucket: registry.acquire(key, clock.now()) })
     }
     this.#held = held
   }
 
   /**
-   * Takes what the events cost from every bucket, or nothing from any. One event that costs more than a bucket's capacity
-   * may go when that is full, and is paid off afterwards.
+   * Spends the cost in every bucket, or in none. A single event that costs more than the capacity of a bucket is sent
+   * when the bucket is full, and makes its tokens negative.
    */
   spend(events: number, bytes: number): boolean {
     if (this.msUntil(events, bytes) > 0) return false
@@ -129,7 +141,7 @@ export class Pacer {
     return true
   }
 
-  /** How long the events would have to wait, if nobody else spends; 0: not at all. */
+  /** How long the events must wait if nothing else is spent, in ms. 0: not at all. */
   msUntil(events: number, bytes: number): number {
     const now = this.#clock.now()
     let longest = 0
@@ -137,7 +149,7 @@ export class Pacer {
     return longest
   }
 
-  /** Whose tokens the events would have to wait for longest. */
+  /** The scope that the events must wait for longest. */
   scarcest(events: number, bytes: number): PacingScope | undefined {
     const now = this.#clock.now()
     let longest = 0
@@ -152,7 +164,7 @@ export class Pacer {
     return scarcest
   }
 
-  /** Tokens in the bucket that has least. */
+  /** The tokens of the bucket that has the fewest. */
   tokens(): number {
     const now = this.#clock.now()
     return Math.min(...this.#held.map(({ bucket }) => bucket.tokens(now)))
@@ -169,8 +181,9 @@ export class Pacer {
 }
 
 /**
- * Pacing for streams: give it to `sseMiddleware`, `res.sse`, a multiplexer's `stream` options; streams that share it share
- * its buckets. `createPacing({ stream: 'dashboard', user: { capacity: 100, refillPerSecond: 50 } })`
+ * Creates pacing for streams: pass it to `sseMiddleware`, to `res.sse` or as `stream.pacing` of a multiplexer. Streams
+ * with the same object share its buckets. `createPacing({ stream: 'dashboard', user: { capacity: 100, refillPerSecond:
+ * 50 } })`
  * @throws InvalidOptionError
  */
 export function createPacing(
@@ -178,11 +191,16 @@ export function createPacing(
   {
     clock = systemClock,
   }: {
-    /** For tests. @defaultValue the system's clock */
+    /** For tests. @defaultValue the clock of the process */
     clock?: Clock
   } = {},
 ): Pacing {
-  return new Pacing(rates, clock)
+  return new PacingBuckets(rates, clock)
+}
+
+/** The object behind an option. @throws InvalidOptionError unless `createPacing` created it */
+export function pacingOption(value: Pacing): PacingBuckets {
+  return madeBy('createPacing', 'pacing', value, PacingBuckets)
 }
 
 function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] {
@@ -198,7 +216,8 @@ function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] 
       !Number.isFinite(Number(refillPerSecond))
     ) {
       throw new InvalidOptionError(
-        `pacing.${name} must be { capacity ≥ 1, refillPerSecond > 0 } or one of ${Object.keys(PACING_PRESETS).join(', ')}`,
+        `pacing.${name} must be { capacity ≥ 1, refillPerSecond > 0 }, ` +
+          `or one of ${Object.keys(PACING_PRESETS).join(', ')}`,
       )
     }
     if (cost !== 'event' && cost !== 'byte') throw new InvalidOptionError(`pacing.${name}.cost must be event or byte`)
@@ -206,7 +225,7 @@ function checked(rates: PacingRates): readonly (readonly [PacingScope, Rate])[] 
   })
 }
 
-function msUntil({ bucket }: Held, events: number, bytes: number, now: number): number {
+function msUntil({ bucket }: HeldBucket, events: number, bytes: number, now: number): number {
   const cost = costOf(bucket, events, bytes)
   return bucket.msUntil(events === 1 ? Math.min(cost, bucket.rate.capacity) : cost, now)
 }
@@ -215,18 +234,18 @@ function costOf(bucket: TokenBucket, events: number, bytes: number): number {
   return bucket.rate.cost === 'byte' ? bytes : events
 }
 
-function keyOf(scope: PacingScope, who: Paced, stream: object): unknown {
+function keyOf(scope: PacingScope, requester: Requester, stream: object): unknown {
   switch (scope) {
     case 'stream':
       return stream
     case 'user':
-      return who.auth && compositeKey(who.auth.tenant, who.auth.user)
+      return requester.auth && compositeKey(requester.auth.tenant, requester.auth.user)
     case 'tenant':
-      return who.auth?.tenant
+      return requester.auth?.tenant
     case 'ip':
-      return ipKey(who.ip)
+      return addressKey(requester.ip)
     case 'session':
-      return who.session
+      return requester.session
     case 'global':
       return 'global'
   }

@@ -1,39 +1,40 @@
 /**
- * The limiter that asks Redis at every request, through `RateLimiterRedis`. Points are compared here: so it needs no limiter for each
- * plan, and whatever rejects is a failure of Redis, never a refusal. What was counted in vain is given back.
+ * The limiter that sends a command to Redis for each request, through `RateLimiterRedis`. It compares the points
+ * itself, so it needs one limiter for all values of `points`, and a rejection is always a failure of Redis, never a
+ * refusal. Points of refused requests are returned.
  */
 import { RateLimiterRedis, type RateLimiterRes } from 'rate-limiter-flexible'
 import type { Clock } from '../../core/clock.js'
 import { compositeKey } from '../../core/composite-key.js'
 import { reported } from '../../redis/handle.js'
 import { LeaseLimiter } from './lease-limiter.js'
-import { type Ledger, LIMIT_REPORT } from './ledger.js'
-import type { Claim, Limiter, Standing, Verdict } from './limiter.js'
+import type { Charge, LimitDecision, Limiter, LimitState } from './limiter.js'
+import { LIMIT_REPORT, type LimiterConnection } from './limiter-connection.js'
 import type { ResolvedLimit } from './options.js'
 
-/** Keys for which is remembered what Redis must be told; more than that are forgotten. */
-const MAX_OWED = 100_000
+/** Keys with points that Redis must be notified of. The points of further keys are lost. */
+const MAX_UNREPORTED = 100_000
 
 export interface ExactLimiterOptions {
   readonly limits: readonly ResolvedLimit[]
   readonly clock: Clock
-  /** It is closed with the limiter. */
-  readonly ledger: Ledger
+  /** Is closed with the limiter. */
+  readonly connection: LimiterConnection
   readonly failOpen: boolean
 }
 
-/** A claim that Redis has counted. */
+/** A charge that Redis has counted. */
 interface Counted {
-  readonly claim: Claim
-  /** By all requests of the window, with this one. */
+  readonly charge: Charge
+  /** Points that all requests of the window have consumed, including this one. */
   readonly consumed: number
-  /** Until the window's end, then. */
+  /** The rest of the window at `at`. */
   readonly resetMs: number
-  /** When the answer came. */
+  /** When the answer arrived. */
   readonly at: number
 }
 
-interface Owed {
+interface Unreported {
   readonly limit: ResolvedLimit
   readonly key: string
   readonly since: number
@@ -42,124 +43,124 @@ interface Owed {
 
 export class ExactLimiter implements Limiter {
   readonly #clock: Clock
-  readonly #ledger: Ledger
+  readonly #connection: LimiterConnection
   readonly #failOpen: boolean
   readonly #counters = new Map<ResolvedLimit, RateLimiterRedis>()
-  /** Decides while Redis is away. */
+  /** Decides while Redis does not answer. */
   readonly #standIn: LeaseLimiter
-  /** What was admitted meanwhile. */
-  readonly #owed = new Map<string, Owed>()
+  /** Points that were admitted while Redis did not answer. */
+  readonly #unreported = new Map<string, Unreported>()
 
-  constructor({ limits, clock, ledger, failOpen }: ExactLimiterOptions) {
+  constructor({ limits, clock, connection, failOpen }: ExactLimiterOptions) {
     this.#clock = clock
-    this.#ledger = ledger
+    this.#connection = connection
     this.#failOpen = failOpen
     for (const limit of limits) {
       const counter = {
-        storeClient: ledger.client,
+        storeClient: connection.client,
         points: 1,
         duration: limit.durationMs / 1000,
         keyPrefix: limit.prefix,
       }
       this.#counters.set(limit, new RateLimiterRedis(counter))
     }
-    this.#standIn = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
-    ledger.onReturn = () => this.#settleDebts()
+    this.#standIn = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
+    connection.onRecovered = () => this.#reportUnreported()
   }
 
-  async check(claims: readonly Claim[]): Promise<Verdict> {
-    if (!this.#ledger.available) return this.#checkAlone(claims)
+  async check(charges: readonly Charge[]): Promise<LimitDecision> {
+    if (!this.#connection.available) return this.#decideAlone(charges)
     try {
-      const counted = await this.#ledger.run(() => Promise.all(claims.map((claim) => this.#count(claim))))
-      return this.#judge(counted)
+      const counted = await this.#connection.run(() => Promise.all(charges.map((charge) => this.#count(charge))))
+      return this.#decide(counted)
     } catch {
-      return this.#checkAlone(claims)
+      return this.#decideAlone(charges)
     }
   }
 
   async close(): Promise<void> {
     await this.#standIn.close()
-    this.#ledger.close()
+    this.#connection.close()
   }
 
-  async #count(claim: Claim): Promise<Counted> {
-    const { consumedPoints, msBeforeNext } = await this.#penalty(claim.limit, claim.key, claim.cost)
-    return { claim, consumed: consumedPoints, resetMs: msBeforeNext, at: this.#clock.now() }
+  async #count(charge: Charge): Promise<Counted> {
+    const { consumedPoints, msBeforeNext } = await this.#consume(charge.limit, charge.key, charge.cost)
+    return { charge, consumed: consumedPoints, resetMs: msBeforeNext, at: this.#clock.now() }
   }
 
-  #penalty(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
+  #consume(limit: ResolvedLimit, key: string, points: number): Promise<RateLimiterRes> {
     return reported(LIMIT_REPORT, this.#clock, () => this.#counter(limit).penalty(key, points))
   }
 
-  #judge(counted: readonly Counted[]): Verdict {
-    let refusedBy: Standing | undefined
+  #decide(counted: readonly Counted[]): LimitDecision {
+    let refusedBy: LimitState | undefined
     let retryMs = 0
-    const standings = counted.map(({ claim, consumed, resetMs }) => {
-      const { limit, points } = claim
-      const standing = { limit, points, remaining: () => Math.max(0, points - consumed), resetMs: () => resetMs }
+    const states = counted.map(({ charge, consumed, resetMs }) => {
+      const { limit, points } = charge
+      const state = { limit, points, remaining: () => Math.max(0, points - consumed), resetMs: () => resetMs }
       if (consumed > points && (refusedBy === undefined || resetMs > retryMs)) {
-        refusedBy = standing
+        refusedBy = state
         retryMs = resetMs
       }
-      return standing
+      return state
     })
     const at = this.#clock.now()
     if (refusedBy === undefined) {
       const reservations = counted
-        .filter(({ claim }) => claim.limit.countWhen !== undefined)
+        .filter(({ charge }) => charge.limit.countWhen !== undefined)
         .map((each) => ({
-          limit: each.claim.limit,
+          limit: each.charge.limit,
           settle: (counts: boolean) => {
-            if (!counts) this.#giveBack(each)
+            if (!counts) this.#returnPoints(each)
           },
         }))
-      return { admitted: true, source: 'redis', at, standings, reservations }
+      return { admitted: true, source: 'redis', at, states: states, reservations }
     }
-    for (const each of counted) if (isWorthGivingBack(each)) this.#giveBack(each)
-    return { admitted: false, source: 'redis', at, standings, refusedBy, retryMs }
+    for (const each of counted) if (isWorthReturning(each)) this.#returnPoints(each)
+    return { admitted: false, source: 'redis', at, states: states, refusedBy, retryMs }
   }
 
-  /** Where Redis does not answer, it stays counted until the window ends. */
-  #giveBack({ claim, resetMs, at }: Counted): void {
-    const { limit, key, cost } = claim
+  /** If Redis does not answer, the points stay consumed until the window ends. */
+  #returnPoints({ charge, resetMs, at }: Counted): void {
+    const { limit, key, cost } = charge
     const leftMs = Math.ceil(resetMs - (this.#clock.now() - at))
     if (leftMs <= 0) return
-    const { client } = this.#ledger
+    const { client } = this.#connection
     const call = () => client.sseLimitGiveBack(this.#counter(limit).getKey(key), cost, leftMs)
-    this.#ledger.run(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
+    this.#connection.run(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
   }
 
-  async #checkAlone(claims: readonly Claim[]): Promise<Verdict> {
+  async #decideAlone(charges: readonly Charge[]): Promise<LimitDecision> {
     if (!this.#failOpen) return undefined
-    const verdict = await this.#standIn.check(claims)
-    if (verdict === undefined) return undefined
-    if (!verdict.admitted) return { ...verdict, source: 'fail-open' }
-    for (const claim of claims) if (!claim.limit.countWhen) this.#owe(claim)
-    const conditional = claims.filter(({ limit }) => limit.countWhen)
-    const reservations = verdict.reservations.map((reservation, i) => ({
+    const decision = await this.#standIn.check(charges)
+    if (decision === undefined) return undefined
+    if (!decision.admitted) return { ...decision, source: 'fail-open' }
+    for (const charge of charges) if (!charge.limit.countWhen) this.#noteUnreported(charge)
+    const conditional = charges.filter(({ limit }) => limit.countWhen)
+    const reservations = decision.reservations.map((reservation, i) => ({
       limit: reservation.limit,
       settle: (counts: boolean) => {
         reservation.settle(counts)
-        if (counts) this.#owe(conditional[i] as Claim)
+        if (counts) this.#noteUnreported(conditional[i] as Charge)
       },
     }))
-    return { ...verdict, source: 'fail-open', reservations }
+    return { ...decision, source: 'fail-open', reservations }
   }
 
-  #owe({ limit, key, cost }: Claim): void {
+  #noteUnreported({ limit, key, cost }: Charge): void {
     const id = compositeKey(limit.name, key)
-    const owed = this.#owed.get(id)
+    const known = this.#unreported.get(id)
     const now = this.#clock.now()
-    if (owed !== undefined && now - owed.since < limit.durationMs) owed.points += cost
-    else if (this.#owed.size < MAX_OWED) this.#owed.set(id, { limit, key, since: now, points: cost })
+    if (known !== undefined && now - known.since < limit.durationMs) known.points += cost
+    else if (this.#unreported.size < MAX_UNREPORTED) this.#unreported.set(id, { limit, key, since: now, points: cost })
   }
 
-  #settleDebts(): void {
+  #reportUnreported(): void {
     const now = this.#clock.now()
-    const debts = [...this.#owed.values()].filter(({ limit, since }) => now - since < limit.durationMs)
-    this.#owed.clear()
-    const settle = () => Promise.all(debts.map(({ limit, key, points }) => this.#penalty(limit, key, points)))
-    if (debts.length > 0) this.#ledger.run(settle).catch(() => undefined)
+    const unreported = [...this.#unreported.values()].filter(({ limit, since }) => now - since < limit.durationMs)
+    this.#unreported.clear()
+    const settle = () => Promise.all(unreported.map(({ limit, key, points }) => this.#consume(limit, key, points)))
+    if (unreported.length > 0) this.#connection.run(settle).catch(() => undefined)
   }
 
   #counter(limit: ResolvedLimit): RateLimiterRedis {
@@ -168,9 +169,9 @@ export class ExactLimiter implements Limiter {
 }
 
 /**
- * One point over what is used up for good is not worth a command. But what is only reserved may come free, and there must not
- * be refused requests in its place then.
+ * A single point above an exhausted limit is not worth a command. But reserved points may be returned, and then refused
+ * requests must not occupy their place.
  */
-function isWorthGivingBack({ claim: { limit, cost, points }, consumed }: Counted): boolean {
+function isWorthReturning({ charge: { limit, cost, points }, consumed }: Counted): boolean {
   return limit.countWhen !== undefined || cost > 1 || consumed <= points
 }

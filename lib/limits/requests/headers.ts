@@ -5,29 +5,32 @@
  *   RateLimit: "user";r=993;t=41, "tenant";r=18204;t=41
  */
 import type { ServerResponse } from 'node:http'
-import type { Standing } from './limiter.js'
+import type { LimitState } from './limiter.js'
 import type { ResolvedLimit } from './options.js'
 
-/** Sets them, after those that another limiter on the way has set. A policy is written out once (bench `limiter`). */
+/**
+ * Sets the headers, after those that an earlier limiter of the request has set. The text of a policy is cached (bench
+ * `limiter`).
+ */
 export class RateLimitHeaders {
   readonly #policies = new Map<ResolvedLimit, { readonly points: number; readonly text: string }>()
 
-  set(res: ServerResponse, standings: readonly Standing[], now: number): void {
+  set(res: ServerResponse, states: readonly LimitState[], now: number): void {
     if (res.headersSent) return
     const before = res.getHeader('RateLimit-Policy')
     let policies = before === undefined ? '' : String(before)
     let limits = before === undefined ? '' : String(res.getHeader('RateLimit') ?? '')
-    for (const standing of standings) {
+    for (const state of states) {
       const separator = policies === '' ? '' : ', '
-      policies += separator + this.#policyOf(standing)
-      const resetS = Math.ceil(standing.resetMs(now) / 1000)
-      limits += `${separator}"${standing.limit.name}";r=${standing.remaining(now)};t=${resetS}`
+      policies += separator + this.#policyOf(state)
+      const resetS = Math.ceil(state.resetMs(now) / 1000)
+      limits += `${separator}"${state.limit.name}";r=${state.remaining(now)};t=${resetS}`
     }
     res.setHeader('RateLimit-Policy', policies)
     res.setHeader('RateLimit', limits)
   }
 
-  #policyOf({ limit, points }: Standing): string {
+  #policyOf({ limit, points }: LimitState): string {
     const known = this.#policies.get(limit)
     if (known?.points === points) return known.text
     const text = `"${limit.name}";q=${points};w=${windowS(limit, points)}`
@@ -36,7 +39,7 @@ export class RateLimitHeaders {
   }
 }
 
-/** A token bucket's is the time in which it fills up. */
+/** For a token bucket: the time in which it refills completely. */
 function windowS({ durationMs, refillPerSecond }: ResolvedLimit, points: number): number {
   return refillPerSecond === undefined ? durationMs / 1000 : Math.ceil(points / refillPerSecond)
 }

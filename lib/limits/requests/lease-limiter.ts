@@ -1,52 +1,54 @@
 /**
- * The limiter that grants from leases, and without Redis by itself. All accounts of a request are looked at and then taken from
- * within one turn of the event loop: that is what makes it all or none.
+ * The limiter that grants leased points, and without Redis decides alone. It checks all leases of a request and then
+ * takes from them within one turn of the event loop, so that it takes all charges or none.
  */
 import type { Clock, Timer } from '../../core/clock.js'
-import { type Account, type AccountContext, SWEEP_MS } from './account.js'
-import { Accounts } from './accounts.js'
-import type { Ledger } from './ledger.js'
-import type { Claim, DecisionSource, Limiter, Reservation, Verdict } from './limiter.js'
+import type { Charge, DecisionSource, LimitDecision, Limiter, Reservation } from './limiter.js'
+import type { LimiterConnection } from './limiter-connection.js'
 import type { ResolvedLimit } from './options.js'
+import { type LeaseContext, type PointLease, SWEEP_MS } from './point-lease.js'
+import { PointLeases } from './point-leases.js'
 
 export interface LeaseLimiterOptions {
   readonly limits: readonly ResolvedLimit[]
   readonly clock: Clock
-  /** It is closed with the limiter. `undefined`: this process counts by itself. */
-  readonly ledger: Ledger | undefined
+  /** Is closed with the limiter. `undefined`: this process counts alone. */
+  readonly connection: LimiterConnection | undefined
   readonly failOpen: boolean
 }
 
 export class LeaseLimiter implements Limiter {
   readonly #clock: Clock
-  readonly #ledger: Ledger | undefined
-  readonly #accounts = new Map<ResolvedLimit, Accounts>()
+  readonly #connection: LimiterConnection | undefined
+  readonly #leases = new Map<ResolvedLimit, PointLeases>()
   #sweep: Timer | undefined
-  /** What the last sweep had to say. */
-  #telling: Promise<void> | undefined
+  /** Pending while the messages of the last sweep are sent. */
+  #sending: Promise<void> | undefined
   #closing: Promise<void> | undefined
 
-  constructor({ limits, clock, ledger, failOpen }: LeaseLimiterOptions) {
+  constructor({ limits, clock, connection, failOpen }: LeaseLimiterOptions) {
     this.#clock = clock
-    this.#ledger = ledger
-    // Until Redis has answered. Its windows follow the monotonic clock: a wall clock that is set gives and takes no points.
+    this.#connection = connection
+    // Until Redis has answered. Without Redis the windows follow the monotonic clock, so that setting the wall clock
+    // gives or takes no points.
     const clockOffset = clock.wallTime() - clock.now()
     for (const limit of limits) {
-      const context: AccountContext = { limit, clock, ledger, failOpen, clockOffset }
-      this.#accounts.set(limit, new Accounts(context))
+      const context: LeaseContext = { limit, clock, connection, failOpen, clockOffset }
+      this.#leases.set(limit, new PointLeases(context))
     }
-    if (ledger) ledger.onReturn = () => void ledger.tell(this.#all((accounts) => accounts.recall(clock.now())))
+    if (connection)
+      connection.onRecovered = () => void connection.sendAll(this.#all((leases) => leases.reportAll(clock.now())))
   }
 
-  /** Accounts kept now. */
+  /** The number of leases in memory. */
   get size(): number {
     let size = 0
-    for (const accounts of this.#accounts.values()) size += accounts.size
+    for (const leases of this.#leases.values()) size += leases.size
     return size
   }
 
-  check(claims: readonly Claim[]): Verdict | Promise<Verdict> {
-    return this.#check(claims, 'local')
+  check(charges: readonly Charge[]): LimitDecision | Promise<LimitDecision> {
+    return this.#check(charges, 'local')
   }
 
   close(): Promise<void> {
@@ -54,100 +56,100 @@ export class LeaseLimiter implements Limiter {
     return this.#closing
   }
 
-  #check(claims: readonly Claim[], source: DecisionSource): Verdict | Promise<Verdict> {
+  #check(charges: readonly Charge[], source: DecisionSource): LimitDecision | Promise<LimitDecision> {
     const now = this.#clock.now()
-    const accounts = claims.map((claim) => this.#open(claim))
+    const leases = charges.map((charge) => this.#open(charge))
     let decidedBy = source
     let waits = false
     let unavailable = false
-    let refusedBy: Account | undefined
+    let refusedBy: PointLease | undefined
     let retryMs = 0
-    for (let i = 0; i < claims.length; i++) {
-      const account = accounts[i] as Account
-      const { cost } = claims[i] as Claim
-      const look = account.look(cost, now)
-      if (look === 'wait') waits = true
-      else if (look === 'unavailable') unavailable = true
-      else if (look === 'local' && this.#ledger) decidedBy = 'fail-open'
-      else if (look === 'refused') {
-        const ms = account.retryMs(cost, now)
-        // Of several that refuse, the one that refuses longest is worth knowing.
+    for (let i = 0; i < charges.length; i++) {
+      const lease = leases[i] as PointLease
+      const { cost } = charges[i] as Charge
+      const availability = lease.availability(cost, now)
+      if (availability === 'wait') waits = true
+      else if (availability === 'unavailable') unavailable = true
+      else if (availability === 'local' && this.#connection) decidedBy = 'fail-open'
+      else if (availability === 'refused') {
+        const ms = lease.retryMs(cost, now)
+        // If several limits refuse, the one with the longest wait is reported.
         if (refusedBy === undefined || ms > retryMs) {
-          refusedBy = account
+          refusedBy = lease
           retryMs = ms
         }
       }
     }
     if (refusedBy !== undefined) {
-      return { admitted: false, source: decidedBy, at: now, standings: accounts, refusedBy, retryMs }
+      return { admitted: false, source: decidedBy, at: now, states: leases, refusedBy, retryMs }
     }
     if (unavailable) return undefined
     if (waits) {
-      const asks = accounts.map((account, i) => {
-        const { cost } = claims[i] as Claim
-        return account.look(cost, now) === 'wait' ? account.ask(cost) : undefined
+      const pending = leases.map((lease, i) => {
+        const { cost } = charges[i] as Charge
+        return lease.availability(cost, now) === 'wait' ? lease.requestPoints(cost) : undefined
       })
-      // Accounts may have been forgotten meanwhile, so they are opened anew.
-      return Promise.all(asks).then(() => this.#check(claims, 'redis'))
+      // Leases may have been discarded meanwhile, so they are opened again.
+      return Promise.all(pending).then(() => this.#check(charges, 'redis'))
     }
     return {
       admitted: true,
       source: decidedBy,
       at: now,
-      standings: accounts,
-      reservations: takeAll(claims, accounts, now),
+      states: leases,
+      reservations: takeAll(charges, leases, now),
     }
   }
 
-  #open({ limit, key, points }: Claim): Account {
+  #open({ limit, key, points }: Charge): PointLease {
     if (this.#sweep === undefined && this.#closing === undefined) {
       this.#sweep = this.#clock.after(SWEEP_MS, () => this.#runSweep())
     }
-    return (this.#accounts.get(limit) as Accounts).open(key, points)
+    return (this.#leases.get(limit) as PointLeases).open(key, points)
   }
 
-  /** As long as there are accounts. */
+  /** Repeats as long as there are leases. */
   #runSweep(): void {
     this.#sweep = undefined
-    const composers = this.#all((accounts) => accounts.sweep(this.#clock.now()))
-    this.#telling = composers.length > 0 ? this.#ledger?.tell(composers) : undefined
-    const again = (): void => {
+    const composers = this.#all((leases) => leases.releaseUnused(this.#clock.now()))
+    this.#sending = composers.length > 0 ? this.#connection?.sendAll(composers) : undefined
+    const scheduleNext = (): void => {
       if (this.size === 0 || this.#closing !== undefined) return
       this.#sweep ??= this.#clock.after(SWEEP_MS, () => this.#runSweep())
     }
-    if (this.#telling) void this.#telling.then(again)
-    else again()
+    if (this.#sending) void this.#sending.then(scheduleNext)
+    else scheduleNext()
   }
 
-  #all<T>(of: (accounts: Accounts) => readonly T[]): T[] {
-    return [...this.#accounts.values()].flatMap(of)
+  #all<T>(of: (leases: PointLeases) => readonly T[]): T[] {
+    return [...this.#leases.values()].flatMap(of)
   }
 
   async #close(): Promise<void> {
     this.#sweep?.cancel()
-    // Who comes from now on gets no lease: nobody would give it back.
-    this.#ledger?.retire()
-    // What is granted meanwhile is used by who waits for it, or given back.
-    await Promise.all([this.#telling, ...this.#all((accounts) => accounts.asking())])
-    const composers = this.#all((accounts) => accounts.leave(this.#clock.now()))
-    await this.#ledger?.tell(composers)
-    this.#ledger?.close()
+    // Requests from now on get no leased points, because nothing would return them.
+    this.#connection?.stopRequests()
+    // Points that are granted meanwhile are used by the waiting requests, or returned below.
+    await Promise.all([this.#sending, ...this.#all((leases) => leases.pendingRequests())])
+    const composers = this.#all((leases) => leases.releaseAll(this.#clock.now()))
+    await this.#connection?.sendAll(composers)
+    this.#connection?.close()
   }
 }
 
 const NONE: readonly Reservation[] = []
 
-function takeAll(claims: readonly Claim[], accounts: readonly Account[], now: number): readonly Reservation[] {
+function takeAll(charges: readonly Charge[], leases: readonly PointLease[], now: number): readonly Reservation[] {
   let reservations: Reservation[] | undefined
-  for (let i = 0; i < claims.length; i++) {
-    const { cost, limit } = claims[i] as Claim
-    const account = accounts[i] as Account
+  for (let i = 0; i < charges.length; i++) {
+    const { cost, limit } = charges[i] as Charge
+    const lease = leases[i] as PointLease
     if (limit.countWhen === undefined) {
-      account.take(cost, now)
+      lease.take(cost, now)
       continue
     }
     reservations ??= []
-    reservations.push(account.reserve(cost, now))
+    reservations.push(lease.reserve(cost, now))
   }
   return reservations ?? NONE
 }

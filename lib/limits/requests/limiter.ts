@@ -1,59 +1,64 @@
 /**
- * claims of a request ─► **limiter** ─► verdict. A claim is one limit's part in a request; a limiter decides on all of them
- * together. Must not know HTTP.
+ * charges of a request ─► **limiter** ─► decision. A limiter decides on all charges of a request together. Must not
+ * know HTTP.
  */
 import type { ResolvedLimit } from './options.js'
 
-export interface Claim {
+/** What one limit charges a request: `cost` points of the `points` under `key`. */
+export interface Charge {
   readonly limit: ResolvedLimit
   readonly key: string
   readonly points: number
   readonly cost: number
 }
 
-/** How a limit stands for one key. */
-export interface Standing {
+/** The state of one limit for one key, as the RateLimit headers report it. */
+export interface LimitState {
   readonly limit: ResolvedLimit
   readonly points: number
   remaining(now: number): number
   resetMs(now: number): number
 }
 
-/** Who decided: this process on what it holds, Redis just now, or this process because Redis is away. */
+/**
+ * What the decision is based on: points that this process holds, an answer of Redis to this request, or (while Redis
+ * does not answer) this process alone.
+ */
 export type DecisionSource = 'local' | 'redis' | 'fail-open'
 
 /**
- * Points of one claim that are set aside until it is known whether the request counts (`countWhen`). They count until
- * then, and for good if `settle` is never called.
+ * Points of one charge that are reserved until it is known whether the request counts (`countWhen`). They count until
+ * then, and permanently if `settle` is never called.
  */
 export interface Reservation {
   readonly limit: ResolvedLimit
-  /** Keeps them taken or gives them back. To be called once. Does not fail and does not wait. */
+  /** Consumes the points or returns them. Call it once. Does not throw and does not wait. */
   settle(counts: boolean): void
 }
 
-interface Decision {
+interface DecisionDetails {
   readonly source: DecisionSource
-  /** When, on the limiter's clock: what the standings are read at. */
+  /** The time of the decision on the clock of the limiter. The states are read at this time. */
   readonly at: number
-  readonly standings: readonly Standing[]
+  readonly states: readonly LimitState[]
 }
 
-export type Verdict =
-  | (Decision & {
+export type LimitDecision =
+  | (DecisionDetails & {
       readonly admitted: true
-      /** One for each claim whose limit has `countWhen`. */
+      /** One for each charge whose limit has `countWhen`. */
       readonly reservations: readonly Reservation[]
     })
-  | (Decision & { readonly admitted: false; readonly refusedBy: Standing; readonly retryMs: number })
-  /** Redis is away, and the limiter is declared `closed`. */
+  | (DecisionDetails & { readonly admitted: false; readonly refusedBy: LimitState; readonly retryMs: number })
+  /** Redis does not answer, and `onError` is `closed`. */
   | undefined
 
 export interface Limiter {
   /**
-   * Takes the points of all claims, or none where one refuses. Does not reject. No promise where nothing must be asked.
+   * Takes the points of all charges, or none if one limit refuses. Does not reject. Returns no promise if no answer of
+   * Redis is needed.
    */
-  check(claims: readonly Claim[]): Verdict | Promise<Verdict>
-  /** Idempotent. What is leased is given back. */
+  check(charges: readonly Charge[]): LimitDecision | Promise<LimitDecision>
+  /** Returns all leased points. Idempotent. */
   close(): Promise<void>
 }

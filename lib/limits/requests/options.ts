@@ -5,111 +5,121 @@ import { systemClock } from '../../core/system-clock.js'
 import { oneOf, wholeNumber } from '../../core/validation.js'
 import { givenRedis, type RedisSource } from '../../redis/source.js'
 
-/** Above it numbers lose digits on their way through Lua. */
+/** Larger numbers would lose digits in Lua. */
 const MAX_POINTS = 1_000_000_000
-/** 24.8 days: beyond 2³¹−1 ms timers elsewhere fire at once. */
+/** 24.8 days. Timers with a longer delay than 2³¹−1 ms fire at once. */
 const MAX_DURATION_S = 2_147_483
 const NAME = /^[a-z0-9_-]{1,64}$/
-const SCOPES = ['user', 'tenant', 'ip'] as const
+const SCOPES: readonly ('user' | 'tenant' | 'ip')[] = ['user', 'tenant', 'ip']
 
 /** One limit. A request over it is answered 429 with `Retry-After`. */
 export interface RequestLimit {
   /**
-   * Whose requests count together: those of a `user` within its tenant, of a `tenant` (both of `req.auth`; for a request without
-   * see `withoutUser`), of an address (`ip`: `req.ip`, IPv6 by /56; all without an address together), or of what a function answers
-   * (`undefined`: the limit does not apply to this request). Addresses are only as good as Express's `trust proxy`. All functions of a
-   * limit answer at once: a promise is an error.
+   * Which requests count together: those of a `user` within its tenant, of a `tenant` (both from `req.auth`; see
+   * `withoutUser` for requests without it), of an address (`ip`: `req.ip`, IPv6 by /56; all requests without an address
+   * together), or those for which a function returns the same string (`undefined`: the limit does not apply). Addresses
+   * are only as reliable as the `trust proxy` setting of Express. All functions of a limit must return their result,
+   * not a promise.
    */
-  readonly by: (typeof SCOPES)[number] | ((req: Request) => string | undefined)
+  readonly by: 'user' | 'tenant' | 'ip' | ((req: Request) => string | undefined)
   /**
-   * For limits by `user` or `tenant`: how a request counts for which nobody is signed in. `skip`: the limit does not apply to it.
-   * `ip`: its address counts in place of the user. Left out: as `skip` where `authenticate({ optional: true })` has run; where it has
-   * not, the request fails with `ERR_SSE_AUTH_ORDER`, because the limit would never apply. @defaultValue none
+   * For limits by `user` or `tenant`: how requests without a user count. `skip`: the limit does not apply. `ip`: the
+   * address counts instead of the user. Unset: as `skip` after `authenticate({ optional: true })`; without
+   * `authenticate()` the request fails with `ERR_SSE_AUTH_ORDER`, because the limit would never apply. @defaultValue
+   * none
    */
   readonly withoutUser?: 'skip' | 'ip'
   /**
-   * Names the limit in headers, in the problem document and in Redis: limits of one name, algorithm and duration count
-   * together wherever they are mounted. Characters `a-z 0-9 _ -`. Needed where `by` is a function. @defaultValue `by`
+   * The name of the limit in headers, in the problem document and in Redis. Limits with the same name, algorithm and
+   * duration count together, wherever they are mounted. 1 to 64 of the characters `a-z 0-9 _ -`. Required if `by` is a
+   * function. @defaultValue `by`
    */
   readonly name?: string
   /**
-   * How many requests (or what they cost) may pass in a `duration`; for a token bucket at once after a rest. Whole, from 1. A
-   * function answers for the request's key, such as from its tenant's plan; another answer while a window runs counts from
-   * then on, together with what was admitted before.
+   * How many points requests may take in a `duration`; the capacity of a token bucket. A whole number from 1 to
+   * 1,000,000,000. A function returns the points of a request, for example from the plan of its tenant. Another result
+   * during a window applies at once, and what was admitted before counts.
    */
   readonly points: number | ((req: Request) => number)
-  /** The window's length in seconds, whole, from 1 to 2,147,483 (24.8 days). */
+  /** The length of the window in seconds. A whole number from 1 to 2,147,483 (24.8 days). */
   readonly duration: number
   /**
-   * `fixed-window`: `points` in each window; around a window's turn twice that may pass in a short time. `token-bucket`: over
-   * any span at most `points` + refill × span. @defaultValue 'fixed-window'
+   * `fixed-window`: `points` in each window; twice as many may pass in a short time at the end of a window.
+   * `token-bucket`: over any span at most `points` + refill × span. @defaultValue 'fixed-window'
    */
   readonly algorithm?: 'fixed-window' | 'token-bucket'
-  /** How fast a token bucket fills up, in points per second, above 0. @defaultValue points / duration */
+  /** Tokens that are added to a token bucket per second, above 0. @defaultValue points / duration */
   readonly refillPerSecond?: number
-  /** What a request costs, in points, whole. 0: it is not counted. More than `points`: always refused. @defaultValue 1 */
+  /**
+   * The points that a request takes, a whole number. 0: it is not counted. More than `points`: it is always refused.
+   * @defaultValue 1
+   */
   readonly cost?: (req: Request) => number
-  /** `true`: the limit does not apply to this request. */
+  /** Returns `true` for requests that the limit does not apply to. @defaultValue none */
   readonly skip?: (req: Request) => boolean
   /**
-   * Only answers for which this holds count, such as failures. A request takes its points when it comes, and gets them back
-   * after its answer if it does not count; so of requests under way at the same time at most `points` pass. It is called when
-   * the exchange is over, with an answer of which at least status and headers have been sent: decide by those. A request
-   * whose client left before that counts, and a stream has its points as long as it is open. If it fails, the answer counts,
-   * and the error is on diagnostics (`limiterError`). Left out: every request counts.
+   * Returns whether a response counts, for example only failures. A request takes its points when it arrives and gets
+   * them back after its response if it does not count, so at most `points` requests are in progress at the same time.
+   * The function is called when the exchange is over; at least status and headers have been sent, so decide by those. A
+   * request whose client leaves before that counts, and a stream keeps its points as long as it is open. If the
+   * function throws, the response counts and the error is published to diagnostics (`limiterError`). @defaultValue
+   * every request counts
    */
   readonly countWhen?: (res: Response) => boolean
   /**
-   * What one process admits of a key in a `duration` while Redis does not answer, with `onError: 'open'`, whatever its `points`
-   * are. Whole, from 1. A token bucket fills up as much slower as it is smaller. @defaultValue points
+   * How many points one process admits for a key in a `duration` while Redis does not answer and `onError` is `open`,
+   * whatever `points` returns. A whole number from 1. A token bucket refills proportionally more slowly. @defaultValue
+   * points
    */
   readonly localPoints?: number
 }
 
-/** Options that all limits of one `rateLimit` share. */
-export interface SharedLimitOptions {
+/**
+ * Options of `rateLimit`: one limit, or several. A request must pass all limits, and counts against all of them or
+ * none.
+ */
+export type RateLimitOptions = {
   /**
-   * Where the processes of a fleet count together. A URL or ioredis options: a connection of its own. An ioredis client: that
-   * very client, left open. Left out or empty: each process counts by itself.
+   * Where all processes count together. A URL or ioredis options open a new connection. An ioredis client is used and
+   * stays open. Unset or empty: each process counts alone.
    */
   readonly redis?: RedisSource | undefined
   /**
-   * `hybrid`: each process leases points from Redis and grants from them without asking; never more than `points` over all
-   * processes. What one leased and does not use is given back after 2 s at most; until then others may be refused
-   * (`Retry-After: 1`). `exact`: `RateLimiterRedis` of rate-limiter-flexible asks Redis at every request; windows begin with a key's
-   * first request. @defaultValue 'hybrid'
+   * `hybrid`: each process leases points from Redis and grants them without a command; all processes together never
+   * grant more than `points`. Leased points that are not used are returned after at most 2 s; until then requests
+   * elsewhere may be refused (`Retry-After: 1`). `exact`: `RateLimiterRedis` of rate-limiter-flexible sends a command
+   * for each request; a window begins with the first request of a key. @defaultValue 'hybrid'
    */
   readonly mode?: 'hybrid' | 'exact'
   /**
-   * While Redis does not answer: `open` admits up to `localPoints` in each process, `closed` answers 503 with `Retry-After`. What
-   * a process still holds on lease is granted either way. @defaultValue 'open'
+   * What happens while Redis does not answer. `open`: each process admits up to `localPoints`. `closed`: 503 with
+   * `Retry-After`. Points that a process has leased are granted in both cases. @defaultValue 'open'
    */
   readonly onError?: 'open' | 'closed'
   /**
-   * How long a request may wait for Redis, in ms, from 1 to 60,000. After that Redis counts as away, and no request waits
-   * until it has answered again. @defaultValue 200
+   * How long a request may wait for Redis, in ms, from 1 to 60,000. After that no request waits for Redis until it
+   * answers again. @defaultValue 200
    */
   readonly timeoutMs?: number
-  /** Comes before every key in Redis. @defaultValue 'sse:limit:' */
+  /** Prefix of every key in Redis. @defaultValue 'sse:limit:' */
   readonly prefix?: string
-  /** For tests. @defaultValue the process's clock */
+  /** For tests. @defaultValue the clock of the process */
   readonly clock?: Clock
-}
+} & (
+  | (RequestLimit & {
+      /** Unset with a single limit. */
+      readonly limits?: undefined
+    })
+  | {
+      /** Several limits; a request must pass all of them. */
+      readonly limits: readonly RequestLimit[]
+      /** Each limit has its own `by`. */
+      readonly by?: undefined
+    }
+)
 
-/** One limit, or several of which a request must pass all; it counts against all of them or none. */
-export type RateLimitOptions = SharedLimitOptions &
-  (
-    | (RequestLimit & {
-        /** Left out with a single limit. */
-        readonly limits?: undefined
-      })
-    | {
-        /** Several limits; a request must pass all of them. */
-        readonly limits: readonly RequestLimit[]
-        /** Each limit has its own. */
-        readonly by?: undefined
-      }
-  )
+/** The options that all limits of one `rateLimit` share. */
+export type SharedLimitOptions = Pick<RateLimitOptions, 'redis' | 'mode' | 'onError' | 'timeoutMs' | 'prefix' | 'clock'>
 
 export interface ResolvedLimit {
   readonly by: RequestLimit['by']
@@ -149,9 +159,10 @@ export function resolveRateLimit(options: RateLimitOptions): ResolvedRateLimit {
   if (!Array.isArray(given) || given.length === 0) throw new InvalidOptionError('limits must have one at least')
   const limits = given.map((limit) => resolveLimit(limit, prefix))
   const twice = limits.find(({ name }, i) => limits.findIndex((other) => other.name === name) !== i)
-  if (twice !== undefined) throw new InvalidOptionError(`Two limits are called ${twice.name}: give one another name`)
+  if (twice !== undefined)
+    throw new InvalidOptionError(`Two limits have the name ${twice.name}. Give each limit its own name.`)
   if (mode === 'exact' && limits.some(({ bucket }) => bucket)) {
-    throw new InvalidOptionError('mode exact has fixed windows only')
+    throw new InvalidOptionError('mode exact supports only fixed-window: use mode hybrid for a token-bucket')
   }
   return {
     limits,
@@ -172,11 +183,11 @@ function resolveLimit(limit: RequestLimit, prefix: string): ResolvedLimit {
   }
   const bucket = algorithm === 'token-bucket'
   if (refillPerSecond !== undefined && !(bucket && refillPerSecond > 0 && refillPerSecond <= MAX_POINTS)) {
-    throw new InvalidOptionError('refillPerSecond must be above 0, and is for a token-bucket')
+    throw new InvalidOptionError('refillPerSecond must be a number above 0, and needs algorithm token-bucket')
   }
   const { withoutUser } = limit
   if (withoutUser !== undefined && (!['skip', 'ip'].includes(withoutUser) || (by !== 'user' && by !== 'tenant'))) {
-    throw new InvalidOptionError('withoutUser must be skip or ip, and is for limits by user or tenant')
+    throw new InvalidOptionError('withoutUser must be skip or ip, and needs a limit by user or tenant')
   }
   for (const option of ['cost', 'skip', 'countWhen'] as const) {
     if (limit[option] !== undefined && typeof limit[option] !== 'function') {
@@ -205,7 +216,8 @@ function resolveName({ by, name }: RequestLimit): string {
   if (typeof by !== 'function' && !SCOPES.includes(by)) {
     throw new InvalidOptionError(`by must be ${SCOPES.join(', ')} or a function, got ${String(by)}`)
   }
-  if (typeof by === 'function' && name === undefined) throw new InvalidOptionError('by a function needs a name')
+  if (typeof by === 'function' && name === undefined)
+    throw new InvalidOptionError('A limit whose by is a function needs a name')
   const resolved = name ?? String(by)
   if (typeof resolved !== 'string' || !NAME.test(resolved)) {
     throw new InvalidOptionError('name must have 1 to 64 of the characters a-z 0-9 _ -')
@@ -213,7 +225,7 @@ function resolveName({ by, name }: RequestLimit): string {
   return resolved
 }
 
-/** @throws InvalidOptionError also at a request, for what a function answered */
+/** Also checks what a function returned at a request. @throws InvalidOptionError */
 export function checkedPoints(points: number): number {
   return wholeNumber('points', points, 1, MAX_POINTS)
 }

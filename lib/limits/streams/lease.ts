@@ -1,52 +1,52 @@
-import type { Place } from './places.js'
+import type { Quota } from './quotas.js'
 
 /**
- * Why a stream loses its place: to a newer one of the same user, or because its lease ran out (this process was stopped, or did
- * not reach Redis) and all places are taken.
+ * Why a stream loses its lease: to a newer stream of the same user, or because the lease expired (the process was
+ * suspended, or did not reach Redis) and the limit is reached.
  */
 export type LossReason = 'evicted' | 'limited'
 
 /** The stream that a lease is for. */
-export interface LeaseHolder {
-  /** Names the stream, in all processes. */
+export interface LeasedStream {
+  /** The id of the stream, unique over all processes. */
   readonly id: string
   /**
-   * Must end the stream, or keep it from being opened. Called at most once, when the stream has lost its place. If it throws or
-   * rejects, the error is on diagnostics (`limiterError`).
+   * Must end the stream, or keep it from being opened. Called at most once, when the stream has lost its lease. Its
+   * errors are published to diagnostics (`limiterError`).
    */
   close(reason: LossReason): unknown
 }
 
-/** The right of one stream to be open. */
-export interface StreamLease {
-  /** Gives the places back, without waiting and without failing. Idempotent. */
-  release(): void
-}
-
 /**
- * A stream that is open, or about to be, and the places that it takes. One object without closures: there is one for each open stream
- * (bench `idle`).
+ * The right of one stream to be open, and the quotas that it takes. One object without closures, because there is one
+ * for each open stream (bench `idle`).
  */
-export class Lease implements StreamLease {
-  readonly holder: LeaseHolder
+export class StreamLease {
+  readonly holder: LeasedStream
   /** In ms since 1970. */
   readonly openedAt: number
-  /** Shared by all leases that take room there. The first is where it would be marked as evicted. */
-  readonly places: readonly Place[]
-  readonly #onRelease: (lease: Lease) => void
+  /** Shared by all leases with the same owner. Under the first one an eviction is marked. */
+  readonly quotas: readonly Quota[]
+  readonly #onRelease: (lease: StreamLease) => void
 
-  constructor(holder: LeaseHolder, openedAt: number, places: readonly Place[], onRelease: (lease: Lease) => void) {
+  constructor(
+    holder: LeasedStream,
+    openedAt: number,
+    quotas: readonly Quota[],
+    onRelease: (lease: StreamLease) => void,
+  ) {
     this.holder = holder
     this.openedAt = openedAt
-    this.places = places
+    this.quotas = quotas
     this.#onRelease = onRelease
   }
 
-  /** The stream's. */
+  /** The id of the stream. */
   get id(): string {
     return this.holder.id
   }
 
+  /** Releases the quotas, without waiting and without errors. Idempotent. */
   release(): void {
     this.#onRelease(this)
   }

@@ -5,56 +5,57 @@ import { systemClock } from '../../core/system-clock.js'
 import { oneOf, wholeNumber } from '../../core/validation.js'
 import { givenRedis, type RedisSource } from '../../redis/source.js'
 
-/** How many streams may be open. Numbers of streams unless said otherwise; 0: no limit. */
+/** Options of `createStreamLimits`. Limits are numbers of open streams; 0 turns a limit off. */
 export interface StreamLimitsOptions {
   /**
-   * Where the processes of a fleet count together: a URL, ioredis options, or an ioredis client, whose options are taken
-   * over; in each case a connection of its own. Left out or empty: the limits hold in this process alone.
+   * Where all processes count together: a URL, ioredis options, or an ioredis client whose options are copied. Each
+   * opens its own connection. Unset or empty: each process counts alone.
    */
   readonly redis?: RedisSource | undefined
-  /** Of one user within its tenant. Without `req.auth` a stream has neither user nor tenant. @defaultValue 20 */
+  /** Of one user within its tenant. Without `req.auth` a stream has neither a user nor a tenant. @defaultValue 20 */
   readonly perUser?: number
   /** Of one tenant. @defaultValue 2000 */
   readonly perTenant?: number
   /**
-   * Of one address (IPv6: of one /56), signed in or not. An office may well share one, and all requests without an address do (a server on a
-   * Unix socket behind a proxy that is not trusted). @defaultValue 0
+   * Of one address (IPv6: of one /56), with or without a user. Several clients may share an address, such as an office.
+   * All requests without an address count as one address (a server on a Unix socket behind a proxy that is not
+   * trusted). @defaultValue 0
    */
   readonly perIp?: number
   /** Of this process. @defaultValue 0 */
   readonly perProcess?: number
   /**
-   * How many streams a user, or an address that is not signed in, may open: so many at once after a rest, and as many a
-   * minute. Streams that are refused do not count. @defaultValue 60
+   * How many streams a user may open per minute, or an address without a user; also the size of a burst. Refused
+   * streams do not count. 0: no limit. @defaultValue 60
    */
   readonly opensPerMinute?: number
   /**
-   * At the limit of a user: `false` refuses the new stream. `true` ends the oldest stream of that user, with the reason
-   * `evicted`; its client must not come back, or the two would throw each other out for ever. At any other limit the new
-   * stream is refused. @defaultValue false
+   * What happens at the limit of a user. `false`: the new stream is refused. `true`: the oldest stream of the user ends
+   * with the reason `evicted`. Its client must not reconnect, otherwise the two clients would evict each other
+   * repeatedly. At any other limit the new stream is refused. @defaultValue false
    */
   readonly evictOldest?: boolean
   /**
-   * How long the places of a process are kept that is gone without a word, in ms, from 1000. They are renewed after
-   * 5/12 of it. A process that was stopped, or cut off from Redis, for longer takes its places again like any other; its
-   * streams for which there is no room any more end with the reason `limited` (with `evictOldest`, at the limit of a user,
+   * How long the leases of a crashed process are kept, in ms, from 1000 to 3,600,000. Leases are renewed after 5/12 of
+   * this time. A process that was suspended, or could not reach Redis, for longer acquires its leases again. Its
+   * streams that exceed a limit by then end with the reason `limited` (with `evictOldest`, at the limit of a user,
    * `evicted`). @defaultValue 60_000
    */
   readonly leaseMs?: number
   /**
-   * What happens where Redis does not answer. `open`: the limits hold in each process by itself until it does. `closed`:
-   * no stream is opened (503 `ERR_SSE_LIMITER_UNAVAILABLE`). Open streams go on in any case; when Redis answers again, they
-   * compete for places as far as their leases have run out (see `leaseMs`). @defaultValue 'open'
+   * What happens while Redis does not answer. `open`: each process applies the limits alone. `closed`: no stream is
+   * opened (503 `ERR_SSE_LIMITER_UNAVAILABLE`). Open streams stay open in both cases. When Redis answers again, streams
+   * whose leases have expired acquire them again (see `leaseMs`). @defaultValue 'open'
    */
   readonly onError?: 'open' | 'closed'
-  /** Comes before every key in Redis. @defaultValue 'sse:' */
+  /** Prefix of every key in Redis. @defaultValue 'sse:' */
   readonly prefix?: string
   /**
-   * How long Redis may take to answer, in ms. After that it counts as away, and is not waited for until it is back.
-   * @defaultValue 500
+   * How long Redis may take to answer, in ms, from 1 to 60,000. After that no command waits for Redis until it answers
+   * again. @defaultValue 500
    */
   readonly timeoutMs?: number
-  /** For tests. @defaultValue the process's clock */
+  /** For tests. @defaultValue the clock of the process */
   readonly clock?: Clock
 }
 
@@ -69,7 +70,8 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
   if (typeof prefix !== 'string') throw new InvalidOptionError('prefix must be a string')
   if (typeof evictOldest !== 'boolean') throw new InvalidOptionError('evictOldest must be true or false')
   const perUser = wholeNumber('perUser', options.perUser ?? 20, 0)
-  if (evictOldest && perUser === 0) throw new InvalidOptionError('evictOldest needs a limit perUser')
+  if (evictOldest && perUser === 0)
+    throw new InvalidOptionError('evictOldest needs perUser: set perUser above 0, or evictOldest to false')
   const { clock = systemClock } = options
   const redis = givenRedis(options.redis)
   return {
@@ -78,7 +80,7 @@ export function resolveStreamLimits(options: StreamLimitsOptions): ResolvedStrea
     perTenant: wholeNumber('perTenant', options.perTenant ?? 2000, 0),
     perIp: wholeNumber('perIp', options.perIp ?? 0, 0),
     perProcess: wholeNumber('perProcess', options.perProcess ?? 0, 0),
-    // Above it the time between two would be lost in rounding.
+    // A higher rate would lose the time between two openings to rounding.
     opensPerMinute: wholeNumber('opensPerMinute', options.opensPerMinute ?? 60, 0, 60_000),
     evictOldest,
     leaseMs: wholeNumber('leaseMs', options.leaseMs ?? 60_000, 1000, 3_600_000),

@@ -1,17 +1,16 @@
 /**
- * stream limits ─► **leases in Redis**: the places of this process's streams, where all processes see them. Owns the
- * connection, what is known about Redis being away, and the one timer on which places are renewed; which streams there
- * are, it is told.
+ * stream limits ─► **leases in Redis**: the leases of this process's streams, where all processes see them. Owns the
+ * connection, whether Redis is away, and the one timer that renews leases. The caller owns which streams there are.
  *
  * ```
- *            a command fails, or the connection
- *   in use ─────────────────────────────────────► away: nothing is asked
- *      ▲                                            │ connected again, else every second
- *      └── all leases are in again ◄── renew ◄──────┘
+ *            a command fails, or the connection is lost
+ *   in use ─────────────────────────────────────────────► away: no command is sent
+ *      ▲                                                     │ connected again, otherwise every second
+ *      └── all leases are renewed or acquired ◄── renew ◄────┘
  * ```
  *
- * Places that are not renewed run out, so a process that dies leaves none behind. One that was only stopped, or cut off, takes its
- * places again like any other, and ends the streams for which there is no room any more.
+ * Leases that are not renewed expire, so a process that crashes leaves none behind. A process that was suspended or cut
+ * off acquires its leases again like any other, and ends the streams that exceed a limit by then.
  */
 import { outsideContext } from '../../core/async-context.js'
 import type { Timer } from '../../core/clock.js'
@@ -22,59 +21,69 @@ import type { RedisClient } from '../../redis/connect.js'
 import { toBrokerError } from '../../redis/errors.js'
 import { RedisHandle } from '../../redis/handle.js'
 import type { RedisSource } from '../../redis/source.js'
-import { type Attempt, giveBackPlaces, renewPlaces, type Taken, type Times, takePlaces } from './calls.js'
-import type { Lease, LossReason } from './lease.js'
+import type { LossReason, StreamLease } from './lease.js'
+import {
+  type AcquireAttempt,
+  type AcquireResult,
+  acquireLeases,
+  type LeaseTimes,
+  releaseLeases,
+  renewLeases,
+} from './lease-commands.js'
 import type { ResolvedStreamLimits } from './options.js'
 import { type LeaseScripts, withLeaseScripts } from './scripts.js'
 
-/** Leases in one call: Redis does nothing else meanwhile. */
+/** Leases in one command, because Redis executes nothing else meanwhile. */
 const BATCH = 500
-/** Attempts in one call. They cost Redis more than a renewal does: so many with a user, a tenant and an address each, some 3 ms. */
+/**
+ * Attempts in one command. They cost Redis more than renewals: so many with a user, a tenant and an address each take
+ * some 3 ms.
+ */
 const ATTEMPTS_BATCH = 50
 /**
- * Turns of the event loop over which attempts are gathered, while each brings another: Node accepts one connection a turn, however
- * many wait (bench `join`). A lone attempt waits for one empty turn.
+ * The maximum number of turns of the event loop in which attempts are gathered, as long as each turn adds one: Node
+ * accepts one connection a turn, however many wait (bench `join`). A single attempt waits for one turn without another.
  */
 const GATHERING_TURNS = 50
-/** With the default lease, the rhythm of the heartbeats: a renewal may fail once before a lease runs out. */
+/** One renewal may fail before a lease expires. With the default `leaseMs` this is the interval of the heartbeats. */
 const RENEWALS_PER_LEASE = 2.4
 const RETRY_MS = 1000
-/** Leases that wait to be given back while Redis is away. Those beyond run out. */
+/** Leases that wait to be released while Redis is away. Further ones expire. */
 const MAX_WAITING = 10_000
 /**
- * How long an eviction is kept for a process that does not reach Redis, in ms: as long as streams live by default. One that
- * comes back later puts its stream in again.
+ * How long an eviction is kept for a process that does not reach Redis, in ms: the default maximum age of streams. A
+ * process that reconnects later acquires the lease again.
  */
 const EVICTION_TTL_MS = 3_600_000
 
-/** Attempts that go in one call, and what will have become of each. */
+/** Attempts of one command, and their results. */
 interface Batch {
-  readonly attempts: Attempt[]
-  readonly taken: Promise<readonly Taken[] | undefined>
+  readonly attempts: AcquireAttempt[]
+  readonly taken: Promise<readonly AcquireResult[] | undefined>
 }
 
 export class RedisLeases {
   readonly #options: ResolvedStreamLimits
   readonly #redis: RedisHandle<RedisClient & LeaseScripts>
-  /** The caller's, by stream: all that are to be kept. */
-  readonly #leases: ReadonlyMap<string, Lease>
+  /** The leases of the caller by stream: all that must be renewed. */
+  readonly #leases: ReadonlyMap<string, StreamLease>
   readonly #onLost: (id: string, reason: LossReason) => void
-  readonly #times: Times
-  /** What goes with the next call. */
+  readonly #times: LeaseTimes
+  /** The attempts of the next command. */
   #batch: Batch | undefined
-  readonly #waiting: Lease[] = []
-  #givingBack: Promise<void> | undefined
+  readonly #waiting: StreamLease[] = []
+  #releasing: Promise<void> | undefined
   #timer: Timer | undefined
   #renewing = false
   #away = false
   #failure: SseError | undefined
   #closed = false
 
-  /** @param onLost is called for streams that another process has evicted, and for those whose places are taken */
+  /** @param onLost is called for streams that another process has evicted, and for those that exceed a limit */
   constructor(
     redis: RedisSource,
     options: ResolvedStreamLimits,
-    leases: ReadonlyMap<string, Lease>,
+    leases: ReadonlyMap<string, StreamLease>,
     onLost: (id: string, reason: LossReason) => void,
   ) {
     const { timeoutMs, leaseMs, evictOldest } = options
@@ -90,87 +99,87 @@ export class RedisLeases {
       prepare: withLeaseScripts,
     })
     this.#redis.client.on('close', () =>
-      this.#goAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected', this.#redis.failure)),
+      this.#markAway(new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis is not connected', this.#redis.failure)),
     )
     this.#redis.client.on('ready', () => {
       if (this.#away) void this.#renew()
     })
   }
 
-  /** Redis is known not to answer: nothing is to be asked. */
+  /** Whether Redis is known not to answer. Then no command is sent. */
   get away(): boolean {
     return this.#away
   }
 
-  /** Why it last did not answer. */
+  /** The last error. */
   get failure(): SseError | undefined {
     return this.#failure
   }
 
   /**
-   * Takes all places, or none. Attempts that come one upon the other go in one call, and count in their order.
-   * @returns `undefined` if Redis does not answer within the time-out, twice that while the first connection is made. The places may
-   * have been taken: they are given back, unless the lease is kept by then.
+   * Acquires a lease. Attempts in quick succession share a command and count in their order.
+   * @returns `undefined` if Redis does not answer within the time-out, or twice the time-out during the first
+   * connection. The lease may have been acquired; then it is released, unless the caller keeps it.
    */
-  take(attempt: Attempt): Promise<Taken | undefined> {
+  acquire(attempt: AcquireAttempt): Promise<AcquireResult | undefined> {
     const batch = this.#batch ?? this.#nextBatch()
     const index = batch.attempts.push(attempt) - 1
     if (batch.attempts.length === ATTEMPTS_BATCH) this.#batch = undefined
     return batch.taken.then((taken) => taken?.[index])
   }
 
-  /** To be called after each new lease: sees that it is renewed in time. */
-  keep(): void {
+  /** Call it after each new lease, so that the lease is renewed in time. */
+  scheduleRenewal(): void {
     if (this.#timer === undefined && !this.#renewing) this.#schedule()
   }
 
-  /** Does not wait and does not fail: all that come in one turn of the event loop go in one call. */
-  giveBack(lease: Lease): void {
-    if (this.#closed || lease.places.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
+  /** Does not wait and does not throw. All releases of one turn of the event loop share a command. */
+  release(lease: StreamLease): void {
+    if (this.#closed || lease.quotas.length === 0 || (this.#away && this.#waiting.length >= MAX_WAITING)) return
     this.#waiting.push(lease)
     if (this.#waiting.length > 1 || this.#away) return
-    outsideContext(() => setImmediate(() => void this.#giveBackWaiting()))
+    outsideContext(() => setImmediate(() => void this.#releaseWaiting()))
   }
 
-  /** Gives back what there still is, unless Redis is away or goes away meanwhile. */
+  /** Releases the remaining leases, unless Redis is away. */
   async close(): Promise<void> {
-    await this.#givingBack
-    if (!this.#away) await this.#giveBackWaiting()
+    await this.#releasing
+    if (!this.#away) await this.#releaseWaiting()
     this.#closed = true
     this.#timer?.cancel()
     this.#redis.close()
   }
 
   #nextBatch(): Batch {
-    const attempts: Attempt[] = []
-    this.#batch = { attempts, taken: this.#takeGathered(attempts) }
+    const attempts: AcquireAttempt[] = []
+    this.#batch = { attempts, taken: this.#acquireGathered(attempts) }
     return this.#batch
   }
 
-  /** @param attempts to which more may be added meanwhile */
-  async #takeGathered(attempts: readonly Attempt[]): Promise<readonly Taken[] | undefined> {
+  /** @param attempts more may be added until the command is sent */
+  async #acquireGathered(attempts: readonly AcquireAttempt[]): Promise<readonly AcquireResult[] | undefined> {
     try {
       if (this.#redis.ready) await allGathered(attempts)
-      return await this.#asked((client) => {
-        // Sent now: what comes later goes with the next call.
+      return await this.#run((client) => {
+        // Sent now. Later attempts use the next command.
         if (this.#batch?.attempts === attempts) this.#batch = undefined
-        // Places that have become free go first.
-        if (this.#waiting.length > 0) void this.#giveBackWaiting()
-        return takePlaces(client, attempts, this.#times)
+        // Releases go first, because they free quotas.
+        if (this.#waiting.length > 0) void this.#releaseWaiting()
+        return acquireLeases(client, attempts, this.#times)
       })
     } catch (cause) {
       if (this.#batch?.attempts === attempts) this.#batch = undefined
-      this.#goAway(toBrokerError(cause))
-      for (const { lease } of attempts) this.giveBack(lease)
+      this.#markAway(toBrokerError(cause))
+      for (const { lease } of attempts) this.release(lease)
       return undefined
     }
   }
 
-  #asked<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
+  #run<T>(call: (client: LeaseScripts) => Promise<T>): Promise<T> {
     return this.#redis.run(call, { report: { to: diagnostics.redisCommand, command: 'lease' } })
   }
 
-  #goAway(error: SseError): void {
+  #markAway(error: SseError): void {
     this.#failure = error
     if (this.#away || this.#closed) return
     this.#away = true
@@ -186,7 +195,7 @@ export class RedisLeases {
     this.#timer = clock.after(this.#away ? RETRY_MS : leaseMs / RENEWALS_PER_LEASE, () => void this.#renew())
   }
 
-  /** Renews all leases. If Redis was away, it is back when all of them are in: until then nothing else is asked. */
+  /** Renews all leases. After Redis was away no other command is sent until all leases are renewed or acquired. */
   async #renew(): Promise<void> {
     if (this.#renewing || this.#closed) return
     this.#renewing = true
@@ -195,42 +204,42 @@ export class RedisLeases {
       if (this.#redis.ready) {
         await this.#renewAll()
         this.#away = false
-        void this.#giveBackWaiting()
+        void this.#releaseWaiting()
       }
     } catch (cause) {
-      this.#goAway(toBrokerError(cause))
+      this.#markAway(toBrokerError(cause))
     }
     this.#renewing = false
     this.#schedule()
   }
 
   async #renewAll(): Promise<void> {
-    // Where nothing is answered, little is to wait in the socket.
+    // While Redis does not answer, only this small command waits in the socket.
     if (this.#away) await this.#redis.run((client) => client.ping(), { readOnly: true })
-    // An iterator of a Map meets what is added meanwhile: nothing that was let in while Redis was away is left out.
+    // The iterator of a Map includes entries that are added meanwhile, so no lease is missed.
     const leases = this.#leases.values()
     for (;;) {
-      const batch: Lease[] = []
+      const batch: StreamLease[] = []
       for (let next = leases.next(); !next.done; next = leases.next()) {
         if (batch.push(next.value) === BATCH) break
       }
       if (batch.length === 0) return
-      const { evicted, gone } = await this.#asked((client) => renewPlaces(client, batch, this.#times))
+      const { evicted, expired: gone } = await this.#run((client) => renewLeases(client, batch, this.#times))
       for (const id of evicted) this.#onLost(id, 'evicted')
-      await this.#takeAgain(gone)
+      await this.#reacquire(gone)
     }
   }
 
-  /** The oldest first. Streams for which there is no room any more end. */
-  async #takeAgain(gone: readonly string[]): Promise<void> {
+  /** The oldest first. Streams that exceed a limit end. */
+  async #reacquire(gone: readonly string[]): Promise<void> {
     for (let i = 0; i < gone.length; i += ATTEMPTS_BATCH) {
       const leases = gone.slice(i, i + ATTEMPTS_BATCH).flatMap((id) => this.#leases.get(id) ?? [])
       if (leases.length === 0) continue
       leases.sort((a, b) => a.openedAt - b.openedAt)
-      const attempts = leases.map((lease) => ({ lease, places: lease.places, opens: undefined, mayEvict: false }))
-      const taken = await this.#asked((client) => takePlaces(client, attempts, this.#times))
+      const attempts = leases.map((lease) => ({ lease, quotas: lease.quotas, opens: undefined, mayEvict: false }))
+      const taken = await this.#run((client) => acquireLeases(client, attempts, this.#times))
       taken.forEach(({ refusedBy }, index) => {
-        const { lease } = attempts[index] as Attempt
+        const { lease } = attempts[index] as AcquireAttempt
         if (refusedBy === undefined || this.#leases.get(lease.id) !== lease) return
         const evicts = this.#options.evictOldest && refusedBy.scope === 'user'
         this.#onLost(lease.id, evicts ? 'evicted' : 'limited')
@@ -238,41 +247,41 @@ export class RedisLeases {
     }
   }
 
-  #giveBackWaiting(): Promise<void> {
-    this.#givingBack ??= this.#giveBackBatches().finally(() => {
-      this.#givingBack = undefined
+  #releaseWaiting(): Promise<void> {
+    this.#releasing ??= this.#releaseBatches().finally(() => {
+      this.#releasing = undefined
     })
-    return this.#givingBack
+    return this.#releasing
   }
 
-  async #giveBackBatches(): Promise<void> {
+  async #releaseBatches(): Promise<void> {
     try {
       while (this.#waiting.length > 0 && !this.#away) {
-        // Whose attempt to take a place got no answer may have been let in all the same.
+        // If an attempt got no answer, its stream may have been admitted by this process.
         const batch = this.#waiting.slice(0, BATCH)
         const free = batch.filter((lease) => this.#leases.get(lease.id) !== lease)
-        await this.#asked((client) => giveBackPlaces(client, free))
+        await this.#run((client) => releaseLeases(client, free))
         this.#waiting.splice(0, batch.length)
       }
     } catch (cause) {
-      this.#goAway(toBrokerError(cause))
+      this.#markAway(toBrokerError(cause))
     }
   }
 }
 
-/** Resolves when a turn of the event loop has brought no more of them, or enough turns have passed. */
-function allGathered(attempts: readonly Attempt[]): Promise<void> {
+/** Resolves when a turn of the event loop has added no attempt, or after `GATHERING_TURNS`. */
+function allGathered(attempts: readonly AcquireAttempt[]): Promise<void> {
   return new Promise((resolve) => {
     let known = 0
     let turns = 0
-    const look = (): void => {
+    const check = (): void => {
       if (attempts.length === known || turns++ === GATHERING_TURNS) {
         resolve()
         return
       }
       known = attempts.length
-      setImmediate(look)
+      setImmediate(check)
     }
-    setImmediate(look)
+    setImmediate(check)
   })
 }

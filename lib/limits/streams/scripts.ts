@@ -1,17 +1,17 @@
 /**
- * The atomic steps on leases in Redis, by Redis's clock:
+ * The atomic steps on leases in Redis, on Redis's clock:
  *
  *   <prefix>{streams}:user:…, tenant:…, ip:…   sorted set: a member for each stream, with a score
- *   <prefix>{streams}:opens:…                  when the owner's next opening would be due if it had kept to the rate
+ *   <prefix>{streams}:opens:…                  when the owner's next opening would be due at the configured rate
  *
  * ```
- *   score   -(until)  evicted: kept for its process to see     member   <opened at, ms since 1970>:<stream id>
- *           0 … now   has run out: whoever comes next removes it
- *           > now     open, and good until then
+ *   score   -(until)  evicted: kept for its process to find     member   <opened at, ms since 1970>:<stream id>
+ *           0 … now   expired: the next command removes it
+ *           > now     open, and valid until then
  * ```
  *
- * The keys of one call are those of different owners, and all or none must be taken. So all keys of a prefix have one hash tag: in a
- * Redis Cluster they lie in one slot, and one shard serves all leases.
+ * The keys of one command belong to different owners, and all or none must be taken. So all keys of a prefix have one
+ * hash tag: in a Redis Cluster they are in one slot, and one shard serves all leases.
  */
 import type { RedisClient } from '../../redis/connect.js'
 
@@ -21,13 +21,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
 /**
- * Several attempts, one after the other: each takes a place under every key that it names, or none. KEYS those of all attempts, each
- * once · ARGV 1 lease in ms, 2 TTL of the keys, 3 for how long an eviction is kept, then the cap of each key (of openings: how many a
- * minute), then each attempt: 1 if the oldest under its first place may be evicted, the number of the key of its openings or 0, the
- * numbers of the keys of its places, and after a bar its member.
- * Returns for each attempt {0, members evicted …}, or {number of the key that refuses, ms until it would not or 0}.
+ * Several attempts, one after the other: each takes all quotas that it needs, or none. KEYS those of all attempts, each
+ * once · ARGV 1 duration of a lease in ms, 2 TTL of the keys, 3 how long an eviction is kept, then the cap of each key
+ * (openings: per minute), then each attempt: 1 if the oldest stream of its first quota may be evicted, the number of
+ * the key of its openings or 0, the numbers of the keys of its quotas, and after a bar its member.
+ * Returns for each attempt {0, evicted members …}, or {number of the key that refuses, ms until it would admit or 0}.
  */
-const TAKE = `${NOW}
+const ACQUIRE = `${NOW}
 local good, evictedUntil = now + ARGV[1], now + ARGV[3]
 local function capOf(key) return tonumber(ARGV[3 + key]) end
 
@@ -40,7 +40,7 @@ local function openUnder(key)
   return counts[key]
 end
 
-local function take(member, evicts, opens, places)
+local function take(member, evicts, opens, quotas)
   local gap, due
   if opens > 0 then
     gap = 60000 / capOf(opens)
@@ -49,7 +49,7 @@ local function take(member, evicts, opens, places)
     if wait >= 1 then return {opens, math.ceil(wait)} end
   end
   local victims = {}
-  for i, key in ipairs(places) do
+  for i, key in ipairs(quotas) do
     local over = openUnder(key) + 1 - capOf(key)
     for _, victim in ipairs(victims) do
       if redis.call('ZSCORE', KEYS[key], victim) then over = over - 1 end
@@ -62,10 +62,10 @@ local function take(member, evicts, opens, places)
     end
   end
   for _, victim in ipairs(victims) do
-    for _, key in ipairs(places) do counts[key] = counts[key] - redis.call('ZREM', KEYS[key], victim) end
-    redis.call('ZADD', KEYS[places[1]], -evictedUntil, victim)
+    for _, key in ipairs(quotas) do counts[key] = counts[key] - redis.call('ZREM', KEYS[key], victim) end
+    redis.call('ZADD', KEYS[quotas[1]], -evictedUntil, victim)
   end
-  for _, key in ipairs(places) do
+  for _, key in ipairs(quotas) do
     counts[key] = counts[key] + redis.call('ZADD', KEYS[key], good, member)
     redis.call('PEXPIRE', KEYS[key], ARGV[2])
   end
@@ -78,18 +78,18 @@ end
 local answers = {}
 for at = 4 + #KEYS, #ARGV do
   local evicts, opens, rest, member = string.match(ARGV[at], '^(%d) (%d+)([%d ]*)|(.*)$')
-  local places = {}
-  for number in string.gmatch(rest, '%d+') do places[#places + 1] = tonumber(number) end
-  answers[#answers + 1] = take(member, evicts == '1', tonumber(opens), places)
+  local quotas = {}
+  for number in string.gmatch(rest, '%d+') do quotas[#quotas + 1] = tonumber(number) end
+  answers[#answers + 1] = take(member, evicts == '1', tonumber(opens), quotas)
 end
 return answers
 `
 
 /**
- * Renews members, unless they were evicted, or are gone: a lease that has run out competes for its places again. KEYS · ARGV 1 lease in
- * ms, 2 TTL of the keys, 3 under how many of KEYS, the first, members may be marked as evicted, then for each key how many members,
- * and those.
- * Returns the evicted ones and the gone ones.
+ * Renews members, unless they were evicted or have expired: an expired lease must be acquired again. KEYS · ARGV 1
+ * duration of a lease in ms, 2 TTL of the keys, 3 the number of KEYS, from the first, where members may be marked as
+ * evicted, then for each key the number of its members, and the members.
+ * Returns the evicted and the expired members.
  */
 const RENEW = `${NOW}
 local evicted, gone, lost, at = {}, {}, {}, 4
@@ -127,8 +127,8 @@ end
 return {evicted, gone}
 `
 
-/** Gives places back. KEYS · ARGV for each key how many members, and those. */
-const GIVE_BACK = `
+/** Releases leases. KEYS · ARGV for each key the number of its members, and the members. */
+const RELEASE = `
 local at = 1
 for _, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
@@ -139,19 +139,19 @@ end
 
 type Arg = string | number
 
-/** Of one attempt; `refusedBy` counts from 1, 0: nobody. */
-type TakeAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
+/** Of one attempt. `refusedBy` counts from 1; 0: the lease was acquired. */
+type AcquireAnswer = readonly [refusedBy: number, ...rest: (string | number)[]]
 
 export interface LeaseScripts {
-  sseTakePlaces(keys: number, ...args: Arg[]): Promise<readonly TakeAnswer[]>
-  sseRenewPlaces(keys: number, ...args: Arg[]): Promise<readonly [evicted: readonly string[], gone: readonly string[]]>
-  sseGiveBackPlaces(keys: number, ...args: Arg[]): Promise<null>
+  sseAcquireLeases(keys: number, ...args: Arg[]): Promise<readonly AcquireAnswer[]>
+  sseRenewLeases(keys: number, ...args: Arg[]): Promise<readonly [evicted: readonly string[], gone: readonly string[]]>
+  sseReleaseLeases(keys: number, ...args: Arg[]): Promise<null>
 }
 
-/** Adds the scripts to a connection: sent by hash, and once in full where Redis does not know them (any more). */
+/** Adds the scripts to a connection. They are sent by hash, and in full if Redis does not know them. */
 export function withLeaseScripts(client: RedisClient): RedisClient & LeaseScripts {
-  client.defineCommand('sseTakePlaces', { lua: TAKE })
-  client.defineCommand('sseRenewPlaces', { lua: RENEW })
-  client.defineCommand('sseGiveBackPlaces', { lua: GIVE_BACK })
+  client.defineCommand('sseAcquireLeases', { lua: ACQUIRE })
+  client.defineCommand('sseRenewLeases', { lua: RENEW })
+  client.defineCommand('sseReleaseLeases', { lua: RELEASE })
   return client as RedisClient & LeaseScripts
 }

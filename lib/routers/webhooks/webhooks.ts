@@ -6,10 +6,9 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import express, { type Request, type RequestHandler, type Response, type Router } from 'express'
 import { CALLBACK_TIMEOUT_MS, settle } from '../../core/callbacks.js'
 import { RequestError, SseError } from '../../core/errors.js'
-import { type Answer, AppFailure, answering } from '../../http/answering.js'
+import { type Answer, AppFailure, answering, callHandler } from '../../http/answering.js'
 import { parseJson, readBody, tooLarge } from '../../http/body.js'
 import { Exchange } from '../../http/exchange.js'
-import { passed } from '../../http/passed.js'
 import { sendProblem } from '../../http/problem.js'
 import { queryOf } from '../../http/query.js'
 import { DeliverOnce } from './deliver-once.js'
@@ -146,7 +145,7 @@ function isSameSecret(given: string, expected: string): boolean {
 /** @throws AppFailure if the application's `failureLimit` fails, or neither answers nor calls `next` in time */
 function limitFailure(handler: RequestHandler, { clock }: ResolvedWebhooksOptions, req: Request, res: Response) {
   const bounds = { clock, timeoutMs: CALLBACK_TIMEOUT_MS }
-  return settle('failureLimit', () => passed(handler, req, res), bounds).catch((error: unknown) => {
+  return settle('failureLimit', () => callHandler(handler, req, res), bounds).catch((error: unknown) => {
     throw new AppFailure('failureLimit', error)
   })
 }

@@ -2,9 +2,10 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { expect } from 'chai'
 import type { ErrorRequestHandler, RequestHandler } from 'express'
 import supertest from 'supertest'
-import { createStreamLimits, diagnostics, type RateLimitOptions, rateLimit } from '../../../lib/index.js'
+import { diagnostics, type RateLimitOptions, rateLimit } from '../../../lib/index.js'
 import { EXPRESS_VERSIONS } from '../../helpers/express-versions.js'
 import { serve } from '../../helpers/http-server.js'
+import { createStreamLimits } from '../../helpers/internals.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 
 const LIMIT = { by: 'ip', points: 3, duration: 2_073_600 } as const
@@ -98,7 +99,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('leave an answer alone that was given while Redis was asked', async () => {
+    it('do not touch a response that was sent while Redis was asked', async () => {
       const redis = await RedisServer.start()
       undo.push(() => redis.stop())
       const impatient: RequestHandler = (_req, res, next) => {

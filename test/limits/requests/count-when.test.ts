@@ -42,7 +42,10 @@ describe('request limits that count some answers only', () => {
     await admin.flushall()
   })
 
-  /** One app for each process, with a limit on failures. Routes: /ok, /wrong, and /slow, which is held until it is released. */
+  /**
+   * One app for each process, with a limit on failures. Routes: /ok, /wrong, and /slow, which is held until it is
+   * released.
+   */
   class Site {
     readonly urls: string[] = []
     readonly limiters: RateLimitHandler[] = []
@@ -151,7 +154,7 @@ describe('request limits that count some answers only', () => {
       expect(await site.settled('/ok', 1)).to.equal(429)
     })
 
-    it(`give back what does not count, and count what does, exactly: ${name}`, async () => {
+    it(`return the points of requests that do not count, and of no others: ${name}`, async () => {
       const site = await new Site().start(kind)
       for (let i = 0; i < 40; i++) expect(await site.settled('/ok', i), `request ${i}`).to.equal(200)
       const statuses: number[] = []
@@ -218,7 +221,7 @@ describe('request limits that count some answers only', () => {
     expect(statuses).to.deep.equal([200, 200, 401, 200, 401, 429, 429])
   })
 
-  it('give back in its own window only', async () => {
+  it('return points only within their window', async () => {
     for (const mode of ['hybrid', 'exact'] as const) {
       const site = await new Site().start({ ...KINDS['on leases'], mode } as never, { duration: 1, name: mode })
       const asked: Promise<number>[] = []

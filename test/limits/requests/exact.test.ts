@@ -8,7 +8,7 @@ import { admittedOf, ask, request } from './support.js'
 
 const alice = request({ user: 'alice' })
 
-describe('request limits that ask Redis every time', () => {
+describe('request limits that send a command to Redis for each request', () => {
   let server: RedisServer
   let admin: Redis
   const handlers: RateLimitHandler[] = []

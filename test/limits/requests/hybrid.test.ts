@@ -134,7 +134,7 @@ describe('request limits on leases from Redis', () => {
     expect(admissions.length).to.be.above(burst)
   })
 
-  it('ask Redis seldom, and not at all once a key is known to be exhausted', async () => {
+  it('send few commands to Redis, and none while a key is known to be exhausted', async () => {
     const limiters = fleet(4, { by: 'user', points: 1000, duration: LONG })
     const before = await calls()
     let admitted = 0
@@ -199,7 +199,7 @@ describe('request limits on leases from Redis', () => {
   })
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
-    it(`give back what is not used, for others to use: ${algorithm}`, async () => {
+    it(`return unused points, so that other processes can use them: ${algorithm}`, async () => {
       const [hoarder, other] = fleet(2, { by: 'user', points: 100, duration: LONG, algorithm }) as [
         RateLimitHandler,
         RateLimitHandler,
@@ -213,7 +213,7 @@ describe('request limits on leases from Redis', () => {
       expect(admitted).to.equal(100)
     })
 
-    it(`give back what is leased when they are closed: ${algorithm}`, async () => {
+    it(`return leased points when they are closed: ${algorithm}`, async () => {
       const [first, second] = fleet(2, { by: 'user', points: 1000, duration: LONG, algorithm }) as [
         RateLimitHandler,
         RateLimitHandler,
@@ -223,7 +223,7 @@ describe('request limits on leases from Redis', () => {
       expect(await exhaust([second])).to.equal(970)
     })
 
-    it(`give back what is granted while they are closed: ${algorithm}`, async () => {
+    it(`return points that are granted while they are closed: ${algorithm}`, async () => {
       const [first, second] = fleet(2, { by: 'user', points: 1000, duration: LONG, algorithm }) as [
         RateLimitHandler,
         RateLimitHandler,
@@ -252,13 +252,13 @@ describe('request limits on leases from Redis', () => {
     expect(w).to.be.a('string')
   })
 
-  it('tell that all they had is used, so that others know when there is more', async () => {
+  it('report that all their points are consumed, so that others know when there are more', async () => {
     const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
     expect(await admittedOf(first, 1, alice)).to.equal(1)
     await eventually(async () => Number((await ask(second, alice)).headers['Retry-After']) > 60)
   })
 
-  it('tell it when they are closed', async () => {
+  it('report it when they are closed', async () => {
     const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
     expect(await admittedOf(first, 1, alice)).to.equal(1)
     await first.close()

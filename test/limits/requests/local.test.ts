@@ -53,6 +53,30 @@ describe('request limits without Redis', () => {
     })
   }
 
+  it('admit a request after exactly the wait that the refusal before it announced', async () => {
+    const rate = { points: fc.integer({ min: 1, max: 50 }), duration: fc.integer({ min: 1, max: 100 }) }
+    const costs = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 5, maxLength: 30 })
+    await fc.assert(
+      fc.asyncProperty(fc.record(rate), costs, async ({ points, duration }, sequence) => {
+        const { limits } = resolveRateLimit({
+          limits: [{ by: 'user', points, duration, algorithm: 'token-bucket' }],
+          clock,
+        })
+        const [limit] = limits
+        if (limit === undefined) throw new Error('There must be a limit')
+        const bucket = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
+        for (const cost of sequence) {
+          const charges = [{ limit, key: 'alice', points, cost: Math.min(cost, points) }]
+          const first = await bucket.check(charges)
+          if (first?.admitted !== false) continue
+          clock.advance(first.retryMs)
+          expect(await bucket.check(charges), `after ${first.retryMs} ms`).to.have.property('admitted', true)
+        }
+        await bucket.close()
+      }),
+    )
+  })
+
   it('count a user within its tenant, a tenant, an address, and what a function answers', async () => {
     const of = (by: RequestLimit['by']): RateLimitHandler => limiter({ by, name: 'it', points: 2, duration: 60 })
     for (const [handler, one, same, other] of [
@@ -82,7 +106,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('do not count who has no key: no user, or a function that answers undefined', async () => {
+  it('do not count requests without a key: no user, or a function that returns undefined', async () => {
     for (const by of ['user', 'tenant', () => undefined] as const) {
       const answer = await ask(limiter({ by, name: 'it', points: 1, duration: 60 }), request())
       expect(answer).to.deep.include({ admitted: true, headers: {} })
@@ -90,7 +114,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('give nobody the bucket of a long key who knows its digest', async () => {
+  it('do not let a client use the bucket of a long key by sending its hash', async () => {
     const handler = limiter({ by: ({ path }) => path, name: 'it', points: 1, duration: 60 })
     const long = 'x'.repeat(1000)
     const digest = createHash('sha256').update(long).digest('base64url')
@@ -100,7 +124,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('tell long keys apart', async () => {
+  it('distinguish long keys', async () => {
     const handler = limiter({ by: ({ path }) => path, name: 'it', points: 1, duration: 60 })
     const long = 'x'.repeat(100_000)
     expect(await admittedOf(handler, 2, request({ path: `${long}a` }))).to.equal(1)
@@ -171,14 +195,14 @@ describe('request limits without Redis', () => {
           algorithm: 'token-bucket',
           refillPerSecond: perSecond,
         })
-        const core = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+        const core = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
         const limit = limits[0] as (typeof limits)[number]
-        const claim = { limit, key: 'key', points: burst, cost: 1 }
+        const charge = { limit, key: 'key', points: burst, cost: 1 }
         const admissions: number[] = []
         for (const pause of sequence) {
           clock.advance(pause)
-          const verdict = core.check([claim])
-          if (!(verdict instanceof Promise) && verdict?.admitted) admissions.push(clock.now())
+          const decision = core.check([charge])
+          if (!(decision instanceof Promise) && decision?.admitted) admissions.push(clock.now())
         }
         expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1e-6)
         expect(admissions.length).to.be.at.least(Math.min(burst, sequence.length))
@@ -191,7 +215,7 @@ describe('request limits without Redis', () => {
     for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
       const { limits } = resolveRateLimit({ by: 'user', points: 10, duration: 60, algorithm })
       const limit = limits[0] as (typeof limits)[number]
-      const core = new LeaseLimiter({ limits, clock, ledger: undefined, failOpen: true })
+      const core = new LeaseLimiter({ limits, clock, connection: undefined, failOpen: true })
       for (let i = 0; i < 100_050; i++) void core.check([{ limit, key: `key ${i}`, points: 10, cost: 1 }])
       expect(core.size).to.equal(100_000)
       clock.advance(62_000)

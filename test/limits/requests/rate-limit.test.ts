@@ -53,7 +53,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return server
     }
 
-    it('tells the policy and where it stands, and answers 429 with a problem document when it is used up', async () => {
+    it('sends policy and remaining points, and answers 429 with a problem document', async () => {
       const limits = [
         { by: 'user', points: 2, duration: 60 },
         { by: 'tenant', points: 1000, duration: 60, algorithm: 'token-bucket', refillPerSecond: 50 },
@@ -82,11 +82,11 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         title: 'Too many requests',
         status: 429,
         code: 'ERR_SSE_RATE_LIMITED',
-        detail: 'The limit "user" is used up',
+        detail: 'The limit "user" is exhausted. Retry after 41 s.',
       })
     })
 
-    it('says Retry-After 1 at least, also at the very end of a window', async () => {
+    it('sends a Retry-After of at least 1, also at the end of a window', async () => {
       const agent = supertest((await start([closing(rateLimit({ by: 'ip', points: 1, duration: 60, clock }))])).url)
       await agent.get('/')
       clock.advance(40_999)
@@ -96,7 +96,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('adds to what a limiter before it has told', async () => {
+    it('adds to the headers of an earlier limiter', async () => {
       const both = [
         closing(rateLimit({ by: 'ip', points: 5, duration: 60, clock })),
         closing(rateLimit({ by: 'user', points: 3, duration: 60, clock })),
@@ -110,7 +110,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     })
 
-    it('gives ten users behind one address their whole quota each', async () => {
+    it('gives each of ten users behind one address the full quota', async () => {
       const limits = [
         { by: 'user', points: 20, duration: 60 },
         { by: 'ip', points: 3, duration: 60, skip: (req: { auth?: unknown }) => req.auth !== undefined },
@@ -129,7 +129,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(anonymous.filter(({ status }) => status === 200)).to.have.length(3)
     })
 
-    it('counts addresses as a trusted proxy tells them: mapped ones unmapped, IPv6 by /56', async () => {
+    it('counts addresses that a trusted proxy sends: mapped ones unmapped, IPv6 by /56', async () => {
       const agent = supertest((await start([closing(rateLimit({ by: 'ip', points: 2, duration: 60, clock }))])).url)
       const from = async (address: string) => (await agent.get('/').set('X-Forwarded-For', address)).status
       expect([await from('192.0.2.1'), await from('::ffff:192.0.2.1'), await from('192.0.2.1')]).to.deep.equal([
@@ -271,7 +271,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect((await post(url, 'sha256=00')).status).to.equal(429)
       })
 
-      it('limits failed signatures alone where webhooks ask it', async () => {
+      it('limits only failed signatures as the failureLimit of webhooks', async () => {
         const limit = rateLimit({ by: 'ip', points: 5, duration: 2_073_600 })
         const router = webhooks({
           secrets: secret,

@@ -121,7 +121,7 @@ describe('request limits while Redis fails', () => {
   }
 
   for (const onError of ['open', 'closed'] as const) {
-    it(`under load, no request fails or hangs while Redis hangs, is killed and comes back empty: ${onError}`, async () => {
+    it(`under load, no request fails while Redis hangs, is killed and restarts empty: ${onError}`, async () => {
       const limiters = [limiter({ onError, points: 50, duration: 2 }), limiter({ onError, points: 50, duration: 2 })]
       const lately = new Set<number>()
       const ever = new Set<number>()
@@ -181,7 +181,7 @@ describe('request limits while Redis fails', () => {
       expect(await eventuallyExhausted([first, second])).to.be.within(20, 29)
     })
 
-    it(`a Redis that comes back empty learns what was used: ${algorithm}`, async () => {
+    it(`a Redis that restarts without data learns what was consumed: ${algorithm}`, async () => {
       const [first, second] = [limiter({ algorithm, points: 200 }), limiter({ algorithm, points: 200 })]
       expect(await admittedOf(first, 60, alice)).to.equal(60)
       expect(await admittedOf(second, 20, alice)).to.equal(20)

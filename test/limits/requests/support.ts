@@ -59,7 +59,9 @@ export async function admittedOf(handler: RateLimitHandler, count: number, req: 
   return admitted
 }
 
-/** The most by which admissions ever went over burst + refill × span, over any span. At most 0 where the bucket holds. */
+/**
+ * The most by which admissions ever went over burst + refill × span, over any span. At most 0 where the bucket holds.
+ */
 export function overBucket(
   admissions: readonly number[],
   { burst, perSecond }: { burst: number; perSecond: number },

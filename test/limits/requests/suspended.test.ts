@@ -54,7 +54,7 @@ describe('request limits of a machine that was suspended', () => {
     })
   }
 
-  it('give nothing back to a later window: exact', async () => {
+  it('return nothing to a later window: exact', async () => {
     const countWhen = (): boolean => false
     limiter = rateLimit({ redis: server.url, clock, by: 'user', points: 10, duration: LONG, mode: 'exact', countWhen })
     const exchange = (): [{ req: object; res: EventEmitter & { headersSent: boolean } }, Promise<void>] => {

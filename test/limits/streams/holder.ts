@@ -1,5 +1,5 @@
 /** A process of its own that holds stream leases until it is killed: `holder.ts <redis url> <how many> <leaseMs>`. */
-import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+import { createStreamLimits } from '../../helpers/internals.js'
 
 const [redis = '', count, leaseMs] = process.argv.slice(2)
 const limits = createStreamLimits({ redis, perTenant: Number(count), leaseMs: Number(leaseMs), opensPerMinute: 0 })

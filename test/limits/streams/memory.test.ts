@@ -1,13 +1,13 @@
 import { expect } from 'chai'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
-import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
+import { createStreamLimits } from '../../helpers/internals.js'
 import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
 
 describe('stream limits in one process', () => {
   streamLimitsSuite(() => ({}))
 
-  it('let a user open as many a minute as they say', async () => {
+  it('let a user open opensPerMinute streams a minute', async () => {
     const clock = new FakeClock()
     const limits = createStreamLimits({ opensPerMinute: 6, clock })
     const open = async (): Promise<unknown> => {

@@ -1,5 +1,8 @@
-/** A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many> <options>`. */
-import { createStreamLimits } from '../../../lib/limits/streams/stream-limits.js'
+/**
+ * A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many>
+ * <options>`.
+ */
+import { createStreamLimits } from '../../helpers/internals.js'
 import { owner } from '../../suites/stream-limits.js'
 
 const [redis = '', count, options = '{}'] = process.argv.slice(2)

@@ -4,9 +4,9 @@ import { expect } from 'chai'
 import { Redis } from 'ioredis'
 import { systemClock } from '../../../lib/core/system-clock.js'
 import type { StreamLimitsOptions } from '../../../lib/limits/streams/options.js'
-import { createStreamLimits, type StreamLimits } from '../../../lib/limits/streams/stream-limits.js'
 import { eventually } from '../../helpers/eventually.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
+import { createStreamLimits, type StreamLimits } from '../../helpers/internals.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { script } from '../../helpers/script.js'
 import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
@@ -58,7 +58,7 @@ describe('stream limits over all processes on one Redis', () => {
     streamLimitsSuite(() => ({ redis: server.url }))
   })
 
-  it('let exactly as many in as there is room for, however many processes ask at once', async () => {
+  it('admit exactly as many streams as the limit, however many processes try at once', async () => {
     const processes = [start({ perUser: 7 }), start({ perUser: 7 }), start({ perUser: 7 })]
     const outcomes = await Promise.all(
       processes.flatMap((limits) => Array.from({ length: 20 }, () => refusalOf(TestStream.open(limits, owner('ada'))))),
@@ -100,7 +100,7 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await scriptCalls()).to.equal(5)
   })
 
-  describe('that are asked several times at once', () => {
+  describe('with several attempts at once', () => {
     it('take the places of up to 50 in one call', async () => {
       const limits = start({ perUser: 0, perTenant: 1000, opensPerMinute: 1000 })
       await TestStream.open(limits, owner('ada'))
@@ -123,7 +123,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(await scriptCalls()).to.be.at.most(3)
     })
 
-    it('give each its own answer, and count those before it', async () => {
+    it('give each attempt its own result, and count the ones before it', async () => {
       const limits = start({ perUser: 2, perTenant: 4, perIp: 3, opensPerMinute: 3 })
       await redis.set('sse:{streams}:opens:user:acme:late', String((await redisNow()) + 90_000))
       await TestStream.open(limits, owner('ada'))
@@ -171,7 +171,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect([limits.size, await redis.zcard(TENANT_KEY), elsewhere]).to.deep.equal([2, 2, []])
     })
 
-    it('fail them together, and give back what they may have got', async () => {
+    it('fail them together, and release what they may have acquired', async () => {
       const limits = start({ onError: 'closed', timeoutMs: 100 })
       await TestStream.open(limits, owner('ada'))
       server.pause()
@@ -244,7 +244,7 @@ describe('stream limits over all processes on one Redis', () => {
     expect(new Set(keys.map((key) => /\{(.+?)\}/.exec(key)?.[1]))).to.deep.equal(new Set(['streams']))
   })
 
-  it('give everything back when closed', async () => {
+  it('release everything when closed', async () => {
     const limits = start({ perTenant: 5000, opensPerMinute: 0 })
     await Promise.all(Array.from({ length: 1300 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
     await limits.close()
@@ -268,7 +268,7 @@ describe('stream limits over all processes on one Redis', () => {
   describe('evicting the oldest', () => {
     const options = { perUser: 2, evictOldest: true, leaseMs: 1000 }
 
-    it('tell which stream of another process it was, so that it can be ended at once', async () => {
+    it('report which stream of another process was evicted, so that it can be ended at once', async () => {
       const [one, two] = [start({ ...options, leaseMs: 60_000 }), start(options)]
       const evicted: string[] = []
       two.onEvictRemote((id) => void evicted.push(id))
@@ -299,7 +299,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(streams.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
     })
 
-    it('end it with the next renewal where nobody was told, and do not put it in again', async () => {
+    it('end it at the next renewal if its process was not notified, and do not acquire its lease again', async () => {
       const [one, two] = [start(options), start(options)]
       const first = await TestStream.open(one, owner('ada'))
       await passOfRedisTime(5)
@@ -313,7 +313,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(members.map((member) => member.split(':')[1]).sort()).to.deep.equal([second.id, third.id].sort())
     })
 
-    it('keep the eviction for a process that does not hear of it for longer than a lease', async () => {
+    it('keep the eviction for a process that does not reach Redis for longer than a lease', async () => {
       const clock = new FakeClock()
       const [deaf, two] = [start({ ...options, clock }), start(options)]
       const first = await TestStream.open(deaf, owner('ada'))

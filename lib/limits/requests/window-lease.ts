@@ -1,17 +1,17 @@
-import { Account, CLOCK_DRIFT } from './account.js'
+import { CLOCK_DRIFT, PointLease } from './point-lease.js'
 import type { Message } from './scripts.js'
 
 /**
- * Fixed windows, as Redis's clock cuts them. A lease ends with its window; the end is known as the time at which the message
- * was sent plus what Redis said was left, so never too late.
+ * A lease on a fixed window of Redis's clock. It ends with its window. The end is computed as the time at which the
+ * message was sent plus the rest of the window in Redis's answer, so it is never too late.
  */
-export class WindowAccount extends Account {
+export class WindowLease extends PointLease {
   /** -1: none yet. */
   #window = -1
-  /** What others have consumed in it, when Redis last answered. */
+  /** What the other processes have consumed in the window, as Redis last answered. */
   #consumedElsewhere = 0
 
-  protected get leastLease(): number {
+  protected get minLease(): number {
     return Math.ceil(this.points / 64)
   }
 
@@ -22,7 +22,7 @@ export class WindowAccount extends Account {
   retryMs(cost: number, now: number): number {
     if (this.#consumedElsewhere + this.consumed + cost > this.points) return Math.max(0, this.validUntil - now)
     if (this.retryAt > now) return this.retryAt - now
-    // Requests under way may give back what they hold.
+    // Requests in progress may return what they have reserved.
     return this.reserved > 0 ? 0 : Math.max(0, this.validUntil - now)
   }
 
@@ -36,28 +36,28 @@ export class WindowAccount extends Account {
     return now < this.validUntil ? this.validUntil - now : this.limit.durationMs
   }
 
-  isOver(now: number): boolean {
-    return now >= this.validUntil && !this.asking
+  isDisposable(now: number): boolean {
+    return now >= this.validUntil && !this.pendingRequest
   }
 
-  protected localRoom(now: number): number {
-    this.#turn(now)
-    return Math.max(this.leased, this.limit.localPoints ?? this.points) - this.local.takenIn(this.#window)
+  protected fitsLocally(cost: number, now: number): boolean {
+    this.#advance(now)
+    return cost + this.local.countIn(this.#window) <= Math.max(this.leased, this.limit.localPoints ?? this.points)
   }
 
   protected takeLocally(_cost: number, now: number): void {
-    this.#turn(now)
+    this.#advance(now)
   }
 
   protected noteTaken(cost: number): void {
     this.local.add(cost, this.#window)
   }
 
-  protected giveBack(cost: number): void {
+  protected returnPoints(cost: number): void {
     this.local.add(-cost, this.#window)
   }
 
-  protected endTerm(now: number): void {
+  protected expireTerm(now: number): void {
     if (now >= this.validUntil) this.countReserved()
   }
 
@@ -87,10 +87,11 @@ export class WindowAccount extends Account {
       ) => {
         const now = this.context.clock.now()
         this.context.clockOffset = redisNow - now
-        // What an older answer grants was given back by the message after it.
+        // The next message has returned what an older answer grants.
         if (number !== this.sentMessages) return
         if (current < this.#window) {
-          // Without Redis this process was early; what it has used since counts in the window to come.
+          // Without Redis this process began the window too early. What it has consumed since then counts in the next
+          // window.
           this.retryAt = sentAt + remainingMs
           return
         }
@@ -99,19 +100,19 @@ export class WindowAccount extends Account {
           this.validUntil = Number.NEGATIVE_INFINITY
         }
         this.leased = leasedNow
-        this.told = window === current ? consumed : 0
-        this.#consumedElsewhere = used - this.told
+        this.reportedConsumed = window === current ? consumed : 0
+        this.#consumedElsewhere = used - this.reportedConsumed
         this.validUntil = Math.max(this.validUntil, sentAt + remainingMs * (1 - CLOCK_DRIFT))
         const retryAt = used >= points ? this.validUntil : Number.NEGATIVE_INFINITY
-        this.answered(granted, wanted, left, now, retryAt)
-        // A pause must not reach into the next window, in which there are all points again.
+        this.applyAnswer(granted, wanted, left, now, retryAt)
+        // The pause must not last into the next window, which begins with all points.
         this.retryAt = Math.min(this.retryAt, this.validUntil)
       },
     }
   }
 
-  /** Without Redis: the window that it would be in now. */
-  #turn(now: number): void {
+  /** Without Redis: begins the window that the local clock is in. */
+  #advance(now: number): void {
     if (now < this.validUntil) return
     const { durationMs } = this.limit
     const { clockOffset } = this.context
@@ -119,7 +120,7 @@ export class WindowAccount extends Account {
     if (window !== this.#window) {
       this.#begin(window)
       this.leased = 0
-      this.told = 0
+      this.reportedConsumed = 0
       this.#consumedElsewhere = 0
     }
     this.validUntil = (window + 1) * durationMs - clockOffset

@@ -1,12 +1,13 @@
 /**
- * The limiter's way to Redis. Owns the connection, how long an answer may take, and the breaker: after one failure nothing is
- * asked until a trial in the background was answered. Must not know what the messages mean.
+ * limiter ─► **connection** ─► Redis. Owns the connection of a limiter, the time-out of its commands, and a circuit
+ * breaker: after one failure no command is sent until a trial in the background has succeeded. Must not know the
+ * meaning of messages.
  *
  * ```
  *            failed, or no answer in time
- *   available ──────────────────────────► away ─┐ trial every TRIAL_MS,
- *       ▲                                  │  ▲─┘ and when the connection is back
- *       └───────────── answered ───────────┘
+ *   available ──────────────────────────► unavailable ─┐ trial every TRIAL_MS,
+ *       ▲                                     │   ▲────┘ and when the connection is back
+ *       └────────────── answered ─────────────┘
  * ```
  */
 
@@ -20,33 +21,33 @@ import { type CommandReport, RedisHandle, reported } from '../../redis/handle.js
 import type { RedisSource } from '../../redis/source.js'
 import { type LimiterScripts, type Message, withLimiterScripts } from './scripts.js'
 
-/** How the commands of request limiters appear in diagnostics. */
+/** The name of the limiters' commands in diagnostics. */
 export const LIMIT_REPORT: CommandReport = { to: diagnostics.redisCommand, command: 'limit' }
 
 const TRIAL_MS = 250
-/** Messages that are sent at once where there are many, so that requests' messages find their way between. */
+/** Messages that are sent at once. Messages of requests are sent in between. */
 const CHUNK = 500
 
-export interface LedgerOptions {
+export interface LimiterConnectionOptions {
   readonly redis: RedisSource
   readonly timeoutMs: number
   readonly clock: LeaseClock
 }
 
-export class Ledger {
-  /** Called when Redis is back, or again connected: it may have lost what it knew. */
-  onReturn: () => void = () => undefined
+export class LimiterConnection {
+  /** Called when Redis answers again or is connected again. It may have lost its data. */
+  onRecovered: () => void = () => undefined
   readonly client: RedisClient & LimiterScripts
   readonly #redis: RedisHandle
   readonly #timeoutMs: number
   readonly #clock: Clock
   #available = true
-  #retired = false
+  #stopped = false
   #closed = false
   #connectedBefore: boolean
   #trial: Timer | undefined
 
-  constructor({ redis, timeoutMs, clock }: LedgerOptions) {
+  constructor({ redis, timeoutMs, clock }: LimiterConnectionOptions) {
     this.#timeoutMs = timeoutMs
     this.#clock = clock
     this.#redis = new RedisHandle(redis, {
@@ -59,26 +60,28 @@ export class Ledger {
     this.client.on('ready', this.#onReady)
   }
 
-  /** Whether asking is worth while. */
+  /** Whether a command can be sent now. */
   get available(): boolean {
-    return this.#available && !this.#retired
+    return this.#available && !this.#stopped
   }
 
-  /** From now on nothing is worth asking. What was asked is still answered, and what there is to tell can be told. */
-  retire(): void {
-    this.#retired = true
+  /** Makes `available` false. Pending answers still arrive, and `sendAll` still works. */
+  stopRequests(): void {
+    this.#stopped = true
   }
 
   /**
-   * Sends what `compose` makes, once there is a connection. Resolves when it was answered or has failed; an answer that comes
-   * later than that is received all the same.
+   * Sends the message that `compose` returns, as soon as there is a connection. Resolves when it is answered or has
+   * failed. A late answer is still received.
    */
-  ask(compose: () => Message): Promise<void> {
+  send(compose: () => Message): Promise<void> {
     return this.run(() => this.#send(compose)).catch(() => undefined)
   }
 
-  /** Sends many messages, `CHUNK` at a time: they share the time-out and the socket's writes. Resolves like `ask`. */
-  async tell(composers: readonly (() => Message)[]): Promise<void> {
+  /**
+   * Sends many messages, `CHUNK` at a time: they share a time-out and the writes of the socket. Resolves like `send`.
+   */
+  async sendAll(composers: readonly (() => Message)[]): Promise<void> {
     for (let i = 0; i < composers.length && this.#available; i += CHUNK) {
       const chunk = composers.slice(i, i + CHUNK)
       await this.run(() => Promise.all(chunk.map((compose) => this.#send(compose)))).catch(() => undefined)
@@ -86,7 +89,7 @@ export class Ledger {
   }
 
   /**
-   * Runs commands under the time-out and the breaker.
+   * Runs commands with the time-out and the circuit breaker.
    * @throws BrokerError
    */
   async run<T>(commands: () => Promise<T>): Promise<T> {
@@ -126,21 +129,21 @@ export class Ledger {
     if (this.#closed) return
     this.#trial = this.#clock.after(TRIAL_MS, () => {
       this.run(() => this.client.ping()).then(
-        () => this.#return(),
+        () => this.#recover(),
         () => this.#scheduleTrial(),
       )
     })
   }
 
   readonly #onReady = (): void => {
-    if (this.#connectedBefore) this.#return()
+    if (this.#connectedBefore) this.#recover()
     this.#connectedBefore = true
   }
 
-  #return(): void {
+  #recover(): void {
     if (this.#closed) return
     this.#available = true
     this.#trial?.cancel()
-    this.onReturn()
+    this.onRecovered()
   }
 }

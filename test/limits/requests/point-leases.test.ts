@@ -1,16 +1,16 @@
 import { expect } from 'chai'
 import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
-import type { Ledger } from '../../../lib/limits/requests/ledger.js'
-import type { Claim } from '../../../lib/limits/requests/limiter.js'
+import type { Charge } from '../../../lib/limits/requests/limiter.js'
+import type { LimiterConnection } from '../../../lib/limits/requests/limiter-connection.js'
 import { type RateLimitOptions, resolveRateLimit } from '../../../lib/limits/requests/options.js'
 import type { Message } from '../../../lib/limits/requests/scripts.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
 
-/** As much of a ledger as accounts need: answers as a test says, or is away. */
-class FakeLedger {
+/** As much of a connection as leases need: answers as a test says, or is away. */
+class FakeConnection {
   available = true
   asked = 0
-  onReturn = (): void => undefined
+  onRecovered = (): void => undefined
   readonly #clock: FakeClock
   answer: (args: readonly (string | number)[]) => readonly number[] = () => []
 
@@ -18,18 +18,18 @@ class FakeLedger {
     this.#clock = clock
   }
 
-  async ask(compose: () => Message): Promise<void> {
+  async send(compose: () => Message): Promise<void> {
     const { args, receive } = compose()
     this.asked++
     const sentAt = this.#clock.now()
     receive(this.answer(args), sentAt)
   }
 
-  async tell(composers: readonly (() => Message)[]): Promise<void> {
-    for (const compose of composers) await this.ask(compose)
+  async sendAll(composers: readonly (() => Message)[]): Promise<void> {
+    for (const compose of composers) await this.send(compose)
   }
 
-  retire(): void {
+  stopRequests(): void {
     this.available = false
   }
 
@@ -38,14 +38,14 @@ class FakeLedger {
   }
 }
 
-describe('the accounts of request limits', () => {
+describe('the leases of request limits', () => {
   let clock: FakeClock
-  let ledger: FakeLedger
+  let connection: FakeConnection
   let limiter: LeaseLimiter | undefined
 
   beforeEach(() => {
     clock = new FakeClock()
-    ledger = new FakeLedger(clock)
+    connection = new FakeConnection(clock)
   })
 
   afterEach(async () => {
@@ -58,21 +58,21 @@ describe('the accounts of request limits', () => {
     const started = new LeaseLimiter({
       limits,
       clock,
-      ledger: shared ? (ledger as unknown as Ledger) : undefined,
+      connection: shared ? (connection as unknown as LimiterConnection) : undefined,
       failOpen: true,
     })
     limiter = started
     return async (points, cost = 1) => {
-      const claim: Claim = { limit, key: 'key', points, cost }
-      const verdict = await started.check([claim])
-      return verdict?.admitted === true
+      const charge: Charge = { limit, key: 'key', points, cost }
+      const decision = await started.check([charge])
+      return decision?.admitted === true
     }
   }
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
     it(`admit no more of a key without Redis than localPoints, whatever its points are: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: () => 1, localPoints: 10, duration: 3600, algorithm })
-      ledger.available = false
+      connection.available = false
       let admitted = 0
       for (let i = 0; i < 400; i++) if (await ask(5 + (i % 20))) admitted++
       expect(admitted).to.equal(10)
@@ -80,15 +80,15 @@ describe('the accounts of request limits', () => {
 
     it(`admit no more of a key without Redis than the points of a request, whatever others have: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: () => 1, duration: 3600, algorithm })
-      ledger.available = false
+      connection.available = false
       let admitted = 0
       for (let i = 0; i < 400; i++) if (await ask(5 + (i % 20))) admitted++
       expect(admitted).to.be.at.most(24)
     })
 
-    it(`admit localPoints in a duration without Redis, or what comes back of them meanwhile: ${algorithm}`, async () => {
+    it(`admit localPoints in a duration without Redis, plus what is refilled meanwhile: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: 1000, localPoints: 10, duration: 60, algorithm })
-      ledger.available = false
+      connection.available = false
       let admitted = 0
       for (let s = 0; s < 60; s++) {
         for (let i = 0; i < 10; i++) if (await ask(1000)) admitted++
@@ -104,14 +104,14 @@ describe('the accounts of request limits', () => {
     const turn = clock.now() + 1501
     const remaining = (): number => Math.max(0, turn - clock.now())
     // Others hold all of it on lease, and have used none.
-    ledger.answer = () => [window, 0, 0, 0, 0, remaining(), 0]
+    connection.answer = () => [window, 0, 0, 0, 0, remaining(), 0]
     // Each pause is longer than the one before it, the last 500 ms at least.
     for (const pause of [100, 200, 400, 800, 0]) {
       expect(await ask(4)).to.equal(false)
       clock.advance(pause)
     }
     clock.advance(remaining())
-    ledger.answer = (args) => [window + 1, Number(args[8]) || 1, 1, 3, 0, 10_000, 0]
+    connection.answer = (args) => [window + 1, Number(args[8]) || 1, 1, 3, 0, 10_000, 0]
     expect(await ask(4)).to.equal(true)
   })
 

@@ -1,28 +1,28 @@
-import { TokenBucket } from '../token-bucket.js'
-import { Account, CLOCK_DRIFT, LONGEST_PAUSE_MS, SWEEP_MS } from './account.js'
+import { TokenBucket, wholeTokens } from '../token-bucket.js'
+import { CLOCK_DRIFT, LONGEST_PAUSE_MS, PointLease, SWEEP_MS } from './point-lease.js'
 import type { Message } from './scripts.js'
 
-/** A lease that is not renewed counts as consumed from then on. Sweeps must come in between. */
+/** A lease that is not renewed counts as consumed after this time. Several sweeps must fit into it. */
 const LEASE_MS = 3 * SWEEP_MS
 
-/** A token bucket that stands in Redis; on lease is what has been taken out of it and not used yet. */
-export class BucketAccount extends Account {
-  /** What stands in Redis, as far as known: as it was said, and how it fills up. */
+/** A lease on a token bucket in Redis: tokens that were taken from the bucket and are not consumed yet. */
+export class BucketLease extends PointLease {
+  /** The tokens in the bucket, as Redis last answered; refilled by computation. */
   #tokens = this.points
   #tokensAt = this.context.clock.now()
-  /** Redis has too few because other processes hold some, which they may give back at any time. */
+  /** Redis has too few tokens because other processes have leased some, which they may return at any time. */
   #heldElsewhere = false
 
   get refillPerSecond(): number {
     return this.limit.refillPerSecond ?? (this.points * 1000) / this.limit.durationMs
   }
 
-  /** Smaller than a window's: what is held and not used keeps the bucket from filling up. */
-  protected get leastLease(): number {
+  /** Smaller than that of a window, because leased tokens keep the bucket from refilling. */
+  protected get minLease(): number {
     return Math.ceil(this.points / 256)
   }
 
-  /** At the last sweep that comes in good time. */
+  /** At the last sweep before the lease expires. */
   protected mustRenew(now: number): boolean {
     return this.validUntil - now < 1.5 * SWEEP_MS
   }
@@ -38,40 +38,40 @@ export class BucketAccount extends Account {
   }
 
   remaining(now: number): number {
-    if (this.local.bucket !== undefined && !this.context.ledger?.available)
-      return Math.floor(Math.max(0, this.local.bucket.tokens(now)))
-    return Math.floor(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
+    if (this.local.bucket !== undefined && !this.context.connection?.available)
+      return wholeTokens(Math.max(0, this.local.bucket.tokens(now)))
+    return wholeTokens(Math.min(this.points, Math.max(0, this.held(now)) + this.#estimate(now)))
   }
 
   resetMs(now: number): number {
     return ((this.points - this.remaining(now)) * 1000) / this.refillPerSecond
   }
 
-  isOver(now: number): boolean {
-    if (now < this.validUntil || now < this.retryAt || this.asking || this.reserved > 0) return false
-    if (this.consumed > this.leased && this.context.ledger !== undefined) return false
+  isDisposable(now: number): boolean {
+    if (now < this.validUntil || now < this.retryAt || this.pendingRequest || this.reserved > 0) return false
+    if (this.consumed > this.leased && this.context.connection !== undefined) return false
     return this.#estimate(now) >= this.points && (this.local.bucket?.isFull(now) ?? true)
   }
 
-  protected localRoom(now: number): number {
-    return this.#localBucket(now).tokens(now)
+  protected fitsLocally(cost: number, now: number): boolean {
+    return this.#localBucket(now).has(cost, now)
   }
 
   protected takeLocally(cost: number, now: number): void {
-    this.endTerm(now)
+    this.expireTerm(now)
     this.#localBucket(now).spend(cost, now)
   }
 
   protected noteTaken(): void {
-    // The bucket knows.
+    // The local bucket counts.
   }
 
-  protected giveBack(cost: number, local: boolean, now: number): void {
+  protected returnPoints(cost: number, local: boolean, now: number): void {
     if (local) this.#localBucket(now).giveBack(cost, now)
   }
 
-  /** What was left of a lease that has run out counts as consumed in Redis. */
-  protected endTerm(now: number): void {
+  /** Redis counts the rest of an expired lease as consumed. */
+  protected expireTerm(now: number): void {
     if (now < this.validUntil || this.leased <= this.consumed) return
     this.countReserved()
     this.leased = Math.min(this.leased, this.consumed)
@@ -79,7 +79,7 @@ export class BucketAccount extends Account {
 
   protected message(wanted: number, size: number, leaves: boolean): Message {
     const now = this.context.clock.now()
-    this.endTerm(now)
+    this.expireTerm(now)
     const number = ++this.sentMessages
     const { points, refillPerSecond, leased, consumed } = this
     return {
@@ -100,22 +100,22 @@ export class BucketAccount extends Account {
       ],
       receive: ([leasedNow = 0, granted = 0, tokens = 0, waitMs = 0], sentAt) => {
         const answeredAt = this.context.clock.now()
-        // What an older answer grants was given back by the message after it.
+        // The next message has returned what an older answer grants.
         if (number !== this.sentMessages) return
         this.leased = leasedNow
-        this.told = consumed
+        this.reportedConsumed = consumed
         this.validUntil = sentAt + LEASE_MS * (1 - CLOCK_DRIFT)
         this.#tokens = tokens
         this.#tokensAt = answeredAt
         this.#heldElsewhere = granted < wanted && waitMs === 0
-        this.answered(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
+        this.applyAnswer(granted, wanted, tokens, answeredAt, answeredAt + Math.max(waitMs, this.#msToLease(tokens)))
       },
     }
   }
 
-  /** Asking for single tokens as they come costs a call each; in the bucket nothing is lost meanwhile. */
+  /** Requesting single tokens as they are added would cost a command each. The bucket keeps them meanwhile. */
   #msToLease(tokens: number): number {
-    return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.leastLease - tokens) * 1000) / this.refillPerSecond)
+    return Math.min(LONGEST_PAUSE_MS, (Math.max(0, this.minLease - tokens) * 1000) / this.refillPerSecond)
   }
 
   #estimate(now: number): number {
@@ -124,7 +124,7 @@ export class BucketAccount extends Account {
 
   #localBucket(now: number): TokenBucket {
     const capacity = this.limit.localPoints ?? this.points
-    // A smaller capacity refills more slowly in proportion.
+    // A smaller capacity refills proportionally more slowly.
     const refillPerSecond = this.refillPerSecond * Math.min(1, capacity / this.points)
     this.local.bucket ??= new TokenBucket({ capacity, refillPerSecond }, now)
     const { rate } = this.local.bucket

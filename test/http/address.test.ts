@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { ipKey } from '../../lib/http/ip-key.js'
+import { addressKey } from '../../lib/http/address.js'
 
 describe("an address's key", () => {
   for (const [address, key] of [
@@ -39,12 +39,12 @@ describe("an address's key", () => {
     ['0x7f000001', 'unknown'],
   ] as const) {
     it(`is ${key} for ${address === undefined ? 'none' : JSON.stringify(address)}`, () => {
-      expect(ipKey(address)).to.equal(key)
+      expect(addressKey(address)).to.equal(key)
     })
   }
 
   it('is the same within 56 bits, and another outside', () => {
-    expect(ipKey('2001:db8:1:2aa::1')).to.equal(ipKey('2001:db8:1:2bb:ffff::9'))
-    expect(ipKey('2001:db8:1:2aa::1')).to.not.equal(ipKey('2001:db8:1:3aa::1'))
+    expect(addressKey('2001:db8:1:2aa::1')).to.equal(addressKey('2001:db8:1:2bb:ffff::9'))
+    expect(addressKey('2001:db8:1:2aa::1')).to.not.equal(addressKey('2001:db8:1:3aa::1'))
   })
 })
