@@ -274,7 +274,8 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
         }
         await eventually(() => process.limits.size === 0)
       }
-      expect((await open(process, 'ada')).status).to.equal(200)
+      // An aborted request may reach a busy server late, and then holds its place for a moment.
+      await eventually(async () => (await open(process, 'ada')).status === 200)
     })
 
     if (name === 'memory') return
