@@ -244,7 +244,7 @@ export class StoreRevocations implements Revocations {
     try {
       return await this.revokedAmong(auths)
     } catch (error) {
-      // The next check reads the store again. Until then requests are treated as `onRevocationError` says.
+      // The next check reads the store again. Until then `onRevocationError` decides.
       if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'revocations', error })
       return new Set()
     }

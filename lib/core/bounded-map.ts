@@ -1,6 +1,7 @@
 /**
- * A Map of at most `max` entries: setting one more evicts the entry that was set first. `set` moves an entry to the end.
- * Not lru-cache: a read must not prolong an entry, so that the order of the entries is the order in which they expire.
+ * A Map of at most `max` entries: setting one more evicts the entry that was set first. `set` moves an entry to the
+ * end. Not lru-cache: a read must not prolong an entry, so that the order of the entries is the order in which they
+ * expire.
  */
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #max: number

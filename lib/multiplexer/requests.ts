@@ -82,7 +82,7 @@ export interface PollParams {
   readonly earliest: boolean
   /** `?wait=`: how long the client asks the answer to wait for an event, in ms. */
   readonly waitMs: number
-  /** `?until=`: until when the client was told to poll (`sse.poll`), in ms since 1970. 0: it was not. */
+  /** `?until=`: the end of the pause that the client got with `sse.poll`, in ms since 1970. 0: no pause. */
   readonly pollUntil: number
 }
 
