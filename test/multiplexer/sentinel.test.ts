@@ -19,7 +19,7 @@ describe('streams, when a sentinel replaces the master', function () {
     stops.push(() => sentinel.stop())
     const redis = { sentinels: [{ host: '127.0.0.1', port: sentinel.port }], name: 'inbox' }
     const open = async (query: string) => {
-      const multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, probeMs: 200 })
+      const multiplexer = createMultiplexer({ redis, probeMs: 500 })
       const server = await serveChannels(multiplexer)
       const client = await SseClient.open(`${server.url}/?channel=log&${query}`)
       stops.push(

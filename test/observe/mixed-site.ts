@@ -25,7 +25,7 @@ export class MixedSite {
     const pressure = createPressure({ maxQueuedBytes: 300_000, maxLoopDelayMs: 0, sustainMs: 30_000 })
     const streamLimits = createStreamLimits({ redis, perProcess: 7 })
     this.streamLimits = streamLimits
-    this.multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500, streamLimits, stream: { pressure } })
+    this.multiplexer = createMultiplexer({ redis, streamLimits, stream: { pressure } })
     this.metrics = createMetrics({ multiplexer: this.multiplexer, streamLimits })
     const limit = { by: 'ip', points: 3, duration: 3600 } as const
     this.#limiters = [
