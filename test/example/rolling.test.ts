@@ -9,7 +9,7 @@ import { TcpBalancer } from '../helpers/tcp-balancer.js'
 import { sign, whatsAppPayload } from './harness.js'
 import { InboxProcess } from './process.js'
 
-// More streams overload a busy machine: the example then refuses some, and each refused client waits 30 s.
+// A machine that is busy with other work cannot open many more streams in time.
 const STREAMS = 400
 const USERS = 40
 const CONVERSATIONS = 40
