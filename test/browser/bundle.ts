@@ -1,9 +1,10 @@
 import { fileURLToPath } from 'node:url'
-import { build, type Rollup } from 'vite'
+import type { Rollup } from 'vite'
+import { viteBuild } from '../helpers/vite-build.js'
 
 /** A script for a test page, bundled with its imports. @param name its file in this folder, without `.ts` */
 export async function bundle(name: string): Promise<string> {
-  const [result] = (await build({
+  const [result] = (await viteBuild({
     configFile: false,
     logLevel: 'silent',
     define: { 'process.env.NODE_ENV': '"development"' },

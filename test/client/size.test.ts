@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
-import { build, type Rollup } from 'vite'
+import type { Rollup } from 'vite'
+import { viteBuild } from '../helpers/vite-build.js'
 
 /** Bundles the entry with all its imports, including the parser, as the build of a page does. */
 async function bundle(entry: string): Promise<Rollup.OutputChunk> {
@@ -9,7 +10,7 @@ async function bundle(entry: string): Promise<Rollup.OutputChunk> {
     entry: fileURLToPath(new URL(`../../lib/client/${entry}`, import.meta.url)),
     formats: ['iife' as const],
   }
-  const [result] = (await build({
+  const [result] = (await viteBuild({
     configFile: false,
     logLevel: 'silent',
     build: { write: false, minify: 'esbuild', target: 'es2022', lib: { ...lib, name: 'kit', fileName: entry } },

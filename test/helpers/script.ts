@@ -3,7 +3,8 @@ import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build, type Rollup } from 'vite'
+import type { Rollup } from 'vite'
+import { viteBuild } from './vite-build.js'
 
 const scripts = new Map<string, Promise<string>>()
 let folder: string | undefined
@@ -23,7 +24,7 @@ export function script(source: URL): Promise<string> {
 }
 
 async function bundled(source: URL): Promise<string> {
-  const { output } = (await build({
+  const { output } = (await viteBuild({
     configFile: false,
     logLevel: 'silent',
     define: { 'import.meta.url': JSON.stringify(source.href) },
