@@ -16,7 +16,7 @@ import { BoundedMap } from '../core/bounded-map.js'
 import { Listeners, runDetached } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { madeBy, wholeNumber } from '../core/validation.js'
@@ -245,7 +245,7 @@ export class StoreRevocations implements Revocations {
       return await this.revokedAmong(auths)
     } catch (error) {
       // The next check reads the store again. Until then `onRevocationError` decides.
-      if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'revocations', error })
+      reportTo(diagnostics.storeError, 'revocations', error)
       return new Set()
     }
   }
@@ -257,7 +257,7 @@ export class StoreRevocations implements Revocations {
     this.#restoresAt = now + this.#checkMs
     this.#known.restore().catch((error: unknown) => {
       this.#restoresAt = 0
-      if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'revocations', error })
+      reportTo(diagnostics.storeError, 'revocations', error)
     })
   }
 
@@ -286,7 +286,7 @@ export function revocationsOption(value: Revocations): StoreRevocations {
 
 /** The revocation has taken effect here, so the caller must not get this error. */
 function reportListener(error: unknown): void {
-  if (diagnostics.callbackError.hasSubscribers) diagnostics.callbackError.publish({ operation: 'onRevoke', error })
+  reportTo(diagnostics.callbackError, 'onRevoke', error)
 }
 
 /**

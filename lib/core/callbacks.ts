@@ -4,7 +4,7 @@
  */
 import { types } from 'node:util'
 import type { Clock, Timer } from './clock.js'
-import { diagnostics } from './diagnostics.js'
+import { diagnostics, reportTo } from './diagnostics.js'
 import { InvalidOptionError, SseError } from './errors.js'
 
 /** How long the kit waits for a function of the application, in ms, where no option sets another time-out. */
@@ -69,7 +69,7 @@ export function invalidResult(name: string, expected: string): SseError {
 
 /** The client receives these errors as responses. The application is notified through diagnostics. */
 function callbackError(operation: string, error: SseError): SseError {
-  if (diagnostics.callbackError.hasSubscribers) diagnostics.callbackError.publish({ operation, error })
+  reportTo(diagnostics.callbackError, operation, error)
   return error
 }
 

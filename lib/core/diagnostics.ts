@@ -1,4 +1,4 @@
-import { channel } from 'node:diagnostics_channel'
+import { type Channel, channel } from 'node:diagnostics_channel'
 
 /**
  * The kit reports what it does on Node's `diagnostics_channel`. This is the table of its channels. A message is only
@@ -106,3 +106,11 @@ export const diagnosticsNames: { readonly [Key in keyof typeof diagnostics]: str
     string
   >,
 )
+
+/**
+ * Reports an error that no caller receives.
+ * @param to one of the channels above whose messages are `{ operation, error }`
+ */
+export function reportTo(to: Channel, operation: string, error: unknown): void {
+  if (to.hasSubscribers) to.publish({ operation, error })
+}

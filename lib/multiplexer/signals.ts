@@ -4,7 +4,7 @@
  */
 import type { Revocation } from '../auth/revocations.js'
 import type { Broker } from '../broker/broker.js'
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import type { Ack } from '../wire/contract.js'
 import { parseAck } from './ack.js'
 
@@ -51,7 +51,7 @@ export class Signals {
   }
 
   #broadcast(signal: Signal): void {
-    this.#broker.signal(undefined, print(signal)).catch(reportError)
+    this.#broker.signal(undefined, print(signal)).catch(reportSignalError)
   }
 
   #onSignal(text: string): void {
@@ -61,7 +61,7 @@ export class Signals {
       else if ('evict' in signal) this.#handlers.onEvict(signal.evict)
       else this.#handlers.onRevoke(signal.revoked)
     } catch (error) {
-      reportError(error)
+      reportSignalError(error)
     }
   }
 }
@@ -79,6 +79,6 @@ function parse(text: string): Signal {
   throw new Error(`Received a signal that this version of express-sse-kit does not know: ${text.slice(0, 100)}`)
 }
 
-function reportError(error: unknown): void {
-  if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'signal', error })
+function reportSignalError(error: unknown): void {
+  reportTo(diagnostics.brokerError, 'signal', error)
 }

@@ -2,7 +2,7 @@
  * ioredis error ─► **errors** ─► the kit's error. Owns what an error of ioredis means for the outcome of a command, and
  * how failures are reported and printed. Whether a command was written, only run.ts knows.
  */
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { BrokerError, SseError } from '../core/errors.js'
 
 /** Redis replied with an error: the command had no effect. */
@@ -60,8 +60,8 @@ export function toBrokerError(error: unknown): SseError {
 
 /** Reports a background operation that failed to diagnostics. The kit retries the operation. */
 export function reportBrokerError(operation: string, cause: unknown): void {
-  if (!diagnostics.brokerError.hasSubscribers) return
-  diagnostics.brokerError.publish({ operation, error: toBrokerError(cause) })
+  // Conversion may print a warning, so only for subscribers.
+  if (diagnostics.brokerError.hasSubscribers) reportTo(diagnostics.brokerError, operation, toBrokerError(cause))
 }
 
 /** The `code` of a printed warning: the first connection to a Redis failed; Redis refused a command. */

@@ -22,7 +22,7 @@ import { readHeader, toKeyObject, type VerifyKey, type VerifyRules, verifyToken 
 import type { Auth } from '../core/auth.js'
 import { CALLBACK_TIMEOUT_MS, failing, invalidResult, settle } from '../core/callbacks.js'
 import type { Clock } from '../core/clock.js'
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { InvalidOptionError, RequestError } from '../core/errors.js'
 import { systemClock } from '../core/system-clock.js'
 import { oneOf } from '../core/validation.js'
@@ -201,7 +201,7 @@ function revocationCheck({
 
 /** Reports the error of a store. The client gets only that authentication is unavailable. */
 function unavailable(operation: string, error: unknown): RequestError {
-  if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
+  reportTo(diagnostics.storeError, operation, error)
   return new RequestError('ERR_SSE_BROKER_UNAVAILABLE', 'Authentication is temporarily unavailable', {
     cause: error,
     headers: { 'Retry-After': '1' },

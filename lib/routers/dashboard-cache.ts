@@ -13,7 +13,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { compositeKey } from '../core/composite-key.js'
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import type { KeyValueStore } from '../store/store.js'
 
 /** Whose entries an invalidation concerns: one user, or all users of the tenant. */
@@ -60,7 +60,7 @@ export class DashboardCache {
       const body = entry?.startsWith(stamps) ? entry.slice(stamps.length) : undefined
       return { body, key: entryKey + stamps, store: (loaded) => this.#storeEntry(entryKey, stamps + loaded) }
     } catch (error) {
-      report('read the dashboard cache', error)
+      reportTo(diagnostics.storeError, 'read the dashboard cache', error)
       return { body: undefined, key: entryKey, store: async () => undefined }
     }
   }
@@ -73,7 +73,7 @@ export class DashboardCache {
     try {
       await this.#store.set(entryKey, entry, this.#ttlMs)
     } catch (error) {
-      report('write the dashboard cache', error)
+      reportTo(diagnostics.storeError, 'write the dashboard cache', error)
     }
   }
 
@@ -90,8 +90,4 @@ export class DashboardCache {
   #key(kind: 'entry' | 'tenant' | 'user', ...owner: readonly string[]): string {
     return compositeKey('dashboard', this.#prefix, kind, ...owner)
   }
-}
-
-function report(operation: string, error: unknown): void {
-  if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
 }

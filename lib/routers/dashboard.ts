@@ -13,9 +13,8 @@ import { wholeNumber } from '../core/validation.js'
 import { AppFailure, answering } from '../http/answering.js'
 import { authOf } from '../http/auth-of.js'
 import { Exchange } from '../http/exchange.js'
-import { givenRedis, type RedisSource } from '../redis/source.js'
-import { boundedStore } from '../store/bounded.js'
-import { createStore } from '../store/create.js'
+import type { RedisSource } from '../redis/source.js'
+import { storeOption } from '../store/create.js'
 import type { KeyValueStore } from '../store/store.js'
 import { DashboardCache, type Owner } from './dashboard-cache.js'
 
@@ -95,16 +94,12 @@ interface Answer {
  */
 export function dashboardInit(options: DashboardOptions): DashboardRouter {
   const { load, ttlMs = 30_000, prefix = 'dashboard', clock = systemClock } = options
-  const redis = givenRedis(options.redis)
   if (typeof load !== 'function')
     throw new InvalidOptionError('dashboardInit() needs the option load, a function (auth, req) => data')
   if (typeof prefix !== 'string' || prefix === '') throw new InvalidOptionError('prefix must be a non-empty string')
   wholeNumber('ttlMs', ttlMs, 0, 86_400_000)
   const timeoutMs = wholeNumber('loadTimeoutMs', options.loadTimeoutMs ?? CALLBACK_TIMEOUT_MS, 0, 600_000)
-  if (redis !== undefined && options.store !== undefined) {
-    throw new InvalidOptionError('dashboardInit() takes either redis or store, not both')
-  }
-  const store = options.store === undefined ? createStore({ redis, clock }) : boundedStore(options.store, clock)
+  const store = storeOption('dashboardInit', options, clock)
   const cache = new DashboardCache(store, prefix, ttlMs)
   const answers = new Coalescer<Answer>()
 

@@ -3,12 +3,12 @@
  */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 import { answeredAtOnce, failing } from '../core/callbacks.js'
-import { diagnostics } from '../core/diagnostics.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { RequestError, SseError } from '../core/errors.js'
 import { LeaseClock } from '../core/lease-clock.js'
 import { Exchange } from '../http/exchange.js'
 import { answerProblem, type ProblemAnswer, problemAnswer } from '../http/problem.js'
-import { chargesOf, reportFailure } from '../limits/requests/charges.js'
+import { chargesOf } from '../limits/requests/charges.js'
 import { ExactLimiter } from '../limits/requests/exact-limiter.js'
 import { RateLimitHeaders } from '../limits/requests/headers.js'
 import { LeaseLimiter } from '../limits/requests/lease-limiter.js'
@@ -149,7 +149,7 @@ function settleLater(reservations: readonly Reservation[], req: Request, res: Re
 
 /** No request waits for `countWhen` any more. If it throws, the response counts. */
 function counts({ limit: { countWhen } }: Reservation, res: Response): boolean {
-  const failed = (error: unknown): void => reportFailure('countWhen', error)
+  const failed = (error: unknown): void => reportTo(diagnostics.limiterError, 'countWhen', error)
   try {
     return countWhen !== undefined && Boolean(answeredAtOnce('countWhen', countWhen(res), failed))
   } catch (error) {

@@ -1,5 +1,7 @@
 import type { Clock } from '../core/clock.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { givenRedis, type RedisSource } from '../redis/source.js'
+import { boundedStore } from './bounded.js'
 import { MemoryStore } from './memory.js'
 import { RedisStore } from './redis.js'
 import type { KeyValueStore } from './store.js'
@@ -26,4 +28,20 @@ export function createStore({ redis: given, prefix, clock }: StoreOptions = {}):
   const redis = givenRedis(given)
   if (redis === undefined) return new MemoryStore(clock === undefined ? {} : { clock })
   return new RedisStore(prefix === undefined ? { redis } : { redis, prefix })
+}
+
+/**
+ * The store of a part that takes `redis` or `store`. Call it after all other checks: it may open a connection, which
+ * would stay open if a later check failed. The part closes the store only if it was not given one.
+ * @param part the function that takes the options, for the message
+ * @throws InvalidOptionError if both are given
+ */
+export function storeOption(
+  part: string,
+  { redis, store }: Pick<StoreOptions, 'redis'> & { readonly store?: KeyValueStore | undefined },
+  clock: Clock,
+): KeyValueStore {
+  if (store === undefined) return createStore({ redis, clock })
+  if (givenRedis(redis) !== undefined) throw new InvalidOptionError(`${part}() takes either redis or store, not both`)
+  return boundedStore(store, clock)
 }

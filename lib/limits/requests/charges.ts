@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto'
 import type { Request } from 'express'
 import { answeredAtOnce } from '../../core/callbacks.js'
 import { compositeKey } from '../../core/composite-key.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { InvalidOptionError, SseError } from '../../core/errors.js'
 import { addressKey, addressOf } from '../../http/address.js'
 import { authOf, wasAuthenticated } from '../../http/auth-of.js'
@@ -58,14 +58,9 @@ function partsOf(req: Request, { by, withoutUser, name }: ResolvedLimit): readon
   return by === 'tenant' ? [auth.tenant] : [auth.tenant, auth.user]
 }
 
-/** Reports the error of a function of the application that no request waits for. */
-export function reportFailure(operation: string, error: unknown): void {
-  if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation, error })
-}
-
 /** @throws InvalidOptionError for a promise, because `skip` and `by` would then let every request pass */
 function atOnce<T>(name: 'by' | 'skip' | 'cost' | 'points', value: T): T {
-  return answeredAtOnce(name, value, (error) => reportFailure(name, error))
+  return answeredAtOnce(name, value, (error) => reportTo(diagnostics.limiterError, name, error))
 }
 
 function notAuthenticated(name: string): SseError {

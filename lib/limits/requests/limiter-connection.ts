@@ -12,7 +12,7 @@
  */
 
 import type { Clock, Timer } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
 import type { LeaseClock } from '../../core/lease-clock.js'
 import { COMMAND_TIMEOUT_MS, type RedisClient } from '../../redis/connect.js'
@@ -121,7 +121,7 @@ export class LimiterConnection {
   #fail(error: SseError): void {
     if (!this.#available || this.#closed) return
     this.#available = false
-    if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'ask', error })
+    reportTo(diagnostics.limiterError, 'ask', error)
     this.#scheduleTrial()
   }
 

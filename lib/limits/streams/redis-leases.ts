@@ -14,7 +14,7 @@
  */
 import { outsideContext } from '../../core/async-context.js'
 import type { Timer } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
 import type { RedisClient } from '../../redis/connect.js'
@@ -183,7 +183,7 @@ export class RedisLeases {
     this.#failure = error
     if (this.#away || this.#closed) return
     this.#away = true
-    if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation: 'lease streams', error })
+    reportTo(diagnostics.storeError, 'lease streams', error)
     if (!this.#renewing) this.#schedule()
   }
 

@@ -3,7 +3,7 @@
  * leases of this process and their counts. redis-leases.ts owns the counts of all processes.
  */
 import { Listeners, runDetached } from '../../core/callbacks.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { RequestError, SseError } from '../../core/errors.js'
 import { madeBy } from '../../core/validation.js'
 import type { Requester } from '../../http/requester.js'
@@ -216,7 +216,7 @@ export class StreamLeases implements StreamLimits {
 
 /** The stream that takes the quota must not fail because of this error. */
 function reportEviction(error: unknown): void {
-  if (diagnostics.limiterError.hasSubscribers) diagnostics.limiterError.publish({ operation: 'evict', error })
+  reportTo(diagnostics.limiterError, 'evict', error)
 }
 
 /**

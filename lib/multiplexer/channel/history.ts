@@ -1,6 +1,6 @@
 import { type Broker, READ_BYTES } from '../../broker/broker.js'
 import type { Clock } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { Page } from './page.js'
 import { PageStore } from './page-store.js'
 
@@ -124,7 +124,7 @@ export async function retry<T>(
     try {
       return await request()
     } catch (error) {
-      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation, error })
+      reportTo(diagnostics.brokerError, operation, error)
     }
     await new Promise<void>((resolve) => {
       clock.after(pauseMs * (0.5 + Math.random() / 2), resolve)

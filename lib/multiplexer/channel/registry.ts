@@ -5,7 +5,7 @@
 
 import type { Broker } from '../../broker/broker.js'
 import type { Clock, Timer } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { Position } from '../../core/position.js'
 import { Channel, type ChannelOptions } from './channel.js'
@@ -99,7 +99,7 @@ export class ChannelRegistry {
     this.#registrations.delete(channel.name)
     channel.close()
     this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
-      if (diagnostics.brokerError.hasSubscribers) diagnostics.brokerError.publish({ operation: 'unsubscribe', error })
+      reportTo(diagnostics.brokerError, 'unsubscribe', error)
     })
   }
 

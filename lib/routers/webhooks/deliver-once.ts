@@ -13,7 +13,7 @@
  */
 import { settle } from '../../core/callbacks.js'
 import type { Clock } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
+import { diagnostics, reportTo } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
 import { LeaseClock } from '../../core/lease-clock.js'
 import { MemoryStore } from '../../store/memory.js'
@@ -96,7 +96,7 @@ export class DeliverOnce {
         () => undefined, // The time-out was reported instead.
       )
       // The router was closed in the meantime.
-      .catch((error: unknown) => report('mark a late delivery as done', error))
+      .catch((error: unknown) => reportTo(diagnostics.storeError, 'mark a late delivery as done', error))
   }
 
   /** Never rejects: the message was handled, and an error would cause another delivery. */
@@ -106,7 +106,7 @@ export class DeliverOnce {
       await store.set(key, DONE, dedupTtlMs)
       await this.#unmarked.delete(key)
     } catch (error) {
-      report('mark a delivery as done', error)
+      reportTo(diagnostics.storeError, 'mark a delivery as done', error)
       await this.#unmarked.set(key, DONE, dedupTtlMs)
     }
   }
@@ -116,7 +116,7 @@ export class DeliverOnce {
     try {
       await this.#options.store.delete(key)
     } catch (error) {
-      report('release a delivery', error)
+      reportTo(diagnostics.storeError, 'release a delivery', error)
     }
   }
 
@@ -125,13 +125,9 @@ export class DeliverOnce {
     try {
       return await command()
     } catch (cause) {
-      report('claim a delivery', cause)
+      reportTo(diagnostics.storeError, 'claim a delivery', cause)
       const code = cause instanceof BrokerError ? cause.code : 'ERR_SSE_BROKER_UNAVAILABLE'
       throw new BrokerError(code as 'ERR_SSE_BROKER_UNAVAILABLE', 'The de-duplication store is unavailable', cause)
     }
   }
-}
-
-function report(operation: string, error: unknown): void {
-  if (diagnostics.storeError.hasSubscribers) diagnostics.storeError.publish({ operation, error })
 }

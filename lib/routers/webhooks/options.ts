@@ -3,9 +3,8 @@ import type { Clock } from '../../core/clock.js'
 import { InvalidOptionError } from '../../core/errors.js'
 import { systemClock } from '../../core/system-clock.js'
 import { wholeNumber } from '../../core/validation.js'
-import { givenRedis, type RedisSource } from '../../redis/source.js'
-import { boundedStore } from '../../store/bounded.js'
-import { createStore } from '../../store/create.js'
+import type { RedisSource } from '../../redis/source.js'
+import { storeOption } from '../../store/create.js'
 import type { KeyValueStore } from '../../store/store.js'
 import { type InboundMessage, type InboundStatus, type InboundUnknown, PROVIDERS, type Provider } from './message.js'
 
@@ -105,7 +104,6 @@ export interface ResolvedWebhooksOptions {
 /** @throws InvalidOptionError */
 export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhooksOptions {
   const { onMessage, onStatus, onUnknown, failureLimit, clock = systemClock } = options
-  const redis = givenRedis(options.redis)
   if (typeof onMessage !== 'function')
     throw new InvalidOptionError('webhooks() needs the option onMessage, a function (message) => void')
   for (const [name, handler] of Object.entries({ onStatus, onUnknown })) {
@@ -115,17 +113,13 @@ export function resolveWebhooksOptions(options: WebhooksOptions): ResolvedWebhoo
   if (failureLimit !== undefined && typeof failureLimit !== 'function') {
     throw new InvalidOptionError('failureLimit must be a request handler such as rateLimit(…)')
   }
-  if (redis !== undefined && options.store !== undefined) {
-    throw new InvalidOptionError('webhooks() takes either redis or store, not both')
-  }
   const checked = {
     providers: resolveProviders(options),
     maxBodyBytes: wholeNumber('maxBodyBytes', options.maxBodyBytes ?? 1_048_576, 1, 104_857_600),
     dedupTtlMs: wholeNumber('dedupTtlMs', options.dedupTtlMs ?? 86_400_000, 1),
     claimTtlMs: wholeNumber('claimTtlMs', options.claimTtlMs ?? 60_000, 1),
   }
-  // Last, because it may open a connection, which would stay open if a later check failed.
-  const store = options.store === undefined ? createStore({ redis, clock }) : boundedStore(options.store, clock)
+  const store = storeOption('webhooks', options, clock)
   const handlers = { onMessage, onStatus, onUnknown, failureLimit }
   return { ...checked, ...handlers, store, ownsStore: options.store === undefined, clock }
 }
