@@ -438,7 +438,7 @@ describe('revocations', () => {
     expect([await two.isRevoked(auth('ada')), await two.isRevoked(auth('bob'))]).to.deep.equal([true, false])
     await server.down()
     await server.up()
-    // Redis has come back empty: the process that knows it still refuses, and puts it back.
+    // Redis has restarted empty. The process that knows the revocation still refuses the token, and restores it.
     const three = createRevocations({ store: stores[1], clock, cacheMs: 0 })
     await eventually(async () => {
       expect(await one.isRevoked(auth('ada'))).to.equal(true)

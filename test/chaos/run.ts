@@ -264,8 +264,8 @@ function watchMemory(apps: readonly App[]): { stop(): number } {
 }
 
 /**
- * Every process publishes on every channel again, and every client gets that: of one round at least, for one that comes back from before a
- * reset begins at the head.
+ * After the faults every process publishes on every channel in several rounds, and every client must receive the events
+ * of at least one round: a client that reconnects with a cursor from before a reset begins at the head.
  */
 async function recover(
   apps: readonly App[],

@@ -37,7 +37,7 @@ describe("the example's limits", () => {
     expect(first.headers.get('ratelimit-policy')).to.equal('"user";q=1000;w=60, "tenant";q=20000;w=60')
     expect(first.headers.get('ratelimit')).to.match(/^"user";r=999;t=\d+, "tenant";r=19999;t=\d+$/)
     const statuses: unknown[] = []
-    // A window may turn meanwhile; two are then used up.
+    // A new window may begin meanwhile. Then the requests exhaust two windows.
     for (let sent = 0; sent < 2500 && !statuses.includes(429); sent += 100) {
       const headers = { authorization: `Bearer ${dana}` }
       statuses.push(...(await Promise.all(Array.from({ length: 100 }, () => statusOf(headers)))))

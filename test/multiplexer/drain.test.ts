@@ -113,7 +113,7 @@ describe('a multiplexer that closes over a period', () => {
     agent.destroy()
   })
 
-  it('refuses a native EventSource with a stream, if the option says so', async () => {
+  it('refuses a native EventSource with a stream that ends, with refuseWith: stream', async () => {
     await start({ refuseWith: 'stream' })
     await open()
     const closed = multiplexer.close({ windowMs: 1000 })

@@ -47,7 +47,7 @@ describe('stream limits while Redis fails', () => {
 
   const faults = {
     'hangs (SIGSTOP)': { fail: () => server.pause(), mend: () => server.resume() },
-    'is killed and comes back empty': { fail: () => server.kill(), mend: () => server.up() },
+    'is killed and restarts empty': { fail: () => server.kill(), mend: () => server.up() },
   }
   for (const [fault, { fail, mend }] of Object.entries(faults)) {
     it(`go on alone, without waiting, and count together again at once: Redis ${fault}`, async () => {
