@@ -70,8 +70,37 @@ function connect(source: RedisSource, options: ConnectOptions): RedisClient {
     refreshSlotsPeriodically(client)
   } else {
     reconnectWhenReadOnly(client)
+    keepOpen(client)
   }
   return client
+}
+
+/** The clients of `keepOpen`, each with the timer of its next attempt, if one is pending. */
+const keptOpen = new WeakMap<RedisClient, { timer: NodeJS.Timeout | undefined }>()
+/** The clients that `disconnect` has closed. */
+const closedClients = new WeakSet<RedisClient>()
+
+/**
+ * Connects again whenever ioredis gives up, until `disconnect` closes the client. With sentinels ioredis gives up, and
+ * reports only the event `end`, if it learns of a new master while it is just looking for the master; also if the
+ * application's `sentinelRetryStrategy` ends its attempts. Without this the process would have no Redis until it is restarted.
+ */
+function keepOpen(client: Redis): void {
+  const reopening: { timer: NodeJS.Timeout | undefined } = { timer: undefined }
+  let attempts = 0
+  keptOpen.set(client, reopening)
+  client.on('ready', () => {
+    attempts = 0
+  })
+  client.on('end', () => {
+    if (closedClients.has(client)) return
+    reopening.timer = setTimeout(() => client.connect().catch(ignore), reconnectDelay(++attempts))
+  })
+}
+
+/** Whether a client will not connect again: the kit has closed it, or the application has closed its own. */
+export function hasEnded(client: RedisClient): boolean {
+  return keptOpen.has(client) ? closedClients.has(client) : client.status === 'end'
 }
 
 /**
@@ -126,6 +155,7 @@ export function connectLike(client: Redis, options: ConnectOptions): Redis {
   const changes = { ...own, commandTimeout: options.commandTimeoutMs, readOnly: false, keyPrefix: '' }
   const connection = outsideContext(() => client.duplicate(changes))
   connection.on('error', ignore)
+  keepOpen(connection)
   return connection
 }
 
@@ -133,6 +163,8 @@ export function connectLike(client: Redis, options: ConnectOptions): Redis {
 export function disconnect(client: RedisClient): void {
   // A reply to a pending CLUSTER SLOTS may still add nodes.
   if (isCluster(client)) client.on('+node', (node: Redis) => node.disconnect())
+  closedClients.add(client)
+  clearTimeout(keptOpen.get(client)?.timer)
   client.disconnect()
   setTimeout(() => {
     const connections = isCluster(client) ? (connectionsOf.get(client) ?? []) : [client]

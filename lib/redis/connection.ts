@@ -3,7 +3,7 @@
  * client and the reports of failed connections. Must not know which commands are sent.
  */
 import { BrokerError } from '../core/errors.js'
-import type { RedisClient } from './connect.js'
+import { hasEnded, type RedisClient } from './connect.js'
 import { reportBrokerError, unavailable, warnOnce } from './errors.js'
 
 /**
@@ -58,7 +58,7 @@ export class RedisConnection {
     this.#tracked = this.#track(client)
     this.#wasEverReady = client.status === 'ready'
     client.on('ready', this.#onReady)
-    client.on('end', this.#wake)
+    client.on('end', this.#onEnd)
     client.on('error', this.#onError)
     client.on('node error', this.#onError)
   }
@@ -69,7 +69,7 @@ export class RedisConnection {
 
   /** The client was closed and does not reconnect. */
   get ended(): boolean {
-    return this.#closed || this.client.status === 'end'
+    return this.#closed || hasEnded(this.client)
   }
 
   /** Marks the connection as closed by its owner. Commands that wait for it fail immediately. */
@@ -133,7 +133,7 @@ export class RedisConnection {
     client.off('ready', this.#onReady)
     client.off('error', this.#onError)
     client.off('node error', this.#onError)
-    client.off('end', this.#wake)
+    client.off('end', this.#onEnd)
     connections.delete(client)
     // A client of the application may never end, so the waiting callbacks are called now.
     this.#wake()
@@ -168,6 +168,11 @@ export class RedisConnection {
     this.#outageReported = false
     this.#waitedInVain = false
     this.#wake()
+  }
+
+  /** A client that the kit keeps open ends only for a moment. */
+  readonly #onEnd = (): void => {
+    if (this.ended) this.#wake()
   }
 
   readonly #onError = (error: Error): void => {
