@@ -3,12 +3,13 @@ import { get, type RequestListener } from 'node:http'
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import express, { type Response } from 'express'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
 import { serve } from '../../helpers/http-server.js'
-import { RedisServer } from '../../helpers/redis-server.js'
+import type { RedisServer } from '../../helpers/redis-server.js'
+import { startSuiteRedis } from '../../helpers/suite-redis.js'
 
 /** 24 days: no test meets the window's turn. */
 const LONG = 2_073_600
@@ -27,14 +28,8 @@ describe('request limits that count some answers only', () => {
   let admin: Redis
   const undo: (() => Promise<unknown> | unknown)[] = []
 
-  before(async () => {
-    redis = await RedisServer.start()
-    admin = new Redis(redis.url)
-  })
-
-  after(async () => {
-    admin.disconnect()
-    await redis.stop()
+  startSuiteRedis((started) => {
+    ;({ server: redis, admin } = started)
   })
 
   afterEach(async () => {

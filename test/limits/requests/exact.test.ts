@@ -3,7 +3,8 @@ import { Redis } from 'ioredis'
 import { RateLimiterRedis } from 'rate-limiter-flexible'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
-import { RedisServer } from '../../helpers/redis-server.js'
+import type { RedisServer } from '../../helpers/redis-server.js'
+import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { admittedOf, ask, request } from './support.js'
 
 const alice = request({ user: 'alice' })
@@ -13,14 +14,8 @@ describe('request limits that send a command to Redis for each request', () => {
   let admin: Redis
   const handlers: RateLimitHandler[] = []
 
-  before(async () => {
-    server = await RedisServer.start()
-    admin = new Redis(server.url)
-  })
-
-  after(async () => {
-    admin.disconnect()
-    await server.stop()
+  startSuiteRedis((started) => {
+    ;({ server, admin } = started)
   })
 
   afterEach(async () => {

@@ -3,7 +3,8 @@ import { Redis } from 'ioredis'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
-import { RedisServer } from '../../helpers/redis-server.js'
+import type { RedisServer } from '../../helpers/redis-server.js'
+import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { admittedOf, ask, overBucket, request } from './support.js'
 
 /** 24 days: no test meets the window's turn. */
@@ -15,14 +16,8 @@ describe('request limits on leases from Redis', () => {
   let admin: Redis
   const handlers: RateLimitHandler[] = []
 
-  before(async () => {
-    server = await RedisServer.start()
-    admin = new Redis(server.url)
-  })
-
-  after(async () => {
-    admin.disconnect()
-    await server.stop()
+  startSuiteRedis((started) => {
+    ;({ server, admin } = started)
   })
 
   afterEach(async () => {

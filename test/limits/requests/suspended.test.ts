@@ -1,10 +1,11 @@
 import { EventEmitter } from 'node:events'
 import { expect } from 'chai'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
-import { RedisServer } from '../../helpers/redis-server.js'
+import type { RedisServer } from '../../helpers/redis-server.js'
+import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { ask, request } from './support.js'
 
 /** 24 days, in seconds: no test meets the window's turn. */
@@ -17,14 +18,8 @@ describe('request limits of a machine that was suspended', () => {
   let clock: FakeClock
   let limiter: RateLimitHandler
 
-  before(async () => {
-    server = await RedisServer.start()
-    admin = new Redis(server.url)
-  })
-
-  after(async () => {
-    admin.disconnect()
-    await server.stop()
+  startSuiteRedis((started) => {
+    ;({ server, admin } = started)
   })
 
   beforeEach(() => {
