@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { RedisServer } from '../helpers/redis-server.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
-import type { Random } from './random.js'
+import type { Random } from '../proof/random.js'
 
 const USER = ['--user', 'kit', 'on', '>kit', '~*', '&*', '+@all']
 

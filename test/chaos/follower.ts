@@ -2,7 +2,7 @@
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { History } from './history.js'
-import type { Random } from './random.js'
+import type { Random } from '../proof/random.js'
 
 interface Position {
   readonly epoch: string

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { Faults } from './faults.js'
 import { Follower } from './follower.js'
 import { History, type Outcome } from './history.js'
-import { Random } from './random.js'
+import { Random } from '../proof/random.js'
 
 const CHANNELS = ['a', 'b', 'c', 'd']
 /** After the faults have ended. */

@@ -1,0 +1,266 @@
+/**
+ * What one client received, over all of its connections, streams and polls alike. Checks each event when it arrives:
+ *
+ * - the events of a channel have consecutive offsets, unless `sse.gap` or `sse.reset` announced what is missing
+ * - an id names a position in each channel of the client, and moves only the channel of its event
+ * - `sse.open`, a poll's cursor and the id of `sse.reset` stand where the client stands
+ * - no event twice between two resets
+ * - no event of a channel that the client did not ask for
+ * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`)
+ * - at most `window` events that the client has not acknowledged
+ */
+import { type History, type Position, print } from './history.js'
+
+/** An event as a parser of another project read it. */
+export interface ReceivedEvent {
+  readonly event?: string | undefined
+  readonly id?: string | undefined
+  readonly data: string
+}
+
+export interface SessionOptions {
+  readonly client: string
+  readonly channels: readonly string[]
+  /** The first connection asks for all that is kept. */
+  readonly earliest: boolean
+  readonly history: History
+  /** The time for the trace, in ms. */
+  readonly now: () => number
+  /** The queue of the client's streams may drop events: they are announced with `sse.dropped`. */
+  readonly drops?: boolean
+}
+
+/** What the client knows of one channel. */
+interface Log {
+  /** The position of the client. `undefined`: any event may be next. */
+  at: Position | undefined
+  /** Offset → token, since the last reset. */
+  delivered: Map<number, string>
+  readonly tokens: Set<string>
+}
+
+/** The control events after which nothing comes on the same connection. */
+const LAST = new Set(['sse.close', 'sse.expired', 'sse.reconnect', 'sse.poll'])
+const PART = /^([a-z0-9]+)-(\d+)$/
+const MAX_TRACE = 400
+
+export class Session {
+  readonly client: string
+  events = 0
+  readonly announcements: {
+    readonly type: 'gap' | 'reset' | 'dropped'
+    readonly channel: string
+    readonly data: string
+  }[] = []
+  /** The cursor to resume from. */
+  cursor = ''
+  readonly #options: SessionOptions
+  readonly #history: History
+  readonly #logs = new Map<string, Log>()
+  readonly #had = new Set<string>()
+  readonly #trace: string[] = []
+  /** The process that serves the current connection. */
+  #servedBy = ''
+  #ended: string | undefined
+  #opened = false
+  #pendingReset = false
+  /** Set if the stream was opened with a window: how many more events may come. */
+  #room: number | undefined
+
+  constructor(options: SessionOptions) {
+    this.#options = options
+    this.#history = options.history
+    this.client = options.client
+    for (const channel of options.channels) {
+      this.#logs.set(channel, { at: undefined, delivered: new Map(), tokens: new Set() })
+    }
+  }
+
+  get channels(): readonly string[] {
+    return this.#options.channels
+  }
+
+  /** The latest things that happened to the client. */
+  get trace(): readonly string[] {
+    return this.#trace
+  }
+
+  note(text: string): void {
+    this.#trace.push(`${this.#options.now().toFixed(0)} ${text}`)
+    if (this.#trace.length > 2 * MAX_TRACE) this.#trace.splice(0, MAX_TRACE)
+  }
+
+  violate(text: string): void {
+    this.note(`VIOLATION ${text}`)
+    this.#history.violate(`${this.client} (served by ${this.#servedBy}): ${text}`)
+  }
+
+  /** Whether the client has received the event, whatever was reset since. */
+  hadEver(token: string): boolean {
+    return this.#had.has(token)
+  }
+
+  /** The offset up to which the client has everything of a channel, or an announcement. */
+  reached(channel: string): number {
+    return this.#logs.get(channel)?.at?.offset ?? -1
+  }
+
+  /** A new connection: the next event is `sse.open`, or a poll's answer follows. @param process that serves it */
+  connected(process: string, what: 'stream' | 'poll', window?: number): void {
+    this.#servedBy = process
+    this.#ended = undefined
+    this.#opened = what === 'poll'
+    this.#pendingReset = false
+    this.#room = window
+    // `sse.gap` has no id: on another connection the same gap is announced again.
+    for (const [channel, at] of this.cursor === '' ? [] : (this.#positions(this.cursor) ?? [])) {
+      ;(this.#logs.get(channel) as Log).at = at
+    }
+    this.note(`${what} of ${process} from ${this.cursor}`)
+  }
+
+  /** The client has acknowledged everything, and the server has answered. */
+  acknowledged(window: number): void {
+    if (this.#room !== undefined) this.#room = window
+  }
+
+  /** An event of a stream. */
+  received(event: ReceivedEvent): void {
+    const { event: type = 'message', id, data } = event
+    this.note(`${type} ${id ?? ''} ${data.slice(0, 80)}`)
+    if (this.#ended !== undefined) this.violate(`${type} after ${this.#ended}`)
+    if (!this.#opened && type !== 'sse.open') this.violate(`${type} before sse.open`)
+    if (type === 'sse.open') this.#open(id)
+    this.#take(event)
+    if (LAST.has(type)) this.#ended = type
+  }
+
+  /** A poll's answer. */
+  polled(events: readonly ReceivedEvent[], cursor: string): void {
+    for (const event of events) {
+      this.note(`polled ${event.event} ${event.id ?? ''} ${event.data.slice(0, 80)}`)
+      this.#take(event)
+    }
+    this.#stand('the cursor of a poll', cursor)
+    this.cursor = cursor
+  }
+
+  #open(id: string | undefined): void {
+    if (this.#opened) this.violate('sse.open twice')
+    this.#opened = true
+    if (id === undefined) this.#pendingReset = true
+    else this.#stand('sse.open', id)
+  }
+
+  #take({ event: type = 'message', id, data }: ReceivedEvent): void {
+    if (id !== undefined) this.cursor = id
+    if (type === 'sse.gap') this.#gap(JSON.parse(data) as { channel: string; from: number; to: number }, data)
+    else if (type === 'sse.reset') this.#reset(JSON.parse(data) as { channel: string }, id, data)
+    else if (type === 'sse.dropped') this.#dropped(data)
+    else if (!type.startsWith('sse.')) this.#event(type, id, data)
+  }
+
+  #event(type: string, id: string | undefined, data: string): void {
+    this.events++
+    // With a reset pending the id of `sse.open` is missing, so nothing may come before that reset.
+    if (this.#pendingReset) this.violate('an event although sse.open had no id and no sse.reset came')
+    const { c: channel, t: token } = JSON.parse(data) as { readonly c: string; readonly t: string }
+    const log = this.#logs.get(channel)
+    if (log === undefined) {
+      this.violate(`an event of ${channel}, which the client did not ask for: ${token}`)
+      return
+    }
+    this.#had.add(token)
+    this.#history.saw(channel, token, type, data, this.client)
+    // README: if an answer of Redis is lost, an ephemeral event may be delivered twice.
+    if (log.tokens.has(token) && !this.#history.isEphemeral(token)) this.violate(`${token} came twice, now as ${id}`)
+    log.tokens.add(token)
+    if (id === undefined) {
+      if (!this.#history.isEphemeral(token)) this.violate(`${token} came without an id`)
+      return
+    }
+    if (this.#history.isEphemeral(token)) this.violate(`${token} is ephemeral and came with the id ${id}`)
+    if (this.#room !== undefined && --this.#room < 0) this.violate(`${token} exceeds the window`)
+    this.#advance(channel, log, token, id)
+  }
+
+  #advance(channel: string, log: Log, token: string, id: string): void {
+    const at = this.#positions(id)?.get(channel)
+    if (at === undefined) return
+    this.#history.stands(channel, at, token, this.client)
+    if (log.at !== undefined) {
+      if (at.offset !== log.at.offset + 1) this.violate(`${channel}: ${print(log.at)}, then ${print(at)} (${token})`)
+      if (at.epoch !== log.at.epoch) this.#renamed(channel, log.at, log)
+    }
+    log.at = at
+    log.delivered.set(at.offset, token)
+    this.#stand(`an event of ${channel}`, id)
+  }
+
+  /** Each position in `id` is where the client stands in that channel. */
+  #stand(what: string, id: string): void {
+    for (const [channel, at] of this.#positions(id) ?? []) {
+      const log = this.#logs.get(channel) as Log
+      if (log.at !== undefined && log.at.offset !== at.offset) {
+        this.violate(`${what} moves ${channel} from ${print(log.at)} to ${print(at)}`)
+      } else if (log.at !== undefined && log.at.epoch !== at.epoch) {
+        this.#renamed(channel, log.at, log)
+      }
+      // The first `sse.open` with `from=earliest` stands before what is no longer kept.
+      const isStart = log.at === undefined && this.#options.earliest && at.offset === 0
+      log.at = isStart ? undefined : at
+    }
+  }
+
+  #gap(
+    { channel, from, to }: { readonly channel: string; readonly from: number; readonly to: number },
+    data: string,
+  ): void {
+    this.announcements.push({ type: 'gap', channel, data })
+    const log = this.#logs.get(channel)
+    if (log === undefined) {
+      this.violate(`a gap of ${channel}, which the client did not ask for`)
+      return
+    }
+    if (!(from >= 1 && to >= from)) this.violate(`a gap from ${from} to ${to}`)
+    if (log.at === undefined) return
+    if (from !== log.at.offset + 1) this.violate(`${channel}: a gap from ${from} after ${print(log.at)}`)
+    log.at = { epoch: log.at.epoch, offset: to }
+  }
+
+  #reset({ channel }: { readonly channel: string }, id: string | undefined, data: string): void {
+    this.announcements.push({ type: 'reset', channel, data })
+    const log = this.#logs.get(channel)
+    if (log === undefined) {
+      this.violate(`a reset of ${channel}, which the client did not ask for`)
+      return
+    }
+    log.at = undefined
+    log.delivered = new Map()
+    log.tokens.clear()
+    if (id === undefined) return
+    this.#pendingReset = false
+    this.#stand('sse.reset', id)
+  }
+
+  #dropped(data: string): void {
+    this.announcements.push({ type: 'dropped', channel: '', data })
+    if (this.#options.drops !== true) this.violate(`sse.dropped ${data}`)
+  }
+
+  #renamed(channel: string, after: Position, { delivered }: Log): void {
+    this.#history.renamed({ client: this.client, channel, after, servedBy: this.#servedBy, delivered })
+  }
+
+  #positions(id: string): ReadonlyMap<string, Position> | undefined {
+    const parts = id.split('.')
+    const positions = new Map<string, Position>()
+    for (const [i, channel] of this.channels.entries()) {
+      const [, epoch, offset] = PART.exec(parts[i] ?? '') ?? []
+      if (epoch !== undefined) positions.set(channel, { epoch, offset: Number(offset) })
+    }
+    if (parts.length === this.channels.length && positions.size === parts.length) return positions
+    this.violate(`the id ${id} for ${this.channels.length} channels`)
+    return undefined
+  }
+}

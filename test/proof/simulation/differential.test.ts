@@ -1,0 +1,219 @@
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
+import { type RedisWithScripts, withScripts } from '../../../lib/broker/redis/scripts.js'
+import { RedisServer } from '../../helpers/redis-server.js'
+import { Random } from '../random.js'
+import { RedisData } from './redis-data.js'
+
+const META = 'sse:{a}:m'
+const STREAM = 'sse:{a}:s'
+const EPOCHS = ['aaaaaa', 'bbbbbb', 'cccccc', 'dddddd', 'eeeeee', 'ffffff']
+/** In ms: nothing expires while the test runs. */
+const TTL = 600_000
+
+/** The same commands on a real Redis that runs the scripts, and on the simulated data. */
+class Both {
+  readonly #redis: RedisWithScripts
+  readonly #admin: Redis
+  readonly #random: Random
+  readonly #data: RedisData
+  readonly #refused = new Set<string>()
+  #published: string[] = []
+
+  constructor(redis: RedisWithScripts, admin: Redis, random: Random) {
+    this.#redis = redis
+    this.#admin = admin
+    this.#random = random
+    this.#data = new RedisData({
+      now: () => Date.now(),
+      publish: (channel, message) => this.#published.push(`${channel} ${message.toString('latin1')}`),
+      refusal: (command) => (this.#refused.has(command) ? 'NOPERM' : undefined),
+      trims: () => false,
+    })
+  }
+
+  readonly operations: Readonly<Record<string, () => Promise<void>>> = {
+    open: async () => {
+      const args = [...this.#openArgs()]
+      await this.#compare(
+        () => this.#redis.sseOpen(META, STREAM, ...args),
+        () => this.#data.open([META, STREAM], args.map(String)),
+      )
+    },
+    publish: async () => {
+      const random = this.#random
+      const count = random.below(4)
+      const payload = Buffer.from(`payload ${random.below(1000)}`)
+      const kept = random.chance(0.5) ? Buffer.alloc(0) : Buffer.from(`kept ${random.below(1000)}`)
+      const key = random.chance(0.3) ? `k${random.below(4)}` : undefined
+      const keys = [
+        META,
+        STREAM,
+        `sse:{a}:a:p${random.below(2)}`,
+        key === undefined ? META : `sse:{a}:i:${key}`,
+      ] as const
+      const deadline = random.pick([0, Date.now() + 60_000, Date.now() - 60_000])
+      const size = random.pick([0, 5, 1000])
+      const args = [
+        ...this.#openArgs(),
+        'sse:{a}',
+        random.below(30),
+        TTL,
+        size,
+        TTL,
+        key === undefined ? 0 : TTL,
+        count,
+      ]
+      await this.#compare(
+        () => this.#redis.ssePublish(...keys, ...args, payload, kept, deadline),
+        () => {
+          const texts = [...args.map(String), '', '', String(deadline)]
+          return this.#data.publish(keys, texts, payload, kept.length === 0 ? payload : kept)
+        },
+      )
+    },
+    read: async () => {
+      const random = this.#random
+      const args = [random.below(30), 1 + random.below(40), 1 + random.below(200)]
+      await this.#compare(
+        () => this.#redis.sseReadBuffer(META, STREAM, ...args),
+        () => this.#data.read([META, STREAM], args.map(String)),
+      )
+    },
+    trim: async () => {
+      const count = this.#random.below(10)
+      await this.#admin.xtrim(STREAM, 'MAXLEN', count)
+      this.#data.trim(STREAM, count)
+    },
+    removeEntry: async () => {
+      const entries = this.#data.entries(STREAM)
+      if (entries.length === 0) return
+      const { id } = this.#random.pick(entries)
+      await this.#admin.xdel(STREAM, `${id}-0`)
+      this.#data.removeEntry(STREAM, id)
+    },
+    deleteKey: async () => {
+      const key = this.#random.pick([META, STREAM])
+      await this.#admin.del(key)
+      this.#data.delete(key)
+    },
+    changeReplicationId: async () => {
+      await this.#admin.call('DEBUG', 'CHANGE-REPL-ID')
+      await this.readReplicationId()
+    },
+    refuse: async () => {
+      const command = this.#random.pick([
+        'publish',
+        'xadd',
+        'hset',
+        'set',
+        'info',
+        'xrange',
+        'xdel',
+        'pexpire',
+        'hmget',
+        'xsetid',
+      ])
+      this.#refused.add(command)
+      await this.#admin.call('ACL', 'SETUSER', 'kit', `-${command}`)
+    },
+    allow: async () => {
+      this.#refused.clear()
+      await this.#admin.call('ACL', 'SETUSER', 'kit', '+@all')
+    },
+  }
+
+  async readReplicationId(): Promise<void> {
+    const info = await this.#admin.info('replication')
+    this.#data.replid = /master_replid:(\w+)/.exec(info)?.[1] ?? ''
+  }
+
+  async compareState(): Promise<void> {
+    for (const key of await this.#admin.keys('*')) {
+      if (key !== META && key !== STREAM) {
+        expect(this.#data.text(key), key).to.equal(await this.#admin.get(key))
+      }
+    }
+    const hash = this.#data.hash(META)
+    expect(Object.fromEntries(hash)).to.deep.equal(await this.#admin.hgetall(META))
+    const entries = await this.#admin.xrangeBuffer(STREAM, '-', '+')
+    const expected = entries.map(([id, [, payload]]) => ({ id: Number.parseInt(String(id), 10), payload }))
+    expect(this.#data.entries(STREAM)).to.deep.equal(expected)
+  }
+
+  #openArgs(): readonly [string, string, number, number] {
+    const random = this.#random
+    return [random.pick(EPOCHS), random.pick([...EPOCHS, '']), random.below(30), TTL]
+  }
+
+  async #compare(real: () => Promise<unknown>, simulated: () => unknown): Promise<void> {
+    this.#published = []
+    const [realReply, simulatedReply] = [await outcomeOf(real), await outcomeOf(async () => simulated())]
+    expect(simulatedReply).to.deep.equal(realReply)
+  }
+}
+
+/** The reply as text; `refused` for any error, and for the reason of one. Redis's time differs. */
+async function outcomeOf(call: () => Promise<unknown>): Promise<unknown> {
+  try {
+    const reply: unknown = JSON.parse(
+      JSON.stringify(await call(), (_key, value: unknown) => {
+        if (typeof value === 'number' && value > 1e12) return 'time'
+        if (typeof value === 'object' && value !== null && 'data' in value)
+          return Buffer.from(value.data as number[]).toString()
+        return value
+      }),
+    )
+    return Array.isArray(reply) && reply.length === 5 ? [...reply.slice(0, 4), 'refused'] : reply
+  } catch {
+    return 'refused'
+  }
+}
+
+describe('The simulated Redis', () => {
+  for (const seed of [1, 2, 3, 4, 5, 6]) {
+    it(`replies to the kit's scripts as a real Redis, and has the same data (${seed})`, async () => {
+      const server = await RedisServer.start([
+        '--enable-debug-command',
+        'yes',
+        '--user',
+        'kit',
+        'on',
+        'nopass',
+        '~*',
+        '&*',
+        '+@all',
+      ])
+      const admin = new Redis(server.url)
+      const redis = withScripts(new Redis(server.url, { username: 'kit', password: 'any' }))
+      try {
+        const random = new Random(seed)
+        const both = new Both(redis, admin, random)
+        await both.readReplicationId()
+        const names = Object.keys(both.operations)
+        const log: string[] = []
+        for (let i = 0; i < 400; i++) {
+          const name = random.pick([
+            'open',
+            'publish',
+            'publish',
+            'publish',
+            'publish',
+            'read',
+            'read',
+            'allow',
+            ...names,
+          ])
+          log.push(name)
+          await (both.operations[name] as () => Promise<void>)()
+          await both.compareState()
+        }
+        expect(log).to.include.members(names)
+      } finally {
+        redis.disconnect()
+        admin.disconnect()
+        await server.stop()
+      }
+    })
+  }
+})

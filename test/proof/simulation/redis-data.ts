@@ -1,0 +1,381 @@
+/**
+ * The data of a simulated Redis, and the kit's scripts on it. `differential.test.ts` compares it with a real Redis that
+ * runs the real scripts.
+ */
+/** As in the script. */
+const READ_STEP = 16
+
+type Hash = Map<string, string>
+
+export interface StreamEntry {
+  readonly id: number
+  readonly payload: Buffer
+}
+
+interface Stream {
+  readonly entries: StreamEntry[]
+  lastId: number
+}
+
+interface Value {
+  value: string | Hash | Stream
+  /** In ms of the server's clock. */
+  expiresAt: number
+}
+
+/** What one publication changes. */
+interface Write {
+  readonly meta: string
+  readonly stream: string
+  readonly payload: Buffer
+  /** `undefined`: without a key. */
+  readonly idempotency: string | undefined
+  readonly last: number
+  /** `undefined`: the log keeps nothing. */
+  readonly oldest: number | undefined
+  readonly position: string
+  added: boolean
+}
+
+export class RedisError extends Error {}
+
+/** A copy of all data at one moment. */
+export interface Snapshot {
+  readonly values: ReadonlyMap<string, Value>
+}
+
+export interface DataOptions {
+  /** The server's clock, in ms since 1970. */
+  readonly now: () => number
+  /** Passes a message to subscribers. @returns how many got it */
+  readonly publish: (channel: string, message: Buffer) => number
+  /** Why a command is refused now; `undefined`: it is not. */
+  readonly refusal: (command: string) => string | undefined
+  /** XADD with `MINID ~` removes at most what is too old. @returns whether it removes it this time */
+  readonly trims: () => boolean
+  /** Called for each entry that leaves a log. */
+  readonly onRemoved?: (key: string, id: number) => void
+}
+
+export class RedisData {
+  replid = 'replid1'
+  readonly #options: DataOptions
+  #values = new Map<string, Value>()
+
+  constructor(options: DataOptions) {
+    this.#options = options
+  }
+
+  get keys(): readonly string[] {
+    return [...this.#values.keys()].filter((key) => this.#get(key) !== undefined)
+  }
+
+  snapshot(): Snapshot {
+    return { values: new Map([...this.#values].map(([key, value]) => [key, copy(value)])) }
+  }
+
+  restore({ values }: Snapshot): void {
+    this.#values = new Map([...values].map(([key, value]) => [key, copy(value)]))
+  }
+
+  flush(): void {
+    this.#values.clear()
+  }
+
+  delete(key: string): boolean {
+    return this.#values.delete(key)
+  }
+
+  /** The value of a key that holds text; `null`: there is none. */
+  text(key: string): string | null {
+    return this.#text(key) ?? null
+  }
+
+  /** The fields of a hash. */
+  hash(key: string): ReadonlyMap<string, string> {
+    const value = this.#get(key)?.value
+    return value instanceof Map ? value : new Map()
+  }
+
+  entries(key: string): readonly StreamEntry[] {
+    return this.#stream(key)?.entries ?? []
+  }
+
+  /** Keeps the last `count` entries. */
+  trim(key: string, count: number): void {
+    const stream = this.#stream(key)
+    if (stream !== undefined) stream.entries.splice(0, Math.max(0, stream.entries.length - count))
+  }
+
+  removeEntry(key: string, id: number): void {
+    const stream = this.#stream(key)
+    const at = stream?.entries.findIndex((entry) => entry.id === id) ?? -1
+    if (at >= 0) stream?.entries.splice(at, 1)
+  }
+
+  open([meta = '', stream = '']: readonly string[], args: readonly string[]): unknown {
+    const log = this.#openLog(meta, stream, args)
+    this.#call('pexpire')
+    this.#expire(meta, Number(args[3]))
+    return [log.epoch, String(log.offset), log.earlier]
+  }
+
+  publish(keys: readonly string[], args: readonly string[], payload: Buffer, keptPayload: Buffer): unknown {
+    const [meta = '', stream = '', lastKey = '', idempotency = ''] = keys
+    const now = this.#options.now()
+    const deadline = args[13] as string
+    if (deadline !== '0' && now > Number(deadline)) throw new RedisError(`LATE ${now}`)
+    const { epoch, offset, earlier } = this.#openLog(meta, stream, args)
+    const isKept = (e: string, o: string): boolean =>
+      e === epoch || livesOf(earlier).some((life) => life.epoch === e && Number(o) <= life.offset)
+    const size = Number(args[7])
+    const last = offset + Number(args[10])
+    const oldest = Math.max(0, last - size + 1)
+    const position = `${epoch}-${last}`
+    const number = args[5] as string
+    this.#call('set')
+    const before = this.#setText(lastKey, `${number} ${position}`, Number(args[6]))
+    const attempted = before === undefined ? undefined : this.#attempted(before, number, lastKey, args)
+    const idempotencyTtl = args[9] as string
+    const known = attempted ?? (idempotencyTtl === '0' ? undefined : this.#text(idempotency))
+    if (known !== undefined) {
+      const [ke = '', ko = ''] = known.split('-')
+      const kept = isKept(ke, ko)
+      if (attempted !== undefined) return kept ? [epoch, ko, earlier, now] : [ke, ko, '', now]
+      if (kept) {
+        this.#setText(lastKey, `${number} ${known}`, Number(args[6]))
+        return [epoch, ko, earlier, now]
+      }
+    }
+    const write: Write = {
+      meta,
+      stream,
+      payload: keptPayload,
+      idempotency: idempotencyTtl === '0' ? undefined : idempotency,
+      last,
+      oldest: size > 0 ? oldest : undefined,
+      position,
+      added: false,
+    }
+    const message = Buffer.concat([Buffer.from(`${epoch} ${offset + 1}\n`), payload])
+    const refusal = this.#writeOrUndo(write, args, message, offset, () => {
+      if (before === undefined) this.delete(lastKey)
+      else this.#setText(lastKey, before, Number(args[6]))
+    })
+    const reply = [epoch, String(last), earlier, now]
+    return refusal === undefined ? reply : [...reply, refusal]
+  }
+
+  /** @returns why a command was refused, if the undo was refused too @throws RedisError if nothing was changed */
+  #writeOrUndo(
+    write: Write,
+    args: readonly string[],
+    message: Buffer,
+    offset: number,
+    undoLast: () => void,
+  ): string | undefined {
+    try {
+      this.#write(write, args, message)
+      return undefined
+    } catch (refusal) {
+      if (!(refusal instanceof RedisError)) throw refusal
+      try {
+        this.#undo(write, offset)
+        undoLast()
+      } catch (second) {
+        if (!(second instanceof RedisError)) throw second
+        return refusal.message
+      }
+      throw refusal
+    }
+  }
+
+  /** @returns the position of the last publication of the process, if this one is not newer */
+  #attempted(before: string, number: string, lastKey: string, args: readonly string[]): string | undefined {
+    const [, sequence, position] = /^(\d+) (\w+-\d+)$/.exec(before) ?? []
+    if (Number(sequence) < Number(number)) return undefined
+    this.#setText(lastKey, before, Number(args[6]))
+    return position
+  }
+
+  /** @throws RedisError in the middle, if a command is refused */
+  #write(write: Write, args: readonly string[], message: Buffer): void {
+    const { meta, stream, payload, idempotency, last, oldest, position } = write
+    this.#call('hset')
+    this.#writableHash(meta).set('o', String(last))
+    this.#call('pexpire')
+    this.#expire(meta, Number(args[3]))
+    if (idempotency !== undefined) {
+      this.#call('set')
+      this.#setText(idempotency, position, Number(args[9]))
+    }
+    if (oldest !== undefined) {
+      this.#call('xadd')
+      this.#add(stream, last, oldest, payload)
+      write.added = true
+      this.#call('pexpire')
+      this.#expire(stream, Number(args[8]))
+    }
+    this.#call('publish')
+    this.#options.publish(args[4] as string, message)
+  }
+
+  #undo({ meta, stream, added, last, idempotency }: Write, offset: number): void {
+    if (added) {
+      this.#call('xdel')
+      this.removeEntry(stream, last)
+      this.#call('xsetid')
+      const log = this.#stream(stream)
+      if (log !== undefined) log.lastId = offset
+    }
+    this.#call('hset')
+    this.#writableHash(meta).set('o', String(offset))
+    if (idempotency !== undefined) this.delete(idempotency)
+  }
+
+  read([meta = '', stream = '']: readonly string[], [after, count, bytesAllowed]: readonly string[]): unknown {
+    this.#call('hmget')
+    const fields = this.hash(meta)
+    const log = this.entries(stream)
+    const entries: StreamEntry[] = []
+    let bytes = 0
+    let last = Number(after)
+    const wanted = last + Number(count)
+    const budget = Number(bytesAllowed)
+    let complete = false
+    let full = false
+    for (let step = 1; !full && !complete && last < wanted && bytes < budget; step = Math.min(step * 2, READ_STEP)) {
+      this.#call('xrange')
+      const page = log.filter(({ id }) => id > last).slice(0, step)
+      complete = page.length < step
+      for (const entry of page) {
+        full = entries.length > 0 && (last >= wanted || bytes + entry.payload.length > budget)
+        if (full) break
+        entries.push(entry)
+        bytes += entry.payload.length
+        last = entry.id
+      }
+    }
+    if (complete && !full) last = Math.max(last, Number(fields.get('o') ?? 0))
+    return [
+      fields.get('e') ?? null,
+      fields.get('o') ?? null,
+      String(last),
+      entries.map(({ id, payload }) => [`${id}-0`, ['p', payload]]),
+    ]
+  }
+
+  #openLog(
+    meta: string,
+    streamKey: string,
+    args: readonly string[],
+  ): { epoch: string; offset: number; earlier: string } {
+    const [fresh = '', seenEpoch = '', seenOffset = ''] = args
+    const info = this.#options.refusal('info') === undefined ? this.replid : ''
+    this.#call('hmget')
+    const fields = this.hash(meta)
+    let epoch = fields.get('e')
+    const o = fields.get('o')
+    let offset = o === undefined ? undefined : Number(o)
+    let earlier = fields.get('p') ?? ''
+    const other = info !== '' && fields.get('r') !== info
+    if (
+      epoch !== undefined &&
+      (offset === undefined || other || (epoch === seenEpoch && offset < Number(seenOffset)))
+    ) {
+      this.#call('xrevrange')
+      const last = this.entries(streamKey).at(-1)
+      if (offset !== undefined && !(last !== undefined && last.id > offset)) {
+        const lives = [`${epoch}-${offset}`, ...(earlier === '' ? [] : earlier.split('.'))].slice(0, 8)
+        epoch = fresh
+        earlier = lives.join('.')
+        this.#call('hset')
+        const log = this.#writableHash(meta)
+        log.set('e', epoch).set('r', info).set('p', earlier)
+      } else {
+        epoch = undefined
+      }
+    }
+    if (epoch === undefined) {
+      epoch = fresh
+      offset = 0
+      earlier = ''
+      this.#call('hset')
+      this.#writableHash(meta).set('e', epoch).set('o', '0').set('r', info).set('p', '')
+      this.#call('del')
+      for (const { id } of this.entries(streamKey)) this.#options.onRemoved?.(streamKey, id)
+      this.delete(streamKey)
+    }
+    return { epoch, offset: offset ?? 0, earlier }
+  }
+
+  /** @throws RedisError */
+  #call(command: string): void {
+    const refusal = this.#options.refusal(command)
+    if (refusal !== undefined) throw new RedisError(refusal)
+  }
+
+  #get(key: string): Value | undefined {
+    const found = this.#values.get(key)
+    if (found === undefined || found.expiresAt > this.#options.now()) return found
+    this.#values.delete(key)
+    return undefined
+  }
+
+  #text(key: string): string | undefined {
+    const value = this.#get(key)?.value
+    return typeof value === 'string' ? value : undefined
+  }
+
+  /** @returns the value before */
+  #setText(key: string, text: string, ttlMs: number): string | undefined {
+    const before = this.#text(key)
+    this.#values.set(key, { value: text, expiresAt: this.#options.now() + ttlMs })
+    return before
+  }
+
+  #writableHash(key: string): Hash {
+    const found = this.#get(key)?.value
+    if (found instanceof Map) return found
+    const made: Hash = new Map()
+    this.#values.set(key, { value: made, expiresAt: Number.POSITIVE_INFINITY })
+    return made
+  }
+
+  #stream(key: string): Stream | undefined {
+    const value = this.#get(key)?.value
+    return typeof value === 'object' && 'entries' in value && 'lastId' in value ? value : undefined
+  }
+
+  #add(key: string, id: number, oldest: number, payload: Buffer): void {
+    let stream = this.#stream(key)
+    if (stream === undefined) {
+      stream = { entries: [], lastId: 0 }
+      this.#values.set(key, { value: stream, expiresAt: Number.POSITIVE_INFINITY })
+    }
+    if (id <= stream.lastId) {
+      throw new RedisError('ERR The ID specified in XADD is equal or smaller than the target stream top item')
+    }
+    stream.entries.push({ id, payload })
+    stream.lastId = id
+    const kept = stream.entries.findIndex((entry) => entry.id >= oldest)
+    if (kept > 0 && this.#options.trims()) {
+      for (const removed of stream.entries.splice(0, kept)) this.#options.onRemoved?.(key, removed.id)
+    }
+  }
+
+  #expire(key: string, ttlMs: number): void {
+    const value = this.#get(key)
+    if (value !== undefined) value.expiresAt = this.#options.now() + ttlMs
+  }
+}
+
+function livesOf(earlier: string): readonly { readonly epoch: string; readonly offset: number }[] {
+  return [...earlier.matchAll(/(\w+)-(\d+)/g)].map(([, epoch = '', offset]) => ({ epoch, offset: Number(offset) }))
+}
+
+function copy({ value, expiresAt }: Value): Value {
+  if (typeof value === 'string') return { value, expiresAt }
+  if (value instanceof Map) return { value: new Map(value), expiresAt }
+  return { value: { entries: [...value.entries], lastId: value.lastId }, expiresAt }
+}

@@ -1,0 +1,176 @@
+/** What happens in one simulated world, derived from a seed: the parts, and a list of actions. No action is random itself. */
+import { Random } from '../random.js'
+
+interface ClientPlan {
+  readonly channels: readonly string[]
+  readonly polls: number
+  readonly window: number | undefined
+  readonly earliest: boolean
+  /** Bytes that the client's host and the path hold. */
+  readonly bufferBytes: number
+  readonly delayMs: readonly [number, number]
+  readonly splitBytes: number
+}
+
+export type Action = { readonly at: number } & (
+  | {
+      readonly do: 'publish'
+      readonly process: number
+      readonly channel: string
+      readonly count: number
+      readonly pad: number
+      readonly key?: boolean
+      readonly ephemeral?: boolean
+    }
+  | { readonly do: 'cutClient' | 'vanishClient'; readonly client: number }
+  | { readonly do: 'pauseClient' | 'leaveClient'; readonly client: number; readonly ms: number }
+  | { readonly do: 'pauseRedis' | 'restartRedis' | 'emptyRedis' | 'restoreRedis'; readonly ms: number }
+  | { readonly do: 'saveRedis' | 'flushScripts' | 'flushAll' }
+  | { readonly do: 'cutRedis'; readonly process: number }
+  | { readonly do: 'killSubscribers' | 'killCommands' }
+  | { readonly do: 'holdRedis'; readonly process: number; readonly ms: number }
+  | { readonly do: 'vanishRedis'; readonly process: number }
+  | { readonly do: 'refuse'; readonly command: string; readonly ms: number }
+  | { readonly do: 'trim'; readonly channel: string; readonly count: number }
+  | { readonly do: 'removeEntry'; readonly channel: string; readonly back: number }
+  | { readonly do: 'deleteKey'; readonly channel: string; readonly key: 's' | 'm' }
+  | { readonly do: 'crash'; readonly process: number; readonly ms: number }
+  | { readonly do: 'close'; readonly process: number; readonly windowMs: number; readonly ms: number }
+)
+
+export interface Scenario {
+  readonly seed: number
+  readonly processes: number
+  readonly embedded: boolean
+  readonly channels: readonly string[]
+  readonly historySize: number
+  readonly tailEntries: number
+  readonly tailBytes: number
+  readonly lingerMs: number
+  readonly probeMs: number
+  readonly commandTimeoutMs: number
+  readonly heartbeatMs: number
+  readonly redisDelayMs: readonly [number, number]
+  readonly clients: readonly ClientPlan[]
+  readonly actions: readonly Action[]
+}
+
+const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'info', 'xrange', 'xdel', 'pexpire', 'hmget']
+
+/** The time during which actions happen, in ms. */
+export const ACTIVE_MS = 10_000
+
+export function createScenario(seed: number): Scenario {
+  const random = new Random(seed)
+  const embedded = random.chance(0.15)
+  const processes = embedded ? 1 : random.pick([1, 2, 2, 2, 3])
+  const channels = ['a', 'b', 'c'].slice(0, 1 + random.below(3))
+  const delays: readonly (readonly [number, number])[] = [
+    [0, 1],
+    [0, 5],
+    [1, 30],
+    [0, 200],
+  ]
+  const clients = Array.from({ length: 1 + random.below(4) }, () => {
+    const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
+    const first = random.below(channels.length - count + 1)
+    return {
+      channels: channels.slice(first, first + count),
+      polls: random.pick([0, 0, 0, 0.3, 1]),
+      window: random.chance(0.2) ? 1 + random.below(20) : undefined,
+      earliest: random.chance(0.3),
+      bufferBytes: random.pick([300, 2000, 100_000]),
+      delayMs: random.pick(delays),
+      splitBytes: random.chance(0.1) ? 1 + random.below(50) : 0,
+    }
+  })
+  const base = {
+    seed,
+    embedded,
+    processes,
+    channels,
+    historySize: random.pick([0, 3, 20, 2000, 2000, 2000]),
+    tailEntries: random.pick([0, 3, 1024, 1024]),
+    tailBytes: random.pick([0, 500, 262_144, 262_144]),
+    lingerMs: random.pick([0, 500, 3000]),
+    probeMs: random.pick([1000, 5000, 5000]),
+    commandTimeoutMs: random.pick([500, 2000, 2000]),
+    heartbeatMs: random.pick([2000, 10_000]),
+    redisDelayMs: random.pick(delays),
+    clients,
+  }
+  return { ...base, actions: actionsOf(random, base) }
+}
+
+function actionsOf(
+  random: Random,
+  { processes, channels, clients, embedded }: Omit<Scenario, 'actions'>,
+): readonly Action[] {
+  const actions: Action[] = []
+  const time = (): number => Math.round(random.next() * ACTIVE_MS)
+  // Published in bursts, so that events and faults meet.
+  const burstCount = 1 + random.below(4)
+  const bursts = Array.from({ length: burstCount }, time)
+  for (let i = 3 + random.below(25); i > 0; i--) {
+    actions.push({
+      at: random.chance(0.7) ? random.pick(bursts) + random.below(100) : time(),
+      do: 'publish',
+      process: random.below(processes),
+      channel: random.pick(channels),
+      count: random.chance(0.75) ? 1 : 1 + random.below(6),
+      pad: random.chance(0.9) ? random.below(80) : random.below(3000),
+      ...(random.chance(0.15) && { key: true }),
+      ...(random.chance(0.05) && { ephemeral: true }),
+    })
+  }
+  const faults = faultsOf(random, processes, channels, clients.length, embedded)
+  // A few kinds at a time find more than all of them.
+  const kinds = faults.filter(() => random.chance(0.3))
+  const count = kinds.length === 0 ? 0 : random.below(7)
+  for (let i = 0; i < count; i++) {
+    const at = random.chance(0.5) ? random.pick(bursts) + random.below(200) : time()
+    actions.push(random.pick(kinds)(at))
+  }
+  return actions.sort((a, b) => a.at - b.at)
+}
+
+function faultsOf(
+  random: Random,
+  processes: number,
+  channels: readonly string[],
+  clients: number,
+  embedded: boolean,
+): readonly ((at: number) => Action)[] {
+  const process = (): number => random.below(processes)
+  const client = (): number => random.below(clients)
+  const channel = (): string => random.pick(channels)
+  const ms = (most: number): number => random.below(most)
+  const ofClients: readonly ((at: number) => Action)[] = [
+    (at) => ({ at, do: 'cutClient', client: client() }),
+    (at) => ({ at, do: 'vanishClient', client: client() }),
+    (at) => ({ at, do: 'pauseClient', client: client(), ms: ms(5000) }),
+    (at) => ({ at, do: 'leaveClient', client: client(), ms: ms(5000) }),
+    (at) => ({ at, do: 'crash', process: process(), ms: ms(3000) }),
+    (at) => ({ at, do: 'close', process: process(), windowMs: random.pick([0, 1000]), ms: ms(3000) }),
+  ]
+  if (embedded) return ofClients
+  return [
+    ...ofClients,
+    (at) => ({ at, do: 'pauseRedis', ms: ms(6000) }),
+    (at) => ({ at, do: 'restartRedis', ms: ms(1500) }),
+    (at) => ({ at, do: 'emptyRedis', ms: ms(1500) }),
+    (at) => ({ at, do: 'saveRedis' }),
+    (at) => ({ at, do: 'restoreRedis', ms: ms(1500) }),
+    (at) => ({ at, do: 'flushScripts' }),
+    (at) => ({ at, do: 'flushAll' }),
+    (at) => ({ at, do: 'cutRedis', process: process() }),
+    (at) => ({ at, do: 'killSubscribers' }),
+    (at) => ({ at, do: 'killCommands' }),
+    (at) => ({ at, do: 'holdRedis', process: process(), ms: ms(4000) }),
+    (at) => ({ at, do: 'vanishRedis', process: process() }),
+    (at) => ({ at, do: 'refuse', command: random.pick(REFUSED), ms: ms(3000) }),
+    (at) => ({ at, do: 'trim', channel: channel(), count: random.below(5) }),
+    (at) => ({ at, do: 'removeEntry', channel: channel(), back: random.below(5) }),
+    (at) => ({ at, do: 'deleteKey', channel: channel(), key: random.pick(['s', 'm'] as const) }),
+  ]
+}

@@ -1,0 +1,228 @@
+/** A client of another make: Node's HTTP client and the parser of the package eventsource-parser. */
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { createParser } from 'eventsource-parser'
+import type { ReceivedEvent, Session } from '../checker/session.js'
+import type { Random } from '../random.js'
+import type { KitProcess } from './kit-process.js'
+import type { Endpoint, Quality } from './network.js'
+import type { VirtualTime } from './virtual-time.js'
+
+export interface ClientOptions {
+  readonly session: Session
+  readonly time: VirtualTime
+  readonly random: Random
+  readonly quality: Quality
+  /** The processes that it may be connected to. */
+  readonly processes: () => readonly KitProcess[]
+  /** Share of its connections that are polls. */
+  readonly polls: number
+  /** How many events may be unacknowledged; `undefined`: no window. */
+  readonly window: number | undefined
+  readonly earliest: boolean
+  /** After this silence it opens another connection, in ms. */
+  readonly silenceMs: number
+}
+
+/** Read after this time, an answer that stops in between is given up, in ms. */
+const ANSWER_MS = 60_000
+
+export class SimClient {
+  readonly session: Session
+  connections = 0
+  readonly #options: ClientOptions
+  #endpoint: Endpoint | undefined
+  #response: IncomingMessage | undefined
+  #stopped = false
+  #pausedUntil = 0
+  #awayUntil = 0
+  #unacknowledged = 0
+  #silence: { cancel(): void } | undefined
+
+  constructor(options: ClientOptions) {
+    this.#options = options
+    this.session = options.session
+  }
+
+  async run(): Promise<void> {
+    const { time, random, polls, session, processes } = this.#options
+    while (!this.#stopped) {
+      await time.sleep(Math.max(this.#awayUntil - time.now(), random.next() * 200))
+      const running = processes()
+      if (this.#stopped || running.length === 0) continue
+      this.connections++
+      const process = running[random.below(running.length)] as KitProcess
+      try {
+        if (session.cursor !== '' && random.chance(polls)) await this.#poll(process)
+        else await this.#stream(process)
+      } catch (error) {
+        if (!(error instanceof Error && 'code' in error)) throw error
+        session.note(`${error.code}`)
+      }
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#endpoint?.destroy()
+  }
+
+  /** The connection is lost, and both sides notice. */
+  cut(): void {
+    this.#endpoint?.link.cut()
+  }
+
+  /** The connection is lost without a sign. */
+  vanish(): void {
+    this.#endpoint?.link.blackHole()
+  }
+
+  /** The client closes its connection and returns after `ms`. */
+  leave(ms: number): void {
+    this.#awayUntil = this.#options.time.now() + ms
+    this.#endpoint?.destroy()
+  }
+
+  /** The client reads nothing for `ms`. */
+  pause(ms: number): void {
+    const { time } = this.#options
+    this.#pausedUntil = Math.max(this.#pausedUntil, time.now() + ms)
+    this.#response?.pause()
+    time.after(ms, () => {
+      if (time.now() >= this.#pausedUntil) this.#response?.resume()
+    })
+  }
+
+  get #query(): string {
+    return this.session.channels.map((channel) => `channel=${channel}`).join('&')
+  }
+
+  async #stream(process: KitProcess): Promise<void> {
+    const { session, window, earliest } = this.#options
+    const query = `${this.#query}${earliest ? '&from=earliest' : ''}${window === undefined ? '' : `&window=${window}`}`
+    const headers = session.cursor === '' ? {} : { 'last-event-id': session.cursor }
+    session.connected(process.name, 'stream', window)
+    const response = await this.#request(process, 'GET', `/stream?${query}`, headers)
+    session.note(`${response.statusCode}`)
+    if (response.statusCode !== 200) {
+      response.resume()
+      if (response.statusCode !== 503) session.violate(`a stream is answered with ${response.statusCode}`)
+      return
+    }
+    let stream = ''
+    const parser = createParser({
+      onEvent: (event) => {
+        session.received(event)
+        if (event.event === 'sse.open') stream = (JSON.parse(event.data) as { stream: string }).stream
+        else if (event.id !== undefined) this.#acknowledgeSometimes(process, stream)
+      },
+    })
+    response.setEncoding('utf8')
+    response.on('data', (text: string) => {
+      this.#watchSilence()
+      parser.feed(text)
+    })
+    this.#response = response
+    if (this.#pausedUntil > this.#options.time.now()) response.pause()
+    await new Promise<void>((resolve) => {
+      response.on('error', () => resolve())
+      response.on('close', () => resolve())
+    })
+    this.#silence?.cancel()
+    session.note('closed')
+  }
+
+  async #poll(process: KitProcess): Promise<void> {
+    const { session, random } = this.#options
+    session.connected(process.name, 'poll')
+    const path = `/poll?${this.#query}&wait=${random.below(2000)}&cursor=${encodeURIComponent(session.cursor)}`
+    const response = await this.#request(process, 'GET', path, {})
+    const body = await textOf(response)
+    session.note(`${response.statusCode}`)
+    if (response.statusCode !== 200) {
+      if (response.statusCode !== 503) session.violate(`a poll is answered with ${response.statusCode}: ${body}`)
+      return
+    }
+    const { events, cursor } = JSON.parse(body) as { events: ReceivedEvent[]; cursor: string }
+    session.polled(events, cursor)
+  }
+
+  /** Well before the window is used up. */
+  #acknowledgeSometimes(process: KitProcess, stream: string): void {
+    const { session, window, random } = this.#options
+    if (window === undefined) return
+    this.#unacknowledged++
+    if (this.#unacknowledged < window && random.chance(0.5)) return
+    this.#unacknowledged = 0
+    session.acknowledged(window)
+    const body = JSON.stringify({ stream, cursor: session.cursor })
+    const headers = { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(body)) }
+    void this.#acknowledge(process, body, headers)
+  }
+
+  /** Until it is answered, or the stream has another connection. */
+  async #acknowledge(process: KitProcess, body: string, headers: Record<string, string>): Promise<void> {
+    const { session, time } = this.#options
+    const { connections } = this
+    while (!this.#stopped && connections === this.connections) {
+      try {
+        const response = await this.#request(process, 'POST', '/ack', headers, body)
+        await textOf(response)
+        const { statusCode = 0 } = response
+        session.note(`ack ${statusCode}`)
+        if (statusCode < 300 || statusCode === 404) return
+        if (statusCode !== 503) session.violate(`an acknowledgement is answered with ${statusCode}`)
+      } catch (error) {
+        if (!(error instanceof Error && 'code' in error)) throw error
+      }
+      await time.sleep(500)
+    }
+  }
+
+  #watchSilence(): void {
+    const { time, silenceMs, session } = this.#options
+    const endpoint = this.#endpoint
+    this.#silence?.cancel()
+    this.#silence = time.after(silenceMs, () => {
+      if (time.now() < this.#pausedUntil) return this.#watchSilence()
+      session.note('silent')
+      endpoint?.destroy()
+    })
+  }
+
+  #request(
+    process: KitProcess,
+    method: 'GET' | 'POST',
+    path: string,
+    headers: Record<string, string>,
+    body?: string,
+  ): Promise<IncomingMessage> {
+    const { random, quality, time } = this.#options
+    const endpoint = process.connect(random, quality)
+    if (method === 'GET') this.#endpoint = endpoint
+    return new Promise((resolve, reject) => {
+      const late = time.after(ANSWER_MS, () => endpoint.destroy(Object.assign(new Error('late'), { code: 'LATE' })))
+      const req: ClientRequest = request({
+        method,
+        path,
+        headers: { host: 'kit', ...headers },
+        createConnection: () => endpoint as never,
+      })
+      req.on('error', (error) => {
+        late.cancel()
+        reject(error)
+      })
+      req.on('response', (response) => {
+        late.cancel()
+        resolve(response)
+      })
+      req.end(body)
+    })
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  response.setEncoding('utf8')
+  let body = ''
+  for await (const chunk of response) body += chunk
+  return body
+}

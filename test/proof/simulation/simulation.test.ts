@@ -1,0 +1,17 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { expect } from 'chai'
+
+describe('The simulation', () => {
+  it('finds no broken promise in 300 worlds', async function () {
+    this.timeout(120_000)
+    // In a process of its own, because it replaces the timers.
+    const file = fileURLToPath(new URL('run.ts', import.meta.url))
+    const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', file, '--seeds', '300'])
+    const { seeds, failed, unhandled, events, announcements } = JSON.parse(stdout)
+    expect({ seeds, failed, unhandled }).to.deep.equal({ seeds: 300, failed: 0, unhandled: 0 })
+    expect(events).to.be.greaterThan(3000)
+    expect(announcements).to.be.greaterThan(100)
+  })
+})

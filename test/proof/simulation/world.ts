@@ -1,0 +1,418 @@
+/** Runs a scenario: the parts live in virtual time, the actions happen, and what the clients saw is checked. */
+import { createPressure } from '../../../lib/index.js'
+import { History, type Outcome, type Position, type PublishedEvent } from '../checker/history.js'
+import { Session } from '../checker/session.js'
+import { Random } from '../random.js'
+import { KitProcess } from './kit-process.js'
+import type { Quality } from './network.js'
+import { SimulatedRedis } from './redis-server.js'
+import { ACTIVE_MS, type Action, type Scenario } from './scenario.js'
+import { SimClient } from './sim-client.js'
+import { VirtualTime } from './virtual-time.js'
+
+export interface RunResult {
+  readonly violations: readonly string[]
+  readonly events: number
+  readonly announcements: number
+  readonly connections: number
+  /** Events of the virtual time. */
+  readonly steps: number
+  readonly virtualMs: number
+  readonly clients: readonly Session[]
+  readonly history: History
+}
+
+const NOT: ReadonlySet<string> = new Set(['ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_REFUSED', 'ERR_SSE_CLOSED'])
+/** How long it may take after the last fault until every client receives again, in ms. */
+const RECOVERY_MS = 60_000
+const ROUND_MS = 5000
+/** How long a process may take to end, in ms. */
+const CLOSE_MS = 10_000
+/** After which all timers must have ended, in ms. */
+const IDLE_MS = 120_000
+
+export async function runScenario(scenario: Scenario): Promise<RunResult> {
+  const time = new VirtualTime()
+  const uninstall = time.install()
+  const mathRandom = Math.random
+  const kitRandom = new Random(scenario.seed ^ 0x5eed)
+  Math.random = () => kitRandom.next()
+  try {
+    return await new World(scenario, time).run()
+  } finally {
+    Math.random = mathRandom
+    uninstall()
+  }
+}
+
+class World {
+  readonly #scenario: Scenario
+  readonly #time: VirtualTime
+  readonly #history = new History()
+  readonly #redis: SimulatedRedis | undefined
+  readonly #processes: KitProcess[] = []
+  /** All processes that there have been. */
+  readonly #allProcesses: KitProcess[] = []
+  readonly #clients: readonly SimClient[]
+  readonly #networkRandom: Random
+  #tokens = 0
+  #publishing = 0
+  #closing = 0
+
+  constructor(scenario: Scenario, time: VirtualTime) {
+    const { seed, processes, embedded } = scenario
+    this.#scenario = scenario
+    this.#time = time
+    this.#networkRandom = new Random(seed ^ 0x0e7)
+    this.#redis = embedded ? undefined : new SimulatedRedis(time, new Random(seed ^ 0x4ed15))
+    for (let i = 0; i < processes; i++) this.#startProcess(i)
+    this.#clients = scenario.clients.map((plan, i) => {
+      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes } = plan
+      const session = new Session({
+        client: `client ${i}`,
+        channels,
+        earliest,
+        history: this.#history,
+        now: () => time.now(),
+      })
+      return new SimClient({
+        session,
+        time,
+        random: new Random(seed ^ (0xc11e << 3) ^ i),
+        quality: { delayMs, bufferBytes, splitBytes },
+        processes: () => this.#processes.filter(({ isRunning }) => isRunning),
+        polls,
+        window,
+        earliest,
+        silenceMs: 2 * scenario.heartbeatMs + 1000,
+      })
+    })
+  }
+
+  async run(): Promise<RunResult> {
+    const time = this.#time
+    const running = this.#clients.map((client) => client.run())
+    let failure: unknown
+    for (const each of running)
+      each.catch((error: unknown) => {
+        failure ??= error
+      })
+    for (const action of this.#scenario.actions) time.after(action.at, () => this.#act(action))
+    await time.run(() => failure !== undefined, ACTIVE_MS)
+    if (failure === undefined) await this.#recover()
+    if (failure === undefined) await this.#end()
+    if (failure !== undefined) this.#history.violate(`a client failed: ${(failure as Error).stack}`)
+    this.#history.conclude()
+    const sessions = this.#clients.map(({ session }) => session)
+    return {
+      violations: this.#history.violations,
+      events: sessions.reduce((sum, { events }) => sum + events, 0),
+      announcements: sessions.reduce((sum, { announcements }) => sum + announcements.length, 0),
+      connections: this.#clients.reduce((sum, { connections }) => sum + connections, 0),
+      steps: time.events,
+      virtualMs: time.now(),
+      clients: sessions,
+      history: this.#history,
+    }
+  }
+
+  #startProcess(index: number): void {
+    const { historySize, tailEntries, tailBytes, lingerMs, probeMs, commandTimeoutMs, heartbeatMs } = this.#scenario
+    const name = `process ${index}.${this.#allProcesses.length}`
+    const process = new KitProcess({
+      name,
+      time: this.#time,
+      random: this.#networkRandom,
+      redis: this.#redis,
+      redisQuality: () => this.#redisQuality(),
+      violate: (text) => this.#history.violate(text),
+      multiplexer: {
+        historySize,
+        tailEntries,
+        tailBytes,
+        lingerMs,
+        probeMs,
+        commandTimeoutMs,
+        stream: { heartbeatMs, stallMs: 10_000, pressure: createPressure({ maxLoopDelayMs: 0, clock: this.#time }) },
+      },
+    })
+    this.#processes[index] = process
+    this.#allProcesses.push(process)
+  }
+
+  #redisQuality(): Quality {
+    return { delayMs: this.#scenario.redisDelayMs, bufferBytes: 200_000, splitBytes: 0 }
+  }
+
+  #act(action: Action): void {
+    const redis = this.#redis
+    switch (action.do) {
+      case 'publish':
+        this.#publishFor(action)
+        return
+      case 'cutClient':
+        this.#clients[action.client]?.cut()
+        return
+      case 'vanishClient':
+        this.#clients[action.client]?.vanish()
+        return
+      case 'pauseClient':
+        this.#clients[action.client]?.pause(action.ms)
+        return
+      case 'leaveClient':
+        this.#clients[action.client]?.leave(action.ms)
+        return
+      case 'crash':
+        this.#crash(action.process, action.ms)
+        return
+      case 'close':
+        this.#close(action.process, action.windowMs, action.ms)
+        return
+      default:
+        if (redis !== undefined) this.#actOnRedis(redis, action)
+    }
+  }
+
+  #actOnRedis(redis: SimulatedRedis, action: Action): void {
+    const time = this.#time
+    switch (action.do) {
+      case 'pauseRedis':
+        redis.pause()
+        time.after(action.ms, () => redis.resume())
+        return
+      case 'restartRedis':
+      case 'emptyRedis':
+      case 'restoreRedis':
+        if (!redis.isUp) return
+        redis.stop(action.do !== 'emptyRedis')
+        if (action.do === 'restoreRedis') redis.restore()
+        time.after(action.ms, () => redis.start())
+        return
+      case 'saveRedis':
+        redis.save()
+        return
+      case 'flushScripts':
+        redis.flushScripts()
+        return
+      case 'flushAll':
+        redis.lossy = true
+        redis.data.flush()
+        return
+      case 'cutRedis':
+        for (const link of [...(this.#processes[action.process]?.redisLinks ?? [])]) link.cut()
+        return
+      case 'killSubscribers':
+        redis.cutConnections((isSubscriber) => isSubscriber)
+        return
+      case 'killCommands':
+        redis.cutConnections((isSubscriber) => !isSubscriber)
+        return
+      case 'holdRedis':
+        for (const link of this.#processes[action.process]?.redisLinks ?? []) link.hold(action.ms)
+        return
+      case 'vanishRedis':
+        for (const link of this.#processes[action.process]?.redisLinks ?? []) link.blackHole()
+        return
+      case 'refuse':
+        redis.refuse(action.command, `NOPERM no permission for ${action.command}`)
+        time.after(action.ms, () => redis.allow())
+        return
+      case 'trim':
+        redis.trimmed = true
+        redis.data.trim(`sse:{${action.channel}}:s`, action.count)
+        return
+      case 'removeEntry': {
+        const key = `sse:{${action.channel}}:s`
+        const entry = redis.data.entries(key).at(-1 - action.back)
+        redis.trimmed = true
+        if (entry !== undefined) redis.data.removeEntry(key, entry.id)
+        return
+      }
+      case 'deleteKey':
+        redis.lossy = true
+        redis.data.delete(`sse:{${action.channel}}:${action.key}`)
+        return
+    }
+  }
+
+  #publishFor({ process: index, channel, count, pad, key, ephemeral }: Extract<Action, { do: 'publish' }>): void {
+    const process = this.#processes[index]
+    if (process?.isRunning !== true) return
+    const events = Array.from({ length: count }, () => this.#event(channel, pad, ephemeral === true))
+    void this.#publish(process, channel, events, key === true ? (events[0] as PublishedEvent).token : undefined)
+  }
+
+  #event(channel: string, pad: number, ephemeral: boolean): PublishedEvent {
+    const token = `${channel}${++this.#tokens}`
+    const data = JSON.stringify({ c: channel, t: token, ...(pad > 0 && { pad: 'x'.repeat(pad) }) })
+    return { token, event: 'n', data, ephemeral }
+  }
+
+  /** @returns the positions, if the outcome is done. With a key, an unknown outcome is tried again, as an application would. */
+  async #publish(
+    process: KitProcess,
+    channel: string,
+    events: readonly PublishedEvent[],
+    idempotencyKey?: string,
+  ): Promise<readonly Position[]> {
+    const call = this.#history.publication({ by: process.name, channel, events, idempotencyKey })
+    this.#publishing++
+    let outcome: Outcome = 'unknown'
+    let code = ''
+    let positions: readonly Position[] = []
+    let mayBeDone = false
+    for (let tries = 0; tries < (idempotencyKey === undefined ? 1 : 3); tries++) {
+      try {
+        const messages = events.map(({ event, data, ephemeral }) => ({
+          event,
+          data,
+          ...(ephemeral === true && { ephemeral }),
+        }))
+        positions = await process.multiplexer.publishMany(
+          channel,
+          messages,
+          idempotencyKey === undefined ? {} : { idempotencyKey },
+        )
+        outcome = 'done'
+        break
+      } catch (error) {
+        code = (error as { code?: string }).code ?? `${error}`
+        outcome = NOT.has(code) && !mayBeDone ? 'not' : 'unknown'
+        mayBeDone ||= outcome === 'unknown'
+        if (outcome === 'unknown' && !NOT.has(code) && code !== 'ERR_SSE_BROKER_TIMEOUT') {
+          this.#history.violate(`${process.name}: publish failed with ${code}: ${(error as Error).stack}`)
+        }
+        if (code === 'ERR_SSE_CLOSED') break
+        await this.#time.sleep(200)
+      }
+    }
+    this.#publishing--
+    this.#history.settled(call, outcome, code, positions)
+    return positions
+  }
+
+  #crash(index: number, ms: number): void {
+    const process = this.#processes[index]
+    if (process?.isRunning !== true) return
+    process.crash()
+    if (this.#scenario.embedded) this.#lossy = true
+    this.#time.after(ms, () => this.#startProcess(index))
+  }
+
+  #lossy = false
+
+  #close(index: number, windowMs: number, ms: number): void {
+    const process = this.#processes[index]
+    if (process?.isRunning !== true) return
+    this.#closing++
+    if (this.#scenario.embedded) this.#lossy = true
+    const beganAt = this.#time.now()
+    void process.close(windowMs).then(() => {
+      this.#closing--
+      const tookMs = this.#time.now() - beganAt
+      if (tookMs > CLOSE_MS + windowMs) this.#history.violate(`${process.name} took ${tookMs} ms to close`)
+    })
+    this.#time.after(windowMs + ms + 100, () => this.#startProcess(index))
+  }
+
+  /** After the faults every client must receive what is published then. */
+  async #recover(): Promise<void> {
+    const time = this.#time
+    const redis = this.#redis
+    redis?.resume()
+    redis?.allow()
+    if (redis?.isUp === false) redis.start()
+    // Processes that have ended are started again at the latest now.
+    await time.run(() => this.#processes.every(({ isRunning }) => isRunning), 10_000)
+    for (let left = RECOVERY_MS; left > 0; left -= ROUND_MS) {
+      const finals = await this.#publishFinals()
+      const missing = (): boolean =>
+        this.#clients.some(({ session }) =>
+          finals.some(
+            ({ channel, token, offset }) =>
+              session.channels.includes(channel) && !session.hadEver(token) && session.reached(channel) < offset,
+          ),
+        )
+      if (await time.run(() => !missing(), ROUND_MS)) {
+        await time.run(() => this.#publishing === 0 && this.#closing === 0, 20_000)
+        return
+      }
+    }
+    for (const { session } of this.#clients) {
+      this.#history.violate(
+        `${session.client} did not receive all of what was published within ${RECOVERY_MS} ms after the faults`,
+      )
+      session.note('VIOLATION waits')
+    }
+  }
+
+  /** One event of each process on each channel. */
+  async #publishFinals(): Promise<
+    readonly { readonly channel: string; readonly token: string; readonly offset: number }[]
+  > {
+    const finals: { channel: string; token: string; offset: number }[] = []
+    let pending = 0
+    for (const process of this.#processes) {
+      for (const channel of this.#scenario.channels) {
+        pending++
+        const publish = async (): Promise<void> => {
+          for (;;) {
+            const event = this.#event(channel, 0, false)
+            const [position] = await this.#publish(process, channel, [event])
+            if (position !== undefined) {
+              finals.push({ channel, token: event.token, offset: position.offset })
+              break
+            }
+          }
+          pending--
+        }
+        void publish()
+      }
+    }
+    const done = await this.#time.run(() => pending === 0, 30_000)
+    if (!done) this.#history.violate('some process could not publish within 30 s after the faults')
+    return finals
+  }
+
+  async #end(): Promise<void> {
+    const time = this.#time
+    const redis = this.#redis
+    this.#checkAnnouncements()
+    for (const client of this.#clients) client.stop()
+    await time.run(() => this.#processes.every(({ multiplexer }) => multiplexer.status().streams === 0), 30_000)
+    await time.run(() => this.#processes.every(({ multiplexer }) => multiplexer.status().channels === 0), 60_000)
+    for (const { name, multiplexer } of this.#processes) {
+      const { streams, channels, state } = multiplexer.status()
+      if (streams !== 0 || channels !== 0) {
+        this.#history.violate(
+          `${name} has ${streams} streams and ${channels} channels after all clients have left (${state})`,
+        )
+      }
+    }
+    let open = this.#allProcesses.length
+    for (const process of this.#allProcesses) void process.close(0).then(() => open--)
+    if (!(await time.run(() => open === 0, 30_000))) this.#history.violate(`${open} processes did not close`)
+    await time.run(() => false, IDLE_MS)
+    if (time.pending > 0) this.#history.violate(`${time.pending} timers are left after everything is closed`)
+    if (redis !== undefined && (redis.subscriptions > 0 || redis.connections > 0)) {
+      this.#history.violate(
+        `Redis has ${redis.connections} connections and ${redis.subscriptions} subscriptions after the end`,
+      )
+    }
+  }
+
+  /** A loss is announced only if there was one. */
+  #checkAnnouncements(): void {
+    const redis = this.#redis
+    const lossy = this.#lossy || redis?.lossy === true
+    const mayTrim = this.#scenario.historySize < 2000 || redis?.trimmed === true
+    for (const { session } of this.#clients) {
+      for (const { type, channel, data } of session.announcements) {
+        if (type === 'reset' && !lossy)
+          this.#history.violate(`${session.client}: a reset of ${channel} without a loss: ${data}`)
+        if (type === 'gap' && !lossy && !mayTrim)
+          this.#history.violate(`${session.client}: a gap of ${channel} without a loss: ${data}`)
+      }
+    }
+  }
+}
