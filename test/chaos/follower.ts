@@ -1,8 +1,8 @@
 /** A client that follows channels by stream and poll, over several processes, and checks all that it is sent. */
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import type { History } from './history.js'
 import type { Random } from '../proof/random.js'
+import type { History } from './history.js'
 
 interface Position {
   readonly epoch: string

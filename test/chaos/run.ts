@@ -3,10 +3,10 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { Random } from '../proof/random.js'
 import { Faults } from './faults.js'
 import { Follower } from './follower.js'
 import { History, type Outcome } from './history.js'
-import { Random } from '../proof/random.js'
 
 const CHANNELS = ['a', 'b', 'c', 'd']
 /** After the faults have ended. */
