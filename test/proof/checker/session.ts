@@ -105,6 +105,11 @@ export class Session {
     return this.#logs.get(channel)?.at?.offset ?? -1
   }
 
+  /** The position of the client in a channel; `undefined`: it is not known. */
+  at(channel: string): Position | undefined {
+    return this.#logs.get(channel)?.at
+  }
+
   /** A new connection: the next event is `sse.open`, or a poll's answer follows. @param process that serves it */
   connected(process: string, what: 'stream' | 'poll', window?: number): void {
     this.#servedBy = process

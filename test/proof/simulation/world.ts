@@ -26,6 +26,8 @@ const NOT: ReadonlySet<string> = new Set(['ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE
 /** How long it may take after the last fault until every client receives again, in ms. */
 const RECOVERY_MS = 60_000
 const ROUND_MS = 5000
+/** How long it may take after the last fault until every client has what is in the logs, in ms. */
+const ARRIVAL_MS = 45_000
 /** How long a process may take to end, in ms. */
 const CLOSE_MS = 10_000
 /** After which all timers must have ended, in ms. */
@@ -43,6 +45,13 @@ export async function runScenario(scenario: Scenario): Promise<RunResult> {
     Math.random = mathRandom
     uninstall()
   }
+}
+
+/** An event that every client must receive at the end. */
+interface Final {
+  readonly channel: string
+  readonly token: string
+  readonly position: Position
 }
 
 class World {
@@ -324,14 +333,12 @@ class World {
     if (redis?.isUp === false) redis.start()
     // Processes that have ended are started again at the latest now.
     await time.run(() => this.#processes.every(({ isRunning }) => isRunning), 10_000)
+    await this.#arrive()
     for (let left = RECOVERY_MS; left > 0; left -= ROUND_MS) {
       const finals = await this.#publishFinals()
       const missing = (): boolean =>
         this.#clients.some(({ session }) =>
-          finals.some(
-            ({ channel, token, offset }) =>
-              session.channels.includes(channel) && !session.hadEver(token) && session.reached(channel) < offset,
-          ),
+          finals.some((final) => session.channels.includes(final.channel) && !this.#hasPassed(session, final)),
         )
       if (await time.run(() => !missing(), ROUND_MS)) {
         await time.run(() => this.#publishing === 0 && this.#closing === 0, 20_000)
@@ -346,11 +353,39 @@ class World {
     }
   }
 
+  /** The client has received the event, or an announcement instead. */
+  #hasPassed(session: Session, { channel, token, position }: Final): boolean {
+    if (session.hadEver(token)) return true
+    const at = session.at(channel)
+    if (at === undefined || at.offset < position.offset) return false
+    // `sse.gap` has no id, so the client's epoch may be an earlier one.
+    return at.epoch === position.epoch || this.#scenario.historySize === 0
+  }
+
+  /** What is in the logs reaches every client without another event that would make its absence noticed. */
+  async #arrive(): Promise<void> {
+    const redis = this.#redis
+    if (redis === undefined) return
+    const isBehind = ({ session }: SimClient, channel: string): boolean =>
+      session.channels.includes(channel) &&
+      session.reached(channel) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
+    // Where nothing is kept any more, `from=earliest` begins behind it without an id.
+    const clients = this.#clients.filter((_, i) => this.#scenario.clients[i]?.earliest === false)
+    const behind = (): string | undefined => {
+      for (const client of clients) {
+        for (const channel of this.#scenario.channels)
+          if (isBehind(client, channel)) return `${client.session.client} in ${channel}`
+      }
+      return undefined
+    }
+    if (await this.#time.run(() => behind() === undefined, ARRIVAL_MS)) return
+    this.#history.violate(`${behind()} has not received what is in the log ${ARRIVAL_MS} ms after the faults`)
+    for (const { session } of clients) session.note('VIOLATION waits')
+  }
+
   /** One event of each process on each channel. */
-  async #publishFinals(): Promise<
-    readonly { readonly channel: string; readonly token: string; readonly offset: number }[]
-  > {
-    const finals: { channel: string; token: string; offset: number }[] = []
+  async #publishFinals(): Promise<readonly Final[]> {
+    const finals: Final[] = []
     let pending = 0
     for (const process of this.#processes) {
       for (const channel of this.#scenario.channels) {
@@ -360,7 +395,7 @@ class World {
             const event = this.#event(channel, 0, false)
             const [position] = await this.#publish(process, channel, [event])
             if (position !== undefined) {
-              finals.push({ channel, token: event.token, offset: position.offset })
+              finals.push({ channel, token: event.token, position })
               break
             }
           }

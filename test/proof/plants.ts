@@ -1,0 +1,224 @@
+/**
+ * `npm run plants [SEEDS]`: puts one fault at a time into a copy of `lib`, and reports in how many of the
+ * simulated worlds the checker notices it. Exits with 1 if a fault is not found in any.
+ */
+import { execFile } from 'node:child_process'
+import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+interface Plant {
+  readonly fault: string
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+}
+
+const CHANNEL = 'multiplexer/channel/channel.ts'
+const READER = 'multiplexer/reader/log-reader.ts'
+const PUBLISHER = 'broker/redis/publisher.ts'
+const SUBSCRIBER = 'broker/redis/subscriber.ts'
+
+const PLANTS: readonly Plant[] = [
+  {
+    fault: 'two publishing calls of a channel at a time',
+    file: PUBLISHER,
+    find: 'queue.inFlight = true',
+    replace: 'queue.inFlight = false',
+  },
+  {
+    fault: 'a call is not sent in one piece: keys are ignored',
+    file: PUBLISHER,
+    find: 'first.idempotencyKey, options',
+    replace: 'undefined, options',
+  },
+  {
+    fault: 'a call joins publications across a key',
+    file: PUBLISHER,
+    find: 'if (publish.idempotencyKey !== undefined || publish',
+    replace: 'if (publish',
+  },
+  {
+    fault: 'attempts get a new number each time',
+    file: 'broker/redis/commands.ts',
+    find: '        number,\n        attempts.ttlMs',
+    replace: '        attempts.nextNumber(),\n        attempts.ttlMs',
+  },
+  {
+    fault: 'a lost answer counts as not done',
+    file: 'redis/run.ts',
+    find: 'if (!isRefused && this.#written && !this.#options.readOnly) this.#unknown = true',
+    replace: '',
+  },
+  {
+    fault: 'nothing is read after a resubscription',
+    file: CHANNEL,
+    find: 'else this.#recover()\n  }\n\n  #accept',
+    replace: 'else return\n  }\n\n  #accept',
+  },
+  {
+    fault: 'entries after a hole are dropped',
+    file: CHANNEL,
+    find: '      this.#held.push(entry)\n      this.#recover()',
+    replace: '      this.#recover()',
+  },
+  { fault: 'held entries are not checked', file: CHANNEL, find: 'complete = false', replace: 'complete = true' },
+  {
+    fault: 'a new epoch never resets',
+    file: CHANNEL,
+    find: 'if (kept === undefined) this.#reset({ ...head, offset: 0 })\n    else if',
+    replace: 'if (kept === undefined) this.#continueUnder(head)\n    else if',
+  },
+  {
+    fault: 'a known loss is not announced',
+    file: CHANNEL,
+    find: 'known > kept || head.lossy?.includes(this.epoch)',
+    replace: 'false',
+  },
+  {
+    fault: 'a log that went back is not noticed',
+    file: CHANNEL,
+    find: 'else if (head.offset < known) this.#reset(head)',
+    replace: '',
+  },
+  {
+    fault: 'history is kept across epochs',
+    file: CHANNEL,
+    find: '    this.history.forget()\n    if (diagnostics',
+    replace: '    if (diagnostics',
+  },
+  { fault: 'gaps are not announced', file: READER, find: '    this.sendGap(gap)', replace: '' },
+  {
+    fault: 'a gap is one event too short',
+    file: READER,
+    find: 'from, to, reason',
+    replace: 'from, to: Math.max(from, to - 1), reason',
+  },
+  {
+    fault: 'a page of an old log is used',
+    file: READER,
+    find: '!this.#closed && channel.epoch === epoch) {',
+    replace: '!this.#closed) {',
+  },
+  {
+    fault: 'the id ignores pending resets',
+    file: READER,
+    find: 'this.positions.unannounced === undefined ? this.cursor() : undefined',
+    replace: 'this.cursor()',
+  },
+  {
+    fault: 'a reader that is behind goes live',
+    file: READER,
+    find: 'if (this.positions.caughtUp) this.#goLive()',
+    replace: 'if (this.positions.caughtUp || this.channels.length > 1) this.#goLive()',
+  },
+  {
+    fault: 'a reader keeps its offset at a reset',
+    file: READER,
+    find: '    position.offset = offset\n    position.reset = reason',
+    replace: '    position.reset = reason',
+  },
+  {
+    fault: 'a live reader forgets where it stood',
+    file: 'multiplexer/reader/positions.ts',
+    find: 'for (const position of this.#positions) position.offset = position.channel.flushed',
+    replace: '',
+  },
+  {
+    fault: 'a page is taken for dense',
+    file: 'multiplexer/channel/page.ts',
+    find: 'return Math.max(offset, next === undefined ? this.end : next.offset - 1)',
+    replace: 'return offset',
+  },
+  {
+    fault: 'an old connection may deliver',
+    file: SUBSCRIBER,
+    find: 'if (subscription?.connection === connection) subscription',
+    replace: 'subscription?',
+  },
+  {
+    fault: 'a new connection subscribes to nothing',
+    file: SUBSCRIBER,
+    find: 'subscription.mustRestore = true',
+    replace: 'subscription.mustRestore = false',
+  },
+  {
+    fault: 'entries of a batch get wrong offsets',
+    file: 'broker/redis/payload.ts',
+    find: 'last - count + 1',
+    replace: 'last',
+  },
+  {
+    fault: 'unsubscribed channels stay subscribed',
+    file: SUBSCRIBER,
+    find: '    await subscription.connection?.remove(name)',
+    replace: '',
+  },
+  {
+    fault: 'connections that are dead are not found',
+    file: 'redis/handle.ts',
+    find: 'this.#probe = new Probe({ connections, probeMs, timeoutMs })',
+    replace: 'void Probe',
+  },
+  {
+    fault: 'the window is not kept',
+    file: READER,
+    find: 'if (!this.mayRunAhead) return',
+    replace: 'if (this.closed) return',
+  },
+  {
+    fault: 'an ephemeral event overtakes',
+    file: CHANNEL,
+    find: '      this.#flush()\n      const beganAt',
+    replace: '      const beganAt',
+  },
+  {
+    fault: 'from=earliest hides later gaps',
+    file: READER,
+    find: '    position.earliest = false\n    this.onGap',
+    replace: '    this.onGap',
+  },
+  { fault: 'a stream outlives its client', file: 'stream/sse-stream.ts', find: '.onOver(', replace: '.onEnded(' },
+]
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const seeds = process.argv[2] ?? '300'
+let missed = 0
+for (const plant of PLANTS) {
+  const found = await plantAndRun(plant)
+  if (found === 0) missed++
+  console.log(`${String(found).padStart(5)} of ${seeds}  ${plant.fault}`)
+}
+console.log(`${PLANTS.length - missed} of ${PLANTS.length} faults found`)
+process.exit(missed > 0 ? 1 : 0)
+
+/** @returns in how many worlds the fault was noticed; `Infinity`: the process crashed */
+async function plantAndRun({ file, find, replace, fault }: Plant): Promise<number> {
+  const copy = await mkdtemp(join(tmpdir(), 'sse-plant-'))
+  try {
+    for (const name of ['lib', 'test/proof', 'package.json', 'tsconfig.json']) {
+      await cp(join(root, name), join(copy, name), { recursive: true })
+    }
+    await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
+    const path = join(copy, 'lib', file)
+    const source = await readFile(path, 'utf8')
+    if (!source.includes(find)) throw new Error(`${file} does not contain what "${fault}" replaces`)
+    await writeFile(path, source.replaceAll(find, replace))
+    return await failuresIn(copy)
+  } finally {
+    await rm(copy, { recursive: true, force: true })
+  }
+}
+
+function failuresIn(copy: string): Promise<number> {
+  const args = ['--import', 'tsx', 'test/proof/simulation/run.ts', '--seeds', seeds]
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { cwd: copy, timeout: 120_000, maxBuffer: 50_000_000 }, (_error, stdout) => {
+      const summary = /\{"seeds".*\}/.exec(stdout)?.[0]
+      if (summary === undefined) return resolve(Number.POSITIVE_INFINITY)
+      const { failed, unhandled } = JSON.parse(summary) as { failed: number; unhandled: number }
+      resolve(failed + unhandled)
+    })
+  })
+}
