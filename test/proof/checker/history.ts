@@ -30,6 +30,8 @@ export interface Publication {
   readonly channel: string
   readonly events: readonly PublishedEvent[]
   readonly idempotencyKey?: string | undefined
+  /** The call may overtake earlier ones on its way to the process. @defaultValue false */
+  readonly unordered?: boolean
 }
 
 /** A position on the wire: `<epoch>-<offset>`. */
@@ -167,9 +169,9 @@ export class History {
   /** Calls of one process on one channel keep their order, whatever their outcomes. */
   #checkOrder(): void {
     const last = new Map<string, Position & { readonly token: string }>()
-    for (const { by, channel, events, positions, idempotencyKey } of this.#calls) {
+    for (const { by, channel, events, positions, idempotencyKey, unordered } of this.#calls) {
       // A key may stand for an earlier publication.
-      if (idempotencyKey !== undefined) continue
+      if (idempotencyKey !== undefined || unordered === true) continue
       for (const [i, position] of positions.entries()) {
         const { token, ephemeral } = events[i] as PublishedEvent
         if (ephemeral === true) continue

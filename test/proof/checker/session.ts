@@ -26,8 +26,6 @@ export interface SessionOptions {
   readonly history: History
   /** The time for the trace, in ms. */
   readonly now: () => number
-  /** The queue of the client's streams may drop events: they are announced with `sse.dropped`. */
-  readonly drops?: boolean
 }
 
 /** What the client knows of one channel. */
@@ -48,7 +46,7 @@ export class Session {
   readonly client: string
   events = 0
   readonly announcements: {
-    readonly type: 'gap' | 'reset' | 'dropped'
+    readonly type: 'gap' | 'reset'
     readonly channel: string
     readonly data: string
   }[] = []
@@ -100,12 +98,7 @@ export class Session {
     return this.#had.has(token)
   }
 
-  /** The offset up to which the client has everything of a channel, or an announcement. */
-  reached(channel: string): number {
-    return this.#logs.get(channel)?.at?.offset ?? -1
-  }
-
-  /** The position of the client in a channel; `undefined`: it is not known. */
+  /** Up to where the client has everything of a channel, or an announcement; `undefined`: it is not known. */
   at(channel: string): Position | undefined {
     return this.#logs.get(channel)?.at
   }
@@ -124,7 +117,7 @@ export class Session {
     this.note(`${what} of ${process} from ${this.cursor}`)
   }
 
-  /** The client has acknowledged everything, and the server has answered. */
+  /** The client sends an acknowledgement of everything: from now on the server may send another window. */
   acknowledged(window: number): void {
     if (this.#room !== undefined) this.#room = window
   }
@@ -161,7 +154,7 @@ export class Session {
     if (id !== undefined) this.cursor = id
     if (type === 'sse.gap') this.#gap(JSON.parse(data) as { channel: string; from: number; to: number }, data)
     else if (type === 'sse.reset') this.#reset(JSON.parse(data) as { channel: string }, id, data)
-    else if (type === 'sse.dropped') this.#dropped(data)
+    else if (type === 'sse.dropped') this.violate(`sse.dropped ${data}`)
     else if (!type.startsWith('sse.')) this.#event(type, id, data)
   }
 
@@ -246,11 +239,6 @@ export class Session {
     if (id === undefined) return
     this.#pendingReset = false
     this.#stand('sse.reset', id)
-  }
-
-  #dropped(data: string): void {
-    this.announcements.push({ type: 'dropped', channel: '', data })
-    if (this.#options.drops !== true) this.violate(`sse.dropped ${data}`)
   }
 
   #renamed(channel: string, after: Position, { delivered }: Log): void {

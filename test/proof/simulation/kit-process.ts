@@ -13,7 +13,7 @@ export interface ProcessOptions {
   readonly random: Random
   /** `undefined`: embedded. */
   readonly redis: SimulatedRedis | undefined
-  readonly redisQuality: () => Quality
+  readonly redisQuality: Quality
   readonly multiplexer: MultiplexerOptions
   readonly violate: (text: string) => void
 }
@@ -105,7 +105,7 @@ export class KitProcess {
     // A process that is gone never gets an answer.
     if (this.#state === 'gone') return new Promise(() => undefined)
     const { time, random, redisQuality, name } = this.#options
-    const link = new Link(`${name} to Redis`, time, random, redisQuality())
+    const link = new Link(`${name} to Redis`, time, random, redisQuality)
     this.redisLinks.add(link)
     link.client.once('close', () => this.redisLinks.delete(link))
     if (redis.isUp) link.open((endpoint) => (redis.isUp ? redis.accept(endpoint) : endpoint.destroy()))

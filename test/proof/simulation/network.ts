@@ -9,9 +9,9 @@ import type { VirtualTime } from './virtual-time.js'
 /** After which an operating system notices that nothing arrives. Shorter than in reality, longer than the kit's probes. */
 const TCP_TIMEOUT_MS = 20_000
 
-/** How a connection behaves. Each value is drawn once for a connection. */
+/** How a connection behaves. */
 export interface Quality {
-  /** The one-way delay, in ms: at least and at most. */
+  /** The one-way delay, in ms: at least and at most. Drawn for each delivery. */
   readonly delayMs: readonly [number, number]
   /** How many bytes are on the way, or wait for the receiver, before a write waits. */
   readonly bufferBytes: number
@@ -99,10 +99,6 @@ export class Link {
   /** Delays everything that is under way or is sent in the next `ms`. */
   hold(ms: number): void {
     this.#heldUntil = Math.max(this.#heldUntil, this.#time.now() + ms)
-  }
-
-  get isOver(): boolean {
-    return this.client.destroyed && this.server.destroyed
   }
 
   write(side: 0 | 1, chunk: Buffer, done: (error?: Error) => void): void {
@@ -210,7 +206,6 @@ export class Endpoint extends Duplex {
   readonly remoteAddress = '127.0.0.1'
   readonly remotePort = 1
   bytesWritten = 0
-  timeout = 0
   endsAfterWaiting = false
   readonly link: Link
   readonly #side: 0 | 1

@@ -66,10 +66,6 @@ export class RedisData {
     this.#options = options
   }
 
-  get keys(): readonly string[] {
-    return [...this.#values.keys()].filter((key) => this.#get(key) !== undefined)
-  }
-
   snapshot(): Snapshot {
     return { values: new Map([...this.#values].map(([key, value]) => [key, copy(value)])) }
   }

@@ -1,10 +1,10 @@
 /** Runs a scenario: the parts live in virtual time, the actions happen, and what the clients saw is checked. */
 import { createPressure } from '../../../lib/index.js'
-import { History, type Outcome, type Position, type PublishedEvent } from '../checker/history.js'
+import { History, type Position, type PublishedEvent } from '../checker/history.js'
+import { publishRecorded } from '../checker/publish.js'
 import { Session } from '../checker/session.js'
 import { Random } from '../random.js'
 import { KitProcess } from './kit-process.js'
-import type { Quality } from './network.js'
 import { SimulatedRedis } from './redis-server.js'
 import { ACTIVE_MS, type Action, type Scenario } from './scenario.js'
 import { SimClient } from './sim-client.js'
@@ -17,12 +17,9 @@ export interface RunResult {
   readonly connections: number
   /** Events of the virtual time. */
   readonly steps: number
-  readonly virtualMs: number
   readonly clients: readonly Session[]
-  readonly history: History
 }
 
-const NOT: ReadonlySet<string> = new Set(['ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_REFUSED', 'ERR_SSE_CLOSED'])
 /** How long it may take after the last fault until every client receives again, in ms. */
 const RECOVERY_MS = 60_000
 const ROUND_MS = 5000
@@ -64,6 +61,8 @@ class World {
   readonly #allProcesses: KitProcess[] = []
   readonly #clients: readonly SimClient[]
   readonly #networkRandom: Random
+  /** An embedded log ended with its process. */
+  #lossy = false
   #tokens = 0
   #publishing = 0
   #closing = 0
@@ -119,21 +118,20 @@ class World {
       announcements: sessions.reduce((sum, { announcements }) => sum + announcements.length, 0),
       connections: this.#clients.reduce((sum, { connections }) => sum + connections, 0),
       steps: time.events,
-      virtualMs: time.now(),
       clients: sessions,
-      history: this.#history,
     }
   }
 
   #startProcess(index: number): void {
-    const { historySize, tailEntries, tailBytes, lingerMs, probeMs, commandTimeoutMs, heartbeatMs } = this.#scenario
+    const { historySize, tailEntries, tailBytes, lingerMs, probeMs, commandTimeoutMs, heartbeatMs, redisDelayMs } =
+      this.#scenario
     const name = `process ${index}.${this.#allProcesses.length}`
     const process = new KitProcess({
       name,
       time: this.#time,
       random: this.#networkRandom,
       redis: this.#redis,
-      redisQuality: () => this.#redisQuality(),
+      redisQuality: { delayMs: redisDelayMs, bufferBytes: 200_000, splitBytes: 0 },
       violate: (text) => this.#history.violate(text),
       multiplexer: {
         historySize,
@@ -147,10 +145,6 @@ class World {
     })
     this.#processes[index] = process
     this.#allProcesses.push(process)
-  }
-
-  #redisQuality(): Quality {
-    return { delayMs: this.#scenario.redisDelayMs, bufferBytes: 200_000, splitBytes: 0 }
   }
 
   #act(action: Action): void {
@@ -257,46 +251,26 @@ class World {
     return { token, event: 'n', data, ephemeral }
   }
 
-  /** @returns the positions, if the outcome is done. With a key, an unknown outcome is tried again, as an application would. */
   async #publish(
     process: KitProcess,
     channel: string,
     events: readonly PublishedEvent[],
     idempotencyKey?: string,
   ): Promise<readonly Position[]> {
-    const call = this.#history.publication({ by: process.name, channel, events, idempotencyKey })
+    const messages = events.map(({ event, data, ephemeral }) => ({
+      event,
+      data,
+      ...(ephemeral === true && { ephemeral }),
+    }))
+    const options = idempotencyKey === undefined ? {} : { idempotencyKey }
     this.#publishing++
-    let outcome: Outcome = 'unknown'
-    let code = ''
-    let positions: readonly Position[] = []
-    let mayBeDone = false
-    for (let tries = 0; tries < (idempotencyKey === undefined ? 1 : 3); tries++) {
-      try {
-        const messages = events.map(({ event, data, ephemeral }) => ({
-          event,
-          data,
-          ...(ephemeral === true && { ephemeral }),
-        }))
-        positions = await process.multiplexer.publishMany(
-          channel,
-          messages,
-          idempotencyKey === undefined ? {} : { idempotencyKey },
-        )
-        outcome = 'done'
-        break
-      } catch (error) {
-        code = (error as { code?: string }).code ?? `${error}`
-        outcome = NOT.has(code) && !mayBeDone ? 'not' : 'unknown'
-        mayBeDone ||= outcome === 'unknown'
-        if (outcome === 'unknown' && !NOT.has(code) && code !== 'ERR_SSE_BROKER_TIMEOUT') {
-          this.#history.violate(`${process.name}: publish failed with ${code}: ${(error as Error).stack}`)
-        }
-        if (code === 'ERR_SSE_CLOSED') break
-        await this.#time.sleep(200)
-      }
-    }
+    const positions = await publishRecorded(
+      this.#history,
+      { by: process.name, channel, events, idempotencyKey },
+      () => process.multiplexer.publishMany(channel, messages, options),
+      () => this.#time.sleep(200),
+    )
     this.#publishing--
-    this.#history.settled(call, outcome, code, positions)
     return positions
   }
 
@@ -307,8 +281,6 @@ class World {
     if (this.#scenario.embedded) this.#lossy = true
     this.#time.after(ms, () => this.#startProcess(index))
   }
-
-  #lossy = false
 
   #close(index: number, windowMs: number, ms: number): void {
     const process = this.#processes[index]
@@ -368,7 +340,7 @@ class World {
     if (redis === undefined) return
     const isBehind = ({ session }: SimClient, channel: string): boolean =>
       session.channels.includes(channel) &&
-      session.reached(channel) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
+      (session.at(channel)?.offset ?? -1) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
     // Where nothing is kept any more, `from=earliest` begins behind it without an id.
     const clients = this.#clients.filter((_, i) => this.#scenario.clients[i]?.earliest === false)
     const behind = (): string | undefined => {
