@@ -3,10 +3,11 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { History, type Position, type PublishedEvent } from '../proof/checker/history.js'
+import { publishRecorded } from '../proof/checker/publish.js'
 import { Random } from '../proof/random.js'
 import { Faults } from './faults.js'
 import { Follower } from './follower.js'
-import { History, type Outcome } from './history.js'
 
 const CHANNELS = ['a', 'b', 'c', 'd']
 /** After the faults have ended. */
@@ -14,7 +15,6 @@ const RECOVERY_MS = 30_000
 const ROUND_MS = 4000
 const END_MS = 8000
 const MOST_RSS = 500_000_000
-const NOT = new Set(['ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_REFUSED', 'ERR_SSE_CLOSED'])
 
 interface App {
   readonly number: number
@@ -80,10 +80,9 @@ class Publishers {
   /** @returns a token that is in the log */
   async publishSurely(app: App, channel: string, withinMs: number): Promise<string> {
     const deadline = Date.now() + withinMs
-    for (let outcome = ''; Date.now() < deadline; ) {
-      const token = this.#token(app, channel)
-      outcome = await this.#call(app, channel, [token], undefined)
-      if (outcome === 'done') return token
+    while (Date.now() < deadline) {
+      const event = this.#event(app, channel)
+      if ((await this.#call(app, channel, [event], undefined)).length > 0) return event.token
       await sleep(100)
     }
     this.#history.violate(`process ${app.number} could not publish on ${channel} within ${withinMs} ms`)
@@ -91,43 +90,38 @@ class Publishers {
   }
 
   async #publish(app: App, channel: string, count: number): Promise<void> {
-    const tokens = Array.from({ length: count }, () => this.#token(app, channel))
-    const key = this.#random.chance(0.3) ? tokens[0] : undefined
-    for (let tries = 0; tries < 3 && !this.#stopped; tries++) {
-      const outcome = await this.#call(app, channel, tokens, key)
-      if (key === undefined || outcome === 'done') return
-      await sleep(200)
-    }
+    const events = Array.from({ length: count }, () => this.#event(app, channel))
+    await this.#call(app, channel, events, this.#random.chance(0.3) ? events[0]?.token : undefined)
   }
 
-  #token(app: App, channel: string): string {
-    return `${this.#seed}/${channel}${app.number}/${++this.#count}`
-  }
-
-  async #call(app: App, channel: string, tokens: readonly string[], key: string | undefined): Promise<Outcome> {
+  #event(app: App, channel: string): PublishedEvent {
+    const token = `${this.#seed}/${channel}${app.number}/${++this.#count}`
     const pad = 'x'.repeat(this.#random.chance(0.1) ? this.#random.below(20_000) : this.#random.below(100))
-    const events = tokens.map((t) => ({ event: 'n', data: { c: channel, t, pad } }))
-    const body = JSON.stringify({ channel, events, ...(key !== undefined && { key }) })
+    return { token, event: 'n', data: JSON.stringify({ c: channel, t: token, pad }) }
+  }
+
+  #call(
+    app: App,
+    channel: string,
+    events: readonly PublishedEvent[],
+    key: string | undefined,
+  ): Promise<readonly Position[]> {
+    const messages = events.map(({ event, data }) => ({ event, data }))
+    const body = JSON.stringify({ channel, events: messages, ...(key !== undefined && { key }) })
     const headers = { 'content-type': 'application/json' }
-    const response = await fetch(`${app.url}/publish`, { method: 'POST', headers, body })
-    const answer = (await response.json()) as {
-      positions?: { epoch: string; offset: number }[]
-      code?: string
-      message?: string
+    const attempt = async (): Promise<readonly Position[]> => {
+      const response = await fetch(`${app.url}/publish`, { method: 'POST', headers, body })
+      const { positions, code, message } = (await response.json()) as {
+        readonly positions?: readonly Position[]
+        readonly code?: string
+        readonly message?: string
+      }
+      if (positions === undefined) throw Object.assign(new Error(message), { code })
+      return positions
     }
-    const { code } = answer
-    const outcome: Outcome = answer.positions !== undefined ? 'done' : NOT.has(code ?? '') ? 'not' : 'unknown'
-    if (outcome === 'unknown' && code !== 'ERR_SSE_BROKER_TIMEOUT') {
-      this.#history.violate(`publish failed with ${code}: ${answer.message}`)
-    }
-    for (const [i, token] of tokens.entries()) {
-      const at = answer.positions?.[i]
-      const id = at === undefined ? undefined : `${at.epoch}-${at.offset}`
-      // With a key a later try may succeed where an earlier one may have, too.
-      if (outcome === 'not' && key !== undefined) continue
-      this.#history.publication(token, { channel, by: app.number, outcome, code, id })
-    }
-    return outcome
+    // Concurrent requests may overtake one another.
+    const publication = { by: `process ${app.number}`, channel, events, idempotencyKey: key, unordered: true }
+    return publishRecorded(this.#history, publication, attempt, () => sleep(200))
   }
 }
 
@@ -282,8 +276,8 @@ async function recover(
     await publishRound(apps, followers, publishers)
     for (const end = Date.now() + ROUND_MS; waiting().length > 0 && Date.now() < end; ) await sleep(50)
   } while (waiting().length > 0 && Date.now() < deadline)
-  for (const { name, finals } of waiting()) {
-    history.violate(`${name} did not get ${[...finals].join()}, nor any before, within ${RECOVERY_MS} ms`)
+  for (const { session, finals } of waiting()) {
+    history.violate(`${session.client} did not get ${[...finals].join()}, nor any before, within ${RECOVERY_MS} ms`)
   }
 }
 
@@ -298,7 +292,7 @@ async function publishRound(
       const token = await publishers.publishSurely(app, channel, RECOVERY_MS)
       // It may have come before the answer.
       for (const follower of followers) {
-        if (follower.channels.includes(channel) && !follower.hadEver(token)) follower.finals.add(token)
+        if (follower.channels.includes(channel) && !follower.session.hadEver(token)) follower.finals.add(token)
       }
     }
   }
@@ -308,7 +302,8 @@ async function readLogs({ admin }: Faults, history: History): Promise<void> {
   for (const channel of CHANNELS) {
     const entries = (await admin.xrange(`sse:{${channel}}:s`, '-', '+')) as [string, string[]][]
     for (const [id, [, payload = '']] of entries) {
-      for (const [, token = ''] of payload.matchAll(/"t":"([^"]+)"/g)) history.saw(token, `the log as ${id}`)
+      for (const [, token = ''] of payload.matchAll(/"t":"([^"]+)"/g))
+        history.saw(channel, token, undefined, undefined, `the log as ${id}`)
     }
   }
 }
@@ -324,8 +319,8 @@ function report(
     ...run,
     violations: history.violations.length,
     faults: struck.length,
-    events: sum(({ events }) => events),
-    announcements: sum(({ announcements }) => announcements),
+    events: sum(({ session }) => session.events),
+    announcements: sum(({ session }) => session.announcements.length),
     connections: sum(({ connections }) => connections),
     ...history.counts,
   }
@@ -338,11 +333,12 @@ function report(
 }
 
 /** What led to the first violation that the follower found, or to where it waits. */
-function traceOf({ name, channels, trace, finals }: Follower): readonly string[] {
+function traceOf({ session, channels, finals }: Follower): readonly string[] {
+  const { client, trace } = session
   const found = trace.findIndex((text) => text.includes('VIOLATION'))
   const at = found === -1 && finals.size > 0 ? trace.length : found
   if (at === -1) return []
-  return [`  ${name} ${channels}:`, ...trace.slice(Math.max(0, at - 25), at + 5).map((text) => `    ${text}`)]
+  return [`  ${client} ${channels}:`, ...trace.slice(Math.max(0, at - 25), at + 5).map((text) => `    ${text}`)]
 }
 
 const [first = '1', count = '1', ms = '20000', ...kinds] = process.argv.slice(2)
