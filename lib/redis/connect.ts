@@ -14,7 +14,7 @@ export type RedisClient = Redis | Cluster
 export interface ConnectOptions {
   /** The name that Redis shows in CLIENT LIST. */
   readonly connectionName: string
-  /** The time limit of one connection attempt, in ms. */
+  /** The time limit of one connection attempt and of each reply of a sentinel, in ms. */
   readonly commandTimeoutMs: number
 }
 
@@ -181,6 +181,8 @@ function connectionOptions({ connectionName, commandTimeoutMs }: ConnectOptions)
   return {
     connectionName,
     connectTimeout: commandTimeoutMs,
+    // Without it a sentinel that accepts connections and never answers is waited for without end.
+    sentinelCommandTimeout: commandTimeoutMs,
     disconnectTimeout: 500,
     keepAlive: 10_000,
     autoResubscribe: false,

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import { expect } from 'chai'
 import type { Redis } from 'ioredis'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { connectLike, connectRedis, disconnect, hasEnded } from '../../lib/redis/connect.js'
 import { RedisHandle } from '../../lib/redis/handle.js'
 import { eventually } from '../helpers/eventually.js'
+import { RedisSentinel } from '../helpers/redis-sentinel.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
 const OPTIONS = { connectionName: 'test', commandTimeoutMs: 5000 }
@@ -87,3 +90,65 @@ describe('a connection that ioredis ends', () => {
     }
   })
 })
+
+describe('a sentinel that accepts connections and never answers', function () {
+  this.timeout(60_000)
+
+  let sentinel: RedisSentinel
+  let silent: SilentServer
+  const clients: Redis[] = []
+
+  before(async () => {
+    sentinel = await RedisSentinel.start()
+    silent = await SilentServer.start()
+  })
+
+  after(async () => {
+    await silent.stop()
+    await sentinel.stop()
+  })
+
+  afterEach(() => {
+    for (const client of clients.splice(0)) disconnect(client)
+  })
+
+  it('is passed over: the next one is asked', async () => {
+    const sentinels = [silent, sentinel].map(({ port }) => ({ host: '127.0.0.1', port }))
+    const options = { connectionName: 'test', commandTimeoutMs: 500 }
+    const first = connectRedis({ sentinels, name: 'inbox' }, options) as Redis
+    clients.push(first, connectLike(first, options))
+    await eventually(() => clients.every(({ status }) => status === 'ready'))
+    expect(silent.connections).to.be.at.least(2)
+  })
+})
+
+/** Like a process that was stopped or a host behind a lost route: connections open, and nothing is ever sent. */
+class SilentServer {
+  readonly #server: Server
+  readonly #sockets: Socket[] = []
+
+  private constructor(server: Server) {
+    this.#server = server
+    server.on('connection', (socket) => this.#sockets.push(socket.on('error', () => undefined)))
+  }
+
+  static async start(): Promise<SilentServer> {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    return new SilentServer(server)
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  get connections(): number {
+    return this.#sockets.length
+  }
+
+  async stop(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+}
