@@ -1,11 +1,19 @@
-/** A process under test: `app.ts <redis url>…`. Prints its port; serves streams, polls and publishing; ends at SIGTERM. */
+/** A process under test: `app.ts SOURCE`. Prints its port; serves streams, polls and publishing; ends at SIGTERM. */
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import express from 'express'
+import { Cluster, type ClusterOptions, type RedisOptions } from 'ioredis'
 import { createMultiplexer, createRedis, type SseEvent, shutdown, sseErrors } from '../../lib/index.js'
 
-const urls = process.argv.slice(2)
-const redis = createRedis(urls.length > 1 ? urls : urls[0])
+interface ClusterSource {
+  readonly cluster: string[]
+  readonly options: ClusterOptions
+}
+
+const source = JSON.parse(process.argv[2] as string) as string | RedisOptions | ClusterSource
+const isCluster = typeof source === 'object' && 'cluster' in source
+// The kit uses the options of the client, not its connection.
+const redis = createRedis(isCluster ? new Cluster(source.cluster, { ...source.options, lazyConnect: true }) : source)
 const multiplexer = createMultiplexer({ redis })
 const app = express()
 const channelsOf = (req: { readonly url: string }): string[] =>

@@ -1,132 +1,37 @@
-/** Random faults from a seed: `run.ts [first seed] [how many] [ms of faults] [kinds of faults …]`. Exits with 1 at a violation. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
-import { History, type Position, type PublishedEvent } from '../proof/checker/history.js'
-import { publishRecorded } from '../proof/checker/publish.js'
+/**
+ * Random faults on real processes and a real Redis:
+ * `run.ts [--runs N] [--seed S] [--topology single|sentinel|cluster] [--ms MS] [--kinds A,B]`.
+ * Prints one line for each run. Exits with 1 if a promise was broken.
+ */
+import { parseArgs } from 'node:util'
+import { History } from '../proof/checker/history.js'
 import { Random } from '../proof/random.js'
-import { Faults } from './faults.js'
+import { type App, awaitIdle, end, startApp, watchMemory } from './apps.js'
+import { startCluster } from './cluster.js'
 import { Follower } from './follower.js'
+import { Publishers } from './publishers.js'
+import { startSentinel } from './sentinel.js'
+import { startSingle } from './single.js'
+import { sleep, type Topology } from './topology.js'
+
+const START = { single: startSingle, sentinel: startSentinel, cluster: startCluster }
 
 const CHANNELS = ['a', 'b', 'c', 'd']
 /** After the faults have ended. */
 const RECOVERY_MS = 30_000
 const ROUND_MS = 4000
-const END_MS = 8000
 const MOST_RSS = 500_000_000
 
-interface App {
-  readonly number: number
-  readonly child: ChildProcess
-  readonly url: string
-  errors: string
-}
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
-
-async function startApp(number: number, redisUrl: string): Promise<App> {
-  const file = fileURLToPath(new URL('app.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--trace-warnings', '--import', 'tsx', file, redisUrl], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  process.once('exit', () => child.kill('SIGKILL'))
-  let errors = ''
-  child.stderr.on('data', (chunk: Buffer) => {
-    errors = (errors + chunk.toString()).slice(-4000)
-  })
-  const [port] = (await once(createInterface(child.stdout), 'line')) as [string]
-  return {
-    number,
-    child,
-    url: `http://127.0.0.1:${port}`,
-    get errors() {
-      return errors
-    },
-  }
-}
-
-class Publishers {
-  readonly #history: History
-  readonly #random: Random
-  readonly #seed: number
-  #count = 0
-  #stopped = false
-
-  constructor(history: History, random: Random, seed: number) {
-    this.#history = history
-    this.#random = random
-    this.#seed = seed
-  }
-
-  /** Publishes on a channel through a process, until stopped. */
-  async run(app: App, channel: string): Promise<void> {
-    const random = this.#random
-    while (!this.#stopped) {
-      const calls = random.chance(0.1) ? 10 : 1
-      await Promise.all(
-        Array.from({ length: calls }, () =>
-          this.#publish(app, channel, 1 + (random.chance(0.2) ? random.below(8) : 0)),
-        ),
-      )
-      await sleep(random.below(60))
-    }
-  }
-
-  stop(): void {
-    this.#stopped = true
-  }
-
-  /** @returns a token that is in the log */
-  async publishSurely(app: App, channel: string, withinMs: number): Promise<string> {
-    const deadline = Date.now() + withinMs
-    while (Date.now() < deadline) {
-      const event = this.#event(app, channel)
-      if ((await this.#call(app, channel, [event], undefined)).length > 0) return event.token
-      await sleep(100)
-    }
-    this.#history.violate(`process ${app.number} could not publish on ${channel} within ${withinMs} ms`)
-    return ''
-  }
-
-  async #publish(app: App, channel: string, count: number): Promise<void> {
-    const events = Array.from({ length: count }, () => this.#event(app, channel))
-    await this.#call(app, channel, events, this.#random.chance(0.3) ? events[0]?.token : undefined)
-  }
-
-  #event(app: App, channel: string): PublishedEvent {
-    const token = `${this.#seed}/${channel}${app.number}/${++this.#count}`
-    const pad = 'x'.repeat(this.#random.chance(0.1) ? this.#random.below(20_000) : this.#random.below(100))
-    return { token, event: 'n', data: JSON.stringify({ c: channel, t: token, pad }) }
-  }
-
-  #call(
-    app: App,
-    channel: string,
-    events: readonly PublishedEvent[],
-    key: string | undefined,
-  ): Promise<readonly Position[]> {
-    const messages = events.map(({ event, data }) => ({ event, data }))
-    const body = JSON.stringify({ channel, events: messages, ...(key !== undefined && { key }) })
-    const headers = { 'content-type': 'application/json' }
-    const attempt = async (): Promise<readonly Position[]> => {
-      const response = await fetch(`${app.url}/publish`, { method: 'POST', headers, body })
-      const { positions, code, message } = (await response.json()) as {
-        readonly positions?: readonly Position[]
-        readonly code?: string
-        readonly message?: string
-      }
-      if (positions === undefined) throw Object.assign(new Error(message), { code })
-      return positions
-    }
-    // Concurrent requests may overtake one another.
-    const publication = { by: `process ${app.number}`, channel, events, idempotencyKey: key, unordered: true }
-    return publishRecorded(this.#history, publication, attempt, () => sleep(200))
-  }
+interface Options {
+  readonly start: (typeof START)[keyof typeof START]
+  /** How long faults are injected, in ms. */
+  readonly ms: number
+  /** Only these kinds of faults. Empty: chosen by the seed. */
+  readonly kinds: readonly string[]
 }
 
 async function strike(
-  faults: Faults,
+  { faults }: Topology,
   random: Random,
   kinds: readonly string[],
   ms: number,
@@ -134,15 +39,14 @@ async function strike(
   const struck: string[] = []
   const beganAt = Date.now()
   const running: Promise<void>[] = []
-  // Those that end and start the server, one at a time.
   let exclusive = Promise.resolve()
   while (Date.now() - beganAt < ms) {
     const kind = random.pick(kinds)
+    const fault = faults[kind]
+    if (fault === undefined) throw new Error(`--kinds: there is no ${kind}, only ${Object.keys(faults).join()}`)
     const at = `${(performance.now() / 1000).toFixed(3)} ${kind}`
-    const fault = faults.kinds[kind] as () => Promise<void>
-    const ends = /^(stop|restart|restartEmpty|restore|snapshot)$/.test(kind)
-    const done = ends ? exclusive.then(fault) : fault()
-    if (ends) exclusive = done
+    const done = fault.exclusive === true ? exclusive.then(() => fault.strike()) : fault.strike()
+    if (fault.exclusive === true) exclusive = done
     running.push(done.then(() => void struck.push(`${at} until ${(performance.now() / 1000).toFixed(3)}`)))
     if (random.chance(0.7)) await done
     await sleep(random.below(1500))
@@ -151,40 +55,22 @@ async function strike(
   return struck
 }
 
-async function end(app: App, history: History): Promise<number> {
-  const beganAt = performance.now()
-  if (app.child.exitCode !== null || app.child.signalCode !== null) {
-    history.violate(`process ${app.number} ended by itself: ${app.errors}`)
-    return 0
-  }
-  const ended = once(app.child, 'exit')
-  app.child.kill('SIGTERM')
-  const late = setTimeout(() => {
-    history.violate(`process ${app.number} did not end within ${END_MS} ms`)
-    app.child.kill('SIGKILL')
-  }, END_MS)
-  const [code] = await ended
-  clearTimeout(late)
-  if (code !== 0 && code !== null) history.violate(`process ${app.number} ended with ${code}: ${app.errors}`)
-  return Math.round(performance.now() - beganAt)
-}
-
 /** One seed. @returns whether nothing was violated */
-async function run(seed: number, ms: number, kindsWanted: readonly string[]): Promise<boolean> {
+async function run(seed: number, { start, ms, kinds }: Options): Promise<boolean> {
   const random = new Random(seed)
   const history = new History()
-  const faults = await Faults.start(random, CHANNELS)
+  const topology = await start({ random, channels: CHANNELS })
   const apps: App[] = []
   const followers: Follower[] = []
   try {
-    for (const [number, url] of faults.urls.entries()) apps.push(await startApp(number, url))
+    for (const [number, source] of topology.sources.entries()) apps.push(await startApp(number, source))
     followers.push(...startFollowers(apps, history, seed))
     const following = followers.map((follower) => follower.run())
     const publishers = new Publishers(history, new Random(seed + 100), seed)
     const publishing = apps.flatMap((app) => CHANNELS.map((channel) => publishers.run(app, channel)))
     const memory = watchMemory(apps)
-    const struck = await strike(faults, random, kindsOf(faults, random, kindsWanted), ms)
-    await faults.calm()
+    const struck = await strike(topology, random, kindsOf(topology, random, kinds), ms)
+    await topology.calm()
     const calmAt = performance.now()
     publishers.stop()
     await Promise.all(publishing)
@@ -192,9 +78,13 @@ async function run(seed: number, ms: number, kindsWanted: readonly string[]): Pr
     const recoveredMs = Math.round(performance.now() - calmAt)
     const rss = memory.stop()
     if (rss > MOST_RSS) history.violate(`a process took ${Math.round(rss / 1e6)} MB`)
-    await readLogs(faults, history)
-    if (random.chance(0.4)) faults.pause()
-    // Streams are still open: the server is to end them.
+    await readLogs(topology, history)
+    if (random.chance(0.5)) {
+      for (const follower of followers) follower.stop()
+      await Promise.all(apps.map((app) => awaitIdle(app, history)))
+    }
+    // Otherwise streams are still open: the process is to end them.
+    if (random.chance(0.4)) topology.hang()
     const ends = await Promise.all(apps.map((app) => end(app, history)))
     for (const follower of followers) follower.stop()
     await Promise.all(following)
@@ -213,7 +103,7 @@ async function run(seed: number, ms: number, kindsWanted: readonly string[]): Pr
   } finally {
     for (const follower of followers) follower.stop()
     for (const { child } of apps) child.kill('SIGKILL')
-    await faults.stop()
+    await topology.stop()
   }
 }
 
@@ -236,27 +126,11 @@ function startFollowers(apps: readonly App[], history: History, seed: number): F
 }
 
 /** A few kinds at a time find more than all of them. */
-function kindsOf(faults: Faults, random: Random, wanted: readonly string[]): readonly string[] {
+function kindsOf({ faults }: Topology, random: Random, wanted: readonly string[]): readonly string[] {
   if (wanted.length > 0) return wanted
-  const all = Object.keys(faults.kinds)
+  const all = Object.keys(faults)
   const some = all.filter(() => random.chance(0.4))
   return some.length > 1 ? some : all
-}
-
-/** @returns when stopped, the most that a process has taken */
-function watchMemory(apps: readonly App[]): { stop(): number } {
-  let most = 0
-  const look = async ({ url }: App): Promise<void> => {
-    const { rss } = (await (await fetch(`${url}/status`)).json()) as { rss: number }
-    most = Math.max(most, rss)
-  }
-  const watching = setInterval(() => void Promise.allSettled(apps.map(look)), 1000)
-  return {
-    stop: () => {
-      clearInterval(watching)
-      return most
-    },
-  }
 }
 
 /**
@@ -298,9 +172,9 @@ async function publishRound(
   }
 }
 
-async function readLogs({ admin }: Faults, history: History): Promise<void> {
+async function readLogs(topology: Topology, history: History): Promise<void> {
   for (const channel of CHANNELS) {
-    const entries = (await admin.xrange(`sse:{${channel}}:s`, '-', '+')) as [string, string[]][]
+    const entries = await topology.entries(`sse:{${channel}}:s`)
     for (const [id, [, payload = '']] of entries) {
       for (const [, token = ''] of payload.matchAll(/"t":"([^"]+)"/g))
         history.saw(channel, token, undefined, undefined, `the log as ${id}`)
@@ -341,7 +215,20 @@ function traceOf({ session, channels, finals }: Follower): readonly string[] {
   return [`  ${client} ${channels}:`, ...trace.slice(Math.max(0, at - 25), at + 5).map((text) => `    ${text}`)]
 }
 
-const [first = '1', count = '1', ms = '20000', ...kinds] = process.argv.slice(2)
+const { values } = parseArgs({
+  options: {
+    runs: { type: 'string', default: '1' },
+    seed: { type: 'string', default: '1' },
+    topology: { type: 'string', default: 'single' },
+    ms: { type: 'string', default: '20000' },
+    kinds: { type: 'string', default: '' },
+  },
+})
+const start = START[values.topology as keyof typeof START]
+if (start === undefined) throw new Error(`--topology must be one of ${Object.keys(START).join(', ')}`)
+const kinds = values.kinds === '' ? [] : values.kinds.split(',')
 let failed = 0
-for (let i = 0; i < Number(count); i++) if (!(await run(Number(first) + i, Number(ms), kinds))) failed++
+for (let i = 0; i < Number(values.runs); i++) {
+  if (!(await run(Number(values.seed) + i, { start, ms: Number(values.ms), kinds }))) failed++
+}
 process.exit(failed > 0 ? 1 : 0)

@@ -48,28 +48,32 @@ export class RedisCluster {
     return this.#masters.map(({ server }) => server.url)
   }
 
-  /** The number of the master of a key: 0 to 2 are the first masters, from 3 on the former replicas. */
+  /** The servers: first the first masters, then the replica of each. Their index is their number. */
+  get servers(): readonly RedisServer[] {
+    return this.#nodes.map(({ server }) => server)
+  }
+
+  /** The number of the master of a key: 0 to 2 are the first masters, from 3 on the former replicas. -1: there is none. */
   async masterOf(key: string): Promise<number> {
     const slot = calculateSlot(key)
-    const roles = await Promise.all(
-      this.#nodes.map(async ({ admin }) => {
-        if (admin.status !== 'ready') return false
-        const nodes = String(await admin.cluster('NODES'))
-        const mine = nodes.split('\n').find((line) => line.includes('myself')) ?? ''
-        const ranges = mine
-          .split(' ')
-          .slice(8)
-          .filter((range) => !range.startsWith('['))
-        return (
-          mine.includes('master') &&
-          ranges.some((range) => {
-            const [from = 0, to = from] = range.split('-').map(Number)
-            return from <= slot && slot <= to
-          })
-        )
-      }),
+    const descriptions = await this.#descriptions()
+    return descriptions.findIndex(
+      ({ role, ranges }) => role === 'master' && ranges.some(([from, to]) => from <= slot && slot <= to),
     )
-    return roles.indexOf(true)
+  }
+
+  /** The numbers of the masters that have slots. */
+  async masters(): Promise<readonly number[]> {
+    return numbersWhere(await this.#descriptions(), ({ role, ranges }) => role === 'master' && ranges.length > 0)
+  }
+
+  /** The numbers of the replicas. */
+  async replicas(): Promise<readonly number[]> {
+    return numbersWhere(await this.#descriptions(), ({ role }) => role === 'replica')
+  }
+
+  async #descriptions(): Promise<readonly Description[]> {
+    return Promise.all(this.#nodes.map(({ admin }) => describe(admin)))
   }
 
   server(number: number): RedisServer {
@@ -99,10 +103,11 @@ export class RedisCluster {
     await eventually(async () => /role:master/.test(await admin.info('replication')), 30_000)
   }
 
-  /** Moves a key's slot from one first master to another, as resharding does. */
+  /** Moves a key's slot from one master to another, as resharding does. */
   async moveSlot(key: string, from: number, to: number): Promise<void> {
     const slot = calculateSlot(key)
-    const [source, target] = [this.#masters[from], this.#masters[to]] as [Node, Node]
+    const [source, target] = [this.#nodes[from], this.#nodes[to]] as [Node, Node]
+    const masters = (await this.masters()).map((number) => this.#nodes[number] as Node)
     await target.admin.cluster('SETSLOT', slot, 'IMPORTING', source.id)
     await source.admin.cluster('SETSLOT', slot, 'MIGRATING', target.id)
     // The first keys are moved one at a time, so that commands arrive while the slot is split.
@@ -112,7 +117,7 @@ export class RedisCluster {
       await source.admin.call('MIGRATE', '127.0.0.1', target.server.port, '', 0, 5000, 'KEYS', ...keys)
       if (round < 5) await new Promise((resolve) => setTimeout(resolve, 30))
     }
-    for (const { admin } of new Set([target, source, ...this.#masters]))
+    for (const { admin } of new Set([target, source, ...masters]))
       await admin.cluster('SETSLOT', slot, 'NODE', target.id)
   }
 
@@ -132,21 +137,77 @@ export class RedisCluster {
       const [from, to] = [i, i + 1].map((third) => Math.ceil((third * SLOTS) / 3)) as [number, number]
       await admin.call('CLUSTER', 'ADDSLOTSRANGE', from, to - 1)
     }
-    await this.#agree()
+    await this.#know(nodes.length)
     await Promise.all(this.#replicas.map(({ admin }, i) => admin.cluster('REPLICATE', (this.#masters[i] as Node).id)))
-    const linked = async ({ admin }: Node) => /master_link_status:up/.test(await admin.info('replication'))
-    await eventually(async () => (await Promise.all(this.#replicas.map(linked))).every(Boolean))
-    await this.#agree()
+    await this.agree()
   }
 
-  /** Waits until all nodes know each other and the cluster state is ok. */
-  async #agree(): Promise<void> {
-    const agrees = async ({ admin }: Node): Promise<boolean> => {
-      const info = String(await admin.cluster('INFO'))
-      return /cluster_state:ok/.test(info) && /cluster_known_nodes:6/.test(info)
-    }
-    await eventually(async () => (await Promise.all(this.#nodes.map(agrees))).every(Boolean), 20_000)
+  /**
+   * Waits until all nodes know each other, the cluster state is ok, and every replica is connected to its master.
+   * @throws Error after `withinMs`
+   */
+  async agree(withinMs = 20_000): Promise<void> {
+    await this.#know(this.#nodes.length, withinMs)
+    await eventually(async () => {
+      const descriptions = await this.#descriptions()
+      const isInOrder = ({ role, isLinked }: Description) => role === 'master' || (role === 'replica' && isLinked)
+      return descriptions.every(isInOrder) && descriptions.filter(({ role }) => role === 'master').length === 3
+    }, withinMs)
   }
+
+  async #know(nodes: number, withinMs = 20_000): Promise<void> {
+    const knows = async ({ admin }: Node): Promise<boolean> => {
+      const info = await answer(admin.cluster('INFO'))
+      return /cluster_state:ok/.test(info) && info.includes(`cluster_known_nodes:${nodes}`)
+    }
+    await eventually(async () => (await Promise.all(this.#nodes.map(knows))).every(Boolean), withinMs)
+  }
+}
+
+/** What a node says about itself. */
+interface Description {
+  /** `undefined`: it does not answer. */
+  readonly role: 'master' | 'replica' | undefined
+  /** The slots that it serves, if it is a master. */
+  readonly ranges: readonly (readonly [from: number, to: number])[]
+  /** It is connected to its master. */
+  readonly isLinked: boolean
+}
+
+async function describe(admin: Redis): Promise<Description> {
+  const silent: Description = { role: undefined, ranges: [], isLinked: false }
+  if (admin.status !== 'ready') return silent
+  const nodes = await answer(admin.cluster('NODES'))
+  const fields = (nodes.split('\n').find((line) => line.includes('myself')) ?? '').split(' ')
+  if (fields.length < 8) return silent
+  const ranges = fields
+    .slice(8)
+    .filter((range) => !range.startsWith('['))
+    .map((range) => {
+      const [from = 0, to = from] = range.split('-').map(Number)
+      return [from, to] as const
+    })
+  const isMaster = (fields[2] as string).includes('master')
+  const isLinked = !isMaster && /master_link_status:up/.test(await answer(admin.info('replication')))
+  return { role: isMaster ? 'master' : 'replica', ranges, isLinked }
+}
+
+/** The answer, or nothing if there is none within 2 s. */
+async function answer(question: Promise<unknown>): Promise<string> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<string>((resolve) => {
+    timer = setTimeout(() => resolve(''), 2000)
+  })
+  const reply = await Promise.race([question.then(String).catch(() => ''), late])
+  clearTimeout(timer)
+  return reply
+}
+
+function numbersWhere(
+  descriptions: readonly Description[],
+  isWanted: (description: Description) => boolean,
+): readonly number[] {
+  return [...descriptions.keys()].filter((number) => isWanted(descriptions[number] as Description))
 }
 
 async function startNode(args: readonly string[]): Promise<Node> {

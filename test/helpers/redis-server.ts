@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,25 +11,40 @@ export class RedisServer {
   readonly port: number
   readonly #folder: string
   readonly #args: readonly string[]
+  readonly #isSentinel: boolean
   #process: ChildProcess | undefined
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  private constructor(port: number, folder: string, args: readonly string[], isSentinel = false) {
     this.port = port
     this.#folder = folder
     this.#args = args
+    this.#isSentinel = isSentinel
   }
 
   /** @param args further redis-server arguments, such as `['--appendonly', 'yes']` */
   static async start(args: readonly string[] = []): Promise<RedisServer> {
     const server = new RedisServer(await freePort(), await mkdtemp(join(tmpdir(), 'sse-redis-')), args)
+    return server.#started()
+  }
+
+  /** @param lines of the sentinel's configuration, such as `sentinel monitor …` */
+  static async startSentinel(lines: readonly string[]): Promise<RedisServer> {
+    const folder = await mkdtemp(join(tmpdir(), 'sse-sentinel-'))
+    // A sentinel stores its state in its configuration file.
+    const file = join(folder, 'sentinel.conf')
+    await writeFile(file, lines.join('\n'))
+    return new RedisServer(await freePort(), folder, [file, '--sentinel'], true).#started()
+  }
+
+  async #started(): Promise<RedisServer> {
     try {
-      await server.up()
+      await this.up()
     } catch (error) {
       // A remaining child process would keep the test run alive.
-      await server.stop()
+      await this.stop()
       throw error
     }
-    return server
+    return this
   }
 
   get url(): string {
@@ -38,11 +53,10 @@ export class RedisServer {
 
   /** Starts the process again, on the same port and folder, and waits until it replies. */
   async up(): Promise<void> {
-    const child = spawn(
-      'redis-server',
-      ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', ...this.#args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
+    const place = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder]
+    // A configuration file must be the first argument.
+    const args = this.#isSentinel ? [...this.#args, ...place] : [...place, '--save', '', ...this.#args]
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     // Also if the test run is aborted.
     const kill = () => child.kill('SIGKILL')

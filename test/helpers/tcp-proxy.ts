@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface HeldRequests {
   readonly bytes: () => number
@@ -12,6 +14,7 @@ export class TcpProxy {
   readonly #sockets = new Set<Socket>()
   readonly #upstreams = new Set<Socket>()
   readonly #pairs = new Map<Socket, Socket>()
+  #splitter: (() => Transform) | undefined
 
   private constructor(server: Server) {
     this.#server = server
@@ -40,6 +43,32 @@ export class TcpProxy {
     for (const upstream of this.#upstreams) upstream.unpipe().resume()
   }
 
+  /** Closes the side to the client. What the client sends still arrives at the target. */
+  halfClose(): void {
+    for (const client of this.#pairs.keys()) client.end()
+  }
+
+  /** Cuts the existing connections in the middle of the next answer. */
+  truncateAnswers(): void {
+    for (const [client, upstream] of this.#pairs) {
+      upstream.unpipe()
+      upstream.once('data', (chunk: Buffer) => {
+        client.end(chunk.subarray(0, chunk.length >> 1))
+        upstream.destroy()
+      })
+      upstream.resume()
+    }
+  }
+
+  /**
+   * From now on new connections forward their bytes in pieces.
+   * @param length yields the length of the next piece, in bytes; `undefined`: forward chunks as they come
+   * @param delay yields the time to wait before the next piece, in ms
+   */
+  splitNewConnections(length: (() => number) | undefined, delay: () => number = () => 0): void {
+    this.#splitter = length && (() => splitter(length, delay))
+  }
+
   /**
    * Holds back the requests on the existing connections, like a slow network. They arrive when they are released, even
    * if the connection to the client has broken meanwhile.
@@ -49,7 +78,7 @@ export class TcpProxy {
     let bytes = 0
     for (const [client, upstream] of this.#pairs) {
       const chunks: Buffer[] = []
-      client.unpipe(upstream)
+      client.unpipe()
       client.on('data', (chunk: Buffer) => {
         chunks.push(chunk)
         bytes += chunk.length
@@ -80,8 +109,16 @@ export class TcpProxy {
 
   #join(client: Socket, targetPort: number): void {
     const upstream = connect(targetPort, '127.0.0.1')
-    client.pipe(upstream)
-    upstream.pipe(client)
+    const split = this.#splitter
+    if (split === undefined) {
+      client.pipe(upstream)
+      upstream.pipe(client)
+    } else {
+      client.setNoDelay()
+      upstream.setNoDelay()
+      client.pipe(split()).pipe(upstream)
+      upstream.pipe(split()).pipe(client)
+    }
     this.#upstreams.add(upstream)
     this.#pairs.set(client, upstream)
     client.on('close', () => this.#pairs.delete(client))
@@ -96,4 +133,20 @@ export class TcpProxy {
     client.on('close', () => upstream.destroy())
     upstream.on('close', () => client.destroy())
   }
+}
+
+function splitter(length: () => number, delay: () => number): Transform {
+  return new Transform({
+    async transform(chunk: Buffer, _encoding, done) {
+      for (let from = 0; from < chunk.length; ) {
+        const to = from + length()
+        const ms = delay()
+        // Without a turn in between, the pieces would be written as one.
+        await (ms > 0 ? sleep(ms) : new Promise(setImmediate))
+        this.push(chunk.subarray(from, to))
+        from = to
+      }
+      done()
+    },
+  })
 }

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
 import express from 'express'
 import { diagnostics } from '../../lib/core/diagnostics.js'
+import { EventTracing } from '../../lib/core/tracing.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve } from '../helpers/http-server.js'
@@ -22,11 +23,11 @@ describe('the async context of a request', () => {
         createMultiplexer({
           redis: redis?.url,
           tailEntries: 0,
-          tracing: {
-            publish: () => undefined,
-            deliver: note,
-            acknowledge: note,
-          },
+          tracing: new (class extends EventTracing {
+            publish = () => undefined
+            deliver = note
+            acknowledge = note
+          })(),
         }),
       )
       const app = express()
