@@ -24,7 +24,7 @@ export type { Resolve, Session } from './auth/sessions.js'
 export { redactUrl } from './auth/url-secrets.js'
 export type { JwtAlgorithm, JwtHeader, VerifyKey } from './auth/verify.js'
 export type { BrokerState, PublishOptions } from './broker/broker.js'
-export type { HistoryOptions } from './broker/options.js'
+export type { HistoryOptions, RedisLogOptions } from './broker/options.js'
 export type { Auth } from './core/auth.js'
 export { channel } from './core/channel-name.js'
 export type { Clock } from './core/clock.js'
@@ -76,9 +76,18 @@ export type {
 } from './multiplexer/options.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'
 export { type ErrorLine, type ErrorLogOptions, logErrors } from './observe/error-log.js'
+export type { ErrorDetails } from './observe/log-lines.js'
 export { createMetrics, type Metrics, type MetricsOptions } from './observe/metrics.js'
 export type { MetricsRegister } from './observe/register.js'
-export { createTracing, type OpenTelemetryApi, type TracingOptions } from './observe/tracing.js'
+export {
+  createTracing,
+  type OpenTelemetryApi,
+  type OpenTelemetrySpan,
+  type OpenTelemetrySpanContext,
+  type OpenTelemetrySpanOptions,
+  type OpenTelemetryTracer,
+  type TracingOptions,
+} from './observe/tracing.js'
 export { createRedis } from './redis/create.js'
 export type { RedisSource, SharedRedis } from './redis/source.js'
 export { authenticate, requireAuth } from './routers/authenticate.js'

@@ -2,20 +2,10 @@
  * `npm run api [-- --update]`
  *
  * Compares the public declarations of each entry point with its report in `docs/api`, and checks what the published
- * declarations must not have: see `RULES`. `--update` rewrites the reports and removes exceptions that are resolved.
- * It never adds an exception.
+ * declarations must not have: see `RULES`. `--update` rewrites the reports.
  */
 import { spawnSync } from 'node:child_process'
-import {
-  appendFileSync,
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
@@ -26,7 +16,7 @@ import { CompilerState, Extractor, ExtractorConfig } from '@microsoft/api-extrac
 const require = createRequire(import.meta.url)
 const ts = createRequire(require.resolve('@microsoft/api-extractor'))('typescript')
 
-/** What may not be found, and what to do about it. An exception is a line `RULE SUBJECT` of `EXCEPTIONS`. */
+/** What may not be found, and what to do about it. */
 const RULES = {
   internal: {
     found: 'Declarations marked @internal are published',
@@ -47,7 +37,6 @@ const RULES = {
 }
 
 const root = join(import.meta.dirname, '..')
-const EXCEPTIONS = join(import.meta.dirname, 'api-exceptions.txt')
 const REPORTS = join(root, 'docs/api')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const { update } = parseArgs({ options: { update: { type: 'boolean', default: false } } }).values
@@ -71,7 +60,7 @@ try {
     if (!existsSync(file)) throw new Error(`${relative(root, file)} does not exist. Build first: npm run build`)
   check()
   compareReports()
-  compareWithExceptions()
+  reportViolations()
 } finally {
   rmSync(folder, { recursive: true })
 }
@@ -283,24 +272,10 @@ function packageOf(declaration) {
   return name ?? manifest.name
 }
 
-function compareWithExceptions() {
-  const lines = existsSync(EXCEPTIONS) ? readFileSync(EXCEPTIONS, 'utf8').split('\n').filter(Boolean) : []
-  const isException = (line) => !line.startsWith('#')
-  const exceptions = new Set(lines.filter(isException))
-
-  for (const [rule, { found: what, todo }] of Object.entries(RULES)) {
-    const unexpected = [...found.keys()].filter((line) => line.startsWith(`${rule} `) && !exceptions.has(line)).sort()
-    const lines = unexpected.map((line) => `  ${line} (${found.get(line)})\n`)
-    if (lines.length > 0) failures.push(`${what}:\n${lines.join('')}${todo}`)
-  }
-  const resolved = [...exceptions].filter((line) => !found.has(line))
-  if (resolved.length === 0) return
-  if (update) {
-    writeFileSync(EXCEPTIONS, `${lines.filter((line) => !isException(line) || found.has(line)).join('\n')}\n`)
-  } else {
-    failures.push(
-      `Exceptions in scripts/api-exceptions.txt are resolved:\n  ${resolved.join('\n  ')}\n` +
-        'Remove them: npm run api -- --update',
-    )
+function reportViolations() {
+  for (const [rule, { found: title, todo }] of Object.entries(RULES)) {
+    const violations = [...found.keys()].filter((line) => line.startsWith(`${rule} `)).sort()
+    if (violations.length === 0) continue
+    failures.push(`${title}:\n${violations.map((line) => `  ${line} (${found.get(line)})\n`).join('')}${todo}`)
   }
 }

@@ -33,6 +33,27 @@ export interface HistoryOptions {
   readonly idempotencyTtlMs?: number
 }
 
+/** How the logs are reached in Redis. An embedded multiplexer ignores these options. */
+export interface RedisLogOptions {
+  /**
+   * Prefix of every key and pub/sub channel in Redis. Multiplexers with the same database, `keyPrefix` and `prefix`
+   * share their channels.
+   * @defaultValue 'sse:'
+   */
+  readonly prefix?: string
+  /**
+   * The time limit of a command, in ms, from 1 to 600_000, including the wait for the connection and all retries.
+   * `close` waits up to this long until accepted events are published.
+   * @defaultValue 2000
+   */
+  readonly commandTimeoutMs?: number
+  /**
+   * The interval at which the connections are tested, in ms, from 100 to 600_000. A connection that died silently is
+   * reset after at most `probeMs + commandTimeoutMs`. @defaultValue 5000
+   */
+  readonly probeMs?: number
+}
+
 export type ResolvedHistoryOptions = Required<HistoryOptions>
 
 /** Checks the options and fills in the defaults. @throws InvalidOptionError */

@@ -134,9 +134,6 @@ export interface ClientOptions {
   readonly pauseWhenHiddenMs?: number | undefined
 }
 
-/** The data of an event type in a map of events: `ClientEvent.json()` returns it. */
-type DataOf<Events, Type> = Type extends keyof Events ? Events[Type] : unknown
-
 /** The common interface of a stream and a shared stream. */
 export interface Listenable<Events extends object = Record<string, unknown>> {
   /** The state now. */
@@ -150,7 +147,10 @@ export interface Listenable<Events extends object = Record<string, unknown>> {
    * reported as uncaught and does not end the stream.
    * @returns removes the listener
    */
-  on<Type extends string>(type: Type, listener: ClientListener<DataOf<Events, Type>>): () => void
+  on<Type extends string>(
+    type: Type,
+    listener: ClientListener<Type extends keyof Events ? Events[Type] : unknown>,
+  ): () => void
   /**
    * Connects immediately, without the remaining delay. Ends polling and returns to the stream. Does nothing after the
    * end.

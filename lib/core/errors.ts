@@ -91,14 +91,6 @@ export const ERROR_CODES = Object.freeze({
 /** The stable code of an error of the kit: a key of `ERROR_CODES`. */
 export type ErrorCode = keyof typeof ERROR_CODES
 
-export interface SseErrorOptions {
-  readonly cause?: unknown
-  /** Response headers, such as `Allow` or `WWW-Authenticate`. */
-  readonly headers?: Readonly<Record<string, string>>
-  /** Extension members of the problem document (RFC 9457, 3.2). */
-  readonly members?: Readonly<Record<string, unknown>>
-}
-
 /** The base class of all errors of the kit. Express uses its `status` and `headers` for the response. */
 export class SseError extends Error {
   /** What happened, stable over versions; see `ERROR_CODES`. */
@@ -110,7 +102,18 @@ export class SseError extends Error {
   /** Further members of the problem document (RFC 9457, 3.2). Empty if there are none. */
   readonly members: Readonly<Record<string, unknown>>
 
-  constructor(code: ErrorCode, message: string, options: SseErrorOptions = {}) {
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: {
+      /** The error that led to this one. */
+      readonly cause?: unknown
+      /** Response headers, such as `Allow` or `WWW-Authenticate`. */
+      readonly headers?: Readonly<Record<string, string>>
+      /** Extension members of the problem document (RFC 9457, 3.2). */
+      readonly members?: Readonly<Record<string, unknown>>
+    } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.name = new.target.name
     this.code = code

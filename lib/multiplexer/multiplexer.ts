@@ -15,6 +15,7 @@ import { InvalidEventError } from '../core/errors.js'
 import type { SseEvent } from '../core/message.js'
 import type { Position } from '../core/position.js'
 import { systemClock } from '../core/system-clock.js'
+import { resolveTracing } from '../core/tracing.js'
 import { wholeNumber } from '../core/validation.js'
 import { streamLimitsOption } from '../limits/streams/stream-limits.js'
 import { resolveStreamOptions, type StreamOptions } from '../stream/options.js'
@@ -126,7 +127,8 @@ export class ProcessMultiplexer implements Multiplexer {
   #closing: Promise<void> | undefined
 
   constructor(broker: Broker, options: MultiplexerOptions, clock: Clock) {
-    const { streamLimits, tracing } = options
+    const { streamLimits } = options
+    const tracing = resolveTracing(options.tracing)
     const limits = streamLimits === undefined ? undefined : streamLimitsOption('streamLimits', streamLimits)
     const isClosing = (): boolean => this.#closing !== undefined
     this.#broker = broker

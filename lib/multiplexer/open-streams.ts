@@ -2,7 +2,7 @@
 import type { Clock } from '../core/clock.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { delayOf } from '../core/message.js'
-import type { Tracing } from '../core/tracing.js'
+import type { EventTracing } from '../core/tracing.js'
 import { drain } from '../stream/closing.js'
 import type { StreamStatus } from '../stream/event-stream.js'
 import type { SseStream } from '../stream/sse-stream.js'
@@ -33,9 +33,9 @@ interface Entry {
 export class OpenStreams {
   readonly #entries = new Map<string, Entry>()
   readonly #clock: Clock
-  readonly #tracing: Tracing | undefined
+  readonly #tracing: EventTracing | undefined
 
-  constructor(clock: Clock, tracing: Tracing | undefined) {
+  constructor(clock: Clock, tracing: EventTracing | undefined) {
     this.#clock = clock
     this.#tracing = tracing
   }

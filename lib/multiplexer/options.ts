@@ -1,7 +1,6 @@
 import type { Request } from 'express'
 import type { BrokerState } from '../broker/broker.js'
-import type { HistoryOptions } from '../broker/options.js'
-import type { RedisBrokerOptions } from '../broker/redis/broker.js'
+import type { HistoryOptions, RedisLogOptions } from '../broker/options.js'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import type { Tracing } from '../core/tracing.js'
@@ -12,7 +11,7 @@ import type { RedisSource } from '../redis/source.js'
 import type { StreamOptions } from '../stream/options.js'
 
 /** Options of `createMultiplexer`. */
-export interface MultiplexerOptions extends HistoryOptions, Omit<RedisBrokerOptions, 'redis'> {
+export interface MultiplexerOptions extends HistoryOptions, RedisLogOptions {
   /** Where Redis is. @defaultValue embedded: the logs are in this process. An empty string means the same */
   readonly redis?: RedisSource | undefined
   /**

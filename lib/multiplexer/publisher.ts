@@ -6,13 +6,13 @@ import { diagnostics } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent } from '../core/message.js'
 import type { Position } from '../core/position.js'
-import type { PublishTrace, Tracing } from '../core/tracing.js'
+import type { EventTracing, PublishTrace } from '../core/tracing.js'
 
 export class Publisher {
   readonly #broker: Broker
-  readonly #tracing: Tracing | undefined
+  readonly #tracing: EventTracing | undefined
 
-  constructor(broker: Broker, tracing: Tracing | undefined) {
+  constructor(broker: Broker, tracing: EventTracing | undefined) {
     this.#broker = broker
     this.#tracing = tracing
   }

@@ -19,7 +19,20 @@ export interface MetricsOptions {
    * The multiplexer whose broker state, channels and pressure are exported. All other metrics cover the process.
    * @defaultValue none: these metrics are absent
    */
-  readonly multiplexer?: ObservedMultiplexer
+  readonly multiplexer?: {
+    /** Returns the current status. */
+    status(): {
+      /** The state of the broker's connection. */
+      readonly state: BrokerState
+      /** The number of channels that this process follows. */
+      readonly channels: number
+    }
+    /** The pressure of the process. */
+    readonly pressure: {
+      /** One of `none`, `pressed` and `sustained`. */
+      readonly level: string
+    }
+  }
   /** The stream limits whose leases are exported. @defaultValue none: the metric is absent */
   readonly streamLimits?: {
     /** The number of leases that this process holds. */
@@ -27,12 +40,6 @@ export interface MetricsOptions {
   }
   /** The prefix of all metric names. @defaultValue 'sse_' */
   readonly prefix?: string
-}
-
-/** The members of a `Multiplexer` that the metrics read. */
-interface ObservedMultiplexer {
-  status(): { readonly state: BrokerState; readonly channels: number }
-  readonly pressure: { readonly level: string }
 }
 
 /** What `createMetrics` returns. */

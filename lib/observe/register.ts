@@ -10,17 +10,16 @@ export interface MetricsRegister {
   /** Returns all metrics as text. */
   metrics(): Promise<string>
   /** Adds a metric. Throws if the register has a metric with this name. */
-  registerMetric(metric: RegisteredMetric): void
+  registerMetric(metric: {
+    /** Returns the metric with its current values. */
+    get(): Promise<unknown>
+    /** Sets the values to zero. The kit's metrics ignore it. */
+    reset(): void
+  }): void
   /** Returns the metric with this name, or `undefined`. */
   getSingleMetric(name: string): unknown
   /** Removes the metric with this name. */
   removeSingleMetric(name: string): void
-}
-
-/** The methods of a metric that a registry calls. */
-interface RegisteredMetric {
-  get(): Promise<unknown>
-  reset(): void
 }
 
 /** How prom-client combines the values of the workers of a cluster. */
@@ -30,7 +29,7 @@ type Aggregator = 'sum' | 'max'
  * A metric that reads its values when the registry collects them. prom-client's own metrics must be updated at each
  * change, and their histograms accept one observation at a time.
  */
-export class Family implements RegisteredMetric {
+export class Family {
   /** Not readonly: a registry in the OpenMetrics format removes `_total` from the name of a counter. */
   name: string
   readonly type: 'counter' | 'gauge' | 'histogram'

@@ -1,15 +1,13 @@
-import { createContext, createElement, type ReactNode, useContext, useMemo, useRef, useSyncExternalStore } from 'react'
-import { createEventBus, type EventBus, type EventBusOptions } from '../client/bus.js'
+import { createElement, type ReactNode, useContext, useMemo, useRef, useSyncExternalStore } from 'react'
+import { createEventBus, type EventBusOptions } from '../client/bus.js'
 import type { ClientStateChange } from '../client/index.js'
+import { BusContext } from './bus-context.js'
 
 /** Properties of `SseProvider`. */
 export interface SseProviderProps extends EventBusOptions {
   /** The components that share the connections. */
   readonly children?: ReactNode
 }
-
-/** `undefined` outside of a provider. @internal */
-export const BusContext = createContext<EventBus | undefined>(undefined)
 
 /**
  * One connection for all components below that use the same URL, and with `tabs` for all tabs. Set `identity` if the

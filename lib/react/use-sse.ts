@@ -6,7 +6,7 @@ import {
   type ClientState,
   createEventStream,
 } from '../client/index.js'
-import { BusContext } from './provider.js'
+import { BusContext } from './bus-context.js'
 
 /** Options of `useSSE`. */
 export interface UseSseOptions extends Pick<ClientOptions, 'cursor' | 'onState'> {

@@ -30,31 +30,14 @@ import {
   type PublishOptions,
   READ_BYTES,
 } from '../broker.js'
-import { type HistoryOptions, resolveHistoryOptions } from '../options.js'
+import { type HistoryOptions, type RedisLogOptions, resolveHistoryOptions } from '../options.js'
 import { RedisCommands } from './commands.js'
 import { FollowedLogs } from './followed-logs.js'
 import { RedisPublisher } from './publisher.js'
 import { RedisSubscriber } from './subscriber.js'
 
-export interface RedisBrokerOptions extends HistoryOptions {
+export interface RedisBrokerOptions extends HistoryOptions, RedisLogOptions {
   readonly redis: RedisSource
-  /**
-   * Prefix of every key and pub/sub channel in Redis. Multiplexers with the same database, `keyPrefix` and `prefix`
-   * share their channels.
-   * @defaultValue 'sse:'
-   */
-  readonly prefix?: string
-  /**
-   * The time limit of a command, in ms, from 1 to 600_000, including the wait for the connection and all retries.
-   * `close` waits up to this long until accepted events are published.
-   * @defaultValue 2000
-   */
-  readonly commandTimeoutMs?: number
-  /**
-   * The interval at which the connections are tested, in ms, from 100 to 600_000. A connection that died silently is
-   * reset after at most `probeMs + commandTimeoutMs`. @defaultValue 5000
-   */
-  readonly probeMs?: number
 }
 
 export class RedisBroker implements Broker {

@@ -18,7 +18,7 @@ import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import type { LogEntry } from '../../core/message.js'
 import { type Head, isIn, type Life, type Position, sharedOffset } from '../../core/position.js'
-import type { Tracing } from '../../core/tracing.js'
+import type { EventTracing } from '../../core/tracing.js'
 import { Blocks } from '../../wire/blocks.js'
 import type { ResetReason } from '../../wire/contract.js'
 import { Batch, type CursorPart } from './batch.js'
@@ -57,7 +57,7 @@ export interface ChannelReader {
 export interface ChannelOptions {
   readonly tailBytes: number
   readonly tailEntries: number
-  readonly tracing?: Tracing | undefined
+  readonly tracing?: EventTracing | undefined
   /** The pages of all channels in this process. @defaultValue a store for this channel alone */
   readonly pages?: PageStore | undefined
 }
@@ -74,7 +74,7 @@ export class Channel implements ChannelListener, CursorPart {
   /** Readers that are not live, and that `resume` is called for when `flushed` moves. */
   readonly #waiting = new Set<ChannelReader>()
   readonly #broker: Broker
-  readonly #tracing: Tracing | undefined
+  readonly #tracing: EventTracing | undefined
   readonly #pages: PageStore
   readonly #held = new Tail(MAX_HELD_BYTES, MAX_HELD_ENTRIES)
   #life: Life = { epoch: '' }
