@@ -30,7 +30,12 @@ export async function startApp(number: number, source: Source): Promise<App> {
   child.stderr.on('data', (chunk: Buffer) => {
     errors = (errors + chunk.toString()).slice(-4000)
   })
-  const [port] = (await once(createInterface(child.stdout), 'line')) as [string]
+  const ended = once(child, 'exit').then(() => {
+    throw new Error(`process ${number} did not start: ${errors}`)
+  })
+  const [port] = (await Promise.race([once(createInterface(child.stdout), 'line'), ended])) as [string]
+  // Later it ends because the run ends it.
+  ended.catch(() => undefined)
   return {
     number,
     child,

@@ -1,10 +1,9 @@
 /**
  * broker ─► **channel** ─► readers: one log as this process follows it, shared by all streams and polls on the channel.
  *
- * Owns two things. Its entries are dense: a duplicate is ignored, and missing entries are read from the history before
- * any later entry is delivered. And its readers: which of them are live, and which wait for entries. If the log was
- * replaced or has lost entries, the readers are notified; if the log only continues under another epoch, the channel
- * follows it. Must not know HTTP.
+ * Owns the density of its entries: a duplicate is ignored, and missing entries are read from the history before any
+ * later entry is delivered. If the log was replaced or has lost entries, the readers are notified; if the log only
+ * continues under another epoch, the channel follows it. Must not know HTTP.
  *
  * ```
  *   opening ─ subscribed, head known ─► live ─ hole, resubscribed, other epoch ─► recovering ─ filled ─► live
@@ -25,6 +24,7 @@ import { Batch, type CursorPart } from './batch.js'
 import { History, readPage, retry } from './history.js'
 import type { Page } from './page.js'
 import { PageStore } from './page-store.js'
+import { type BatchReader, ChannelReaders } from './readers.js'
 import { Tail } from './tail.js'
 
 /** Bounds of the entries kept while the channel recovers. Entries beyond them are read from the history. */
@@ -35,23 +35,11 @@ const MAX_HELD_ENTRIES = 1024
  * A reader of the channel, as the channel calls it. A live reader has all entries up to `flushed` and gets each batch;
  * any other reader reads from the tail or the history.
  */
-export interface ChannelReader {
-  /**
-   * Delivers new entries to a live reader.
-   * @returns whether the reader took them. If not, it has left the live readers, and `resume` is called once `flushed`
-   * includes the batch
-   */
-  onBatch(batch: Batch): boolean
-  /** Delivers an event that is in no log. @returns whether the event was written immediately */
-  onEphemeral(entry: LogEntry, blocks: Blocks): boolean
+export interface ChannelReader extends BatchReader {
   /** The log was replaced: its new entries follow `offset` in the new `channel.epoch`. */
   onReset(channel: Channel, offset: number, reason: ResetReason): void
   /** The log has lost entries after `offset` that this process knows of. `channel.epoch` is the new one. */
   onLost(channel: Channel, offset: number): void
-  /** The channel is about to skip entries: a live reader records its position and leaves the live readers. */
-  pause(): void
-  /** The channel has new entries, or its position has changed: the reader continues from its own position. */
-  resume(): void
 }
 
 export interface ChannelOptions {
@@ -67,12 +55,7 @@ export class Channel implements ChannelListener, CursorPart {
   readonly history: History
   readonly tail: Tail
   readonly clock: Clock
-  /** All readers. */
-  readonly #readers = new Set<ChannelReader>()
-  /** The readers that have all entries up to `flushed` and get each batch. */
-  readonly #live = new Set<ChannelReader>()
-  /** Readers that are not live, and that `resume` is called for when `flushed` moves. */
-  readonly #waiting = new Set<ChannelReader>()
+  readonly #readers = new ChannelReaders<ChannelReader>()
   readonly #broker: Broker
   readonly #tracing: EventTracing | undefined
   readonly #pages: PageStore
@@ -140,29 +123,27 @@ export class Channel implements ChannelListener, CursorPart {
 
   /** Adds a reader, which is not live yet. */
   join(reader: ChannelReader): void {
-    this.#readers.add(reader)
+    this.#readers.join(reader)
   }
 
   /** Removes a reader. Nothing calls it any more. */
   leave(reader: ChannelReader): void {
-    this.#readers.delete(reader)
-    this.#live.delete(reader)
-    this.#waiting.delete(reader)
+    this.#readers.leave(reader)
   }
 
   /** Makes a reader live. It must have all entries up to `flushed`. */
   goLive(reader: ChannelReader): void {
-    this.#live.add(reader)
+    this.#readers.goLive(reader)
   }
 
   /** The reader gets no more batches. */
   leaveLive(reader: ChannelReader): void {
-    this.#live.delete(reader)
+    this.#readers.leaveLive(reader)
   }
 
   /** Calls `reader.resume` once, when `flushed` has moved. */
   resumeOnEntries(reader: ChannelReader): void {
-    this.#waiting.add(reader)
+    this.#readers.resumeOnEntries(reader)
   }
 
   /** Subscribes and reads the log's head. @throws BrokerError */
@@ -208,9 +189,7 @@ export class Channel implements ChannelListener, CursorPart {
       // Entries that arrived before this event are delivered before it.
       this.#flush()
       const beganAt = this.clock.wallTime()
-      const blocks = Blocks.of(entry.body)
-      let written = 0
-      for (const reader of this.#readers) if (reader.onEphemeral(entry, blocks)) written++
+      const written = this.#readers.deliverEphemeral(entry, Blocks.of(entry.body))
       this.#report([entry], written, beganAt)
       return
     }
@@ -252,20 +231,11 @@ export class Channel implements ChannelListener, CursorPart {
     const beganAt = this.clock.wallTime()
     const batch = new Batch(this, this.#pending)
     this.#pending = []
-    let taken = 0
-    let refusing: ChannelReader[] | undefined
-    for (const reader of this.#live) {
-      if (reader.onBatch(batch)) {
-        taken++
-        continue
-      }
-      refusing ??= []
-      refusing.push(reader)
-    }
+    const { taken, refusing } = this.#readers.deliver(batch)
     this.#flushed = this.#head
     this.#report(batch.entries, taken - batch.queuedBy, beganAt)
-    if (refusing !== undefined) for (const reader of refusing) reader.resume()
-    this.#resumeWaiting()
+    for (const reader of refusing) reader.resume()
+    this.#readers.resumeWaiting()
   }
 
   /** Publishes to diagnostics and tracing, once for all live streams, that entries were written to them. */
@@ -357,20 +327,12 @@ export class Channel implements ChannelListener, CursorPart {
   /** Skips entries that the history no longer has. Each reader announces to its client the gap in that client's log. */
   #skipTo(offset: number): void {
     this.#flush()
-    const readers = [...this.#live]
-    for (const reader of readers) reader.pause()
+    const paused = this.#readers.pauseLive()
     this.#head = offset
     this.#flushed = offset
     this.tail.clear()
-    for (const reader of readers) reader.resume()
-    this.#resumeWaiting()
-  }
-
-  #resumeWaiting(): void {
-    if (this.#waiting.size === 0) return
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const reader of waiting) reader.resume()
+    for (const reader of paused) reader.resume()
+    this.#readers.resumeWaiting()
   }
 
   /**
@@ -400,18 +362,18 @@ export class Channel implements ChannelListener, CursorPart {
   #lose(head: Head): void {
     const { epoch, earlier = [] } = this.#life
     this.#restart({ ...head, lossy: [epoch, ...earlier.map((life) => life.epoch)] })
-    for (const reader of [...this.#readers]) reader.onLost(this, head.offset)
+    this.#readers.notifyAll((reader) => reader.onLost(this, head.offset))
   }
 
   #reset(head: Head): void {
     this.#restart(head)
-    for (const reader of [...this.#readers]) reader.onReset(this, head.offset, 'log_replaced')
+    this.#readers.notifyAll((reader) => reader.onReset(this, head.offset, 'log_replaced'))
   }
 
   #restart(head: Head): void {
     this.#flush()
     // The offsets are about to change: live readers record their positions first.
-    for (const reader of [...this.#live]) reader.pause()
+    this.#readers.pauseLive()
     this.#follow(head)
     this.#head = head.offset
     this.#flushed = head.offset
