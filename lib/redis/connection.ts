@@ -58,6 +58,7 @@ export class RedisConnection {
     this.#tracked = this.#track(client)
     this.#wasEverReady = client.status === 'ready'
     client.on('ready', this.#onReady)
+    client.on('close', this.#onClose)
     client.on('end', this.#onEnd)
     client.on('error', this.#onError)
     client.on('node error', this.#onError)
@@ -133,6 +134,7 @@ export class RedisConnection {
     client.off('ready', this.#onReady)
     client.off('error', this.#onError)
     client.off('node error', this.#onError)
+    client.off('close', this.#onClose)
     client.off('end', this.#onEnd)
     connections.delete(client)
     // A client of the application may never end, so the waiting callbacks are called now.
@@ -170,14 +172,18 @@ export class RedisConnection {
     this.#wake()
   }
 
+  /** A server or proxy that closes a connection without an error is a cause too. */
+  readonly #onClose = (): void => {
+    this.#failure ??= new Error('the connection was closed')
+  }
+
   /** A client that the kit keeps open ends only for a moment. */
   readonly #onEnd = (): void => {
     if (this.ended) this.#wake()
   }
 
   readonly #onError = (error: Error): void => {
-    // "Stream isn't writeable": ioredis's own commands on a closing connection. It is not the cause of the failure.
-    if (this.ready || this.ended || error.message.startsWith('Stream isn')) return
+    if (this.ready || this.ended || isConsequence(error)) return
     // After a refused password, each further command on this connection fails with NOAUTH. Keep the first cause.
     if (!(this.#failure !== undefined && /^NOAUTH/.test(error.message))) this.#failure = rootOf(error)
     if (this.#outageReported) return
@@ -193,6 +199,11 @@ export class RedisConnection {
     this.#waiting.clear()
     for (const callback of callbacks) callback()
   }
+}
+
+/** Errors of ioredis's own commands on a connection that has closed. They are not the cause of the failure. */
+function isConsequence({ name, message }: Error): boolean {
+  return name === 'MaxRetriesPerRequestError' || message.startsWith("Stream isn't writeable")
 }
 
 /** The error of a cluster wraps the last error of its nodes. */
