@@ -71,8 +71,17 @@ function connect(source: RedisSource, options: ConnectOptions): RedisClient {
   } else {
     reconnectWhenReadOnly(client)
     keepOpen(client)
+    silenceSentinels(client)
   }
   return client
+}
+
+/** ioredis subscribes to the sentinels without an `error` listener, so it prints each failed connection to one of them. */
+function silenceSentinels(client: Redis): void {
+  const { connector } = client as unknown as { readonly connector: { connectToSentinel?(...args: unknown[]): Redis } }
+  const connectToSentinel = connector.connectToSentinel?.bind(connector)
+  if (connectToSentinel === undefined) return
+  connector.connectToSentinel = (...args) => connectToSentinel(...args).on('error', ignore)
 }
 
 /** The clients of `keepOpen`, each with the timer of its next attempt, if one is pending. */
@@ -156,6 +165,7 @@ export function connectLike(client: Redis, options: ConnectOptions): Redis {
   const connection = outsideContext(() => client.duplicate(changes))
   connection.on('error', ignore)
   keepOpen(connection)
+  silenceSentinels(connection)
   return connection
 }
 

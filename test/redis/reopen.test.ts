@@ -100,16 +100,17 @@ describe('a sentinel that accepts connections and never answers', function () {
 
   before(async () => {
     sentinel = await RedisSentinel.start()
+  })
+
+  after(() => sentinel.stop())
+
+  beforeEach(async () => {
     silent = await SilentServer.start()
   })
 
-  after(async () => {
-    await silent.stop()
-    await sentinel.stop()
-  })
-
-  afterEach(() => {
+  afterEach(async () => {
     for (const client of clients.splice(0)) disconnect(client)
+    await silent.stop()
   })
 
   it('is passed over: the next one is asked', async () => {
@@ -119,6 +120,26 @@ describe('a sentinel that accepts connections and never answers', function () {
     clients.push(first, connectLike(first, options))
     await eventually(() => clients.every(({ status }) => status === 'ready'))
     expect(silent.connections).to.be.at.least(2)
+  })
+
+  it('is not printed when it resets the connection of a client that listens for failovers', async () => {
+    const { error: consoleError } = console
+    const printed: string[] = []
+    console.error = (...values) => void printed.push(values.join(' '))
+    try {
+      const sentinels = [sentinel, silent].map(({ port }) => ({ host: '127.0.0.1', port }))
+      const options = { connectionName: 'test', commandTimeoutMs: 500 }
+      const first = connectRedis({ sentinels, name: 'inbox' }, options) as Redis
+      clients.push(first, connectLike(first, options))
+      await eventually(() => clients.every(({ status }) => status === 'ready'))
+      await eventually(() => silent.connections >= 2)
+      silent.reset()
+      // The resets arrive before these answers.
+      for (const client of clients) await client.ping()
+      expect(printed).to.deep.equal([])
+    } finally {
+      console.error = consoleError
+    }
   })
 })
 
@@ -144,6 +165,10 @@ class SilentServer {
 
   get connections(): number {
     return this.#sockets.length
+  }
+
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy()
   }
 
   async stop(): Promise<void> {
