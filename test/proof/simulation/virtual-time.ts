@@ -63,6 +63,8 @@ class Timeout {
 }
 
 const nodeSetImmediate = globalThis.setImmediate
+/** Events between two looks at the real network, which nothing here uses. */
+const TURNS = 100
 const WALL_START = 1_700_000_000_000
 
 export class VirtualTime implements Clock {
@@ -105,16 +107,26 @@ export class VirtualTime implements Clock {
   run(done: () => boolean, limitMs: number): Promise<boolean> {
     const until = this.#now + limitMs
     return new Promise((resolve, reject) => {
+      let ended = false
       const turn = (): void => {
+        if (ended) return
         try {
-          const ended = done() ? true : this.#step(until) ? undefined : false
-          if (ended === undefined) nodeSetImmediate(turn)
-          else resolve(ended)
+          const isDone = done()
+          if (!isDone && this.#step(until)) return
+          ended = true
+          resolve(isDone)
         } catch (error) {
+          ended = true
           reject(error)
         }
       }
-      nodeSetImmediate(turn)
+      // Node empties both queues after each immediate, and looks for input and output only after all of them.
+      const turns = (): void => {
+        if (ended) return
+        for (let i = 0; i < TURNS; i++) nodeSetImmediate(turn)
+        nodeSetImmediate(turns)
+      }
+      turns()
     })
   }
 
