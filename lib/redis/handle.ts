@@ -71,7 +71,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     this.#connection = RedisConnection.of(client)
     const { probeMs = PROBE_MS, commandTimeoutMs: timeoutMs, otherConnections } = options
     if (!this.#owned && otherConnections === undefined) return
-    const connections = () => [...(this.#owned ? this.connections : []), ...(otherConnections?.() ?? [])]
+    const connections = () => [...(this.#owned ? this.#allConnections : []), ...(otherConnections?.() ?? [])]
     this.#probe = new Probe({ connections, probeMs, timeoutMs })
     if (this.#unrefs) this.#unrefWhenIdle(client)
   }
@@ -79,6 +79,11 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
   /** One connection, or in a cluster one for each master. */
   get connections(): readonly Redis[] {
     return isCluster(this.client) ? this.client.nodes('master') : [this.client as Redis]
+  }
+
+  /** In a cluster also those to replicas: a node that was a master may still hold commands. */
+  get #allConnections(): readonly Redis[] {
+    return isCluster(this.client) ? this.client.nodes('all') : [this.client as Redis]
   }
 
   get ready(): boolean {
@@ -150,8 +155,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
 
   #setRef(referenced: boolean): void {
     if (!this.#unrefs || this.#closed) return
-    const nodes = isCluster(this.client) ? this.client.nodes('all') : [this.client as Redis]
-    for (const { status, stream } of nodes) {
+    for (const { status, stream } of this.#allConnections) {
       // A connecting socket keeps the process alive; `ready` calls this again.
       if (status === 'ready') setRef(stream, referenced)
     }

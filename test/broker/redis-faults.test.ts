@@ -73,6 +73,22 @@ describe('the redis broker when Redis fails', () => {
     expect((await broker.publish(channel, event(2))).offset).to.equal(1)
   })
 
+  it('rejects a publish at its deadline, also if it waits behind a call that never gets a reply', async () => {
+    // Nothing resets the connection.
+    const patient = new RedisBroker({ redis: redis.url, commandTimeoutMs: 300, probeMs: 600_000 }, systemClock)
+    try {
+      await patient.publish(channel, event(1))
+      redis.pause()
+      expect(await codeOf(patient.publish(channel, event(2)))).to.equal('ERR_SSE_BROKER_TIMEOUT')
+      expect(await codeOf(patient.publish(channel, event(3)))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+      const [four, five] = [patient.publish(channel, event(4)), patient.publish(channel, event(5))]
+      expect(await Promise.all([codeOf(four), codeOf(five)])).to.deep.equal(Array(2).fill('ERR_SSE_BROKER_UNAVAILABLE'))
+    } finally {
+      redis.resume()
+      await patient.close()
+    }
+  })
+
   it('rejects a command with a code while Redis hangs, and recovers when Redis continues', async () => {
     await stateIs('ready')
     redis.pause()

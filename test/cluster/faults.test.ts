@@ -1,12 +1,15 @@
 import { expect } from 'chai'
-import { Cluster } from 'ioredis'
+import { Cluster, type Redis } from 'ioredis'
+import { systemClock } from '../../lib/core/system-clock.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { RedisHandle } from '../../lib/redis/handle.js'
 import type { RedisSource } from '../../lib/redis/source.js'
 import { eventually } from '../helpers/eventually.js'
 import type { TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { SseClient } from '../helpers/sse-client.js'
+import { TcpProxy } from '../helpers/tcp-proxy.js'
 import { numbersOf, serveChannels } from '../suites/multiplexer.js'
 
 interface Process {
@@ -16,6 +19,7 @@ interface Process {
 
 /** Enough channels that each master serves some of them. */
 const CHANNELS = range(1, 12).map((n) => `log:${n}`)
+const HANDLE_OPTIONS = { connectionName: 'test', commandTimeoutMs: 500, probeMs: 100 }
 const nameOf = (channel: string) => `sse:{${channel}}`
 
 describe('streams while a Redis Cluster changes', function () {
@@ -157,6 +161,27 @@ describe('streams while a Redis Cluster changes', function () {
       await replayed.until((it) => numbersOf(it).at(-1) === numbers.at(-1))
       expect(numbers).to.include.members(numbersOf(replayed))
     }
+  })
+
+  it('reset every connection that gets no reply, also one to a replica, which held commands as a master', async () => {
+    const proxies = await Promise.all(cluster.servers.map(({ port }) => TcpProxy.start(port)))
+    const natMap = Object.fromEntries(
+      cluster.servers.map(({ port }, i) => [
+        `127.0.0.1:${port}`,
+        { host: '127.0.0.1', port: (proxies[i] as TcpProxy).port },
+      ]),
+    )
+    const given = new Cluster(cluster.urls, { natMap, lazyConnect: true })
+    const handle = new RedisHandle<Cluster>(given, { ...HANDLE_OPTIONS, clock: systemClock, use: 'own' })
+    stops.push(...proxies.map((proxy) => () => proxy.stop()), () => handle.close())
+    await handle.whenReady(10_000)
+    await cluster.failover(0)
+    await eventually(() => handle.client.nodes('slave').length > 0)
+    const [replica] = handle.client.nodes('slave') as [Redis]
+    await replica.ping()
+    for (const proxy of proxies) proxy.freeze()
+    const reply = await replica.get('any').catch((error: Error) => error)
+    expect(reply).to.be.instanceOf(Error)
   })
 
   it('work with an ioredis Cluster client, and with the URL of a single node', async () => {

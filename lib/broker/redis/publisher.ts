@@ -160,6 +160,8 @@ export class RedisPublisher {
     }
     const deadline = this.#clock.now() + this.#timeoutMs
     queue.waiting.push({ events, bytes, ephemeral, idempotencyKey, deadline, promise })
+    // Without a timer nothing waits, so this publish expires first.
+    this.#expiry ??= this.#clock.after(this.#timeoutMs, this.#expire)
     if (!queue.inFlight) {
       this.#ready.add(queue)
       this.#schedule()
@@ -185,7 +187,6 @@ export class RedisPublisher {
         }
       })
     }
-    if (this.#expiry === undefined) this.#scheduleExpiry()
   }
 
   #send(queue: PublishQueue, { publishes, events, bytes }: PublishCall): void {
@@ -249,10 +250,10 @@ export class RedisPublisher {
       earliest = Math.min(earliest, waiting[0]?.deadline ?? Number.POSITIVE_INFINITY)
     }
     if (earliest === Number.POSITIVE_INFINITY) return
-    this.#expiry = this.#clock.after(Math.max(1, earliest - this.#clock.now()), () => this.#expire())
+    this.#expiry = this.#clock.after(Math.max(1, earliest - this.#clock.now()), this.#expire)
   }
 
-  #expire(): void {
+  readonly #expire = (): void => {
     const now = this.#clock.now()
     for (const queue of [...this.#queues.values()]) {
       const alive = queue.waiting.findIndex(({ deadline }) => deadline > now)
