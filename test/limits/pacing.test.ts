@@ -18,7 +18,7 @@ describe('pacing', () => {
     return spent
   }
 
-  it('takes from all scopes or from none', () => {
+  it('takes tokens from all scopes or from none', () => {
     const pacing = createPacing(
       { stream: { capacity: 5, refillPerSecond: 1 }, tenant: { capacity: 7, refillPerSecond: 1 } },
       { clock },
@@ -26,14 +26,14 @@ describe('pacing', () => {
     const first = pacing.open({ auth: auth('a') })
     const second = pacing.open({ auth: auth('b') })
     expect(spendAll(first)).to.equal(5)
-    expect(spendAll(second), 'what the tenant has left').to.equal(2)
-    // Its refusals have cost the second stream's own bucket nothing.
+    expect(spendAll(second), 'the remaining tokens of the tenant').to.equal(2)
+    // Its refusals consumed no tokens of the second stream's own bucket.
     pacing.configure({ tenant: { capacity: 100, refillPerSecond: 1000 } })
     clock.advance(10)
     expect(spendAll(second)).to.equal(3)
   })
 
-  it('shares a bucket by user within the tenant, by address, by session, and by all', () => {
+  it('shares a bucket by user within the tenant, by tenant, by address, by session, and globally', () => {
     const session = {}
     for (const [scope, one, same, other] of [
       ['user', { auth: auth('a') }, { auth: auth('a') }, { auth: auth('a', 'globex') }],
@@ -52,7 +52,7 @@ describe('pacing', () => {
     expect([spendAll(all.open({})), spendAll(all.open({}))]).to.deep.equal([2, 0])
   })
 
-  it('keeps tenants and users apart, whatever their names are', () => {
+  it('separates tenants and users with any names', () => {
     const pacing = createPacing({ user: { capacity: 2, refillPerSecond: 1 } }, { clock })
     for (const [tenant, user] of [
       ['acme', 'x\ny'],
@@ -77,25 +77,25 @@ describe('pacing', () => {
     expect(pacer.tokens()).to.equal(-4000)
     expect(pacer.msUntil(1, 100)).to.equal(41_000)
     clock.advance(99_999)
-    expect(pacer.spend(2, 1500), 'several are no burst beyond the burst').to.equal(false)
+    expect(pacer.spend(2, 1500), 'several events cannot exceed the capacity').to.equal(false)
   })
 
   it('notifies waiting streams when rates change', () => {
     const pacing = createPacing({ stream: 'chat' }, { clock })
     const pacer = pacing.open({})
     expect(spendAll(pacer)).to.equal(PACING_PRESETS.chat.capacity)
-    let told = 0
-    pacer.onChange = () => told++
+    let notifications = 0
+    pacer.onChange = () => notifications++
     pacing.configure({ stream: { capacity: 10, refillPerSecond: 1000 } })
-    expect(told).to.equal(1)
+    expect(notifications).to.equal(1)
     clock.advance(10)
     expect(spendAll(pacer)).to.equal(10)
     pacer.close()
     pacing.configure({ stream: 'telemetry' })
-    expect(told).to.equal(1)
+    expect(notifications).to.equal(1)
   })
 
-  it('keeps no buckets of streams that are gone', () => {
+  it('keeps no buckets of closed streams', () => {
     const pacing = createPacing({ stream: 'dashboard', user: 'telemetry' }, { clock })
     const pacers = Array.from({ length: 10 }, (_, i) => pacing.open({ auth: auth(`${i % 2}`) }))
     expect(pacing.size).to.equal(12)
@@ -103,7 +103,7 @@ describe('pacing', () => {
     expect(pacing.size).to.equal(0)
   })
 
-  it('refuses what cannot work, with a code', () => {
+  it('rejects invalid rates with a code', () => {
     for (const rates of [
       { stream: { capacity: 0, refillPerSecond: 1 } },
       { stream: { capacity: 1, refillPerSecond: 0 } },

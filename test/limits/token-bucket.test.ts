@@ -17,7 +17,7 @@ const steps = fc.array(
 )
 
 describe('a token bucket', () => {
-  it('never grants more than burst + refill × elapsed over any span, and grants as soon as it may', () => {
+  it('never grants more than burst + refill × elapsed over any span, and grants as soon as possible', () => {
     fc.assert(
       fc.property(rate, steps, ({ capacity, refillPerSecond }, sequence) => {
         const bucket = new TokenBucket({ capacity, refillPerSecond }, 0)
@@ -66,7 +66,7 @@ describe('a token bucket', () => {
 })
 
 describe('a registry of buckets', () => {
-  it('gives all users of a key the same bucket, and forgets it when nobody uses it and it is full', () => {
+  it('returns one bucket per key, and removes it when it is full and not in use', () => {
     const registry = new BucketRegistry({ capacity: 10, refillPerSecond: 10 })
     const bucket = registry.acquire('a', 0)
     expect(registry.acquire('a', 0)).to.equal(bucket)
@@ -76,7 +76,7 @@ describe('a registry of buckets', () => {
     expect(registry.size).to.equal(0)
   })
 
-  it('keeps what has been spent from one stream to the next', () => {
+  it('keeps the spent tokens from one stream to the next', () => {
     const registry = new BucketRegistry({ capacity: 10, refillPerSecond: 1 })
     registry.acquire('a', 0).spend(10, 0)
     registry.release('a', 0)
@@ -84,14 +84,14 @@ describe('a registry of buckets', () => {
     expect(registry.acquire('a', 1000).tokens(1000)).to.equal(1)
   })
 
-  it('stays bounded, whatever keys come', () => {
+  it('stays bounded for any keys', () => {
     const registry = new BucketRegistry({ capacity: 10, refillPerSecond: 10 }, 100)
     for (let i = 0; i < 10_000; i++) {
       registry.acquire(i, i).spend(1, i)
       registry.release(i, i)
     }
     expect(registry.size).to.be.at.most(100)
-    // 100 ms after the last spending all are full: each new key takes two old ones with it.
+    // 100 ms after the last spending all buckets are full: each new key removes two old ones.
     for (let i = 0; i < 100; i++) {
       registry.acquire(`later ${i}`, 20_000)
       registry.release(`later ${i}`, 20_000)
@@ -99,7 +99,7 @@ describe('a registry of buckets', () => {
     expect(registry.size).to.equal(0)
   })
 
-  it('does not forget a key that is in use, even above its bound', () => {
+  it('does not remove a key that is in use, even above its bound', () => {
     const registry = new BucketRegistry({ capacity: 10, refillPerSecond: 10 }, 2)
     const first = registry.acquire('first', 0)
     for (let i = 0; i < 5; i++) registry.acquire(i, 0)

@@ -62,7 +62,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
     for (const option of ['by', 'skip', 'cost', 'points'] as const) {
       for (const [how, fail] of Object.entries(broken)) {
-        it(`lead to the error handler, never past the limit: ${option} ${how}`, async () => {
+        it(`pass their error to the error handler, and admit nothing: ${option} ${how}`, async () => {
           const reported = note(undo)
           const agent = await start({ ...LIMIT, name: 'limit', [option]: fail })
           expect((await agent.get('/')).status).to.equal(500)
@@ -79,7 +79,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     }
 
-    it('lead to the error handler where they answer what cannot be meant', async () => {
+    it('cause an error for the error handler if they return an invalid value', async () => {
       for (const by of [null, 7, {}, [], true, async () => 'key', Symbol('key')]) {
         const agent = await start({ ...LIMIT, name: 'limit', by: (() => by) as never })
         expect((await agent.get('/')).status, String(by)).to.equal(500)
@@ -88,7 +88,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     for (const [how, fail] of Object.entries(broken)) {
-      it(`count the answer where countWhen ${how}, and report it`, async () => {
+      it(`count the answer if countWhen ${how}, and report the error`, async () => {
         const reported = note(undo)
         const agent = await start({ ...LIMIT, countWhen: fail })
         const statuses: number[] = []
@@ -99,7 +99,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('do not touch a response that was sent while Redis was asked', async () => {
+    it('do not change a response that was sent during the call to Redis', async () => {
       const redis = await RedisServer.start()
       undo.push(() => redis.stop())
       const impatient: RequestHandler = (_req, res, next) => {
@@ -123,7 +123,7 @@ describe('the holders of stream leases', () => {
     },
     rejects: () => Promise.reject(new Error('broken')),
   })) {
-    it(`do not keep another from its place when close ${how}`, async () => {
+    it(`do not prevent a newer stream from opening if close ${how}`, async () => {
       const undo: (() => unknown)[] = []
       const reported = note(undo)
       const limits = createStreamLimits({ perUser: 1, evictOldest: true })

@@ -11,7 +11,7 @@ import { serve } from '../../helpers/http-server.js'
 import type { RedisServer } from '../../helpers/redis-server.js'
 import { startSuiteRedis } from '../../helpers/suite-redis.js'
 
-/** 24 days: no test meets the window's turn. */
+/** 24 days: no window ends during a test. */
 const LONG = 2_073_600
 const POINTS = 3
 
@@ -23,7 +23,7 @@ const KINDS = {
   exact: { processes: 2, redis: true, mode: 'exact' },
 } as const
 
-describe('request limits that count some answers only', () => {
+describe('request limits that count only some answers', () => {
   let redis: RedisServer
   let admin: Redis
   const undo: (() => Promise<unknown> | unknown)[] = []
@@ -93,7 +93,7 @@ describe('request limits that count some answers only', () => {
       return response.status
     }
 
-    /** The statuses of requests one after the other, asked again where the answer is only "not now". */
+    /** Retries until the status is final: a 429 with a short Retry-After is not. */
     async settled(path: string, i = 0): Promise<number> {
       let status = 0
       await eventually(async () => {
@@ -105,7 +105,7 @@ describe('request limits that count some answers only', () => {
       return status
     }
 
-    /** Sends requests and leaves before there is an answer, once each has arrived or been refused. */
+    /** Sends requests, and disconnects before the answer, when each has arrived or was refused. */
     async hangUp(path: string, count: number): Promise<void> {
       for (let i = 0; i < count; i++) {
         const before = this.held
@@ -125,26 +125,26 @@ describe('request limits that count some answers only', () => {
   }
 
   for (const [name, kind] of Object.entries(KINDS)) {
-    it(`count a client that leaves before its answer: ${name}`, async () => {
+    it(`count a request whose client disconnects before its answer: ${name}`, async () => {
       const site = await new Site().start(kind)
       await site.hangUp('/slow', 20)
       expect(site.held).to.equal(POINTS)
-      // An answer that nobody has seen changes nothing.
+      // An answer that no client received changes nothing.
       site.release(200)
       for (let i = 0; i < 4; i++) expect(await site.status('/ok', i)).to.equal(429)
     })
 
-    it(`admit at most as many at the same time as there are points: ${name}`, async () => {
+    it(`admit at most as many concurrent requests as there are points: ${name}`, async () => {
       const site = await new Site().start(kind)
-      const asked = Array.from({ length: 20 }, (_, i) => site.status('/slow', i))
-      const refused = asked.map((each) => each.then((status) => status === 429))
+      const answers = Array.from({ length: 20 }, (_, i) => site.status('/slow', i))
+      const refused = answers.map((each) => each.then((status) => status === 429))
       await eventually(async () => {
         const pending = Symbol('pending')
         const now = await Promise.all(refused.map((each) => Promise.race([each, Promise.resolve(pending)])))
         return now.filter((each) => each === true).length === 20 - POINTS && site.held === POINTS
       })
       site.release(401)
-      const statuses = await Promise.all(asked)
+      const statuses = await Promise.all(answers)
       expect(statuses.filter((status) => status === 401)).to.have.length(POINTS)
       expect(await site.settled('/ok', 1)).to.equal(429)
     })
@@ -162,24 +162,24 @@ describe('request limits that count some answers only', () => {
       expect(statuses.slice(POINTS)).to.deep.equal([429, 429, 429, 429, 429])
     })
 
-    it(`let others in as soon as those under way have not counted: ${name}`, async () => {
+    it(`admit further requests as soon as requests in flight turn out not to count: ${name}`, async () => {
       const site = await new Site().start(kind)
-      const asked = Array.from({ length: POINTS }, (_, i) => site.status('/slow', i))
+      const answers = Array.from({ length: POINTS }, (_, i) => site.status('/slow', i))
       await eventually(() => site.held === POINTS)
       expect(await site.status('/ok', 1)).to.equal(429)
       site.release(200)
-      expect(await Promise.all(asked)).to.deep.equal([200, 200, 200])
+      expect(await Promise.all(answers)).to.deep.equal([200, 200, 200])
       await eventually(async () => (await site.status('/ok', 1)) === 200)
     })
   }
 
-  it('decide by the status and headers where a client leaves amid its answer', async () => {
+  it('decide by the status and headers if a client disconnects during its answer', async () => {
     const site = await new Site().start(KINDS['in this process'])
     await site.hangUp('/begun', 10)
     expect(await site.settled('/ok')).to.equal(200)
   })
 
-  it('count requests that were pipelined behind another on a connection that is lost', async () => {
+  it('count requests that were pipelined behind another one on a lost connection', async () => {
     const site = await new Site().start(KINDS['in this process'])
     const { port } = new URL(site.url('/'))
     const socket = connect(Number(port), '127.0.0.1')
@@ -190,7 +190,7 @@ describe('request limits that count some answers only', () => {
     expect(await site.status('/ok')).to.equal(429)
   })
 
-  it('count a request for which countWhen throws, and report the error', async () => {
+  it('count a request if countWhen throws, and report the error', async () => {
     const errors: unknown[] = []
     const listener = (message: unknown): void => void errors.push((message as { error: unknown }).error)
     subscribe('express-sse-kit:limiter:error', listener)
@@ -219,15 +219,15 @@ describe('request limits that count some answers only', () => {
   it('return points only within their window', async () => {
     for (const mode of ['hybrid', 'exact'] as const) {
       const site = await new Site().start({ ...KINDS['on leases'], mode } as never, { duration: 1, name: mode })
-      const asked: Promise<number>[] = []
-      for (let i = 0; i < POINTS; i++) asked.push(site.status('/slow'))
+      const answers: Promise<number>[] = []
+      for (let i = 0; i < POINTS; i++) answers.push(site.status('/slow'))
       await eventually(() => site.held === POINTS)
       await new Promise((resolve) => setTimeout(resolve, 1100))
       const admitted: number[] = []
-      // Right at the turn and after it, what was reserved before is neither missing nor a present.
+      // Points that were reserved in the old window are neither missing in the new one nor added to it.
       for (let i = 0; i < POINTS; i++) admitted.push(await site.status('/wrong'))
       site.release(200)
-      await Promise.all(asked)
+      await Promise.all(answers)
       const counters = await admin.keys('*')
       for (const key of counters) {
         if ((await admin.type(key)) === 'string') expect(Number(await admin.get(key)), key).to.be.at.least(0)
@@ -236,13 +236,13 @@ describe('request limits that count some answers only', () => {
     }
   })
 
-  it('are not forgotten where they are closed with requests under way', async () => {
+  it('keep their count if they are closed with requests in flight', async () => {
     const site = await new Site().start(KINDS['on leases'])
-    const asked: Promise<number>[] = [site.status('/slow'), site.status('/slow')]
+    const answers: Promise<number>[] = [site.status('/slow'), site.status('/slow')]
     await eventually(() => site.held === 2)
     await site.limiters[0]?.close()
     site.release(200)
-    await Promise.all(asked)
+    await Promise.all(answers)
     expect(await site.settled('/wrong', 1)).to.equal(401)
     expect(await site.settled('/wrong', 1)).to.equal(429)
   })

@@ -29,7 +29,7 @@ describe('request limits that send a command to Redis for each request', () => {
     return handler
   }
 
-  it('admit exactly as many as there are points, each request at once on any process', async () => {
+  it('admit exactly their points on any number of processes, each request immediately', async () => {
     const limiters = Array.from({ length: 3 }, () => limiter({ by: 'user', points: 50, duration: 600 }))
     const answers = await Promise.all(
       Array.from({ length: 150 }, (_, i) => ask(limiters[i % 3] as RateLimitHandler, alice)),
@@ -55,7 +55,7 @@ describe('request limits that send a command to Redis for each request', () => {
     expect(await admittedOf(user, 5, alice), 'what the user has left').to.equal(1)
   })
 
-  it('follow points that change while the window runs', async () => {
+  it('apply points that change within the window', async () => {
     let points = 5
     const handler = limiter({ by: 'tenant', points: () => points, duration: 600 })
     expect(await admittedOf(handler, 5, alice)).to.equal(5)
@@ -65,7 +65,7 @@ describe('request limits that send a command to Redis for each request', () => {
     expect(await admittedOf(handler, 10, alice)).to.equal(0)
   })
 
-  it("leave the application's own limiters on the same client alone", async () => {
+  it("do not affect the application's own limiters on the same client", async () => {
     const client = new Redis(server.url)
     const own = new RateLimiterRedis({ storeClient: client, points: 3, duration: 600, keyPrefix: 'own' })
     const handler = limiter({ redis: client, by: 'user', points: 5, duration: 600 })

@@ -7,7 +7,7 @@ import type { RedisServer } from '../../helpers/redis-server.js'
 import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { admittedOf, ask, overBucket, request } from './support.js'
 
-/** 24 days: no test meets the window's turn. */
+/** 24 days: no window ends during a test. */
 const LONG = 2_073_600
 const alice = request({ user: 'alice' })
 
@@ -25,9 +25,9 @@ describe('request limits on leases from Redis', () => {
     await admin.flushall()
   })
 
-  /** As many limiters as there would be processes. */
+  /** One limiter for each simulated process. */
   function fleet(count: number, options: RateLimitOptions): RateLimitHandler[] {
-    // The machine may be busy, and slow is not away.
+    // On a busy machine a slow Redis must not count as unavailable.
     const made = Array.from({ length: count }, () => rateLimit({ redis: server.url, timeoutMs: 10_000, ...options }))
     handlers.push(...made)
     return made
@@ -38,7 +38,7 @@ describe('request limits on leases from Redis', () => {
     return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
   }
 
-  /** Hammers until nothing is admitted any more, and nothing is on lease elsewhere. */
+  /** Sends requests until none is admitted any more, and no other limiter holds a lease. */
   async function exhaust(limiters: readonly RateLimitHandler[], req = alice): Promise<number> {
     let admitted = 0
     for (;;) {
@@ -50,14 +50,14 @@ describe('request limits on leases from Redis', () => {
     }
   }
 
-  it('admit exactly as many as there are points over all processes', async () => {
+  it('admit exactly their points over all processes', async () => {
     for (const points of [1, 7, 100, 1000]) {
       const limiters = fleet(4, { by: 'user', name: `p${points}`, points, duration: LONG })
       expect(await exhaust(limiters), `${points} points`).to.equal(points)
     }
   })
 
-  it('never admit more than there are points in a window of Redis, whatever the load', async () => {
+  it('never admit more than their points in a window of Redis, under any load', async () => {
     const points = 100
     const limiters = fleet(4, { by: 'user', points, duration: 1 })
     const users = ['a', 'b', 'c'].map((user) => request({ user }))
@@ -82,7 +82,7 @@ describe('request limits on leases from Redis', () => {
     expect(Math.max(...admitted.values())).to.equal(points)
   })
 
-  it('never grant on a lease beyond the end of its window', async () => {
+  it('never admit by a lease after the end of its window', async () => {
     const limiters = fleet(4, { by: 'user', points: 200, duration: 1 })
     const admitted = new Map<number, number>()
     const askAll = async (): Promise<void> => {
@@ -96,7 +96,7 @@ describe('request limits on leases from Redis', () => {
       const turn = Math.ceil((Date.now() + 300) / 1000) * 1000
       await until(turn - 200)
       for (let i = 0; i < 20; i++) await askAll()
-      // Much is on lease and not used when the window ends.
+      // Many leased points are unused when the window ends.
       await until(turn - 5)
       while (Date.now() < turn + 300) await askAll()
     }
@@ -117,14 +117,14 @@ describe('request limits on leases from Redis', () => {
     await Promise.all(
       limiters.map(async (limiter, i) => {
         while (performance.now() < begin + 3000) {
-          // With rests, in which leases lie idle, are given back, or run out.
+          // With pauses, in which leases are idle, are released or expire.
           const resting = i > 1 && Math.floor((performance.now() - begin) / 700) % 2 === 1
           if (!resting && (await ask(limiter, alice)).admitted) admissions.push(performance.now())
           await new Promise(setImmediate)
         }
       }),
     )
-    // Where the machine is busy, an admission is noted some ms late.
+    // On a busy machine an admission is recorded some ms late.
     expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1)
     expect(admissions.length).to.be.above(burst)
   })
@@ -144,7 +144,7 @@ describe('request limits on leases from Redis', () => {
     expect((await calls()) - exhausted).to.equal(0)
   })
 
-  it('grant without a promise while there is enough on lease', async () => {
+  it('admit synchronously while enough points are leased', async () => {
     const [limiter] = fleet(1, { by: 'user', points: 64_000, duration: LONG }) as [RateLimitHandler]
     await ask(limiter, alice)
     let synchronous = 0
@@ -159,13 +159,13 @@ describe('request limits on leases from Redis', () => {
     expect(synchronous).to.equal(100)
   })
 
-  it('share one call between requests that wait', async () => {
+  it('share one call among waiting requests', async () => {
     const [limiter] = fleet(1, { by: 'user', points: 100, duration: LONG }) as [RateLimitHandler]
-    await ask(limiter, request({ user: 'somebody else' }))
+    await ask(limiter, request({ user: 'another user' }))
     const before = await calls()
     const answers = await Promise.all(Array.from({ length: 60 }, () => ask(limiter, alice)))
     expect(answers.filter(({ admitted }) => admitted)).to.have.length(60)
-    // And one ahead of demand.
+    // The second call is ahead of demand.
     expect((await calls()) - before).to.be.at.most(2)
   })
 
@@ -177,7 +177,7 @@ describe('request limits on leases from Redis', () => {
     const limiters = fleet(3, { limits })
     expect(await exhaust(limiters)).to.equal(10)
     expect(await exhaust(limiters, request({ user: 'bob' }))).to.equal(5)
-    // All that Bob has left is free: the refusals by the tenant's limit took nothing of it.
+    // Bob's remaining points are available: refusals by the tenant's limit did not consume them.
     const [other] = fleet(1, { ...limits[0] }) as [RateLimitHandler]
     for (const limiter of handlers.splice(0, 3)) await limiter.close()
     expect(await exhaust([other], request({ user: 'bob' }))).to.equal(5)
@@ -187,7 +187,7 @@ describe('request limits on leases from Redis', () => {
     const cost = (req: { path: string }) => Number(req.path)
     const limiters = fleet(3, { by: 'user', points: 100, duration: LONG, cost })
     const tooMuch = await ask(limiters[0] as RateLimitHandler, request({ user: 'alice', path: '101' }))
-    expect(tooMuch.status, 'more than there ever are').to.equal(429)
+    expect(tooMuch.status, 'more than the limit').to.equal(429)
     expect(await admin.keys('*')).to.deep.equal([])
     expect(await exhaust(limiters, request({ user: 'alice', path: '7' }))).to.equal(14)
     expect(await exhaust(limiters, request({ user: 'alice', path: '1' }))).to.equal(2)
@@ -199,7 +199,7 @@ describe('request limits on leases from Redis', () => {
         RateLimitHandler,
         RateLimitHandler,
       ]
-      // Demand makes leases grow.
+      // Leases grow with demand.
       let admitted = await admittedOf(hoarder, 20, alice)
       await eventually(async () => {
         admitted += await admittedOf(other, 5, alice)
@@ -225,42 +225,42 @@ describe('request limits on leases from Redis', () => {
       ]
       await ask(first, request({ user: 'bob' }))
       server.pause()
-      const asked = ask(first, alice)
+      const answer = ask(first, alice)
       await new Promise(setImmediate)
       const closed = first.close()
       server.resume()
       await closed
-      expect((await asked).admitted).to.equal(true)
+      expect((await answer).admitted).to.equal(true)
       expect(await exhaust([second])).to.equal(999)
     })
   }
 
-  it('take no lease once they are being closed', async () => {
+  it('request no lease once they are closing', async () => {
     const [limiter] = fleet(1, { by: 'user', points: 1000, duration: LONG }) as [RateLimitHandler]
     await ask(limiter, alice)
     const closed = limiter.close()
     expect((await ask(limiter, request({ user: 'bob' }))).admitted).to.equal(true)
     await closed
-    // What was admitted is told, and there is no field for a holder.
+    // The admission was reported, and there is no field for a holder.
     const { w, ...rest } = await admin.hgetall('sse:limit:w2073600:user:{acme:bob}')
     expect(rest).to.deep.equal({ l: '1', c: '1' })
     expect(w).to.be.a('string')
   })
 
-  it('report that all their points are consumed, so that others know when there are more', async () => {
+  it('report that all their points are consumed, so that other processes know the time to wait', async () => {
     const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
     expect(await admittedOf(first, 1, alice)).to.equal(1)
     await eventually(async () => Number((await ask(second, alice)).headers['Retry-After']) > 60)
   })
 
-  it('report it when they are closed', async () => {
+  it('report consumed points when they are closed', async () => {
     const [first, second] = fleet(2, { by: 'user', points: 1, duration: LONG }) as [RateLimitHandler, RateLimitHandler]
     expect(await admittedOf(first, 1, alice)).to.equal(1)
     await first.close()
     expect(Number((await ask(second, alice)).headers['Retry-After'])).to.be.above(60)
   })
 
-  it('follow points that change while the window runs', async () => {
+  it('apply points that change within the window', async () => {
     let points = 100
     const limiters = fleet(3, { by: 'user', points: () => points, duration: LONG })
     expect(await exhaust(limiters)).to.equal(100)
@@ -270,7 +270,7 @@ describe('request limits on leases from Redis', () => {
     expect(await exhaust(limiters), 'lowered').to.equal(0)
   })
 
-  it('serve requests of one key whose points differ', async () => {
+  it('serve requests of one key with different points', async () => {
     const limiters = fleet(2, { by: 'user', points: ({ path }) => Number(path), duration: LONG })
     const answers = await Promise.all(
       limiters.flatMap((limiter) =>
@@ -291,7 +291,7 @@ describe('request limits on leases from Redis', () => {
     expect(await admin.pttl(keys[1] as string)).to.be.within(1, 60_001)
   })
 
-  it('use a client they are given as it is, and do not close it', async () => {
+  it('use a given client directly, and do not close it', async () => {
     const client = new Redis(server.url, { lazyConnect: true, keyPrefix: 'app:' })
     try {
       const limiter = rateLimit({ by: 'user', points: 10, duration: LONG, redis: client, timeoutMs: 10_000 })

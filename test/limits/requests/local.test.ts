@@ -13,7 +13,7 @@ describe('request limits without Redis', () => {
 
   beforeEach(() => {
     clock = new FakeClock()
-    // To the beginning of a minute.
+    // Advances to the beginning of a minute.
     clock.advance(60_000 - (clock.wallTime() % 60_000))
   })
 
@@ -30,12 +30,12 @@ describe('request limits without Redis', () => {
 
   const alice = request({ user: 'alice' })
 
-  it('admit as many as there are points in each window, and no more', async () => {
+  it('admit exactly their points in each window', async () => {
     const handler = limiter({ by: 'user', points: 10, duration: 60 })
     for (let window = 0; window < 3; window++) {
       expect(await admittedOf(handler, 30, alice)).to.equal(10)
       clock.advance(59_999)
-      expect(await admittedOf(handler, 5, alice), 'before the turn').to.equal(0)
+      expect(await admittedOf(handler, 5, alice), 'before the end of the window').to.equal(0)
       clock.advance(1)
     }
   })
@@ -53,7 +53,7 @@ describe('request limits without Redis', () => {
     })
   }
 
-  it('admit a request after exactly the wait that the refusal before it announced', async () => {
+  it('admit a request after exactly the wait that a refusal announced', async () => {
     const rate = { points: fc.integer({ min: 1, max: 50 }), duration: fc.integer({ min: 1, max: 100 }) }
     const costs = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 5, maxLength: 30 })
     await fc.assert(
@@ -77,7 +77,7 @@ describe('request limits without Redis', () => {
     )
   })
 
-  it('count a user within its tenant, a tenant, an address, and what a function answers', async () => {
+  it('count by user within the tenant, by tenant, by address, and by the result of a function', async () => {
     const of = (by: RequestLimit['by']): RateLimitHandler => limiter({ by, name: 'it', points: 2, duration: 60 })
     for (const [handler, one, same, other] of [
       [of('user'), { user: 'a' }, { user: 'a', ip: '192.0.2.9' }, { user: 'a', tenant: 'globex' }],
@@ -92,7 +92,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('do not mix up tenants and users, whatever their names are', async () => {
+  it('separate tenants and users with any names', async () => {
     const handler = limiter({ by: 'user', points: 1, duration: 60 })
     for (const [tenant, user] of [
       ['a', '1:b:c'],
@@ -140,12 +140,12 @@ describe('request limits without Redis', () => {
     expect(await admittedOf(handler, 100, alice)).to.equal(10)
     const bob = request({ user: 'bob' })
     expect(await admittedOf(handler, 100, bob), 'what the tenant has left').to.equal(5)
-    // Neither Alice's 90 refusals nor Bob's 95 have cost anybody anything.
+    // Neither Alice's 90 refusals nor Bob's 95 consumed points.
     const { headers } = await ask(handler, bob)
     expect(headers.RateLimit).to.equal('"user";r=5;t=60, "tenant";r=0;t=60, "ip";r=985;t=1')
   })
 
-  it('weigh requests, and do not count what costs nothing or is skipped', async () => {
+  it('weigh requests, and do not count requests that cost nothing or are skipped', async () => {
     const handler = limiter({
       by: 'user',
       points: 10,
@@ -156,13 +156,13 @@ describe('request limits without Redis', () => {
     const weighing = (path: string, method = 'GET') => request({ user: 'a', path, method })
     expect(await admittedOf(handler, 20, weighing('0'))).to.equal(20)
     expect(await admittedOf(handler, 20, weighing('5', 'OPTIONS'))).to.equal(20)
-    expect(await admittedOf(handler, 1, weighing('11')), 'more than there ever are').to.equal(0)
+    expect(await admittedOf(handler, 1, weighing('11')), 'more than the limit').to.equal(0)
     expect(await admittedOf(handler, 5, weighing('4'))).to.equal(2)
     expect(await admittedOf(handler, 5, weighing('3'))).to.equal(0)
     expect(await admittedOf(handler, 5, weighing('1'))).to.equal(2)
   })
 
-  it('follow points that change while the window runs', async () => {
+  it('apply points that change within the window', async () => {
     for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
       let points = 5
       const handler = limiter({
@@ -183,7 +183,7 @@ describe('request limits without Redis', () => {
     }
   })
 
-  it('let a token bucket never admit more than burst + refill × span over any span', () => {
+  it('never admit more than burst + refill × span from a token bucket, over any span', () => {
     const rate = fc.record({ burst: fc.integer({ min: 1, max: 20 }), perSecond: fc.integer({ min: 1, max: 50 }) })
     const pauses = fc.array(fc.integer({ min: 0, max: 500 }), { minLength: 20, maxLength: 100 })
     fc.assert(
@@ -211,7 +211,7 @@ describe('request limits without Redis', () => {
     )
   })
 
-  it('keep no keys whose window is over or whose bucket is full again, and never more than a bound', () => {
+  it('keep no key whose window is over or whose bucket is full, and a bounded number of others', () => {
     for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
       const { limits } = resolveRateLimit({ by: 'user', points: 10, duration: 60, algorithm })
       const limit = limits[0] as (typeof limits)[number]
@@ -220,7 +220,7 @@ describe('request limits without Redis', () => {
       expect(core.size).to.equal(100_000)
       clock.advance(62_000)
       expect(core.size).to.equal(0)
-      expect(clock.pending, 'a timer while there is nothing').to.equal(0)
+      expect(clock.pending, 'no timer without keys').to.equal(0)
       void core.close()
     }
   })

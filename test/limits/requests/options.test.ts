@@ -5,7 +5,7 @@ import { ask, request } from './support.js'
 
 const good = { by: 'user', points: 10, duration: 60 } as const
 
-describe("a request limit's options", () => {
+describe('the options of request limits', () => {
   for (const [what, options] of Object.entries({
     'no by': { points: 10, duration: 60 },
     'an unknown by': { ...good, by: 'planet' },
@@ -29,37 +29,37 @@ describe("a request limit's options", () => {
     'an unknown algorithm': { ...good, algorithm: 'sliding' },
     'a refill without a bucket': { ...good, refillPerSecond: 1 },
     'refill 0': { ...good, algorithm: 'token-bucket', refillPerSecond: 0 },
-    'an endless refill': { ...good, algorithm: 'token-bucket', refillPerSecond: Number.POSITIVE_INFINITY },
-    'a cost that is no function': { ...good, cost: 2 },
-    'a skip that is no function': { ...good, skip: true },
-    'a countWhen that is no function': { ...good, countWhen: 401 },
+    'an infinite refill': { ...good, algorithm: 'token-bucket', refillPerSecond: Number.POSITIVE_INFINITY },
+    'a cost that is not a function': { ...good, cost: 2 },
+    'a skip that is not a function': { ...good, skip: true },
+    'a countWhen that is not a function': { ...good, countWhen: 401 },
     'localPoints 0': { ...good, localPoints: 0 },
     'no limits': { limits: [] },
-    'limits that are no list': { limits: good },
-    'two limits of one name': { limits: [good, { ...good, duration: 1 }] },
+    'limits that are not a list': { limits: good },
+    'two limits with one name': { limits: [good, { ...good, duration: 1 }] },
     'an unknown mode': { ...good, redis: 'redis://localhost', mode: 'loose' },
     'a mode without redis': { ...good, mode: 'exact' },
     'a token bucket in mode exact': { ...good, redis: 'redis://localhost', mode: 'exact', algorithm: 'token-bucket' },
     'an unknown onError': { ...good, onError: 'shut' },
-    'a prefix that is no text': { ...good, prefix: 7 },
+    'a prefix that is not text': { ...good, prefix: 7 },
     'timeoutMs 0': { ...good, timeoutMs: 0 },
     'timeoutMs over a minute': { ...good, timeoutMs: 60_001 },
-    'redis that is no URL': { ...good, redis: 'localhost:6379' },
+    'a redis that is not a URL': { ...good, redis: 'localhost:6379' },
   })) {
-    it(`refuse ${what}, with a code`, () => {
+    it(`are refused with a code: ${what}`, () => {
       expect(() => rateLimit(options as unknown as RateLimitOptions))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')
     })
   }
 
-  it('take durations from a second to 24.8 days', () => {
+  it('accept durations from one second to 24.8 days', () => {
     for (const duration of [1, 2_147_483]) {
       expect(resolveRateLimit({ ...good, duration }).limits[0]?.durationMs).to.equal(duration * 1000)
     }
   })
 
-  it('are checked again where a function answers for a request', async () => {
+  it('are also checked if a function returns them for a request', async () => {
     for (const wrong of [
       { points: () => 0 },
       { points: () => Number.NaN },

@@ -6,10 +6,10 @@ import { type RateLimitOptions, resolveRateLimit } from '../../../lib/limits/req
 import type { Message } from '../../../lib/limits/requests/scripts.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
 
-/** As much of a connection as leases need: answers as a test says, or is away. */
+/** The part of a connection that leases use: answers as the test defines, or is unavailable. */
 class FakeConnection {
   available = true
-  asked = 0
+  sent = 0
   onRecovered = (): void => undefined
   readonly #clock: FakeClock
   answer: (args: readonly (string | number)[]) => readonly number[] = () => []
@@ -20,7 +20,7 @@ class FakeConnection {
 
   async send(compose: () => Message): Promise<void> {
     const { args, receive } = compose()
-    this.asked++
+    this.sent++
     const sentAt = this.#clock.now()
     receive(this.answer(args), sentAt)
   }
@@ -70,7 +70,7 @@ describe('the leases of request limits', () => {
   }
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
-    it(`admit no more of a key without Redis than localPoints, whatever its points are: ${algorithm}`, async () => {
+    it(`admit at most localPoints per key without Redis, for any points: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: () => 1, localPoints: 10, duration: 3600, algorithm })
       connection.available = false
       let admitted = 0
@@ -78,7 +78,7 @@ describe('the leases of request limits', () => {
       expect(admitted).to.equal(10)
     })
 
-    it(`admit no more of a key without Redis than the points of a request, whatever others have: ${algorithm}`, async () => {
+    it(`admit per key without Redis at most the highest points of its requests: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: () => 1, duration: 3600, algorithm })
       connection.available = false
       let admitted = 0
@@ -86,7 +86,7 @@ describe('the leases of request limits', () => {
       expect(admitted).to.be.at.most(24)
     })
 
-    it(`admit localPoints in a duration without Redis, plus what is refilled meanwhile: ${algorithm}`, async () => {
+    it(`admit localPoints per duration without Redis, plus the refill: ${algorithm}`, async () => {
       const ask = start({ by: 'user', points: 1000, localPoints: 10, duration: 60, algorithm })
       connection.available = false
       let admitted = 0
@@ -98,12 +98,12 @@ describe('the leases of request limits', () => {
     })
   }
 
-  it('cut a pause at the end of its window', async () => {
+  it('end a pause at the end of its window', async () => {
     const ask = start({ by: 'user', points: 4, duration: 10 })
     const window = 170_000_000
     const turn = clock.now() + 1501
     const remaining = (): number => Math.max(0, turn - clock.now())
-    // Others hold all of it on lease, and have used none.
+    // Other processes have leased all points, and used none.
     connection.answer = () => [window, 0, 0, 0, 0, remaining(), 0]
     // Each pause is longer than the one before it, the last 500 ms at least.
     for (const pause of [100, 200, 400, 800, 0]) {
@@ -115,7 +115,7 @@ describe('the leases of request limits', () => {
     expect(await ask(4)).to.equal(true)
   })
 
-  it('decide nothing by the wall clock, once started', async () => {
+  it('do not use the wall clock after they have started', async () => {
     for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
       let offset = 0
       clock.wallTime = () => 1_700_000_000_000 + clock.now() + offset

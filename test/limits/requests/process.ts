@@ -1,4 +1,4 @@
-/** One process of a fleet: asks its limiter as fast as it can, and tells when what was admitted. */
+/** One process of a fleet: sends requests to its limiter as fast as possible, and reports the times of admission. */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { rateLimit } from '../../../lib/routers/rate-limit.js'

@@ -38,7 +38,7 @@ describe('request limits of four processes on one Redis', () => {
     )
   }
 
-  it('never admit more than there are points in any window', async () => {
+  it('never admit more than their points in any window', async () => {
     const points = 200
     const users = await hammer({ by: 'user', points, duration: 1 }, 3)
     for (const admissions of users) {
@@ -62,7 +62,7 @@ describe('request limits of four processes on one Redis', () => {
       refillPerSecond: perSecond,
     } as const
     for (const admissions of await hammer(options, 4)) {
-      // Where the machine is busy, an admission is noted some ms late.
+      // On a busy machine an admission is recorded some ms late.
       expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1)
       expect(admissions.length).to.be.above(burst)
     }

@@ -11,7 +11,7 @@ import { FakeClock } from '../../helpers/fake-clock.js'
 import { serve, type TestServer } from '../../helpers/http-server.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 
-/** Who writes `X-User` is that user. */
+/** Authenticates a request as the user in `X-User`. */
 const authenticated: RequestHandler = (req, _res, next) => {
   const user = req.get('X-User')
   req.auth = user ? { user, tenant: req.get('X-Tenant') ?? 'acme', expiresAt: 0, claims: {} } : undefined
@@ -53,7 +53,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return server
     }
 
-    it('sends policy and remaining points, and answers 429 with a problem document', async () => {
+    it('sends the policy and the remaining points, and answers 429 with a problem document', async () => {
       const limits = [
         { by: 'user', points: 2, duration: 60 },
         { by: 'tenant', points: 1000, duration: 60, algorithm: 'token-bucket', refillPerSecond: 50 },
@@ -92,7 +92,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       clock.advance(40_999)
       for (const ms of [0, 0.9, 0.09]) {
         clock.advance(ms)
-        expect((await agent.get('/')).headers['retry-after'], `${ms} ms on`).to.equal('1')
+        expect((await agent.get('/')).headers['retry-after'], `${ms} ms later`).to.equal('1')
       }
     })
 
@@ -129,7 +129,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(anonymous.filter(({ status }) => status === 200)).to.have.length(3)
     })
 
-    it('counts addresses that a trusted proxy sends: mapped ones unmapped, IPv6 by /56', async () => {
+    it('counts the addresses that a trusted proxy sends: IPv4-mapped ones as IPv4, IPv6 by /56', async () => {
       const agent = supertest((await start([closing(rateLimit({ by: 'ip', points: 2, duration: 60, clock }))])).url)
       const from = async (address: string) => (await agent.get('/').set('X-Forwarded-For', address)).status
       expect([await from('192.0.2.1'), await from('::ffff:192.0.2.1'), await from('192.0.2.1')]).to.deep.equal([
@@ -142,7 +142,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       ])
     })
 
-    it('warns once where everybody may write the address', async () => {
+    it('warns once if any client can set its address', async () => {
       const warnings: Error[] = []
       const listener = (warning: Error): void => void warnings.push(warning)
       process.on('warning', listener)
@@ -163,7 +163,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('leaves an error of the options to Express', async () => {
+    it('passes an invalid result of an option to Express as an error', async () => {
       const limit = closing(rateLimit({ by: 'ip', points: () => Number.NaN, duration: 60, clock }))
       const answer = await supertest((await start([limit])).url).get('/')
       expect([answer.status, answer.body.error]).to.deep.equal([
@@ -221,31 +221,31 @@ for (const { name, express } of EXPRESS_VERSIONS) {
           .send(body)
 
       for (const kind of ['in this process', 'on leases', 'exact'] as const) {
-        it(`limits failed signatures by address, and never good ones while there are few failures: ${kind}`, async () => {
+        it(`limits failed signatures by address, and no valid ones below the limit: ${kind}`, async () => {
           const options = {
             ...(kind !== 'in this process' && { redis: redis.url }),
             ...(kind === 'exact' && { mode: 'exact' as const }),
           }
           const { url } = await receiver(options)
-          // No more at a time than there are points: each may be a failure until it is answered.
+          // Not more requests at a time than points: each may be a failure until it is answered.
           for (let i = 0; i < 10; i++) {
             const burst = await Promise.all(Array.from({ length: 3 }, () => post(url, signed)))
             expect(new Set(burst.map(({ status }) => status))).to.deep.equal(new Set([200]))
-            // Given back when the answer is out.
+            // Points are returned when the answer is sent.
             await new Promise((resolve) => setTimeout(resolve, 20))
           }
           const statuses: number[] = []
           for (let i = 0; i < 8; i++) {
             statuses.push((await post(url, 'sha256=00')).status)
-            // The exact limiter counts when the answer is out, in Redis.
+            // The exact limiter counts in Redis when the answer is sent.
             await new Promise((resolve) => setTimeout(resolve, 20))
           }
           expect(statuses).to.deep.equal([401, 401, 401, 401, 401, 429, 429, 429])
-          expect((await post(url, signed)).status, 'then nobody at this address').to.equal(429)
+          expect((await post(url, signed)).status, 'afterwards any request of this address').to.equal(429)
         })
       }
 
-      it('counts a failed signature for the address of a client that has left', async () => {
+      it('counts a failed signature by address if the client has disconnected', async () => {
         const limit = closing(rateLimit({ by: 'ip', points: 5, duration: 2_073_600 }))
         const router = webhooks({
           secrets: secret,

@@ -34,7 +34,7 @@ describe('request limits while Redis fails', () => {
     return handler
   }
 
-  /** Asks until nothing is left on lease here, and Redis has failed. @returns what was admitted meanwhile */
+  /** Sends requests until the handler has no leased points and Redis has failed. @returns the number of admissions */
   async function untilRedisFails(handler: RateLimitHandler, user = 'alice'): Promise<number> {
     const failed = nextError()
     let admitted = 0
@@ -47,7 +47,7 @@ describe('request limits while Redis fails', () => {
 
   function admin(): Redis {
     const client = new Redis(server.url)
-    // It is killed with the server.
+    // Its connection ends with the server.
     client.on('error', () => undefined)
     undo.push(() => client.disconnect())
     return client
@@ -75,7 +75,7 @@ describe('request limits while Redis fails', () => {
         ...(fault === 'was never there' && { redis: `redis://127.0.0.1:${await freePort()}` }),
       })
 
-      it(`open admits up to the local cap in each process, and never fails: ${mode}, Redis ${fault}`, async () => {
+      it(`admit up to the local cap in each process with onError open, and never fail: ${mode}, Redis ${fault}`, async () => {
         const handler = limiter({ ...(await options()), onError: 'open', localPoints: 30 })
         if (fault !== 'was never there') {
           expect(await admittedOf(handler, 5, alice)).to.equal(5)
@@ -85,11 +85,11 @@ describe('request limits while Redis fails', () => {
         for (let i = 0; i < 150; i++) answers.push(await ask(handler, alice))
         expect(answers.filter(({ admitted }) => admitted).length).to.be.within(25, 30)
         expect(new Set(answers.map(({ status }) => status))).to.deep.equal(new Set([200, 429]))
-        // Another user has a cap of its own.
+        // Another user has a separate cap.
         expect(await admittedOf(handler, 100, request({ user: 'bob' }))).to.equal(30)
       })
 
-      it(`closed answers 503 with Retry-After: ${mode}, Redis ${fault}`, async () => {
+      it(`answer 503 with Retry-After with onError closed: ${mode}, Redis ${fault}`, async () => {
         const handler = limiter({ ...(await options()), onError: 'closed' })
         if (fault !== 'was never there') {
           expect(await admittedOf(handler, 5, alice)).to.equal(5)
@@ -106,12 +106,12 @@ describe('request limits while Redis fails', () => {
       })
     }
 
-    it(`no request waits once Redis is known to be away, and all is well when it is back: ${mode}`, async () => {
+    it(`do not wait once Redis is known to be unavailable, and recover with it: ${mode}`, async () => {
       const handler = limiter({ mode, onError: 'closed' })
       await ask(handler, alice)
       server.pause()
       await untilRedisFails(handler)
-      // None of these could be answered by Redis: each would have to wait for the time-out.
+      // Redis could answer none of these requests: each would wait for the time-out.
       const before = performance.now()
       for (let i = 0; i < 1000; i++) expect((await ask(handler, request({ user: `user ${i}` }))).status).to.equal(503)
       expect(performance.now() - before).to.be.below(1000 * TIMEOUT_MS)
@@ -121,7 +121,7 @@ describe('request limits while Redis fails', () => {
   }
 
   for (const onError of ['open', 'closed'] as const) {
-    it(`under load, no request fails while Redis hangs, is killed and restarts empty: ${onError}`, async () => {
+    it(`fail no request under load while Redis hangs, is killed and restarts empty: ${onError}`, async () => {
       const limiters = [limiter({ onError, points: 50, duration: 2 }), limiter({ onError, points: 50, duration: 2 })]
       const lately = new Set<number>()
       const ever = new Set<number>()
@@ -139,14 +139,14 @@ describe('request limits while Redis fails', () => {
         await eventually(() => lately.has(status))
       }
       const [good, bad] = onError === 'open' ? [200, 200] : [200, 503]
-      for (const [fail, mend] of [
+      for (const [fail, recover] of [
         [() => server.pause(), () => server.resume()],
         [() => server.kill(), () => server.up()],
       ] as const) {
         await seen(good)
         await fail()
         await seen(bad)
-        await mend()
+        await recover()
         await seen(good)
       }
       ended = true
@@ -155,7 +155,7 @@ describe('request limits while Redis fails', () => {
     })
   }
 
-  it('what is on lease is granted while Redis is away, also where the limiter is closed', async () => {
+  it('admit by leased points while Redis is unavailable, also with onError closed', async () => {
     const handler = limiter({ points: 6400, onError: 'closed' })
     await ask(handler, alice)
     await server.kill()
@@ -165,7 +165,7 @@ describe('request limits while Redis fails', () => {
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
     const key = `sse:limit:${algorithm === 'fixed-window' ? 'w' : 'b'}${LONG}:user:{acme:alice}`
 
-    it(`what was admitted while Redis was away counts when it is back: ${algorithm}`, async () => {
+    it(`count admissions during an outage of Redis when it is available again: ${algorithm}`, async () => {
       const [first, second] = [limiter({ algorithm }), limiter({ algorithm })]
       await ask(second, alice)
       server.pause()
@@ -181,12 +181,12 @@ describe('request limits while Redis fails', () => {
       expect(await eventuallyExhausted([first, second])).to.be.within(20, 29)
     })
 
-    it(`a Redis that restarts without data learns what was consumed: ${algorithm}`, async () => {
+    it(`restore consumed points in a Redis that restarts without data: ${algorithm}`, async () => {
       const [first, second] = [limiter({ algorithm, points: 200 }), limiter({ algorithm, points: 200 })]
       expect(await admittedOf(first, 60, alice)).to.equal(60)
       expect(await admittedOf(second, 20, alice)).to.equal(20)
       const redis = admin()
-      // Until nothing is on lease any more, so that nothing but the return of Redis makes them tell.
+      // Waits until no point is leased, so that only the return of Redis causes the next report.
       await eventually(async () => {
         const { l, c, t } = await redis.hgetall(key)
         return algorithm === 'fixed-window' ? l === '80' && c === '80' : Number(t) >= 120
@@ -196,13 +196,13 @@ describe('request limits while Redis fails', () => {
       const holders = async () => Object.keys(await redis.hgetall(key)).filter((field) => field.length > 1)
       await eventually(async () => (await holders()).length === 2)
       const rest = await eventuallyExhausted([first, second])
-      // A bucket begins with what the first process to return saw last, which may be less than there was.
+      // A bucket begins with the tokens that the first process last saw, which may be fewer than there were.
       if (algorithm === 'fixed-window') expect(rest).to.equal(120)
       else expect(rest).to.be.within(40, 140)
     })
   }
 
-  it('an answer that comes after the time-out is still credited', async () => {
+  it('use the lease of an answer that arrives after the time-out', async () => {
     const handler = limiter({ onError: 'closed', points: 6400 })
     await ask(handler, request({ user: 'warm' }))
     server.pause()
@@ -211,11 +211,11 @@ describe('request limits while Redis fails', () => {
     const redis = admin()
     await eventually(async () => (await redis.exists(`sse:limit:w${LONG}:user:{acme:alice}`)) === 1)
     await server.kill()
-    // From the lease of the answer that came late, as there is no Redis any more.
+    // From the lease of the late answer, because Redis is not running any more.
     await eventually(async () => (await ask(handler, alice)).admitted)
   })
 
-  it('a command that Redis refuses is no 429 and no 500', async () => {
+  it('apply onError if Redis refuses a command, and answer neither 429 nor 500', async () => {
     const own = await RedisServer.start(['--maxmemory', '1', '--maxmemory-policy', 'noeviction'])
     undo.push(() => own.stop())
     for (const mode of ['hybrid', 'exact'] as const) {
@@ -226,13 +226,13 @@ describe('request limits while Redis fails', () => {
     }
   })
 
-  it('scripts that Redis has forgotten are sent again', async () => {
+  it('send scripts again that Redis has lost', async () => {
     const handler = limiter({ onError: 'closed' })
     const failed = nextError()
     await ask(handler, alice)
     const redis = admin()
     await redis.script('FLUSH')
-    // What is not used is given back.
+    // Unused points are returned.
     await eventually(async () => {
       const [leased, consumed] = await redis.hmget(`sse:limit:w${LONG}:user:{acme:alice}`, 'l', 'c')
       return leased === '1' && consumed === '1'
@@ -242,7 +242,7 @@ describe('request limits while Redis fails', () => {
     expect(failed.seen).to.equal(false)
   })
 
-  it('100,000 keys and their end leave nothing behind while Redis hangs', async () => {
+  it('recover from 100,000 keys that were created and evicted while Redis hung', async () => {
     const handler = limiter({ points: 1 })
     server.pause()
     await untilRedisFails(handler)
@@ -251,7 +251,7 @@ describe('request limits while Redis fails', () => {
     await eventually(async () => (await ask(handler, request({ user: 'later' }))).admitted)
   })
 
-  /** Asks all until nothing is admitted for long, and nothing can be on lease elsewhere. */
+  /** Sends requests to all handlers until none admits, and no other process can hold a lease. */
   async function eventuallyExhausted(handlers: readonly RateLimitHandler[]): Promise<number> {
     let admitted = 0
     await eventually(async () => {

@@ -5,12 +5,12 @@ import { type LimiterScripts, withLimiterScripts } from '../../../lib/limits/req
 import { RedisServer } from '../../helpers/redis-server.js'
 
 const POINTS = 20
-/** No window turns and nothing worth mentioning is refilled while a test runs. */
+/** Long: no window ends while a test runs, and the refill is negligible. */
 const DURATION_MS = 2_000_000_000
 
 type Args = (string | number)[]
 
-/** One process's side of the protocol, as simple as can be. */
+/** A minimal implementation of a process's side of the protocol. */
 class Process {
   leased = 0
   consumed = 0
@@ -39,7 +39,7 @@ class Process {
 const STEPS = fc.array(
   fc.record({
     by: fc.nat(2),
-    does: fc.constantFrom('use', 'use', 'ask', 'give back', 'repeat', 'overtaken', 'lose', 'die'),
+    does: fc.constantFrom('use', 'use', 'request', 'return', 'repeat', 'reorder', 'lose', 'die'),
   }),
   { minLength: 30, maxLength: 100, size: 'max' },
 )
@@ -63,13 +63,13 @@ describe("the limiter's scripts", () => {
     const messageOf = (process: Process): Args =>
       script === 'sseLimitWindow' ? process.windowMessage() : process.bucketMessage()
 
-    const hear = (process: Process, answer: readonly number[]): void => {
+    const receive = (process: Process, answer: readonly number[]): void => {
       const [first = 0, second = 0] = answer
       if (script === 'sseLimitWindow') process.window = first
       process.leased = script === 'sseLimitWindow' ? second : first
     }
 
-    it(`${script} never leases too much, whatever is repeated, lost, overtaken, or dies`, async () => {
+    it(`${script} never leases too much if messages are repeated, lost or reordered, or processes die`, async () => {
       await fc.assert(
         fc.asyncProperty(STEPS, async (steps) => {
           const key = `key ${keys++}`
@@ -87,17 +87,17 @@ describe("the limiter's scripts", () => {
               process.consumed++
               used++
             },
-            ask: async (process) => hear(process, await send(process)),
-            'give back': async (process) => {
+            request: async (process) => receive(process, await send(process)),
+            return: async (process) => {
               process.leased = process.consumed
-              hear(process, await send(process))
+              receive(process, await send(process))
             },
             lose: async (process) => void (await send(process)),
             repeat: async () => {
               const last = sent.at(-1)
               if (last) await redis[script](key, ...last)
             },
-            overtaken: async () => {
+            reorder: async () => {
               const old = sent[Math.floor(sent.length / 2)]
               if (old) await redis[script](key, ...old)
             },
@@ -116,7 +116,7 @@ describe("the limiter's scripts", () => {
     })
   }
 
-  it('count what was used without a lease', async () => {
+  it('count points that were used without a lease', async () => {
     for (const script of ['sseLimitWindow', 'sseLimitBucket'] as const) {
       const key = `key ${keys++}`
       const [one, other] = [new Process('a'), new Process('b')]
@@ -126,12 +126,12 @@ describe("the limiter's scripts", () => {
       one.consumed = POINTS - 1
       await redis[script](key, ...messageOf(one))
       const answer = await redis[script](key, ...messageOf(other))
-      // At most what is left, and it may be the first one's by now.
+      // At most one point is left, and the first process may have leased it.
       expect(answer[script === 'sseLimitWindow' ? 1 : 0], script).to.equal(0)
     }
   })
 
-  it('a process that takes the next window to have begun gets nothing, and what it used in this one stays', async () => {
+  it('grant nothing to a process that is one window ahead, and keep the count of the current window', async () => {
     const key = `key ${keys++}`
     const process = new Process('a')
     process.window = Math.floor(Date.now() / DURATION_MS)
@@ -143,26 +143,26 @@ describe("the limiter's scripts", () => {
     expect([granted, consumedByAll]).to.deep.equal([0, 7])
   })
 
-  it('a bucket that Redis has lost begins with what the process saw last', async () => {
+  it('restore a lost bucket with the tokens that the process last saw', async () => {
     const lost = new Process('a').bucketMessage()
     lost[9] = 0
     expect((await redis.sseLimitBucket(`key ${keys++}`, ...lost))[1]).to.equal(0)
   })
 
-  it('a token bucket does not fill up with what is on lease', async () => {
+  it('do not refill a token bucket by its leased tokens', async () => {
     const key = `key ${keys++}`
     const message = new Process('a').bucketMessage()
     message[1] = 1000
     message[6] = POINTS
     expect((await redis.sseLimitBucket(key, ...message))[1]).to.equal(POINTS)
     await new Promise((resolve) => setTimeout(resolve, 50))
-    // All is used at this moment, and so as much again would be twice the burst at once.
+    // All leased points are used now. The same number again would be twice the burst at once.
     message[3] = 2
     message[4] = message[5] = POINTS
     expect((await redis.sseLimitBucket(key, ...message))[1]).to.equal(0)
   })
 
-  it('a lease of a token bucket that has run out counts as consumed', async () => {
+  it('count an expired lease of a token bucket as consumed', async () => {
     const key = `key ${keys++}`
     const [holder, other] = [new Process('a').bucketMessage(), new Process('b').bucketMessage()]
     holder[7] = holder[6] = POINTS
@@ -172,6 +172,6 @@ describe("the limiter's scripts", () => {
     expect((await redis.sseLimitBucket(key, ...other))[0]).to.equal(0)
     holder[3] = 2
     holder[4] = POINTS
-    expect((await redis.sseLimitBucket(key, ...holder))[0], 'nor is it given back').to.equal(0)
+    expect((await redis.sseLimitBucket(key, ...holder))[0], 'and is not returned').to.equal(0)
   })
 })

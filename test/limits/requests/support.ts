@@ -2,7 +2,7 @@ import type { Request, Response } from 'express'
 import { markAuthenticated } from '../../../lib/http/auth-of.js'
 import type { RateLimitHandler } from '../../../lib/routers/rate-limit.js'
 
-/** As much of a request as limits look at. */
+/** The properties of a request that limits read. */
 export function request({ user, tenant = 'acme', ip = '192.0.2.1', ...more }: Record<string, unknown> = {}): Request {
   const auth = user === undefined ? undefined : { user, tenant, expiresAt: 0, claims: {} }
   const req = { auth, ip, ...more } as unknown as Request
@@ -11,7 +11,7 @@ export function request({ user, tenant = 'acme', ip = '192.0.2.1', ...more }: Re
 }
 
 export interface Answer {
-  /** When it was decided, in ms since 1970, at the latest. Redis runs on this machine, by the same clock. */
+  /** The latest possible time of the decision, in ms since 1970. Redis runs on this machine and has the same clock. */
   readonly at: number
   readonly admitted: boolean
   readonly status: number
@@ -19,13 +19,13 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>
 }
 
-/** What a limiter does with a request; nothing of HTTP but the limiter's own part, so that many can be asked. */
+/** Sends a request directly to a limiter, without HTTP, so that a test can send many. @returns the limiter's answer */
 export function ask(handler: RateLimitHandler, req: Request): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    // What is decided at once is decided on a lease that was there before.
+    // A synchronous decision used a lease that existed before.
     const calledAt = Date.now()
-    let atOnce = true
-    const decidedAt = () => (atOnce ? calledAt : Date.now())
+    let synchronous = true
+    const decidedAt = () => (synchronous ? calledAt : Date.now())
     const headers: Record<string, string> = {}
     const res = {
       headersSent: false,
@@ -48,7 +48,7 @@ export function ask(handler: RateLimitHandler, req: Request): Promise<Answer> {
       if (error === undefined) resolve({ at: decidedAt(), admitted: true, status: 200, headers, body: {} })
       else reject(error)
     })
-    atOnce = false
+    synchronous = false
   })
 }
 
@@ -60,7 +60,7 @@ export async function admittedOf(handler: RateLimitHandler, count: number, req: 
 }
 
 /**
- * The most by which admissions ever went over burst + refill × span, over any span. At most 0 where the bucket holds.
+ * The largest excess of admissions over burst + refill × span, over any span. At most 0 if the bucket is exact.
  */
 export function overBucket(
   admissions: readonly number[],

@@ -8,7 +8,7 @@ import type { RedisServer } from '../../helpers/redis-server.js'
 import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { ask, request } from './support.js'
 
-/** 24 days, in seconds: no test meets the window's turn. */
+/** 24 days, in seconds: no window ends during a test. */
 const LONG = 2_073_600
 const alice = request({ user: 'alice' })
 
@@ -37,15 +37,15 @@ describe('request limits of a machine that was suspended', () => {
   }
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
-    it(`grant nothing more from a lease that ran out meanwhile: ${algorithm}`, async () => {
+    it(`admit nothing by a lease that expired during the suspension: ${algorithm}`, async () => {
       limiter = rateLimit({ redis: server.url, clock, by: 'user', points: 64_000, duration: LONG, algorithm })
       await ask(limiter, alice)
       const before = await calls()
       await ask(limiter, alice)
-      expect(await calls(), 'on lease').to.equal(before)
+      expect(await calls(), 'leased').to.equal(before)
       clock.setWallClock(LONG * 1000)
       await ask(limiter, alice)
-      expect(await calls(), 'asked again').to.equal(before + 1)
+      expect(await calls(), 'another call').to.equal(before + 1)
     })
   }
 
@@ -60,7 +60,7 @@ describe('request limits of a machine that was suspended', () => {
     const [suspended, admitted] = exchange()
     await admitted
     const [key] = (await admin.keys('*')) as [string]
-    // The next window, of which less is left.
+    // The next window, of which half remains.
     await admin.set(key, 5, 'PX', LONG * 500)
     clock.setWallClock(LONG * 1000)
     suspended.res.headersSent = true

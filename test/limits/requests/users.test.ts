@@ -58,7 +58,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it(`do not apply to nobody after it: by ${by}`, async () => {
+      it(`do not apply to unauthenticated requests after authenticate: by ${by}`, async () => {
         const agent = await start(authenticate({ secret: SECRET, optional: true }), limited({ by }))
         const statuses = async (headers: Record<string, string>): Promise<number[]> => {
           const all: number[] = []
@@ -69,7 +69,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(await statuses({ Authorization: bearer })).to.deep.equal([204, 204, 429])
       })
 
-      it(`count addresses for those without a user, if that is chosen: by ${by}`, async () => {
+      it(`count requests without a user by address with withoutUser ip: by ${by}`, async () => {
         const agent = await start(limited({ by, withoutUser: 'ip' }))
         const from = async (address: string): Promise<number> =>
           (await agent.get('/').set('X-Forwarded-For', address)).status
@@ -79,13 +79,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(await from('192.0.2.2')).to.equal(204)
       })
 
-      it(`leave out those without a user, if that is chosen: by ${by}`, async () => {
+      it(`skip requests without a user with withoutUser skip: by ${by}`, async () => {
         const agent = await start(limited({ by, withoutUser: 'skip' }))
         for (let i = 0; i < 4; i++) expect((await agent.get('/')).status).to.equal(204)
       })
     }
 
-    it('count an address as one, whatever ports and brackets a proxy writes', async () => {
+    it('ignore ports and brackets that a proxy adds to an address', async () => {
       const agent = await start(limited({ by: 'ip' }))
       const from = async (address: string): Promise<number> =>
         (await agent.get('/').set('X-Forwarded-For', address)).status
@@ -96,7 +96,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(v6).to.deep.equal([204, 204, 429])
     })
 
-    it('count all requests without an address as one, for streams too, and report that once', async () => {
+    it('share one count among requests and streams without an address, and warn once', async () => {
       const path = join(tmpdir(), `sse-${process.pid}-${Math.random().toString(36).slice(2)}.sock`)
       const limits = createStreamLimits({ perIp: 1 })
       const app = appOf(limited({ by: 'ip', points: 3 }))
@@ -120,10 +120,10 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         200, 429, 204, 429,
       ])
       expect(await get('/', { 'x-forwarded-for': '192.0.2.1' }), 'no proxy is trusted').to.equal(429)
-      const told = warnings.filter(({ code }) => code === 'SSE_NO_ADDRESS')
-      // Once in the process, which may have been in a test before this.
-      expect(told.length).to.be.at.most(1)
-      if (name === 'Express 5') expect(told[0]?.message).to.contain("'trust proxy'")
+      const noAddress = warnings.filter(({ code }) => code === 'SSE_NO_ADDRESS')
+      // The kit warns once per process, so an earlier test may have received the warning.
+      expect(noAddress.length).to.be.at.most(1)
+      if (name === 'Express 5') expect(noAddress[0]?.message).to.contain("'trust proxy'")
     })
 
     for (const limit of [

@@ -1,4 +1,4 @@
-/** A process of its own that holds stream leases until it is killed: `holder.ts <redis url> <how many> <leaseMs>`. */
+/** A process that holds stream leases until it is killed: `holder.ts <redis url> <count> <leaseMs>`. */
 import { createStreamLimits } from '../../helpers/internals.js'
 
 const [redis = '', count, leaseMs] = process.argv.slice(2)
@@ -12,4 +12,4 @@ await Promise.all(
   ),
 )
 process.stdout.write('held\n')
-// Redis's connection keeps the process alive.
+// The connection to Redis keeps the process alive.

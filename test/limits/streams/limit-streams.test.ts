@@ -17,7 +17,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
   describe(`limitStreams on ${name}`, () => {
     const undo: (() => Promise<unknown> | unknown)[] = []
     let limits: StreamLimits
-    /** Requests whose route waits, the first first. */
+    /** Requests whose route waits, in order. */
     let held: (() => void)[]
     let url: string
 
@@ -25,7 +25,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       for (const step of undo.splice(0).reverse()) await step()
     })
 
-    /** Routes that wait before they open their stream, each in another way. */
+    /** Starts routes that wait before they open a stream, each in a different way. */
     async function start(options: Parameters<typeof createStreamLimits>[0]): Promise<void> {
       limits = createStreamLimits(options)
       held = []
@@ -57,16 +57,16 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     }
 
     for (const path of ['/sse', '/open-stream', '/multiplexer']) {
-      it(`lets only streams be open that still have a place when they are opened: ${path}`, async () => {
+      it(`opens a stream only if it still has its place: ${path}`, async () => {
         await start({ perUser: 1, evictOldest: true })
-        const asked: Promise<SseClient>[] = []
+        const opening: Promise<SseClient>[] = []
         for (let i = 0; i < 6; i++) {
-          asked.push(SseClient.open(`${url}${path}`))
+          opening.push(SseClient.open(`${url}${path}`))
           await eventually(() => held.length === i + 1)
         }
         expect(limits.size).to.equal(1)
         for (const release of held) release()
-        const clients = await Promise.all(asked)
+        const clients = await Promise.all(opening)
         undo.push(() => clients.forEach((client) => void client.close()))
         for (const client of clients.slice(0, 5)) {
           await client.ended()
@@ -79,7 +79,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
     }
 
-    it('leaves answers alone that are no streams', async () => {
+    it('does not affect answers that are not streams', async () => {
       await start({ perUser: 1, evictOldest: true })
       const first = fetch(`${url}/json`)
       await eventually(() => held.length === 1)
@@ -90,7 +90,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await eventually(() => limits.size === 0)
     })
 
-    it('gives places back of requests that are answered behind an open stream', async () => {
+    it('releases the places of requests that are answered behind an open stream', async () => {
       await start({ perUser: 5 })
       const socket = connect(Number(new URL(url).port), '127.0.0.1')
       undo.push(() => void socket.destroy())
@@ -100,7 +100,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await eventually(() => limits.size === 1)
     })
 
-    it('gives places back of requests that were pipelined behind another on a connection that is lost', async () => {
+    it('releases the places of requests that were pipelined behind another one on a lost connection', async () => {
       await start({ perUser: 5 })
       const socket = connect(Number(new URL(url).port), '127.0.0.1')
       socket.on('error', () => undefined)
@@ -113,7 +113,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
   })
 }
 
-/** Subscriptions wait until they are released. */
+/** A broker whose subscriptions wait until the test releases them. */
 class HeldBroker extends MemoryBroker {
   readonly held: (() => void)[] = []
 
@@ -124,14 +124,14 @@ class HeldBroker extends MemoryBroker {
 }
 
 describe('a multiplexer with stream limits', () => {
-  it('opens no stream that has lost its place while its channel was subscribed', async () => {
+  it('opens no stream that was evicted while its channel was being subscribed', async () => {
     const limits = createStreamLimits({ perUser: 1, evictOldest: true })
     const evicted = new Promise<void>((resolve) => {
       const acquire = limits.acquire.bind(limits)
-      let asked = 0
+      let acquired = 0
       limits.acquire = async (...args) => {
         const lease = await acquire(...args)
-        if (++asked === 2) resolve()
+        if (++acquired === 2) resolve()
         return lease
       }
     })

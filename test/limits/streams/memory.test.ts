@@ -7,7 +7,7 @@ import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/st
 describe('stream limits in one process', () => {
   streamLimitsSuite(() => ({}))
 
-  it('let a user open opensPerMinute streams a minute', async () => {
+  it('let a user open opensPerMinute streams per minute', async () => {
     const clock = new FakeClock()
     const limits = createStreamLimits({ opensPerMinute: 6, clock })
     const open = async (): Promise<unknown> => {
@@ -26,7 +26,7 @@ describe('stream limits in one process', () => {
     expect(clock.pending).to.equal(0)
   })
 
-  it('are 20 of a user and 2,000 of a tenant by default', async () => {
+  it('are 20 per user and 2,000 per tenant by default', async () => {
     const limits = createStreamLimits()
     for (let index = 0; index < 2000; index++) await TestStream.open(limits, owner(`user${Math.floor(index / 20)}`))
     expect(await refusalOf(TestStream.open(limits, owner('user0')))).to.include({ scope: 'user', cap: 20 })
@@ -36,18 +36,18 @@ describe('stream limits in one process', () => {
 
   const refused: Record<string, unknown> = {
     'a limit below 0': { perUser: -1 },
-    'a limit that is no whole number': { perTenant: 1.5 },
+    'a limit that is not a whole number': { perTenant: 1.5 },
     'a limit that is text': { perIp: '5' },
     'half a process': { perProcess: 0.5 },
-    'openings too fast to tell apart': { opensPerMinute: 60_001 },
+    'more than one opening per ms': { opensPerMinute: 60_001 },
     'a lease under a second': { leaseMs: 999 },
     'a lease over an hour': { leaseMs: 3_600_001 },
-    'a time-out of nothing': { timeoutMs: 0 },
-    'an unknown way to fail': { onError: 'maybe' },
+    'a time-out of 0': { timeoutMs: 0 },
+    'an unknown onError': { onError: 'maybe' },
     'eviction without a limit': { evictOldest: true, perUser: 0 },
-    'eviction by text': { evictOldest: 'yes' },
-    'a prefix that is no text': { prefix: 7 },
-    'a Redis that is nowhere': { redis: 'localhost' },
+    'eviction as text': { evictOldest: 'yes' },
+    'a prefix that is not text': { prefix: 7 },
+    'a redis that is not a URL': { redis: 'localhost' },
   }
   for (const [what, options] of Object.entries(refused)) {
     it(`are refused at construction: ${what}`, () => {

@@ -1,5 +1,5 @@
 /**
- * A process of its own that opens streams of one user and says which end: `paused-holder.ts <redis url> <how many>
+ * A process that opens streams of one user and prints which of them end: `paused-holder.ts <redis url> <count>
  * <options>`.
  */
 import { createStreamLimits } from '../../helpers/internals.js'
@@ -16,4 +16,4 @@ for (let index = 0; index < Number(count); index++) {
   await new Promise((resolve) => setTimeout(resolve, 5))
 }
 process.stdout.write('held\n')
-// Redis's connection keeps the process alive.
+// The connection to Redis keeps the process alive.

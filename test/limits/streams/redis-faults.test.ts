@@ -30,7 +30,7 @@ describe('stream limits while Redis fails', () => {
     return limits
   }
 
-  /** Leases that Redis counts. */
+  /** The number of leases in Redis. */
   async function counted(): Promise<number> {
     const redis = new Redis(server.url)
     try {
@@ -40,27 +40,27 @@ describe('stream limits while Redis fails', () => {
     }
   }
 
-  /** What an attempt ends with that may not wait for anything outside the process. */
+  /** The result of an attempt that must not wait for anything outside the process. */
   function atOnce<T>(attempt: Promise<T>): Promise<T | 'waits'> {
     return Promise.race([attempt, new Promise<'waits'>((resolve) => setImmediate(resolve, 'waits'))])
   }
 
   const faults = {
-    'hangs (SIGSTOP)': { fail: () => server.pause(), mend: () => server.resume() },
-    'is killed and restarts empty': { fail: () => server.kill(), mend: () => server.up() },
+    'hangs (SIGSTOP)': { fail: () => server.pause(), recover: () => server.resume() },
+    'is killed and restarts empty': { fail: () => server.kill(), recover: () => server.up() },
   }
-  for (const [fault, { fail, mend }] of Object.entries(faults)) {
-    it(`go on alone, without waiting, and count together again at once: Redis ${fault}`, async () => {
+  for (const [fault, { fail, recover }] of Object.entries(faults)) {
+    it(`limit each process separately without waiting, and together again after recovery: Redis ${fault}`, async () => {
       const [limits, other] = [start({ perTenant: 6, perUser: 3 }), start({ perTenant: 6 })]
       const [before] = [await TestStream.open(limits, owner('ada')), await TestStream.open(other, owner('bob'))]
       await fail()
-      // The first may find it out; the others know.
+      // The first attempt may detect the fault; later ones know it.
       await TestStream.open(limits, owner('ada'))
       expect(await atOnce(TestStream.open(limits, owner('ada')))).not.to.equal('waits')
       expect(await atOnce(refusalOf(TestStream.open(limits, owner('ada'))))).to.include({ scope: 'user', cap: 3 })
       before.lease?.release()
       expect(await atOnce(TestStream.open(limits, owner('cyd')))).not.to.equal('waits')
-      await mend()
+      await recover()
       await eventually(async () => (await counted()) === 4)
       await TestStream.open(limits, owner('dan'))
       await TestStream.open(limits, owner('dan'))
@@ -68,7 +68,7 @@ describe('stream limits while Redis fails', () => {
       expect(await counted()).to.equal(6)
     })
 
-    it(`refuse with 503, without waiting, where declared closed, and let in again afterwards: Redis ${fault}`, async () => {
+    it(`refuse with 503 without waiting with onError closed, and admit again after recovery: Redis ${fault}`, async () => {
       const limits = start({ onError: 'closed' })
       const ada = await TestStream.open(limits, owner('ada'))
       await fail()
@@ -76,14 +76,14 @@ describe('stream limits while Redis fails', () => {
       expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.deep.equal(unavailable)
       expect(await atOnce(refusalOf(TestStream.open(limits, owner('ada'))))).to.deep.equal(unavailable)
       expect([limits.size, ada.closed]).to.deep.equal([1, undefined])
-      await mend()
+      await recover()
       await eventually(async () => (await refusalOf(TestStream.open(limits, owner('bob')))).code === 'none')
-      // What was refused because no answer came is given back, though Redis may have carried it out.
+      // Redis may have run the unanswered command of a refused attempt: its lease is released.
       await eventually(async () => (await counted()) === 2)
     })
   }
 
-  it('let everybody in alone where Redis never was, and leave no timer when closed', async () => {
+  it('limit the process alone if Redis was never reachable, and leave no timer after close', async () => {
     const clock = new FakeClock()
     const limits = start({ redis: `redis://127.0.0.1:${await freePort()}`, perUser: 1, clock })
     await TestStream.open(limits, owner('ada'))
@@ -93,7 +93,7 @@ describe('stream limits while Redis fails', () => {
     expect(clock.pending).to.equal(0)
   })
 
-  it('evict within the process while Redis is away', async () => {
+  it('evict streams of the process while Redis is unavailable', async () => {
     const limits = start({ perUser: 1, evictOldest: true })
     const first = await TestStream.open(limits, owner('ada'))
     await server.kill()
@@ -112,7 +112,7 @@ describe('stream limits while Redis fails', () => {
     expect(limits.size).to.equal(0)
   })
 
-  it('go on where Redis forgets the scripts', async () => {
+  it('continue after Redis lost the scripts', async () => {
     const limits = start({ perUser: 2 })
     await TestStream.open(limits, owner('ada'))
     const redis = new Redis(server.url)
@@ -122,7 +122,7 @@ describe('stream limits while Redis fails', () => {
     redis.disconnect()
   })
 
-  it('take a refusal of Redis for an outage: its words reach diagnostics, not the client', async () => {
+  it('treat a refusal by Redis as an outage, and report its message to diagnostics, not to the client', async () => {
     const reports: { operation: string; error: Error }[] = []
     const listener = (message: unknown): void => void reports.push(message as (typeof reports)[number])
     diagnosticsChannel.subscribe('express-sse-kit:store:error', listener)
@@ -134,7 +134,7 @@ describe('stream limits while Redis fails', () => {
     for (let attempt = 0; attempt < 3; attempt++) {
       expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ code: 'ERR_SSE_LIMITER_UNAVAILABLE' })
     }
-    // Tried again meanwhile, and not reported again.
+    // The command was retried, but not reported again.
     await eventually(async () => {
       const denied = (await redis.call('ACL', 'LOG')) as unknown[][]
       return denied.reduce((sum, [, count]) => sum + Number(count), 0) >= 2

@@ -38,7 +38,7 @@ describe('stream limits over all processes on one Redis', () => {
 
   /** The limits of one process. */
   function start(options: StreamLimitsOptions): StreamLimits {
-    // Without an answer for 500 ms, on a busy machine, Redis would count as away.
+    // On a busy machine Redis may take longer than the default time-out of 500 ms.
     const limits = createStreamLimits({ redis: server.url, timeoutMs: 10_000, ...options })
     started.push(limits)
     return limits
@@ -54,11 +54,11 @@ describe('stream limits over all processes on one Redis', () => {
     await eventually(async () => (await redisNow()) >= until)
   }
 
-  describe('in any one of them', () => {
+  describe('in any one process', () => {
     streamLimitsSuite(() => ({ redis: server.url }))
   })
 
-  it('admit exactly as many streams as the limit, however many processes try at once', async () => {
+  it('admit exactly as many streams as the limit from any number of concurrent processes', async () => {
     const processes = [start({ perUser: 7 }), start({ perUser: 7 }), start({ perUser: 7 })]
     const outcomes = await Promise.all(
       processes.flatMap((limits) => Array.from({ length: 20 }, () => refusalOf(TestStream.open(limits, owner('ada'))))),
@@ -67,7 +67,7 @@ describe('stream limits over all processes on one Redis', () => {
     expect(processes.reduce((sum, { size }) => sum + size, 0)).to.equal(7)
   })
 
-  it('let nobody in whom Redis let in when they were closed already, and leave nothing of that behind', async () => {
+  it('refuse a stream that Redis admits after close, and release its lease', async () => {
     const limits = start({ perUser: 1 })
     await TestStream.open(limits, owner('ada'))
     const underWay = refusalOf(TestStream.open(limits, owner('bob')))
@@ -84,7 +84,7 @@ describe('stream limits over all processes on one Redis', () => {
     }
   })
 
-  it('cost one call to open, one to close many, and one for up to 500 to be renewed', async () => {
+  it('need one call for an opening, one for many releases, and one for up to 500 renewals', async () => {
     const clock = new FakeClock()
     const limits = start({ perUser: 0, perIp: 5000, perTenant: 5000, opensPerMinute: 5000, clock })
     const streams = await Promise.all(
@@ -100,8 +100,8 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await scriptCalls()).to.equal(5)
   })
 
-  describe('with several attempts at once', () => {
-    it('take the places of up to 50 in one call', async () => {
+  describe('with concurrent attempts', () => {
+    it('acquire up to 50 leases in one call', async () => {
       const limits = start({ perUser: 0, perTenant: 1000, opensPerMinute: 1000 })
       await TestStream.open(limits, owner('ada'))
       await redis.config('RESETSTAT')
@@ -110,7 +110,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(await redis.zcard(TENANT_KEY)).to.equal(121)
     })
 
-    it('take those of several in one call where each turn of the event loop brings one', async () => {
+    it('acquire several leases in one call if each turn of the event loop adds an attempt', async () => {
       const limits = start({ perTenant: 1000, opensPerMinute: 1000 })
       await TestStream.open(limits, owner('ada'))
       await redis.config('RESETSTAT')
@@ -123,7 +123,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(await scriptCalls()).to.be.at.most(3)
     })
 
-    it('give each attempt its own result, and count the ones before it', async () => {
+    it('return a separate result for each attempt, and count earlier attempts of the call', async () => {
       const limits = start({ perUser: 2, perTenant: 4, perIp: 3, opensPerMinute: 3 })
       await redis.set('sse:{streams}:opens:user:acme:late', String((await redisNow()) + 90_000))
       await TestStream.open(limits, owner('ada'))
@@ -149,7 +149,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect([limits.size, await redis.zcard(TENANT_KEY)]).to.deep.equal([6, 4])
     })
 
-    it('count openings among them', async () => {
+    it('limit the openings within one call', async () => {
       const limits = start({ opensPerMinute: 4 })
       const outcomes = await Promise.all(
         Array.from({ length: 6 }, () => refusalOf(TestStream.open(limits, owner('ada')))),
@@ -157,7 +157,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(outcomes.map(({ scope }) => scope)).to.deep.equal([...Array(4).fill(undefined), 'opens', 'opens'])
     })
 
-    it('evict those of them that are over the limit, without a word to other processes', async () => {
+    it('evict streams of the call that exceed the limit, and notify no other process', async () => {
       const limits = start({ perUser: 1, perTenant: 2, evictOldest: true })
       const elsewhere: string[] = []
       limits.onEvictRemote((id) => void elsewhere.push(id))
@@ -171,7 +171,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect([limits.size, await redis.zcard(TENANT_KEY), elsewhere]).to.deep.equal([2, 2, []])
     })
 
-    it('fail them together, and release what they may have acquired', async () => {
+    it('fail together, and release leases that Redis may have granted', async () => {
       const limits = start({ onError: 'closed', timeoutMs: 100 })
       await TestStream.open(limits, owner('ada'))
       server.pause()
@@ -201,14 +201,14 @@ describe('stream limits over all processes on one Redis', () => {
     await eventually(async () => (await refusalOf(TestStream.open(two, owner('ada')))).code === 'none')
   })
 
-  it('free the places of a killed process when its leases have run out: none before, and all of them', async () => {
+  it('release all places of a killed process when its leases expire, and none before', async () => {
     const child = spawn(process.execPath, [await script(HOLDER), server.url, '1000', '2000'], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const limits = start({ perTenant: 1000, leaseMs: 2000, opensPerMinute: 0 })
     try {
       await once(child.stdout, 'data')
-      // Longer than a lease: they have been renewed, or there would be room.
+      // Longer than a lease: without renewals there would be places now.
       await passOfRedisTime(2500)
       expect(await redis.zcard(TENANT_KEY)).to.equal(1000)
       expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'tenant', cap: 1000 })
@@ -222,9 +222,10 @@ describe('stream limits over all processes on one Redis', () => {
     expect(scores).to.have.length(1000)
     let outcome = { code: 'ERR_SSE_STREAM_LIMIT' } as Record<string, unknown>
     while (outcome.code === 'ERR_SSE_STREAM_LIMIT') {
-      const askedAt = await redisNow()
+      const attemptedAt = await redisNow()
       outcome = await refusalOf(TestStream.open(limits, owner('ada')))
-      if (outcome.code !== 'none') expect(askedAt, 'free, yet refused').to.be.at.most(Math.min(...scores))
+      if (outcome.code !== 'none')
+        expect(attemptedAt, 'refused although a place was free').to.be.at.most(Math.min(...scores))
     }
     expect(await redisNow()).to.be.at.least(Math.min(...scores))
     await eventually(async () => (await redisNow()) > Math.max(...scores))
@@ -235,7 +236,7 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'tenant' })
   })
 
-  it('keep all their keys in one slot of a Redis Cluster', async () => {
+  it('have all their keys in one slot of a Redis Cluster', async () => {
     const limits = start({ perIp: 10 })
     await TestStream.open(limits, owner('ada', 'acme', '192.0.2.1'))
     await TestStream.open(limits, owner('bob', 'globex', '192.0.2.2'))
@@ -244,7 +245,7 @@ describe('stream limits over all processes on one Redis', () => {
     expect(new Set(keys.map((key) => /\{(.+?)\}/.exec(key)?.[1]))).to.deep.equal(new Set(['streams']))
   })
 
-  it('release everything when closed', async () => {
+  it('release all leases on close', async () => {
     const limits = start({ perTenant: 5000, opensPerMinute: 0 })
     await Promise.all(Array.from({ length: 1300 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
     await limits.close()
@@ -268,7 +269,7 @@ describe('stream limits over all processes on one Redis', () => {
   describe('evicting the oldest', () => {
     const options = { perUser: 2, evictOldest: true, leaseMs: 1000 }
 
-    it('report which stream of another process was evicted, so that it can be ended at once', async () => {
+    it('report which stream of another process was evicted, so that it can be ended immediately', async () => {
       const [one, two] = [start({ ...options, leaseMs: 60_000 }), start(options)]
       const evicted: string[] = []
       two.onEvictRemote((id) => void evicted.push(id))
@@ -282,7 +283,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect([first.closed, second.closed, third.closed]).to.deep.equal(['evicted', undefined, undefined])
     })
 
-    it('find it also where the wall clock is set meanwhile', async () => {
+    it('evict the oldest stream even if the wall clock was set meanwhile', async () => {
       let offset = 0
       const clock = {
         now: () => systemClock.now(),
@@ -299,7 +300,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(streams.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
     })
 
-    it('end it at the next renewal if its process was not notified, and do not acquire its lease again', async () => {
+    it('end an evicted stream at the next renewal if its process was not notified, and keep no lease for it', async () => {
       const [one, two] = [start(options), start(options)]
       const first = await TestStream.open(one, owner('ada'))
       await passOfRedisTime(5)
@@ -313,13 +314,13 @@ describe('stream limits over all processes on one Redis', () => {
       expect(members.map((member) => member.split(':')[1]).sort()).to.deep.equal([second.id, third.id].sort())
     })
 
-    it('keep the eviction for a process that does not reach Redis for longer than a lease', async () => {
+    it('keep an eviction for a process that cannot reach Redis for longer than a lease', async () => {
       const clock = new FakeClock()
-      const [deaf, two] = [start({ ...options, clock }), start(options)]
-      const first = await TestStream.open(deaf, owner('ada'))
+      const [one, two] = [start({ ...options, clock }), start(options)]
+      const first = await TestStream.open(one, owner('ada'))
       const others: TestStream[] = []
       for (let opened = 0; opened < 3; opened++) {
-        // By their time the oldest is found.
+        // The oldest stream is the one with the earliest time, in ms.
         await passOfRedisTime(5)
         others.push(await TestStream.open(two, owner('ada')))
       }
@@ -328,7 +329,7 @@ describe('stream limits over all processes on one Redis', () => {
       clock.advance(1000)
       await eventually(() => first.closed === 'evicted')
       expect(others.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
-      expect([deaf.size, two.size]).to.deep.equal([0, 0])
+      expect([one.size, two.size]).to.deep.equal([0, 0])
     })
   })
 })

@@ -17,7 +17,7 @@ const USER_KEY = 'sse:{streams}:user:acme:ada'
 const TENANT_KEY = 'sse:{streams}:tenant:acme'
 const LEASE_MS = 1000
 
-describe('stream leases that have run out', () => {
+describe('expired stream leases', () => {
   let server: RedisServer
   let redis: Redis
   const undo: (() => Promise<unknown> | unknown)[] = []
@@ -45,7 +45,7 @@ describe('stream leases that have run out', () => {
 
   type Holder = ChildProcessByStdio<null, Readable, null>
 
-  /** A process that holds streams of ada's. @returns it and the lines that it writes */
+  /** Starts a process that holds streams of the user ada. @returns the process and the lines that it prints */
   async function hold(count: number, options: StreamLimitsOptions): Promise<[Holder, string[]]> {
     const args = [await script(HOLDER), server.url, String(count), JSON.stringify({ leaseMs: LEASE_MS, ...options })]
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -59,7 +59,7 @@ describe('stream leases that have run out', () => {
     return [child, lines]
   }
 
-  /** Stops the process for longer than its leases last. */
+  /** Stops the process until its leases have expired. */
   async function pause(child: Holder): Promise<void> {
     child.kill('SIGSTOP')
     await eventually(async () => {
@@ -69,12 +69,12 @@ describe('stream leases that have run out', () => {
     })
   }
 
-  async function good(key: string): Promise<number> {
+  async function validLeases(key: string): Promise<number> {
     const [seconds, micros] = await redis.time()
     return redis.zcount(key, Number(seconds) * 1000 + Number(micros) / 1000, '+inf')
   }
 
-  it('end streams of a process that was stopped, as far as their places are taken', async () => {
+  it('end the streams of a suspended process whose places were taken', async () => {
     const [child, lines] = await hold(2, { perUser: 2 })
     await pause(child)
     const limits = start({ perUser: 2 })
@@ -83,11 +83,11 @@ describe('stream leases that have run out', () => {
     await eventually(() => lines.length === 3)
     expect(lines).to.deep.equal(['held', 'limited held0', 'limited held1'])
     expect(streams.map(({ closed }) => closed)).to.deep.equal([undefined, undefined])
-    expect(await good(USER_KEY)).to.equal(2)
+    expect(await validLeases(USER_KEY)).to.equal(2)
     expect(await refusalOf(TestStream.open(limits, owner('ada')))).to.include({ scope: 'user' })
   })
 
-  it('let the oldest of them go on for which there is room', async () => {
+  it('are renewed for the oldest streams for which there are places', async () => {
     const [child, lines] = await hold(3, { perUser: 3 })
     await pause(child)
     const limits = start({ perUser: 3 })
@@ -95,19 +95,19 @@ describe('stream leases that have run out', () => {
     child.kill('SIGCONT')
     await eventually(() => lines.length === 2)
     expect(lines).to.deep.equal(['held', 'limited held2'])
-    expect(await good(USER_KEY)).to.equal(3)
+    expect(await validLeases(USER_KEY)).to.equal(3)
   })
 
-  it('are taken again where nobody has taken the places', async () => {
+  it('are renewed if their places were not taken', async () => {
     const [child, lines] = await hold(2, { perUser: 2 })
     await pause(child)
     child.kill('SIGCONT')
-    await eventually(async () => (await good(USER_KEY)) === 2)
+    await eventually(async () => (await validLeases(USER_KEY)) === 2)
     expect(lines).to.deep.equal(['held'])
     expect(await refusalOf(TestStream.open(start({ perUser: 2 }), owner('ada')))).to.include({ scope: 'user' })
   })
 
-  it('are refused by any of their places, and leave nothing under the others', async () => {
+  it('are refused if any of their scopes is full, and are removed from the other scopes', async () => {
     const [child, lines] = await hold(1, { perTenant: 1 })
     await pause(child)
     const limits = start({ perTenant: 1 })
@@ -116,10 +116,10 @@ describe('stream leases that have run out', () => {
     await eventually(() => lines.length === 2)
     expect(lines).to.deep.equal(['held', 'limited held0'])
     await eventually(async () => (await redis.zcard(USER_KEY)) === 0)
-    expect(await good(TENANT_KEY)).to.equal(1)
+    expect(await validLeases(TENANT_KEY)).to.equal(1)
   })
 
-  it('evict nobody: the streams that took the places are newer', async () => {
+  it('evict no stream, because the streams that took the places are newer', async () => {
     const [child, lines] = await hold(2, { perUser: 2, evictOldest: true })
     await pause(child)
     const limits = start({ perUser: 2, evictOldest: true })
@@ -130,34 +130,34 @@ describe('stream leases that have run out', () => {
     expect(streams.map(({ closed }) => closed)).to.deep.equal([undefined, undefined])
   })
 
-  it('compete when a process that was cut off reaches Redis again, and cost no opening', async () => {
+  it('compete for places when their process reconnects to Redis, and do not count as openings', async () => {
     const proxy = await TcpProxy.start(server.port)
     undo.push(() => proxy.stop())
     const cut = start({ redis: `redis://127.0.0.1:${proxy.port}`, perUser: 2, opensPerMinute: 2, timeoutMs: 200 })
     const [first, second] = [await TestStream.open(cut, owner('ada')), await TestStream.open(cut, owner('ada'))]
     proxy.freeze()
-    await eventually(async () => (await good(USER_KEY)) === 0)
+    await eventually(async () => (await validLeases(USER_KEY)) === 0)
     const other = start({ perUser: 2, opensPerMinute: 0 })
     const third = await TestStream.open(other, owner('ada'))
     proxy.breakConnections()
     await eventually(() => second.closed !== undefined)
     expect([first.closed, second.closed, third.closed]).to.deep.equal([undefined, 'limited', undefined])
-    await eventually(async () => (await good(USER_KEY)) === 2)
+    await eventually(async () => (await validLeases(USER_KEY)) === 2)
     expect(cut.size).to.equal(1)
   })
 
-  it('are found out soon after the machine was suspended, long before the next renewal', async () => {
+  it('are detected soon after a suspension of the machine, long before the next renewal', async () => {
     const clock = new FakeClock()
     const suspended = start({ perUser: 1, leaseMs: 3_600_000, clock })
     const old = await TestStream.open(suspended, owner('ada'))
-    // While the machine stood still the lease ran out, and another process took the place.
+    // During the suspension the lease expired, and another process took the place.
     await redis.del(USER_KEY, TENANT_KEY)
     const other = await TestStream.open(start({ perUser: 1 }), owner('ada'))
     clock.setWallClock(3_600_000)
     clock.advance(1000)
     await eventually(() => old.closed !== undefined)
     expect([old.closed, other.closed]).to.deep.equal(['limited', undefined])
-    // What it opens from now on is not older than what others have opened meanwhile.
+    // Its later streams are not older than the streams that other processes opened during the suspension.
     await TestStream.open(suspended, owner('bob'))
     const [member = ''] = await redis.zrange('sse:{streams}:user:acme:bob', 0, -1)
     expect(Number(member.split(':')[0])).to.equal(clock.wallTime())
