@@ -16,7 +16,7 @@ function sign(claims: object = {}): string {
   return jsonwebtoken.sign({ sub: 'ada', tenant: 'acme', exp: Math.floor(Date.now() / 1000) + 3600, ...claims }, SECRET)
 }
 
-/** What an application's functions, and other issuers, give to `authenticate()`. */
+/** Values that functions of the application and other issuers pass to `authenticate()`. */
 describe('values of the application in authenticate', () => {
   let errors: unknown[]
   const onError: ErrorRequestHandler = (error, _req, res, _next) => {
@@ -35,7 +35,7 @@ describe('values of the application in authenticate', () => {
     return supertest(app).get('/').auth(token, { type: 'bearer' })
   }
 
-  it('hands a rejection of a claim function to the error handler, and not to the process', async () => {
+  it('passes a rejection of a claim function to the error handler, and leaves none unhandled', async () => {
     const rejects = async (): Promise<never> => {
       throw new Error('no directory')
     }
@@ -44,7 +44,7 @@ describe('values of the application in authenticate', () => {
     expect(String(errors[0])).to.include('userClaim must return its result, not a promise')
   })
 
-  it('takes no request error of a claim function for an answer to the client', async () => {
+  it('passes a request error of a claim function to the error handler, not to the client', async () => {
     const fails = (): never => {
       throw notFound('the directory of users')
     }
@@ -52,7 +52,7 @@ describe('values of the application in authenticate', () => {
     expect(errors).to.have.length(1)
   })
 
-  describe('with an own implementation of revocations', () => {
+  describe('with a custom implementation of revocations', () => {
     it('refuses a request if the result is neither true nor false', async () => {
       for (const answer of [undefined, null, 0, 'no']) {
         const isRevoked = async (): Promise<boolean> => answer as unknown as boolean
@@ -60,7 +60,7 @@ describe('values of the application in authenticate', () => {
       }
     })
 
-    it('answers where it throws at once', async () => {
+    it('answers if it throws synchronously', async () => {
       const isRevoked = (): never => {
         throw new Error('no store')
       }
@@ -68,7 +68,7 @@ describe('values of the application in authenticate', () => {
       await get({ revocations: { isRevoked }, onRevocationError: 'open' }).expect(204)
     })
 
-    it('answers where it never settles', async () => {
+    it('answers if it never settles', async () => {
       const clock = new FakeClock()
       const isRevoked = (): Promise<boolean> => {
         queueMicrotask(() => clock.advance(60_000))
@@ -81,7 +81,7 @@ describe('values of the application in authenticate', () => {
   it('notifies every listener of a revocation, even if others throw', async () => {
     const store = createStore()
     const revocations = createRevocations({ store })
-    const heard: string[] = []
+    const received: string[] = []
     revocations.onRevoke(() => {
       throw new Error('at once')
     })
@@ -89,9 +89,9 @@ describe('values of the application in authenticate', () => {
       throw new Error('later')
     }
     revocations.onRevoke(rejects)
-    revocations.onRevoke(({ at }) => void heard.push(typeof at))
+    revocations.onRevoke(({ at }) => void received.push(typeof at))
     await revocations.revoke({ tenant: 'acme' })
-    expect(heard).to.deep.equal(['number'])
+    expect(received).to.deep.equal(['number'])
     await store.close()
   })
 
@@ -109,7 +109,7 @@ describe('values of the application in authenticate', () => {
     await get({}, sign({ exp: Date.UTC(9999, 11, 31, 23, 59, 59) / 1000 })).expect(204)
   })
 
-  it("fails requests limited by user before authenticate() although another library's req.auth is there and empty", async () => {
+  it("fails requests limited by user before authenticate(), also if another library's req.auth is empty", async () => {
     for (const auth of [undefined, null]) {
       const app = express()
       const before: RequestHandler = (req, _res, next) => {

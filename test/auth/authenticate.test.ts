@@ -21,7 +21,7 @@ const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 const publicPem = rsa.publicKey.export({ type: 'spki', format: 'pem' }).toString()
 
-/** Built by hand, so that nothing keeps a test from making a bad one. */
+/** Built without a library, so that tests can build invalid tokens. */
 function encode(header: unknown, payload: unknown, signature = ''): string {
   const part = (value: unknown): string =>
     Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
@@ -150,7 +150,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     }
     for (const [what, claims] of Object.entries(incomplete)) {
       it(`refuses as incomplete a token with ${what}`, async () => {
-        // As text, since jsonwebtoken will not sign some of these as claims.
+        // As text, because jsonwebtoken refuses to sign some of these claims.
         const token = jwt.sign(JSON.stringify(claims), SECRET)
         const answer = await expectCode(
           (await serveAuth()).get('/').auth(token, { type: 'bearer' }),
@@ -166,10 +166,10 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       await expectCode(agent.get('/').auth(sign(), { type: 'bearer' }), 401, 'ERR_SSE_TOKEN_CLAIMS')
     })
 
-    it('refuses a token from its exp on', async () => {
+    it('refuses a token as soon as its exp is reached', async () => {
       const agent = await serveAuth()
       const at = (exp: number): supertest.Test => agent.get('/').auth(sign({ ...CLAIMS, exp }), { type: 'bearer' })
-      // The clock stands at a whole second.
+      // The clock is at a full second.
       await expectCode(at(NOW_S), 401, 'ERR_SSE_TOKEN_EXPIRED')
       expect((await at(NOW_S + 1)).status).to.equal(200)
     })
@@ -224,7 +224,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         }
       })
 
-      it('refuses an unknown kid, a wrong key and an algorithm that does not fit the key', async () => {
+      it('refuses an unknown kid, a wrong key and an algorithm that does not match the key', async () => {
         const agent = await serveAuth(options)
         const stranger = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey
         for (const token of [
@@ -239,14 +239,14 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
       it('refuses a token that has the public key as its HS secret', async () => {
         const forged = jwt.sign(CLAIMS, createSecretKey(Buffer.from(publicPem)), { keyid: 'one', noTimestamp: true })
-        let asked = 0
+        let calls = 0
         const getKey = (): string => {
-          asked++
+          calls++
           return publicPem
         }
         const agent = await serveAuth({ algorithms: ['RS256'], getKey })
         await expectCode(agent.get('/').auth(forged, { type: 'bearer' }), 401, 'ERR_SSE_TOKEN_INVALID')
-        expect(asked).to.equal(0)
+        expect(calls).to.equal(0)
       })
 
       it('does not use a public key as an HS secret, even if getKey returns one', async () => {
@@ -436,7 +436,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         ['of an allowed origin in an older browser', { Origin: 'https://friend.example' }, true],
       ]
       for (const [what, headers, accepted] of requests) {
-        it(`is ${accepted ? 'taken' : 'refused'} from a request ${what}`, async () => {
+        it(`is ${accepted ? 'accepted' : 'refused'} on a request ${what}`, async () => {
           const agent = await serveAuth({ cookie: 'session', allowedOrigins: ['https://friend.example'] })
           const test = agent.get('/').set({ Host: 'app.example', Cookie: cookie, ...headers })
           if (accepted) expect((await test).body).to.include({ user: 'ada' })

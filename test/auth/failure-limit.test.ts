@@ -21,7 +21,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     let store: KeyValueStore
     let limit: RateLimitHandler
     let server: TestServer
-    /** Tickets that were looked up. */
+    /** The number of tickets that were looked up. */
     let taken: number
 
     beforeEach(() => {
@@ -59,7 +59,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     const token = (exp = 600): string =>
       jwt.sign({ sub: 'ada', tenant: 'acme', exp: Math.floor(clock.wallTime() / 1000) + exp }, SECRET)
 
-    it('answers bad tokens with 429 beyond it, in that window and from that address, and no good one ever', async () => {
+    it('answers invalid tokens above the limit with 429 per address and window, and accepts valid ones', async () => {
       const agent = await start()
       const tryToken = async (text: string, from = '192.0.2.1'): Promise<number> =>
         (await agent.get('/').auth(text, { type: 'bearer' }).set('X-Forwarded-For', from)).status
@@ -72,7 +72,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(await tryToken('bad')).to.equal(401)
     })
 
-    it('looks up no more guessed tickets than it has points, and no good one of that address meanwhile', async () => {
+    it('stops looking up tickets of an address above the limit, valid ones included', async () => {
       const agent = await start()
       const good = async (): Promise<string> =>
         (await agent.post('/tickets').auth(token(), { type: 'bearer' }).send({ path: '/' })).body.ticket
@@ -81,16 +81,16 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       const statuses: number[] = []
       for (let i = 0; i < 40; i++) statuses.push(await tryTicket(String(i).padStart(43, 'x')))
       expect(statuses).to.deep.equal([401, 401, 401, ...Array(37).fill(429)])
-      // The one that was refused had been looked up.
+      // The first refused ticket was looked up too.
       expect(taken).to.equal(4)
       const ticket = await good()
       expect(await tryTicket(ticket)).to.equal(429)
-      expect(await tryTicket(ticket, '192.0.2.2'), 'not used up').to.equal(204)
+      expect(await tryTicket(ticket, '192.0.2.2'), 'not consumed').to.equal(204)
       clock.advance(60_000)
       expect(await tryTicket(await good())).to.equal(204)
     })
 
-    it('does not count requests without a token, with one that has expired, or from another site', async () => {
+    it('does not count requests without a token, with an expired token, or from another site', async () => {
       const agent = await start({ cookie: 'session' })
       for (let i = 0; i < 5; i++) {
         expect((await agent.get('/')).status).to.equal(401)
@@ -100,7 +100,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('counts what getKey knows no key for', async () => {
+    it('counts tokens for which getKey returns no key', async () => {
       const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
       const agent = await start({ secret: undefined, getKey: () => undefined, algorithms: ['RS256'] } as object)
       const forged = jwt.sign({ sub: 'ada' }, privateKey, { algorithm: 'RS256' })
@@ -116,10 +116,10 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       rejects: (async () => {
         throw new Error('no limit')
       }) as RequestHandler,
-      'passes an error on': (_req, _res, next) => next(new Error('no limit')),
+      'calls next with an error': (_req, _res, next) => next(new Error('no limit')),
     }
     for (const [what, failureLimit] of Object.entries(failing)) {
-      it(`gives its error to the error handler where it ${what}`, async () => {
+      it(`passes its error to the error handler if it ${what}`, async () => {
         const agent = await start({ failureLimit })
         const { status, body } = await agent.get('/').auth('bad', { type: 'bearer' })
         expect([status, body.handler]).to.deep.equal([500, 'no limit'])

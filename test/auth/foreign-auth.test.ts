@@ -17,7 +17,7 @@ import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
-/** What others put into `req.auth`, for the user in `X-User`. */
+/** The values that other libraries assign to `req.auth`, for the user in `X-User`. */
 const FOREIGN: Record<string, (user: string) => unknown> = {
   'the payload of a token (express-jwt)': (sub) => ({ sub, tenant: 'acme', exp: Math.floor(Date.now() / 1000) + 2 }),
   'a token with its payload (Auth0)': (sub) => ({ header: {}, payload: { sub }, token: 'abc' }),
@@ -107,7 +107,7 @@ describe("another library's req.auth", () => {
     })
   }
 
-  it('has expired where all else fits but its expiry is in seconds', async () => {
+  it('counts as expired if it has the right form and an expiry in seconds', async () => {
     const inAnHour = Math.floor(Date.now() / 1000) + 3600
     const url = await start(foreign((user) => ({ user, tenant: 'acme', expiresAt: inAnHour, claims: {} })))
     const { status, body } = await supertest(url).get('/poll?wait=60000')
@@ -119,7 +119,7 @@ describe("another library's req.auth", () => {
     }
   })
 
-  it('serves through resolve: each user has limits, streams and acknowledgements of its own', async () => {
+  it('is accepted through resolve: each user has separate limits, streams and acknowledgements', async () => {
     const payload = FOREIGN['the payload of a token (express-jwt)'] as (user: string) => unknown
     const resolve = (req: object) => {
       const { auth } = req as { auth?: { sub: string; tenant: string; exp: number } }
@@ -135,7 +135,7 @@ describe("another library's req.auth", () => {
       (await supertest(url).post('/ack').set('X-User', user).send({ stream, cursor: ada.lastEventId })).status
     expect([await ackAs('bob'), await ackAs('ada')]).to.deep.equal([403, 204])
     expect((await supertest(url).get('/poll?wait=1').set('X-User', 'ada')).status).to.equal(200)
-    // Neither outlives its token.
+    // Both streams end when their tokens expire.
     await Promise.all([ada.control('sse.expired'), bob.control('sse.expired')])
     await eventually(() => limits.size === 0)
   })

@@ -17,7 +17,7 @@ import { RedisServer } from '../helpers/redis-server.js'
 
 const SECRET = 'a secret of thirty-two bytes or more'
 
-/** Its methods as an object's own. */
+/** A clock whose methods are own properties. */
 function clockOf(clock: Clock): Clock {
   return { now: () => clock.now(), wallTime: () => clock.wallTime(), after: (ms, call) => clock.after(ms, call) }
 }
@@ -25,17 +25,17 @@ function clockOf(clock: Clock): Clock {
 describe('revocations', () => {
   let clock: FakeClock
   let store: KeyValueStore
-  /** What the store is asked for, call by call. */
-  let asked: (readonly string[])[]
+  /** The keys of each read of the store. */
+  let reads: (readonly string[])[]
   let revocations: Revocations
 
   beforeEach(() => {
     clock = new FakeClock()
-    asked = []
+    reads = []
     store = createStore({ clock })
     const { get } = store
     store.get = (keys) => {
-      asked.push(keys)
+      reads.push(keys)
       return get.call(store, keys)
     }
     revocations = start()
@@ -56,7 +56,7 @@ describe('revocations', () => {
     return { user, tenant, expiresAt: clock.wallTime() + 60_000, claims: { iat, ...claims } }
   }
 
-  /** A stream, as the revocations see it. */
+  /** A stream that is watched by revocations. */
   function watched(by: Revocations, of: Auth): { auth: Auth; closed: string[]; close(reason: string): void } {
     const closed: string[] = []
     const stream = { auth: of, closed, close: (reason: string) => void closed.push(reason) }
@@ -64,15 +64,15 @@ describe('revocations', () => {
     return stream
   }
 
-  async function heardOf(revoke: () => Promise<void>): Promise<Revocation[]> {
-    const heard: Revocation[] = []
-    const stop = revocations.onRevoke((revocation) => heard.push(revocation))
+  async function reportedBy(revoke: () => Promise<void>): Promise<Revocation[]> {
+    const reported: Revocation[] = []
+    const stop = revocations.onRevoke((revocation) => reported.push(revocation))
     await revoke()
     stop()
-    return heard
+    return reported
   }
 
-  /** Functions, since tokens are dated by the clock of the test. */
+  /** Functions, because the clock of a test dates the tokens. */
   const cases: readonly (readonly [string, RevocationSelector, () => Auth[], () => Auth[]])[] = [
     ['a user', { user: 'ada', tenant: 'acme' }, () => [auth('ada')], () => [auth('bob'), auth('ada', 'globex')]],
     ['a tenant', { tenant: 'acme' }, () => [auth('ada'), auth('bob')], () => [auth('ada', 'globex')]],
@@ -84,16 +84,16 @@ describe('revocations', () => {
     ],
   ]
   for (const [what, selector, revokedOf, othersOf] of cases) {
-    it(`of ${what} affect only that one, in every process`, async () => {
+    it(`of ${what} affect no others, in every process`, async () => {
       const [revoked, others, other] = [revokedOf(), othersOf(), start()]
       for (const each of [...revoked, ...others]) expect(await other.isRevoked(each)).to.equal(false)
       const streams = [...revoked, ...others].map((each) => watched(other, each))
-      const [revocation] = await heardOf(() => revocations.revoke(selector))
+      const [revocation] = await reportedBy(() => revocations.revoke(selector))
       expect(revocation).to.deep.equal({ ...selector, at: clock.wallTime() })
       for (const each of revoked) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(true)
       for (const each of others) expect(await other.isRevoked(each), JSON.stringify(each)).to.equal(false)
       expect([...(await other.revokedAmong([...revoked, ...others]))]).to.deep.equal(revoked)
-      // As another process hears of it.
+      // Another process receives the revocation.
       other.apply(JSON.parse(JSON.stringify(revocation)))
       expect(streams.map(({ closed }) => closed)).to.deep.equal([
         ...revoked.map(() => ['revoked']),
@@ -105,7 +105,7 @@ describe('revocations', () => {
 
   it('refuse tokens that were issued earlier, and those without iat, but none that were issued later', async () => {
     clock.advance(500)
-    const [revocation] = await heardOf(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
+    const [revocation] = await reportedBy(() => revocations.revoke({ user: 'ada', tenant: 'acme' }))
     const undated = { ...auth('ada'), claims: {} }
     const sameSecond = auth('ada', 'acme', 0)
     clock.advance(500)
@@ -136,19 +136,19 @@ describe('revocations', () => {
     await revocations.revoke({ user: 'ada', tenant: 'acme' })
     expect(here.closed).to.deep.equal(['revoked'])
     revocations.unwatch(here)
-    asked.length = 0
+    reads.length = 0
     clock.advance(24_999)
-    expect(asked).to.deep.equal([])
+    expect(reads).to.deep.equal([])
     clock.advance(1)
     await new Promise((resolve) => setImmediate(resolve))
     expect(there.closed).to.deep.equal(['revoked'])
     expect(apart.closed).to.deep.equal([])
-    expect(asked, 'one call for all streams').to.have.length(1)
+    expect(reads, 'one call for all streams').to.have.length(1)
     other.unwatch(there)
-    // It goes on looking while there is anybody.
+    // Checks continue while there are streams.
     clock.advance(25_000)
     await new Promise((resolve) => setImmediate(resolve))
-    expect(asked).to.have.length(2)
+    expect(reads).to.have.length(2)
     other.unwatch(apart)
   })
 
@@ -185,12 +185,12 @@ describe('revocations', () => {
     const [one, two] = [start({ cacheMs: 1000 }), start({ cacheMs: 1000 })]
     const ada = auth('ada', 'acme', -1000, { jti: 't1' })
     expect(await one.isRevoked(ada)).to.equal(false)
-    expect(asked.splice(0)).to.deep.equal([['revoked:tenant:acme', 'revoked:user:acme:ada', 'revoked:id:t1']])
+    expect(reads.splice(0)).to.deep.equal([['revoked:tenant:acme', 'revoked:user:acme:ada', 'revoked:id:t1']])
     expect(await one.isRevoked(auth('bob'))).to.equal(false)
-    expect(asked.splice(0)).to.deep.equal([['revoked:user:acme:bob']])
+    expect(reads.splice(0)).to.deep.equal([['revoked:user:acme:bob']])
     await two.revoke({ tenant: 'acme' })
     expect(await one.isRevoked(ada)).to.equal(false)
-    expect(asked).to.deep.equal([])
+    expect(reads).to.deep.equal([])
     clock.advance(1000)
     expect(await one.isRevoked(ada)).to.equal(true)
     await two.revoke({ user: 'cyd', tenant: 'globex' })
@@ -269,7 +269,7 @@ describe('revocations', () => {
       }
     })
 
-    it('refuse if the store has a value that is not a time', async () => {
+    it('refuse a token if the stored value is not a time', async () => {
       for (const value of ['', 'x', 'NaN', '{}', '-1', '1e3']) {
         await store.set('revoked:tenant:acme', value, 1000)
         expect(await revocations.isRevoked(issued(0)), value).to.equal(true)
@@ -353,24 +353,24 @@ describe('revocations', () => {
   })
 
   it('are reported to every listener until it is removed', async () => {
-    const heard: string[] = []
-    const listener = (): void => void heard.push('same')
+    const calls: string[] = []
+    const listener = (): void => void calls.push('same')
     const [first, second] = [revocations.onRevoke(listener), revocations.onRevoke(listener)]
-    revocations.onRevoke(() => void heard.push('third'))
+    revocations.onRevoke(() => void calls.push('third'))
     await revocations.revoke({ tenant: 'acme' })
-    expect(heard.splice(0)).to.deep.equal(['same', 'same', 'third'])
+    expect(calls.splice(0)).to.deep.equal(['same', 'same', 'third'])
     first()
     first()
     await revocations.revoke({ tenant: 'acme' })
-    expect(heard.splice(0)).to.deep.equal(['same', 'third'])
+    expect(calls.splice(0)).to.deep.equal(['same', 'third'])
     second()
     await revocations.revoke({ tenant: 'acme' })
-    expect(heard).to.deep.equal(['third'])
+    expect(calls).to.deep.equal(['third'])
   })
 
   it('are not accepted from another process in an invalid form', () => {
-    for (const heard of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
-      expect(() => revocations.apply(heard as Revocation))
+    for (const message of [{}, { tenant: 'acme' }, { tenant: 'acme', at: '5' }, { tenant: 'acme', at: Number.NaN }]) {
+      expect(() => revocations.apply(message as Revocation))
         .to.throw()
         .with.property('code', 'ERR_SSE_OPTION_INVALID')
     }
@@ -383,8 +383,8 @@ describe('revocations', () => {
     await revocations.revoke({ tokenId: 't7' })
     await revocations.revoke({ user: 'user8', tenant: 'acme' })
     const revoked = await revocations.revokedAmong(auths)
-    expect(asked.map(({ length }) => length)).to.deep.equal([1000, 1000, 1000, 101])
-    expect(new Set(asked.flat()).size).to.equal(3101)
+    expect(reads.map(({ length }) => length)).to.deep.equal([1000, 1000, 1000, 101])
+    expect(new Set(reads.flat()).size).to.equal(3101)
     expect(revoked.size).to.equal(31)
     expect(revoked.has(auths[7] as Auth)).to.equal(true)
   })
@@ -416,7 +416,7 @@ describe('revocations', () => {
     })
   }
 
-  it('are refused at construction with options that cannot work', () => {
+  it('are refused at construction with invalid options', () => {
     for (const options of [
       { store: {} },
       { store, ttlMs: 0 },
@@ -430,7 +430,7 @@ describe('revocations', () => {
     }
   })
 
-  it('hold for all processes on one Redis', async () => {
+  it('apply to all processes on one Redis', async () => {
     const server = await RedisServer.start()
     const stores = [createStore({ redis: server.url }), createStore({ redis: server.url })] as const
     const [one, two] = stores.map((each) => createRevocations({ store: each, clock })) as [Revocations, Revocations]

@@ -24,7 +24,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     let store: KeyValueStore
     let revocations: Revocations
     let multiplexer: Multiplexer
-    /** By the cookie that a request brings. */
+    /** The sessions by the cookie of a request. */
     let sessions: Map<string, unknown>
 
     beforeEach(() => {

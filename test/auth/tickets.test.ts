@@ -46,7 +46,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       readonly tickets?: Partial<TicketsOptions>
     }
 
-    /** An app whose routes answer with the user, and with the URL that they see. */
+    /** An app whose routes answer with the user and the URL. */
     async function start({
       parsers = [],
       auth = {},
@@ -148,7 +148,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       clock.advance(5000)
       const { ticket, expiresInMs } = (await ask(agent, { path: PATH }, bearer)).body
       expect(expiresInMs).to.equal(5000)
-      // As if the store kept it longer.
+      // Simulates a store that keeps the ticket longer.
       const key = `ticket:${createHash('sha256').update(ticket).digest('base64url')}`
       const [entry] = await store.get([key])
       await store.set(key, entry as string, 60_000)
@@ -207,7 +207,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(body).to.deep.include({ url: '/conversations?a=1&b=%2F', originalUrl: `${PATH}?a=1&b=%2F` })
         expect(body.query).to.deep.equal({ a: '1', b: '/' })
       }
-      // Also where the router is left again, and where the URL was nothing but its mount.
+      // Also after the router, and if the URL was only the path of its mount.
       const app = express()
       app.use('/api', authenticate({ secret: SECRET, clock }))
       app.use((req, res) => void res.json([req.url, req.originalUrl]))
@@ -217,7 +217,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const answer = await supertest(server.url).get(path).query({ token: token() })
         expect(answer.body).to.deep.equal([path, path])
       }
-      // Also one that was not used, because it may be a secret all the same.
+      // Also a token that was not read, because it may still be a secret.
       const answer = await supertest(server.url).get('/api?token=unused').auth(token(), { type: 'bearer' })
       expect(answer.body).to.deep.equal(['/api', '/api'])
       expect(answer.headers['referrer-policy']).to.equal('no-referrer')

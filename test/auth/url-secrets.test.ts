@@ -26,7 +26,7 @@ describe('secrets in URLs', () => {
     })
   }
 
-  it('are redacted under the name that authenticate was given', () => {
+  it('are redacted in the parameter that an authenticate option names', () => {
     const url = '/sse?jwt=abc&JWT=abc&a=1'
     expect(redactUrl(url)).to.equal(url)
     authenticate({ secret: 'a secret of thirty-two bytes or more', query: 'jwt' })
@@ -34,7 +34,7 @@ describe('secrets in URLs', () => {
     expect(['/sse?ticket=abc'].map(redactUrl)).to.deep.equal(['/sse?ticket=REDACTED'])
   })
 
-  it('are gone from a request, and all else stays as it is', () => {
+  it('are removed from a request without other changes', () => {
     const req = {
       url: '/conversations?ticket=abc&last_event_id=1%2D2&%74icket=def',
       originalUrl: '/api/sse/conversations?ticket=abc&last_event_id=1%2D2&%74icket=def',
@@ -48,7 +48,7 @@ describe('secrets in URLs', () => {
     })
   })
 
-  it('are in no URL afterwards, for any URL', () => {
+  it('are in no URL after removal or redaction, for any URL', () => {
     const pair = fc.tuple(fc.constantFrom('token', 'ticket', 'a', '%74oken', 'x y'), fc.string())
     fc.assert(
       fc.property(fc.array(pair), (pairs) => {

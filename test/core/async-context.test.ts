@@ -2,10 +2,10 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { expect } from 'chai'
 import { outsideContext } from '../../lib/core/async-context.js'
 
-describe('outside every async context', () => {
+describe('outsideContext', () => {
   const storage = new AsyncLocalStorage<string>()
 
-  it('there is no store, also in work started there, and the result is returned', async () => {
+  it('runs a function without a store, also its asynchronous work, and returns its result', async () => {
     const [now, later] = storage.run('request', () =>
       outsideContext(() => [
         storage.getStore(),
@@ -16,12 +16,12 @@ describe('outside every async context', () => {
     expect(await later).to.equal(undefined)
   })
 
-  it('a call that enters a store does not leave it to the next', () => {
+  it('does not pass a store that a call enters to the next call', () => {
     outsideContext(() => storage.enterWith('stray'))
     expect(outsideContext(() => storage.getStore())).to.equal(undefined)
   })
 
-  it('the caller keeps its own store, also if the call throws', () => {
+  it('keeps the store of the caller, also if the call throws', () => {
     storage.run('request', () => {
       expect(() =>
         outsideContext(() => {

@@ -4,13 +4,13 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { Blocks, chunkText } from '../../lib/wire/blocks.js'
 
-/** One chunk as RFC 9112 7.1 has it. */
+/** One chunk, according to RFC 9112 7.1. */
 function chunkOf(bytes: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from('\r\n')])
 }
 
 describe('blocks', () => {
-  it('have the joined parts as bytes, and the same as one chunk of HTTP/1.1', () => {
+  it('have the joined parts as bytes, and as one chunk of HTTP/1.1', () => {
     const part = fc.oneof(
       fc.uint8Array({ minLength: 1, maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
       fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 40 }),

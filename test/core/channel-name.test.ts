@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { assertChannel, channel, normalizeChannels } from '../../lib/core/channel-name.js'
 
 describe('a channel name', () => {
-  it('never has what a pattern, a hash tag or a control could be made of', () => {
+  it('has no characters of patterns, hash tags or controls', () => {
     for (const name of [
       '',
       'a*',
@@ -28,7 +28,7 @@ describe('a channel name', () => {
     assertChannel("orders:acme/eu-1_@.%2A=~!+,;$&'()")
   })
 
-  it('is built from any parts without two different lists giving the same name', () => {
+  it('is different for different lists of parts, for any parts', () => {
     const parts = fc.array(fc.string({ unit: 'binary', minLength: 1, maxLength: 4 }), { minLength: 1, maxLength: 3 })
     fc.assert(
       fc.property(parts, parts, (a, b) => {
@@ -45,7 +45,7 @@ describe('a channel name', () => {
       .with.property('code', 'ERR_SSE_CHANNEL_INVALID')
   })
 
-  it('comes sorted and once each, at most eight', () => {
+  it('occurs once in a normalized list, which is sorted and has at most eight names', () => {
     expect(normalizeChannels(['b', 'a', 'b'])).to.deep.equal(['a', 'b'])
     expect(normalizeChannels('a')).to.deep.equal(['a'])
     for (const wrong of [[], Array.from({ length: 9 }, (_, i) => `c${i}`)]) {

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { compositeKey } from '../../lib/core/composite-key.js'
 
-/** Any UTF-16 text, lone surrogates included, and often what separates and escapes. */
+/** Any UTF-16 text, lone surrogates included, and often the characters that separate and escape. */
 const PART = fc.oneof(
   fc.string({
     unit: fc.constantFrom(':', '%', '\n', 'u', 'd', '8', '0', 'a', '/', '{', '}', '\ud800', '\udfff', '\ufffd', 'é'),
@@ -18,7 +18,7 @@ function stored(parts: readonly [string, ...string[]]): string {
 }
 
 describe('compositeKey', () => {
-  it('never gives different parts the same key, in memory or as UTF-8', () => {
+  it('returns different keys for different parts, in memory and as UTF-8', () => {
     fc.assert(
       fc.property(PARTS, PARTS, (one, other) => {
         const same = JSON.stringify(one) === JSON.stringify(other)
@@ -29,7 +29,7 @@ describe('compositeKey', () => {
     )
   })
 
-  it('never gives the same text, split in different places, the same key', () => {
+  it('returns different keys for one text that is split in different places', () => {
     fc.assert(
       fc.property(PARTS, fc.nat(), fc.constantFrom(':', '\n', '', '%', '%3A'), (parts, at, separator) => {
         const text = parts.join(separator)
@@ -41,7 +41,7 @@ describe('compositeKey', () => {
     )
   })
 
-  it('gives back the parts it was made of', () => {
+  it('can be decoded into its parts', () => {
     fc.assert(
       fc.property(PARTS, (parts) => {
         const back = compositeKey(...parts)
@@ -57,7 +57,7 @@ describe('compositeKey', () => {
     )
   })
 
-  it('leaves plain names readable', () => {
+  it('keeps plain names readable', () => {
     expect(compositeKey('user', 'acme', 'ada')).to.equal('user:acme:ada')
     expect(compositeKey('acme\nx', 'a:b')).to.equal('acme%0Ax:a%3Ab')
   })

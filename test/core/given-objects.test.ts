@@ -2,8 +2,8 @@ import { expect } from 'chai'
 import { createMultiplexer, limitStreams, type Pacing, type Revocations, type StreamLimits } from '../../lib/index.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 
-describe('an object of the kit that is given as an option', () => {
-  // As a mock, or an object of another copy of the package, has them.
+describe('an object of the kit as an option', () => {
+  // The methods of a mock, or of an object of another copy of the package.
   const revocations: Revocations = {
     revoke: () => Promise.resolve(),
     onRevoke: () => () => undefined,

@@ -22,7 +22,7 @@ describe('the lease clock', () => {
     expect(clock.now() - before).to.equal(5000)
   })
 
-  it('advances with the wall clock where the monotonic clock stood still', () => {
+  it('advances with the wall clock while the monotonic clock is stopped', () => {
     const before = clock.now()
     suspend(60_000)
     steady.advance(5000)
@@ -31,7 +31,7 @@ describe('the lease clock', () => {
     expect(clock.now() - before).to.equal(125_000)
   })
 
-  it('does not go back with the wall clock, and notices a suspension after that', () => {
+  it('does not follow the wall clock back, and detects a later suspension', () => {
     const before = clock.now()
     steady.setWallClock(-3_600_000)
     steady.advance(5000)
@@ -40,7 +40,7 @@ describe('the lease clock', () => {
     expect(clock.now() - before).to.equal(65_000)
   })
 
-  it('does not run ahead because the two clocks are read one after the other', () => {
+  it('does not gain time although the two clocks are read one after the other', () => {
     const before = clock.now()
     for (let i = 0; i < 1000; i++) {
       steady.setWallClock(i % 2 === 0 ? 40 : -40)
@@ -50,7 +50,7 @@ describe('the lease clock', () => {
     expect(clock.now() - before).to.equal(10_000)
   })
 
-  it('calls back after its own time, and soon after a suspension', () => {
+  it('calls a timer after its delay, and soon after a suspension', () => {
     const called: number[] = []
     clock.after(25_000, () => called.push(steady.now()))
     const start = steady.now()
@@ -66,7 +66,7 @@ describe('the lease clock', () => {
     expect(steady.pending).to.equal(0)
   })
 
-  it('does not call back after it was cancelled, after any wait', () => {
+  it('does not call a cancelled timer', () => {
     const timer = clock.after(25_000, () => expect.fail('cancelled'))
     steady.advance(20_000)
     timer.cancel()

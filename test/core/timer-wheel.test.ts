@@ -11,7 +11,7 @@ const TICK = 50
 import { eventually } from '../helpers/eventually.js'
 
 describe('the timer wheel', () => {
-  it('fires each timer once, at the first tick at or after its time, and none that was cancelled', () => {
+  it('fires each timer once, at the first tick at or after its time, and no cancelled timer', () => {
     const timer = fc.record({ delay: fc.integer({ min: 0, max: 60_000 }), cancelled: fc.boolean() })
     fc.assert(
       fc.property(
@@ -43,7 +43,7 @@ describe('the timer wheel', () => {
     )
   })
 
-  it('returns a time to wake up: when the next timer is due, or one of another turn in the same slot', () => {
+  it('returns a time to wake up, not later than the next timer is due', () => {
     const wheel = new TimerWheel(TICK)
     expect(wheel.nextMs).to.equal(undefined)
     const late = wheel.schedule(700 * TICK, () => undefined)
@@ -77,7 +77,7 @@ describe('the timer wheel', () => {
     expect(wheel.size).to.equal(0)
   })
 
-  it('waits for times beyond 2³¹−1 ms', () => {
+  it('supports delays beyond 2³¹−1 ms', () => {
     const wheel = new TimerWheel(1000)
     let fired = false
     wheel.schedule(2 ** 31 + 5000, () => {
@@ -117,7 +117,7 @@ describe('the system clock', () => {
     expect(await Promise.all([set('first'), set('second')])).to.deep.equal([undefined, undefined])
   })
 
-  it('keeps nothing alive of the request that set a timer', async () => {
+  it('retains no object of the request that set a timer', async () => {
     setFlagsFromString('--expose-gc')
     const collectGarbage = runInNewContext('gc') as () => void
     const storage = new AsyncLocalStorage<object>()
@@ -133,7 +133,7 @@ describe('the system clock', () => {
     timer.cancel()
   })
 
-  it('fires in time, and again after it had nothing to do', async () => {
+  it('fires in time, also after an idle period', async () => {
     for (let round = 0; round < 2; round++) {
       const before = systemClock.now()
       await new Promise<void>((resolve) => systemClock.after(20, resolve))
@@ -141,7 +141,7 @@ describe('the system clock', () => {
     }
   })
 
-  it('wakes up for a timer that is set later and due sooner', async () => {
+  it('fires a timer that is set later and due earlier', async () => {
     const fired: string[] = []
     const late = systemClock.after(400, () => fired.push('late'))
     await new Promise<void>((resolve) => {

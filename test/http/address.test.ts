@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { addressKey } from '../../lib/http/address.js'
 
-describe("an address's key", () => {
+describe('the key of an address', () => {
   for (const [address, key] of [
     ['192.0.2.1', '192.0.2.1'],
     ['::ffff:192.0.2.1', '192.0.2.1'],
@@ -43,7 +43,7 @@ describe("an address's key", () => {
     })
   }
 
-  it('is the same within 56 bits, and another outside', () => {
+  it('is the same for all addresses with the same first 56 bits, and only for them', () => {
     expect(addressKey('2001:db8:1:2aa::1')).to.equal(addressKey('2001:db8:1:2bb:ffff::9'))
     expect(addressKey('2001:db8:1:2aa::1')).to.not.equal(addressKey('2001:db8:1:3aa::1'))
   })

@@ -6,8 +6,8 @@ import supertest from 'supertest'
 import { BrokerError, RequestError } from '../../lib/core/errors.js'
 import { AppFailure, answerError, callHandler } from '../../lib/http/answering.js'
 
-describe('a handler that is waited for', () => {
-  it('has answered as soon as it ends the response, also behind an open stream on its connection', async () => {
+describe('a handler that is awaited', () => {
+  it('settles as soon as it ends the response, also behind an open stream on its connection', async () => {
     const app = express()
     app.get('/open', (_req, res) => void res.write('open'))
     const settled = new Promise<number>((resolve, reject) => {
@@ -34,7 +34,7 @@ describe('an error of a handler', () => {
   const unavailable = new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', 'Redis does not answer')
   const foreign = new Error('broken')
 
-  /** What a request gets whose handler has failed, and what `next` was called with. */
+  /** @returns the status of a request whose handler failed, and the errors that `next` received */
   async function respond(error: unknown, responseHasBegun: boolean): Promise<readonly [number, unknown[]]> {
     const passedOn: unknown[] = []
     const app = express()
@@ -49,17 +49,17 @@ describe('an error of a handler', () => {
     return [status, passedOn]
   }
 
-  it('of the kit becomes a problem document', async () => {
+  it('of the kit is answered with a problem document', async () => {
     expect(await respond(refused, false)).to.deep.equal([404, []])
     expect(await respond(unavailable, false)).to.deep.equal([503, []])
   })
 
-  it('of the application goes to next, also if it is an error of the kit that the application got', async () => {
+  it('of the application is passed to next, also if it is an error of the kit', async () => {
     expect(await respond(foreign, false)).to.deep.equal([418, [foreign]])
     expect(await respond(new AppFailure('load', unavailable), false)).to.deep.equal([418, [unavailable]])
   })
 
-  it('goes to next after the response has begun only if the server is at fault', async () => {
+  it('is passed to next after the start of the response only if it is a server error', async () => {
     expect(await respond(refused, true)).to.deep.equal([202, []])
     expect(await respond(unavailable, true)).to.deep.equal([202, [unavailable]])
     expect(await respond(foreign, true)).to.deep.equal([202, [foreign]])

@@ -28,7 +28,7 @@ interface Answered {
   readonly code: string | undefined
 }
 
-describe('a body', () => {
+describe('a request body', () => {
   let multiplexer: Multiplexer
   let hooks: ReturnType<typeof webhooks>
   let stops: (() => unknown)[]
@@ -67,7 +67,7 @@ describe('a body', () => {
     return { status: head[':status'], code: text === '' ? undefined : JSON.parse(text).code }
   }
 
-  /** As adapters for Express on HTTP/2 do. */
+  /** Like adapters for Express on HTTP/2. */
   const deliver = (req: AnyRequest, res: AnyResponse): void => {
     const answer = Object.assign(res, { json: (value: unknown) => res.end(JSON.stringify(value)) })
     hooks(req as never, answer as never, (error: unknown) => res.end(JSON.stringify({ code: String(error) })))
@@ -82,7 +82,7 @@ describe('a body', () => {
     expect(await post(deliver, DELIVERY, signed(DELIVERY))).to.deep.equal({ status: 200, code: undefined })
   })
 
-  it('that somebody else has read is reported as such, also on HTTP/2 without a Content-Length', async () => {
+  it('that other code has consumed is reported as consumed, also on HTTP/2 without a Content-Length', async () => {
     const answered = await post(
       (req, res) => {
         req.on('end', () => deliver(req, res)).resume()
@@ -93,7 +93,7 @@ describe('a body', () => {
     expect(answered).to.deep.equal({ status: 500, code: 'ERR_SSE_RAW_BODY_CONSUMED' })
   })
 
-  it('over the limit is refused before it has ended, and the connection stays usable', async () => {
+  it('over the limit is refused before its end, and the connection stays usable', async () => {
     const server = await serve(express().use(hooks))
     stops.push(() => server.stop())
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
@@ -110,16 +110,16 @@ describe('a body', () => {
     await eventually(() => text.includes('HTTP/1.1 403'))
   })
 
-  it('of a client that leaves is waited for no longer, whether or not it had begun to be read', async () => {
+  it('stops being awaited when its client disconnects, before or during the read', async () => {
     const ack = multiplexer.ack()
     const settled: unknown[] = []
     for (const late of [false, true]) {
-      let arrived: () => void = () => undefined
-      const isHere = new Promise<void>((resolve) => {
-        arrived = resolve
+      let markArrived: () => void = () => undefined
+      const arrived = new Promise<void>((resolve) => {
+        markArrived = resolve
       })
       const listener: RequestListener = async (req, res) => {
-        arrived()
+        markArrived()
         if (late) await once(res, 'close')
         await ack(req, res, (error) => settled.push(error))
         settled.push(late)
@@ -129,7 +129,7 @@ describe('a body', () => {
       const leaving = request(server.url, { method: 'POST', headers: { 'content-length': 100 }, agent: false })
       leaving.on('error', () => undefined)
       leaving.write('{')
-      await isHere
+      await arrived
       leaving.destroy()
       await eventually(() => settled.includes(late))
     }
@@ -144,7 +144,7 @@ describe('a body', () => {
       text: version.text({ type: () => true }),
       raw: version.raw({ type: () => true }),
     })) {
-      it(`is taken as JSON, whatever its type, behind a parser: ${parser}, ${name}`, async () => {
+      it(`is parsed as JSON for any Content-Type, behind a parser: ${parser}, ${name}`, async () => {
         const app = version()
         app.use(middleware as never)
         app.use('/ack', multiplexer.ack() as never)

@@ -21,7 +21,7 @@ describe('an exchange', () => {
     return (server.address() as AddressInfo).port
   }
 
-  /** @returns the exchanges of the requests that come, each to be awaited */
+  /** @returns a listener, and a function that waits for the exchange of a request */
   function exchanges(onRequest: (res: ServerResponse, index: number) => void = () => undefined) {
     const all: Exchange[] = []
     const waiting: (() => void)[] = []
@@ -47,7 +47,7 @@ describe('an exchange', () => {
 
   const over = (exchange: Exchange): Promise<void> => new Promise((resolve) => exchange.onOver(resolve))
 
-  it('is over when its response is finished, on a connection that lives on', async () => {
+  it('is over when its response is finished, while the connection stays open', async () => {
     const { listener, get } = exchanges((res) => setImmediate(() => res.end('x')))
     server = createServer(listener)
     const socket = await dial(await listen(), GET)
@@ -60,7 +60,7 @@ describe('an exchange', () => {
     socket.destroy()
   })
 
-  it('is over when the connection is lost, also for requests pipelined behind one that is not answered', async () => {
+  it('is over when the connection is lost, also if it is pipelined behind an unanswered request', async () => {
     const { listener, get } = exchanges()
     server = createServer(listener)
     const socket = await dial(await listen(), GET.repeat(30))
@@ -72,7 +72,7 @@ describe('an exchange', () => {
     for (const exchange of all) expect(exchange.over).to.equal(true)
   })
 
-  it('is over when its response is destroyed before its turn, and the connection ends at its turn', async () => {
+  it('is over when its response is destroyed before its turn; the connection ends at its turn', async () => {
     const responses: ServerResponse[] = []
     const { listener, get } = exchanges((res) => responses.push(res))
     server = createServer(listener)
@@ -88,8 +88,8 @@ describe('an exchange', () => {
     await once(socket, 'close')
   })
 
-  for (const kind of ['HTTP/1.1', 'HTTP/1.1, pipelined behind one that is open', 'HTTP/2, unread'] as const) {
-    it(`reports that its response was ended within res.end(), on ${kind}`, async () => {
+  for (const kind of ['HTTP/1.1', 'HTTP/1.1, pipelined behind an open response', 'HTTP/2, unread'] as const) {
+    it(`reports the end of its response synchronously in res.end(), on ${kind}`, async () => {
       const count = kind.includes('pipelined') ? 2 : 1
       const responses: ServerResponse[] = []
       const { listener, get } = exchanges((res) => responses.push(res))
@@ -118,7 +118,7 @@ describe('an exchange', () => {
     })
   }
 
-  it('notifies each listener once, and none that was removed', async () => {
+  it('notifies each listener once, except removed ones', async () => {
     const { listener, get } = exchanges()
     server = createServer(listener)
     const socket = await dial(await listen(), GET.repeat(2))
@@ -144,7 +144,7 @@ describe('an exchange', () => {
     socket.destroy()
   })
 
-  it('is over on HTTP/2 when the client resets its stream, and when it leaves', async () => {
+  it('is over on HTTP/2 when the client resets its stream, and when the client disconnects', async () => {
     const { listener, get } = exchanges()
     server = createHttp2Server(listener as never)
     const client = connectHttp2(`http://127.0.0.1:${await listen()}`)
@@ -164,7 +164,7 @@ describe('an exchange', () => {
     expect(left.over).to.equal(true)
   })
 
-  it('can be cut off, more than once, on HTTP/1 and HTTP/2', async () => {
+  it('can be destroyed repeatedly, on HTTP/1 and HTTP/2', async () => {
     const { listener, get } = exchanges()
     server = createServer(listener)
     const socket = await dial(await listen(), GET)

@@ -11,7 +11,7 @@ import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 describe('shutdown', () => {
-  it('ends streams, answers requests under way, closes idle connections, and then closes the parts in order', async () => {
+  it('ends streams, answers pending requests, closes idle connections, and then the parts in order', async () => {
     const order: string[] = []
     const multiplexer = createMultiplexer()
     let answer: () => void = () => undefined
@@ -54,7 +54,7 @@ describe('shutdown', () => {
     agent.destroy()
   })
 
-  it('cuts off what does not end, on HTTP/1.1 and HTTP/2', async () => {
+  it('destroys connections that do not end, on HTTP/1.1 and HTTP/2', async () => {
     const { url, server } = await serve(() => undefined)
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
     socket.on('error', () => undefined)
@@ -76,7 +76,7 @@ describe('shutdown', () => {
     client.destroy()
   })
 
-  it('closes the rest if a part cannot be closed, and reports that part', async () => {
+  it('closes the other parts if a part cannot be closed, and reports that part', async () => {
     const { server } = await serve(() => undefined)
     const closed: string[] = []
     const error = await shutdown({
@@ -106,7 +106,7 @@ describe('shutdown', () => {
     expect(closed).to.deep.equal(['last'])
   })
 
-  it('refuses what it cannot close before it closes anything', async () => {
+  it('rejects a part that it cannot close before it closes any part', async () => {
     const { server, stop } = await serve((_req, res) => res.end())
     for (const wrong of [
       { streams: [{}] },

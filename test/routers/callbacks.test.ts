@@ -77,7 +77,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       return supertest(server.url)
     }
 
-    /** Never settles, and turns the clock once the time-out is set. */
+    /** Never settles, and advances the clock when the time-out is set. */
     const never = (ms: number) => (): never => {
       setImmediate(() => clock.advance(ms))
       return new Promise(() => undefined) as never
@@ -287,7 +287,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
     })
 
-    it('end in 503 when failureLimit neither answers nor passes the request on', async () => {
+    it('end in 503 when failureLimit neither answers nor calls next', async () => {
       for (const limit of [never(10_000), () => setImmediate(() => clock.advance(10_000)) as never]) {
         const agent = await start(hooks(limit))
         const { status, body } = await agent.post('/whatsapp').send({})

@@ -27,7 +27,7 @@ class HeldLoads {
     return { profile, tenant: auth.tenant, features: [], channels: [] }
   }
 
-  /** Resolves once `count` loads have begun, in all. */
+  /** Resolves when `count` loads have begun in total. */
   async hasBegun(count: number): Promise<void> {
     while (this.begun.length < count) {
       await new Promise<void>((resolve) => {
@@ -51,7 +51,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
     interface App {
       readonly router: DashboardRouter
-      /** How often `load` was called. */
+      /** The number of calls of `load`. */
       loads(): number
       get(tenant: string, user: string): supertest.Test
     }
@@ -123,8 +123,8 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await app.get('acme', 'ada').set('If-None-Match', String(etag))).status).to.equal(304)
     })
 
-    it('answers 401 unless someone authenticated the request', async () => {
-      const app = express().use('/dashboard', dashboardInit({ load: () => Promise.reject(new Error('asked')) }))
+    it('answers 401 to unauthenticated requests', async () => {
+      const app = express().use('/dashboard', dashboardInit({ load: () => Promise.reject(new Error('loaded')) }))
       const server = await serve(app)
       undo.push(() => server.stop())
       const answer = await supertest(server.url).get('/dashboard/init')
@@ -132,7 +132,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['www-authenticate']).to.equal('Bearer')
     })
 
-    it('never serves the data of another user, also for names that look alike when joined', async () => {
+    it('never serves the data of another user, also if the joined names are equal', async () => {
       const app = await start()
       const owners: [string, string][] = [
         ['acme', 'ada'],
@@ -168,7 +168,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       let lookups = 0
       const get = store.get.bind(store)
       let allAsked = (): void => undefined
-      const asked = new Promise<void>((resolve) => {
+      const loading = new Promise<void>((resolve) => {
         allAsked = resolve
       })
       store.get = (keys) => {
@@ -178,7 +178,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       const app = await start({ load: held.load, store })
       const answers = Array.from({ length: 10 }, () => app.get('acme', 'ada').then((answer) => answer))
       const other = app.get('acme', 'bob').then((answer) => answer)
-      await asked
+      await loading
       await held.hasBegun(2)
       held.end(1)
       held.end(2)
@@ -216,7 +216,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     })
 
     describe('invalidate', () => {
-      it('makes the user, or all users of the tenant, load again, and no others', async () => {
+      it('causes a new load for the user, or for all users of the tenant, and for no others', async () => {
         const app = await start()
         const ask = async (): Promise<unknown[]> => {
           const caches: unknown[] = []
@@ -238,16 +238,16 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
 
       for (const owner of [{ tenant: 'acme' }, { tenant: 'acme', user: 'ada' }]) {
-        it(`outdates a load that is under way: ${Object.keys(owner).join(' and ')}`, async () => {
+        it(`prevents a load in progress from being cached: ${Object.keys(owner).join(' and ')}`, async () => {
           const held = new HeldLoads()
           const app = await start({ load: held.load })
           const before = app.get('acme', 'ada').then((answer) => answer)
           await held.hasBegun(1)
           await app.router.invalidate(owner)
-          // Does not join the load from before.
+          // Does not join the earlier load.
           const after = app.get('acme', 'ada').then((answer) => answer)
           await held.hasBegun(2)
-          // The newer one is stored first, the outdated one over it.
+          // The newer result is stored first; the outdated one must not replace it.
           held.end(2)
           expect((await after).body.profile).to.equal('ada 2')
           held.end(1)
@@ -259,7 +259,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('holds also after the stamps are lost', async () => {
+      it('has effect also after the stamps were lost', async () => {
         const clock = new FakeClock()
         const store = new MemoryStore({ clock })
         const app = await start({ store })
@@ -303,7 +303,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const outdated = one.get('apex', 'ada').then((answer) => answer)
         await held.hasBegun(1)
         await two.router.invalidate({ tenant: 'apex', user: 'ada' })
-        // Does not join the load either, although this process was not notified.
+        // Does not join that load either, although this process was not notified.
         const fresh = one.get('apex', 'ada').then((answer) => answer)
         await held.hasBegun(2)
         held.end(1)

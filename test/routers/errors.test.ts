@@ -59,7 +59,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect((await answerTo(new Error('other'))).body).to.deep.equal({ passed: true })
     })
 
-    it('ends a stream whose route failed, notifies the client, and the process continues', async () => {
+    it('ends a stream whose route failed, notifies the client, and keeps the process running', async () => {
       const app = express()
       app.use(sseMiddleware())
       app.get('/', (_req, res, next) => {
@@ -94,7 +94,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
       type Route = (req: Request, res: Response, next: (error: unknown) => void) => void
 
-      /** Opens the route as often, and waits for the end of its streams. */
+      /** Opens the route this many times, and waits for the end of the streams. */
       async function open(route: Route, options?: SseErrorsOptions, times = 1): Promise<void> {
         const app = express()
         app.use(sseMiddleware())
@@ -147,7 +147,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       }
 
       for (const rejected of ['an AbortError', 'the reason'] as const) {
-        it(`prints nothing for a route that its own signal interrupts: ${rejected}`, async () => {
+        it(`prints nothing if the signal of a stream interrupts its route: ${rejected}`, async () => {
           let passOn = (_error: unknown): void => undefined
           const passed = new Promise<unknown>((resolve) => {
             passOn = resolve
@@ -167,7 +167,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('reports errors of the server, but no refusals', async () => {
+      it('reports server errors, but not refusals', async () => {
         const errors: unknown[] = []
         for (const [code, reported] of [
           ['ERR_SSE_OPTION_INVALID', true],

@@ -13,7 +13,7 @@ import { MemoryStore } from '../../lib/store/memory.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { serve } from '../helpers/http-server.js'
 
-/** Values that Express takes for an instruction, not for an error. */
+/** Values that Express interprets as an instruction, not as an error. */
 const INSTRUCTIONS = ['route', 'router', undefined]
 const TICKET = 'x'.repeat(43)
 

@@ -51,7 +51,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
     }
 
     for (const { make, status, code } of REFUSALS) {
-      it(`are answered alike wherever ${make.name}() is thrown`, async () => {
+      it(`have the same answer wherever ${make.name}() is thrown`, async () => {
         const refuse = (): never => {
           throw make('Not yours')
         }

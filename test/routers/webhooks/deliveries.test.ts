@@ -225,13 +225,13 @@ for (const { name, express } of EXPRESS_VERSIONS) {
 
       it('stop after two store failures in a row, but not after a single one', async () => {
         const memory = new MemoryStore()
-        const asked: string[] = []
+        const claimed: string[] = []
         let broken = (key: string): boolean => key.endsWith('a1')
         const store: KeyValueStore = {
           get: (keys) => memory.get(keys),
           set: (key, value, ttlMs) => memory.set(key, value, ttlMs),
           claim: (key, value, ttlMs) => {
-            asked.push(key)
+            claimed.push(key)
             return broken(key) ? Promise.reject(new Error('store')) : memory.claim(key, value, ttlMs)
           },
           take: (key) => memory.take(key),
@@ -243,9 +243,9 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect((await post(url, payload)).status).to.equal(503)
         expect(handled).to.deep.equal(['b1', 'c1', 'b2'])
         broken = () => true
-        asked.length = 0
+        claimed.length = 0
         expect((await post(url, payload)).status).to.equal(503)
-        expect(asked).to.deep.equal(['webhook:whatsapp:a1', 'webhook:whatsapp:b1'])
+        expect(claimed).to.deep.equal(['webhook:whatsapp:a1', 'webhook:whatsapp:b1'])
       })
 
       function storeThat(claim: () => Promise<boolean>, clock: FakeClock): KeyValueStore {
@@ -265,7 +265,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const clock = new FakeClock()
         let tick = (): void => undefined
         const claim = (): Promise<boolean> => {
-          // Once the time-out is set.
+          // After the time-out was set.
           setImmediate(() => tick())
           return new Promise(() => undefined)
         }

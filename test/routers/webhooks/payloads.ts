@@ -1,4 +1,4 @@
-/** Deliveries in the form in which Meta documents them. */
+/** Deliveries as Meta documents them. */
 
 export function whatsAppPayload(messages: readonly object[], rest: object = {}): object {
   return {
@@ -29,7 +29,7 @@ export function whatsAppText(id: string, body = 'Does it come in another color?'
   return { ...FROM, id, type: 'text', text: { body } }
 }
 
-/** Each kind of WhatsApp message, and the text that stands for it. */
+/** Each kind of WhatsApp message, with its text representation. */
 export const WHATSAPP_KINDS: readonly [message: object, kind: string, text: string][] = [
   [{ type: 'text', text: { body: 'Hello' } }, 'text', 'Hello'],
   [
@@ -160,7 +160,7 @@ export function messagingEvent(message: object): object {
   }
 }
 
-/** Each kind of Messenger or Instagram message, and the text that stands for it. */
+/** Each kind of Messenger or Instagram message, with its text representation. */
 export const MESSAGING_KINDS: readonly [message: object, kind: string, text: string][] = [
   [{ mid: 'm', text: 'Hello' }, 'text', 'Hello'],
   [{ mid: 'm', text: 'Red', quick_reply: { payload: 'RED' } }, 'text', 'Red'],

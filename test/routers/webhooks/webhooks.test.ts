@@ -24,7 +24,7 @@ function signature(body: string | Buffer, secret = SECRET): string {
   return `sha256=${createHmac('sha256', secret).update(body).digest('hex')}`
 }
 
-/** A promise, and what resolves it. */
+/** A promise, and the function that resolves it. */
 function signal(): [happened: Promise<void>, happen: () => void] {
   let happen = (): void => undefined
   const happened = new Promise<void>((resolve) => {
@@ -291,7 +291,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         await expectReceived(post(app, payload), 1)
       })
 
-      it('whose handler fails is handled again after a retry, unlike those before it, and its error is passed on', async () => {
+      it('is handled again on a retry if its handler failed; earlier messages are not, and the error is passed on', async () => {
         const seen: string[] = []
         let failure: unknown
         const app = await start({
@@ -303,7 +303,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         const payload = whatsAppPayload(['1', '2', '3'].map((id) => whatsAppText(id)))
         for (const [thrown, status, handler] of [
           [new Error('database is down'), 500, 'database is down'],
-          // Not the provider's mistake, though the kit would answer 403 elsewhere.
+          // Not an error of the provider, although other routes answer 403.
           [new RequestError('ERR_SSE_FORBIDDEN', 'not yours'), 500, 'not yours'],
           ['router', 500, 'onMessage failed'],
           [null, 500, 'onMessage failed'],
@@ -317,7 +317,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         expect(seen).to.deep.equal(['1', '2', '2', '2', '2', '2', '3'])
       })
 
-      it('that is being handled is deferred, and skipped when it is done', async () => {
+      it('is deferred while it is being handled, and skipped afterwards', async () => {
         const [inside, enter] = signal()
         const [finished, finish] = signal()
         const app = await start({
@@ -337,8 +337,8 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       })
 
       for (const suspended of [false, true]) {
-        const where = suspended ? ', on a machine that was suspended' : ''
-        it(`whose handler outlives its claim does not release the next claim${where}`, async () => {
+        const where = suspended ? ', on a suspended machine' : ''
+        it(`keeps the next claim if its handler outlives the first claim${where}`, async () => {
           const clock = new FakeClock()
           const store = new MemoryStore({ clock })
           const app = await start({
