@@ -29,7 +29,7 @@ async function sectionsOf(page: string, under = ''): Promise<Map<string, string>
   return new Map(sections.map((section) => [section.slice(0, section.indexOf('`')), section.replace(/^.*\n\n/, '')]))
 }
 
-/** Everything in `lib` (or a folder of it) that matches. */
+/** Every match in `lib`, or in a folder of it. */
 async function foundInSource(pattern: RegExp, folder = ''): Promise<Set<string>> {
   const found = new Set<string>()
   for (const file of await readdir(join(root, 'lib', folder), { recursive: true })) {
@@ -80,13 +80,13 @@ describe('docs/diagnostics.md', () => {
 
   describe('of the messages', () => {
     /** The fields of every message that was published, by channel. */
-    const heard = new Map<string, Set<string>>()
+    const published = new Map<string, Set<string>>()
     const stops: (() => unknown)[] = []
 
     before(() => {
       for (const [key, channel] of Object.entries(diagnosticsChannels)) {
         const onMessage = (message: unknown): void => {
-          heard.set(key, new Set([...(heard.get(key) ?? []), ...Object.keys(message as object)]))
+          published.set(key, new Set([...(published.get(key) ?? []), ...Object.keys(message as object)]))
         }
         channel.subscribe(onMessage)
         stops.push(() => channel.unsubscribe(onMessage))
@@ -100,17 +100,17 @@ describe('docs/diagnostics.md', () => {
       await exerciseEmbedded()
       await exerciseRedis()
       const sections = await sectionsOf('diagnostics.md')
-      for (const [key, fields] of heard) {
+      for (const [key, fields] of published) {
         expect([...fieldsIn(sections.get(key) ?? '')], key).to.include.members([...fields])
       }
-      expect([...heard.keys()]).to.include.members([
+      expect([...published.keys()]).to.include.members([
         ...['streamOpen', 'streamClose', 'streamRefused', 'streamError', 'streamPaced', 'streamDrop', 'streamAck'],
         ...['streamReplay', 'pollAnswer', 'publishEnd', 'channelDeliver', 'channelRead', 'channelLoss'],
         ...['brokerState', 'brokerCommand', 'redisCommand', 'limiterError', 'limiterDecision', 'callbackError'],
       ])
     })
 
-    /** `- `a`, `b`: …`: what the list begins with, before the first colon. */
+    /** The names at the beginning of list items, before the first colon: `- `a`, `b`: …`. */
     function fieldsIn(section: string): Set<string> {
       const lists = [...section.matchAll(/^- ((?:`\w+`(?:, )?)+)/gm)].map(([, names = '']) => names)
       return new Set(lists.flatMap((names) => [...names.matchAll(/`(\w+)`/g)].map(([, name = '']) => name)))

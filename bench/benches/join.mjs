@@ -83,11 +83,11 @@ async function measure({ way, options, behind = sameCursor }, streams, cursorsOn
   const child = start(way.server, way.core, options)
   const { port, pids, cursors: ownCursors } = await message(child, 'listening')
   const cursors = cursorsOnRedis ?? ownCursors
-  const owed = Array.from({ length: streams }, (_, client) => behind(client))
+  const missed = Array.from({ length: streams }, (_, client) => behind(client))
   const load = start('load/join.mjs', LOAD_CORE, {
     port,
-    owed,
-    cursors: owed.map((events) => cursors[HISTORY - events - 1]),
+    missed,
+    cursors: missed.map((events) => cursors[HISTORY - events - 1]),
   })
   await message(load, 'ready')
   await sleep(SETTLE_MS)
@@ -96,7 +96,7 @@ async function measure({ way, options, behind = sameCursor }, streams, cursorsOn
   const cpu = (cpuMicros(pids) - before) / 1000
   await sleep(SETTLE_MS)
   const { events } = await ask(load, { type: 'total' }, 'total')
-  const expected = owed.reduce((sum, each) => sum + each)
+  const expected = missed.reduce((sum, each) => sum + each)
   if (events !== expected) throw new Error(`${events} events arrived, expected ${expected}`)
   await stop(load)
   await stop(child)

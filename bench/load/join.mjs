@@ -9,7 +9,7 @@ const {
   /** The Last-Event-ID of each client. */
   cursors,
   /** How many events each has missed. */
-  owed,
+  missed,
 } = optionsOf()
 const AT = 0x40
 
@@ -23,7 +23,7 @@ process.on('message', async ({ type }) => {
   if (type !== 'storm') return
   startedAt = performance.now()
   for (const [i, cursor] of cursors.entries()) {
-    open(cursor, owed[i])
+    open(cursor, missed[i])
     // Data is read while other clients connect, as by a thousand computers.
     if (i % 20 === 19) await yieldToSockets()
   }

@@ -83,7 +83,7 @@ describe('the hooks in Chromium', () => {
 
   for (const [where, props] of [
     ['without a provider', { provided: false }],
-    ['with a token of their own', { own: true }],
+    ['with their own token', { own: true }],
   ] as const) {
     it(`have one connection each ${where}, also in StrictMode`, async () => {
       await render(props)
@@ -91,7 +91,7 @@ describe('the hooks in Chromium', () => {
       await server.publish()
       await saw(2)
       expect(server.opened).to.equal(2)
-      expect(await page.evaluate(() => [kit.told, kit.heard.at(-1)])).to.deep.equal(['open', 'open'])
+      expect(await page.evaluate(() => [kit.state, kit.listenerStates.at(-1)])).to.deep.equal(['open', 'open'])
     })
   }
 })

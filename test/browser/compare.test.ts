@@ -12,7 +12,7 @@ describe('the comparison in Chromium', () => {
   let page: Page
   let problems: string[]
   /** The requests for data that the server received, by path. */
-  let asked: string[]
+  let requested: string[]
 
   before(async () => {
     browser = await launch()
@@ -27,8 +27,8 @@ describe('the comparison in Chromium', () => {
   async function open(options: BrowserContextOptions = DESKTOP): Promise<void> {
     inbox = await TestInbox.start()
     ;({ page, problems } = await openPage(browser, options))
-    asked = []
-    page.on('request', (request) => asked.push(new URL(request.url()).pathname.replace('/api/v1', '')))
+    requested = []
+    page.on('request', (request) => requested.push(new URL(request.url()).pathname.replace('/api/v1', '')))
     await page.goto(`${inbox.url}/compare?user=dana&tenant=acme`)
     await eventually(() => inbox.services.multiplexer.status().streams === 2)
   }
@@ -61,8 +61,8 @@ describe('the comparison in Chromium', () => {
 
     expect(await numberOf('streaming-total')).to.equal(5)
     expect(await numberOf('polling-total')).to.be.greaterThan(5)
-    expect(asked.filter((path) => path === '/sse/conversations')).to.have.length(1)
-    expect(asked.filter((path) => path === '/conversations').length).to.be.greaterThan(2)
+    expect(requested.filter((path) => path === '/sse/conversations')).to.have.length(1)
+    expect(requested.filter((path) => path === '/conversations').length).to.be.greaterThan(2)
     await eventually(async () => (await numberOf('polling-count')) === (await numberOf('streaming-count')))
     for (const side of ['polling', 'streaming']) {
       expect(await page.getByTestId(`${side}-delay`).textContent()).to.match(/^[\d.]+ (ms|s)$/)

@@ -79,8 +79,8 @@ describe('the client and the standard in Chromium:', () => {
       const run = other.run([PRELUDE, chunks('id: 1\ndata: a\n\n'), status(204), status(204)].map(cors))
       const { events } = await runIn(client, run.url, { types: [] })
       expect(events).to.deep.equal([{ type: 'message', data: 'a', id: '1' }])
-      expect(run.asked.map(({ method }) => method)).to.deep.equal(methods)
-      expect(run.asked.at(-1)?.lastEventId).to.equal('1')
+      expect(run.requests.map(({ method }) => method)).to.deep.equal(methods)
+      expect(run.requests.at(-1)?.lastEventId).to.equal('1')
     }
     await other.stop()
   })
@@ -96,8 +96,8 @@ describe('the client and the standard in Chromium:', () => {
             const run = server.run([PRELUDE, chunks(...cutAt(bytes, fractions))])
             const { events } = await runIn(client, run.url, { types: TYPES })
             // EventSource has no listener for a name that the split corrupted.
-            const heard = events.filter(({ type }) => TYPES.includes(type))
-            return { events: heard, ids: run.asked.map(({ lastEventId }) => lastEventId) }
+            const observed = events.filter(({ type }) => TYPES.includes(type))
+            return { events: observed, ids: run.requests.map(({ lastEventId }) => lastEventId) }
           }),
         )
         expect(kit).to.deep.equal(oracle)

@@ -42,9 +42,10 @@ class Kit {
   stream: Listenable<Numbers> | undefined
   tickets = 0
   cursor = ''
-  /** The state that the last rendered component got, and the states that listeners got. */
-  told = ''
-  readonly heard: string[] = []
+  /** The state that the last rendered component returned from `useSSE`. */
+  state = ''
+  /** The states that were passed to `onState` of the components. */
+  readonly listenerStates: string[] = []
   #root: Root | undefined
   #props: Rendered = {}
 
@@ -88,9 +89,9 @@ class Kit {
 
 function Listener({ factor, own }: { readonly factor: number; readonly own: boolean }): ReactNode {
   kit.rendered.listener++
-  const onState = ({ state }: ClientStateChange) => void kit.heard.push(state)
+  const onState = ({ state }: ClientStateChange) => void kit.listenerStates.push(state)
   const options = { cursor: kit.cursor, onState, ...(own && { token: () => 'own' }) }
-  kit.told = useSSE<Numbers>('/stream', { n: (event) => void kit.seen.push(factor * event.json()) }, options)
+  kit.state = useSSE<Numbers>('/stream', { n: (event) => void kit.seen.push(factor * event.json()) }, options)
   return null
 }
 

@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core'
 export async function leaderOf(pages: readonly Page[]): Promise<Page> {
   const isLeader = (page: Page) =>
     page.evaluate(() =>
-      navigator.locks.request(`who am I ${Math.random()}`, async (mine) => {
+      navigator.locks.request(`client id ${Math.random()}`, async (mine) => {
         const { held = [] } = await navigator.locks.query()
         const kits = held.find(({ name }) => name?.startsWith('express-sse-kit'))
         return kits?.clientId === held.find(({ name }) => name === mine?.name)?.clientId

@@ -15,7 +15,7 @@ describe('the client while the wall clock is set back', () => {
     Date.now = () => dateNow() - HOUR_MS
   }
 
-  it('waits between two attempts no longer than it should', async () => {
+  it('does not wait longer between two attempts', async () => {
     const left: number[] = []
     const delay = createRetryDelay()
     const over = delay.wait(60, 0, (leftMs) => {

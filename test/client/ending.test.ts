@@ -131,15 +131,15 @@ describe('the client, at the end of a connection', () => {
 
   it('calls the token callback again after it rejected', async () => {
     await serveAnswers(status(204))
-    let asked = 0
+    let calls = 0
     client = record(server.url, {
       token: async () => {
-        if (++asked < 3) throw new Error('offline')
+        if (++calls < 3) throw new Error('offline')
         return 'a'
       },
     })
     await closed()
-    expect(asked).to.equal(3)
+    expect(calls).to.equal(3)
     expect(server.requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer a'])
     expect(client.changes.map(({ reason }) => reason)).to.include('offline')
   })
@@ -159,12 +159,12 @@ describe('the client, at the end of a connection', () => {
 
   it('requests no token and sends no request if it is closed immediately', async () => {
     await serveAnswers(status(204))
-    let asked = 0
-    const token = () => `${++asked}`
+    let calls = 0
+    const token = () => `${++calls}`
     record(server.url, { token }).stream.close()
     client = record(server.url, { token })
     await closed()
-    expect(asked).to.equal(1)
+    expect(calls).to.equal(1)
     expect(server.requests).to.have.length(1)
   })
 

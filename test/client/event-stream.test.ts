@@ -133,16 +133,16 @@ describe('the client', () => {
 
     it('sends the token, and requests a new one after a 401', async function () {
       this.timeout(10_000)
-      const asked: boolean[] = []
+      const refreshes: boolean[] = []
       const requests = await answer(status(401), status(204))
       open('/', {
         token: (refresh) => {
-          asked.push(refresh)
+          refreshes.push(refresh)
           return refresh ? 'fresh' : 'stale'
         },
       })
       await eventually(() => stream?.state === 'closed')
-      expect(asked).to.deep.equal([false, true])
+      expect(refreshes).to.deep.equal([false, true])
       expect(requests.map(({ headers }) => headers.authorization)).to.deep.equal(['Bearer stale', 'Bearer fresh'])
       expect(changes).to.deep.include({ state: 'waiting', reason: 'HTTP 401', delayMs: 3000 })
     })
@@ -167,7 +167,7 @@ describe('the client', () => {
       })
     }
 
-    it('waits as long as Retry-After requests', async () => {
+    it('waits for the time in Retry-After', async () => {
       await answer(status(503, { 'retry-after': '7' }))
       open()
       await eventually(() => stream?.state === 'waiting')

@@ -23,7 +23,7 @@ describe('the client behind a proxy that buffers streams', () => {
     published = 0
     multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 10 } })
     const app = express()
-    // As a proxy that forwards a stream only after its end.
+    // Like a proxy that forwards a stream only after its end.
     app.get('/stream', (_, res, next) => {
       streams++
       if (!isBuffering) return next()
@@ -75,11 +75,11 @@ describe('the client behind a proxy that buffers streams', () => {
   it('polls after two attempts without data, and returns to the stream: every event once, in traffic', async () => {
     isBuffering = true
     // On a busy machine an attempt may be over before the server sees it.
-    const asked: string[] = []
+    const requested: string[] = []
     client = record(`${server.url}/stream`, {
       cursor: await multiplexer.cursor('log'),
       fetch: (input, init) => {
-        asked.push(new URL(String(input)).pathname)
+        requested.push(new URL(String(input)).pathname)
         return fetch(input, init)
       },
       pollUrl: 'poll',
@@ -88,7 +88,7 @@ describe('the client behind a proxy that buffers streams', () => {
     })
     publishContinuously()
     await seen(20)
-    expect(asked.slice(0, 3)).to.deep.equal(['/stream', '/stream', '/poll'])
+    expect(requested.slice(0, 3)).to.deep.equal(['/stream', '/stream', '/poll'])
     expect(polls[0]?.get('wait')).to.equal('20000')
     expect(client.changes.find(({ state }) => state === 'polling')?.reason).to.equal('no data received')
     // The stream is retried repeatedly, without success.

@@ -232,7 +232,7 @@ export function nextIdOf({ events, next = events.at(-1)?.id ?? '' }: ParsingRow)
   return headerOf(next)
 }
 
-/** As HTTP has it: white space around a value is not part of it. */
+/** According to HTTP, white space around a value is not part of the value. */
 export function headerOf(id: string): string | undefined {
   return id === '' ? undefined : id.replace(/^[\t ]+|[\t ]+$/g, '')
 }

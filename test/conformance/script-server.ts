@@ -21,7 +21,7 @@ interface SeenRequest {
 
 export interface Run {
   readonly url: string
-  readonly asked: readonly SeenRequest[]
+  readonly requests: readonly SeenRequest[]
   /** Whether a request came after the last scripted answer. */
   readonly isOver: boolean
   /** Resolves when a request comes after the last scripted answer. */
@@ -59,7 +59,7 @@ export function broken(text?: string): Answer {
 interface ScriptedRun {
   readonly answers: readonly Answer[]
   readonly final: Answer
-  readonly asked: SeenRequest[]
+  readonly requests: SeenRequest[]
   readonly end: () => void
 }
 
@@ -75,14 +75,14 @@ export class ScriptServer {
   static async start(files: Readonly<Record<string, Answer>> = {}): Promise<ScriptServer> {
     const server = new ScriptServer(
       await serve((req, res) => {
-        // Clients may repeat a request if a reused connection breaks. On a new connection they do not.
+        // Clients may repeat a request if a reused connection breaks, but not on a new connection.
         res.shouldKeepAlive = false
         const { pathname } = new URL(req.url ?? '', 'http://localhost')
         const [, id = '', at = ''] = /^\/run\/(\d+)\/(.*)/.exec(pathname) ?? []
         const run = server.#runs.get(id)
         if (run === undefined) return void (files[pathname] ?? ((_, res) => res.writeHead(404).end()))(req, res)
-        run.asked.push(readRequest(req, at))
-        const answer = run.answers[run.asked.length - 1]
+        run.requests.push(readRequest(req, at))
+        const answer = run.answers[run.requests.length - 1]
         if (answer) return void answer(req, res)
         run.end()
         run.final(req, res)
@@ -97,15 +97,15 @@ export class ScriptServer {
 
   /** @param final the answer to each request after `answers`. @defaultValue status 204, which ends an EventSource */
   run(answers: readonly Answer[], final = status(204)): Run {
-    const asked: SeenRequest[] = []
+    const requests: SeenRequest[] = []
     const id = String(this.#runs.size)
-    const over = new Promise<void>((end) => this.#runs.set(id, { answers, final, asked, end }))
+    const over = new Promise<void>((end) => this.#runs.set(id, { answers, final, requests, end }))
     return {
       url: `${this.url}/run/${id}/stream`,
-      asked,
+      requests,
       over,
       get isOver() {
-        return asked.length > answers.length
+        return requests.length > answers.length
       },
     }
   }

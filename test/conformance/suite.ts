@@ -7,7 +7,7 @@ import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
 import { chunks, held, type Run, type ScriptServer } from './script-server.js'
 
 /**
- * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row stands
+ * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row is
  * at the beginning of its stream. A client that accepts this `retry:` reconnects soon, any other not during the test.
  */
 export const PRELUDE = blocks('retry: 20\n\n')
@@ -27,14 +27,14 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
   ): Promise<Observation & { readonly run: Run }> {
     const run = server().run([PRELUDE, ...row.answers], final)
     const observed = await runClient(run, { types, ...row.options })
-    for (const { method, accept, cacheControl } of run.asked) {
+    for (const { method, accept, cacheControl } of run.requests) {
       expect({ method, accept, cacheControl }).to.deep.equal({
         method: 'GET',
         accept: 'text/event-stream',
         cacheControl: 'no-cache',
       })
     }
-    runs.push({ run, requests: run.asked.length })
+    runs.push({ run, requests: run.requests.length })
     return { ...observed, run }
   }
 
@@ -43,20 +43,20 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
     const types = row.events.map(({ type }) => type)
     const { events, run } = await observe({ answers: [chunks(bytesOf(row))] }, types)
     expect(events).to.deep.equal(expected.events)
-    expect(run.asked.map(({ lastEventId }) => lastEventId)).to.deep.equal([undefined, undefined, nextIdOf(expected)])
+    expect(run.requests.map(({ lastEventId }) => lastEventId)).to.deep.equal([undefined, undefined, nextIdOf(expected)])
   }
 
   async function assertConnects(row: ConnectionRow): Promise<void> {
     const { events, requests } = { ...row.standard, ...row.differs?.[client] }
     const observed = await observe(row, ['sse.close', 'sse.reconnect', 'x'])
     expect(observed.events.map(({ data, id }) => `${data} ${id}`.trim())).to.deep.equal(events)
-    const asked = observed.run.asked.slice(1).map(({ at, lastEventId = '' }) => `${at} ${lastEventId}`.trim())
-    expect(asked).to.deep.equal(requests)
+    const reconnects = observed.run.requests.slice(1).map(({ at, lastEventId = '' }) => `${at} ${lastEventId}`.trim())
+    expect(reconnects).to.deep.equal(requests)
     if (client !== 'kit') return
-    // A wait that is over at once is none.
+    // A wait that ends immediately does not count.
     if (row.waits) expect(observed.delays[1] ?? 0).to.be.within(...row.waits)
     if (row.tokens)
-      expect(observed.run.asked.map(({ authorization }) => authorization?.split(' ')[1])).to.deep.equal(row.tokens)
+      expect(observed.run.requests.map(({ authorization }) => authorization?.split(' ')[1])).to.deep.equal(row.tokens)
     const isFinal = !observed.run.isOver && row.options?.closeAfter === undefined
     if (isFinal || row.code) expect(observed.code).to.equal(row.code)
   }
@@ -73,6 +73,6 @@ export function conformanceSuite(client: Conformer, runClient: RunClient, server
   }
 
   it('never reconnects after it is closed', () => {
-    for (const { run, requests } of runs) expect(run.asked).to.have.length(requests)
+    for (const { run, requests } of runs) expect(run.requests).to.have.length(requests)
   })
 }

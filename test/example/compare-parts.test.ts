@@ -15,7 +15,7 @@ describe("the comparison's delays", () => {
     at: new Date(at).toISOString(),
   })
 
-  it('are those of what came since the beginning, each message once', () => {
+  it('include each message after the first list once', () => {
     const delays = createDelays()
     delays.add([message('before', 0)], 5000)
     expect(delays.summary()).to.equal(undefined)
@@ -30,7 +30,7 @@ describe("the comparison's delays", () => {
     expect(delays.summary()).to.deep.equal({ count: 3, medianMs: 1000, longestMs: 4000, lastMs: 100 })
   })
 
-  it('are not below nothing where the clocks differ by a little', () => {
+  it('are never negative, even if the clocks differ', () => {
     const delays = createDelays()
     delays.add([], 0)
     delays.add([message('a', 1003)], 1000)
@@ -39,7 +39,7 @@ describe("the comparison's delays", () => {
 })
 
 describe("the comparison's meter", () => {
-  it('counts requests and bodies, in all and of the last minute', async () => {
+  it('counts requests and bytes of bodies, in total and within the last minute', async () => {
     const app = express()
     app.get('/five', (_, res) => void res.send('12345'))
     app.get('/none', (_, res) => void res.status(204).end())

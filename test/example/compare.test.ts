@@ -35,7 +35,7 @@ describe("the comparison's traffic", () => {
       direction: 'in',
       from: '15550100',
     })
-    // A second start is none.
+    // A second start has no effect.
     expect((await ask('POST')).endsAt).to.equal(started.endsAt)
     expect((await ask('DELETE')).endsAt).to.equal(null)
   })

@@ -7,7 +7,7 @@ import { Scrape } from '../observe/scrape.js'
 const deployed = (name: string): Promise<string> =>
   readFile(new URL(`../../example/deploy/${name}`, import.meta.url), 'utf8')
 
-/** What Prometheus itself has. */
+/** The metrics of Prometheus itself. */
 const OTHERS = ['up', 'ALERTS']
 
 describe("the example's deployment", () => {

@@ -33,7 +33,7 @@ describe('two processes of the example on one real Redis', () => {
       TestInbox.start({ redisUrl: server.url }),
       TestInbox.start({ redisUrl: server.url }),
     ])
-    // The token of one is good for the other: they share the secret.
+    // A token of one process is valid on the other: they share the secret.
     dana = await one.signIn('dana', 'acme')
     gus = await one.signIn('gus', 'globex')
   })
@@ -66,7 +66,7 @@ describe('two processes of the example on one real Redis', () => {
     expect(performance.now() - before).to.be.lessThan(500)
     expect(idsOf(list)).to.deep.equal(['wamid.1'])
     expect(idsOf(thread)).to.deep.equal(['wamid.1'])
-    // What is sent to the other tenant now comes after anything that had gone there by mistake.
+    // This event arrives after any event that was sent to the other tenant by mistake.
     await two.call('POST', '/api/v1/conversations/demo-omar/messages', { token: gus, body: { text: 'own' } })
     await globex.messagesUntil(1)
     expect(
@@ -97,7 +97,7 @@ describe('two processes of the example on one real Redis', () => {
     ]
     const payload = whatsAppPayload({ id: 'wamid.1', text: 'Hello' })
     const answers = await Promise.all([one, two, one, two].map((inbox) => inbox.deliver('whatsapp', payload)))
-    // 503: being handled elsewhere this moment, deliver again later.
+    // 503: the message is being handled by the other process; Meta retries the delivery.
     for (const { status } of answers) expect(status).to.be.oneOf([200, 503])
     for (const inbox of [one, two]) expect((await inbox.deliver('whatsapp', payload)).status).to.equal(200)
     await one.deliver('whatsapp', whatsAppPayload({ id: 'wamid.2', text: 'Next' }))

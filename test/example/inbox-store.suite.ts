@@ -12,7 +12,7 @@ import {
 
 export interface InboxStoreHarness {
   readonly store: InboxStore
-  /** Another process's view of the same data, or the same object where there is but one process. */
+  /** The store of another process on the same data, or the same object if there is only one process. */
   readonly other: InboxStore
   stop(): Promise<void>
 }
@@ -28,7 +28,7 @@ function message(id: string, over: Partial<Message> = {}): Message {
   return { id, conversation_id: 'c', direction: 'in', text: `text of ${id}`, from: '2', at, ...over }
 }
 
-/** What every inbox store must do. */
+/** The guarantees of every inbox store. */
 export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
   let harness: InboxStoreHarness
   let store: InboxStore
@@ -56,7 +56,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     return appended
   }
 
-  it('begins a conversation once, and keeps what it knows of the contact', async () => {
+  it('creates a conversation once, and keeps the name of the contact', async () => {
     const first = await store.upsertConversation(conversation('c', { contact: undefined }))
     expect(first).to.deep.equal({ ...conversation('c'), contact: '2', lastText: '', lastAt: '', unread: 0 })
     await append(message('m1'))
@@ -76,7 +76,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect(await store.listMessages('acme', 'c')).to.deep.equal([message('m1')])
   })
 
-  it('adds a message once also among concurrent callers, and counts it once', async () => {
+  it('adds a message once for concurrent callers, and counts it once', async () => {
     await store.upsertConversation(conversation('c'))
     const appended = await Promise.all(
       Array.from({ length: 40 }, (_, i) => append(message(`m${i % 4}`), i % 2 ? store : other)),
@@ -86,7 +86,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect((await other.getConversation('acme', 'c'))?.unread).to.equal(4)
   })
 
-  it('keeps messages in the order in which they came, with any text', async () => {
+  it('keeps messages in the order of their arrival, with any text', async () => {
     await store.upsertConversation(conversation('c'))
     const texts = ['ä\u0000ö', '👩‍👩‍👧', 'line\r\nline', '', '{"a":1}', '0', '-1']
     for (const [i, text] of texts.entries()) await append(message(`m${i}`, { text }))
@@ -94,7 +94,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect((await other.getConversation('acme', 'c'))?.lastText).to.equal('-1')
   })
 
-  it('counts what the contact wrote as unread until it is answered or read', async () => {
+  it('counts messages of the contact as unread until they are answered or read', async () => {
     await store.upsertConversation(conversation('c'))
     await append(message('m1'))
     expect((await append(message('m2', { direction: 'out', from: 'dana' }))).conversation.unread).to.equal(0)
@@ -109,7 +109,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect(await store.getConversation('acme', 'unknown')).to.equal(undefined)
   })
 
-  it('lists conversations by their newest message, which a late one does not become', async () => {
+  it('lists conversations by the time of their newest message, also if an older message arrives late', async () => {
     for (const id of ['a', 'b', 'c']) await store.upsertConversation(conversation(id))
     const at = (minute: number): string => new Date(NOON + minute * 60_000).toISOString()
     await append(message('m1', { conversation_id: 'b', at: at(1) }))
@@ -124,7 +124,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     ])
   })
 
-  it('bounds the list, a page and what is kept', async () => {
+  it('bounds the list, a page and the kept messages', async () => {
     for (let i = 0; i <= LIST_LIMIT; i++) await store.upsertConversation(conversation(`c${i}`))
     await store.upsertConversation(conversation('c'))
     expect(await store.listConversations('acme')).to.have.length(LIST_LIMIT)
@@ -136,7 +136,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect((await append(message('m1'))).added).to.equal(true)
   })
 
-  it('keeps tenants apart', async () => {
+  it('separates tenants', async () => {
     await store.upsertConversation(conversation('c'))
     await append(message('m1'))
     expect(await store.getConversation('globex', 'c')).to.equal(undefined)
@@ -146,7 +146,7 @@ export function inboxStoreSuite(start: () => Promise<InboxStoreHarness>): void {
     expect(await store.markRead('globex', 'c')).to.equal(false)
   })
 
-  it('is seeded once, also by several processes at the same time', async () => {
+  it('is seeded once, also by concurrent processes', async () => {
     const seedings = [store, other, store, other].map((each, i) => seed(each, 'acme', NOON + i))
     await Promise.all(seedings)
     const list = await store.listConversations('acme')

@@ -8,7 +8,7 @@ import { SseClient } from '../helpers/sse-client.js'
 import { Scrape } from '../observe/scrape.js'
 import { InboxProcess } from './process.js'
 
-/** 12 KB in UTF-8, the longest that is taken. */
+/** 12 KB in UTF-8, the longest that is accepted. */
 const LONG_TEXT = '€'.repeat(4096)
 const DRAIN_MS = 1000
 
@@ -55,7 +55,7 @@ describe("the example's process", function () {
     return stream
   }
 
-  it('serves, and on SIGTERM ends its open streams and itself with code 0', async () => {
+  it('serves, and on SIGTERM closes its open streams and exits with code 0', async () => {
     await start()
     expect(inbox.output).to.contain('JWT_SECRET is not set')
     expect((await fetch(`${url}/healthz`)).status).to.equal(200)
@@ -66,7 +66,7 @@ describe("the example's process", function () {
     expect(await inbox.ended).to.deep.equal([0, null])
   })
 
-  it('ends with code 0 by its deadline, also if a client has stopped reading', async () => {
+  it('exits with code 0 within its deadline, also if a client has stopped reading', async () => {
     await start({ DRAIN_MS: String(DRAIN_MS) })
     const dana = await signIn('dana')
     const [healthy, stalled] = [await open(dana), await open(await signIn('mia'))]

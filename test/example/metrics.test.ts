@@ -9,7 +9,7 @@ import { TestInbox, whatsAppPayload } from './harness.js'
 const MESSAGES = 30
 const CONVERSATION = 'wa-106540352242922-16315551234'
 
-/** Healthy, stalled, held back, paced, dropping, polling and limited clients of the whole example on a real Redis. */
+/** Healthy, stalled, slow, paced, dropping, polling and limited clients of the example on a real Redis. */
 describe("the example's metrics under mixed load", function () {
   this.timeout(60_000)
 
@@ -35,7 +35,7 @@ describe("the example's metrics under mixed load", function () {
     return page
   }
 
-  /** Scrapes until it is so. */
+  /** Scrapes until the condition is met. */
   async function seen(condition: (page: Scrape) => boolean): Promise<void> {
     await eventually(async () => condition(await scrape()))
   }
@@ -59,7 +59,7 @@ describe("the example's metrics under mixed load", function () {
     const stalled = await inbox.stream('/conversations', mia)
     stalled.pause()
     const { lastEventId: start } = healthy[0]
-    // Each is published to the list and to its conversation.
+    // Each message is published to the list and to its conversation.
     for (const n of range(1, MESSAGES)) {
       await inbox.deliver('whatsapp', whatsAppPayload({ id: `wamid.${n}`, text: `Message ${n}` }))
     }
@@ -144,7 +144,7 @@ describe("the example's metrics under mixed load", function () {
   it('show that Redis is unavailable, the decisions without it, and its return', async () => {
     await redis.down()
     await seen((page) => page.value('sse_broker_state{state="degraded"}') === 1)
-    // Without a token it is the address that is limited.
+    // Without a token the request is limited by address.
     await eventually(async () => {
       const { status } = await inbox.call('GET', '/api/v1/dashboard/init')
       return status === 401 && decided(await scrape(), 'fail-open', true) > 0

@@ -26,13 +26,13 @@ function summary(id: string, unread: number): ConversationSummary {
 const arrived = (id: string): ThreadAction => ({ type: 'arrived', message: message(id), own: false })
 const listing = <Item>(...items: Item[]): Listing<Item> => ({ items, cursor: 'c-1' })
 
-/** Requests that the test answers. */
+/** Requests that are answered by the test. */
 class Requests<Answer> {
   readonly #waiting: ((answer: Answer | Promise<never>) => void)[] = []
-  asked = 0
+  sent = 0
 
-  readonly ask = (): Promise<Answer> => {
-    this.asked++
+  readonly send = (): Promise<Answer> => {
+    this.sent++
     return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
@@ -58,7 +58,7 @@ describe("the page's cache", () => {
   })
 
   function openThread(requests: Requests<Listing<Message>>, id = 'c') {
-    const query = threadQuery({ messages: requests.ask } as Partial<Api> as Api, id)
+    const query = threadQuery({ messages: requests.send } as Partial<Api> as Api, id)
     const observer = new QueryObserver(client, client.defaultQueryOptions(query))
     const close = observer.subscribe(() => undefined)
     stops.push(close)
@@ -66,7 +66,7 @@ describe("the page's cache", () => {
     return { observer, close, ids }
   }
 
-  it('keeps what arrives while a thread is loaded for the first time, once', async () => {
+  it('keeps messages that arrive during the first load of a thread, once', async () => {
     const requests = new Requests<Listing<Message>>()
     const { ids } = openThread(requests)
     updateThread(client, 'c', arrived('b'))
@@ -75,7 +75,7 @@ describe("the page's cache", () => {
     expect(ids()).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('keeps events that arrive during a reload, also during two', async () => {
+  it('keeps events that arrive during a reload, also during two concurrent ones', async () => {
     const requests = new Requests<Listing<Message>>()
     const { ids } = openThread(requests)
     await requests.answer(listing(message('lost'), message('a')))
@@ -83,7 +83,7 @@ describe("the page's cache", () => {
     updateThread(client, 'c', arrived('b'))
     void reload(client)
     updateThread(client, 'c', arrived('c'))
-    expect(requests.asked).to.equal(3)
+    expect(requests.sent).to.equal(3)
     // The first reload was cancelled.
     await requests.answer(listing(message('a')))
     await requests.answer(listing(message('a'), message('b')))
@@ -98,10 +98,10 @@ describe("the page's cache", () => {
     updateThread(client, 'c', arrived('b'))
     const again = openThread(requests)
     expect(again.ids()).to.deep.equal(['a', 'b'])
-    expect(requests.asked).to.equal(1)
+    expect(requests.sent).to.equal(1)
   })
 
-  it('keeps what arrives after a thread under way was left', async () => {
+  it('keeps messages that arrive after a thread was closed during its load', async () => {
     const requests = new Requests<Listing<Message>>()
     const { close } = openThread(requests)
     close()
@@ -109,19 +109,19 @@ describe("the page's cache", () => {
     await requests.answer(listing(message('a')))
     const again = openThread(requests)
     expect(again.ids()).to.deep.equal(['a', 'b'])
-    expect(requests.asked).to.equal(1)
+    expect(requests.sent).to.equal(1)
   })
 
-  it('reloads a thread that was not in view when events were missed, independent of later events', async () => {
+  it('reloads a thread that was not in view during a loss of events, independent of later events', async () => {
     const requests = new Requests<Listing<Message>>()
     const { close } = openThread(requests)
     await requests.answer(listing(message('a')))
     close()
     await reload(client)
-    expect(requests.asked).to.equal(1)
+    expect(requests.sent).to.equal(1)
     updateThread(client, 'c', arrived('c'))
     const again = openThread(requests)
-    expect(requests.asked).to.equal(2)
+    expect(requests.sent).to.equal(2)
     await requests.answer(listing(message('a'), message('missed'), message('c')))
     expect(again.ids()).to.deep.equal(['a', 'missed', 'c'])
   })
@@ -131,9 +131,9 @@ describe("the page's cache", () => {
     expect(client.getQueryCache().getAll()).to.deep.equal([])
   })
 
-  it('has the cursor of the latest list, and what changed while it was loaded', async () => {
+  it('has the cursor of the latest list, and the changes that arrived during its load', async () => {
     const requests = new Requests<Listing<ConversationSummary>>()
-    const query = conversationsQuery({ conversations: requests.ask } as Partial<Api> as Api)
+    const query = conversationsQuery({ conversations: requests.send } as Partial<Api> as Api)
     const loading = client.fetchQuery(query)
     updateConversations(client, { type: 'changed', conversation: summary('new', 1) })
     updateConversations(client, { type: 'read', id: 'a' })

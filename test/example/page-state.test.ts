@@ -33,36 +33,36 @@ function idsOf({ messages, pending }: Thread): string[] {
 }
 
 describe("the page's thread", () => {
-  it('shows a message once that is in the list and comes as an event', () => {
+  it('shows a message once that is in the list and arrives as an event', () => {
     expect(idsOf(play(loaded('a', 'b'), arrived('b'), arrived('c'), arrived('c')))).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('shows a reply once, whether its answer or its event comes first', () => {
+  it('shows a reply once, whether its response or its event arrives first', () => {
     expect(idsOf(play(sending('k'), arrived('a', true)))).to.deep.equal(['…k'])
     expect(idsOf(play(sending('k'), arrived('a', true), sent('k', 'a')))).to.deep.equal(['a'])
     expect(idsOf(play(sending('k'), sent('k', 'a'), arrived('a', true)))).to.deep.equal(['a'])
   })
 
-  it('does not lose one of two replies that are under way at the same time', () => {
+  it('keeps both of two replies that are in flight at the same time', () => {
     const both = [sending('k'), sending('l'), arrived('a', true), arrived('b', true)]
     expect(idsOf(play(...both, sent('l', 'b')))).to.deep.equal(['b', '…k'])
     expect(idsOf(play(...both, sent('l', 'b'), sent('k', 'a')))).to.deep.equal(['b', 'a'])
   })
 
-  it("shows messages of others immediately, and the user's own from elsewhere when no request is under way", () => {
+  it("shows messages of others immediately, and the user's own from another page when no request is in flight", () => {
     const state = play(sending('k'), arrived('other'), arrived('own elsewhere', true))
     expect(idsOf(state)).to.deep.equal(['other', '…k'])
     expect(idsOf(threadReducer(state, sent('k', 'a')))).to.deep.equal(['other', 'a', 'own elsewhere'])
   })
 
-  it('keeps a reply that failed, and replaces it when sending it again works', () => {
+  it('keeps a failed reply, and replaces it when a retry succeeds', () => {
     const failed = play(sending('k'), arrived('a', true), { type: 'failed', key: 'k' })
     expect(failed.pending).to.have.length(1)
     expect(idsOf(failed)).to.deep.equal(['a', '…k'])
     expect(idsOf([sending('k'), sent('k', 'a')].reduce(threadReducer, failed))).to.deep.equal(['a'])
   })
 
-  it('replaces what it knew by a list loaded again, and keeps what came meanwhile', () => {
+  it('replaces its messages on a reload, and keeps messages that arrive during the reload', () => {
     const before = play(loaded('lost', 'a'))
     const again: readonly ThreadAction[] = [{ type: 'loading' }, arrived('b'), arrived('c'), loaded('a', 'b')]
     expect(idsOf(again.reduce(threadReducer, before))).to.deep.equal(['a', 'b', 'c'])
@@ -90,7 +90,7 @@ describe("the page's list of conversations", () => {
     return newestFirst(state).map(({ id, lastText, unread }) => [id, lastText, unread])
   }
 
-  it('has the newest on top, and is not taken back by an event that comes late', () => {
+  it('begins with the newest conversation, and ignores an older state that arrives late', () => {
     const actions: readonly ConversationsAction[] = [
       listed([summary('a', 5), summary('b', 3)]),
       { type: 'changed', conversation: summary('b', 6, 1) },
@@ -106,7 +106,7 @@ describe("the page's list of conversations", () => {
     expect(list(listed([summary('a', 5, 2)]), { type: 'read', id: 'a' })).to.deep.equal([['a', 'minute 5', 0]])
   })
 
-  it('forgets by a list loaded again what is gone, and keeps what came meanwhile', () => {
+  it('drops missing conversations on a reload, and keeps changes that arrive during the reload', () => {
     const actions: readonly ConversationsAction[] = [
       listed([summary('lost', 9), summary('a', 8)]),
       { type: 'loading' },
@@ -119,7 +119,7 @@ describe("the page's list of conversations", () => {
     ])
   })
 
-  it('keeps a badge cleared that was cleared while a list was loaded', () => {
+  it('keeps a badge cleared that was cleared during a reload', () => {
     const read: ConversationsAction = { type: 'read', id: 'a' }
     const older = listed([summary('a', 5, 2)])
     expect(list(older, { type: 'loading' }, read, older)).to.deep.equal([['a', 'minute 5', 0]])

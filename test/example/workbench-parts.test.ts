@@ -43,7 +43,7 @@ describe("the workbench's events", () => {
 })
 
 describe("the workbench's scenarios", () => {
-  it('are what could be chosen by hand', () => {
+  it('have only settings that a user can choose', () => {
     for (const { producer, clients } of SCENARIOS) {
       expect(changeProducer(producer, producer)).to.deep.equal(producer)
       expect(clients.length).to.be.at.most(LIMITS.clients)
@@ -62,7 +62,7 @@ describe("the workbench's frames", () => {
     return samples.reduce<readonly Frame[]>(appendFrame, [])
   }
 
-  it('have rates, over about a second', () => {
+  it('have rates over about a second', () => {
     const frames = append(range(0, 20).map((n) => sample(n * 250, n * 10, { queue_full: n * 2, shed: n * 3 })))
     const last = frames.at(-1)
     expect(last?.publishedPerSecond).to.equal(40)
@@ -70,13 +70,13 @@ describe("the workbench's frames", () => {
     expect(frames[0]).to.include({ publishedPerSecond: 0 })
   })
 
-  it('restart with counts that restart', () => {
+  it('restart their rates when the counts restart', () => {
     const frames = append([sample(0, 1000, { shed: 50 }), sample(1000, 10, {})])
     expect(frames.at(-1)?.publishedPerSecond).to.equal(0)
     expect(frames.at(-1)?.clients.get('1-1')).to.include({ droppedPerSecond: 0 })
   })
 
-  it('are of the last minute', () => {
+  it('cover the last minute', () => {
     const frames = append(range(0, 400).map((n) => sample(n * 250, n, {})))
     expect(frames).to.have.length(240)
     expect(frames[0]?.at).to.equal(400 * 250 - 60_000 + 250)

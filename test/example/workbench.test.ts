@@ -12,7 +12,7 @@ import { range } from '../helpers/range.js'
 import { SseClient } from '../helpers/sse-client.js'
 import { TestInbox } from './harness.js'
 
-/** Shorter than the times for a person who watches. */
+/** Shorter than the default times, which are for a person. */
 const QUICK: WorkbenchOptions = { stallMs: 1000, sustainMs: 500, pauseMs: 1000, pollMs: 100 }
 
 type Seen = Sample['clients'][number]
@@ -33,7 +33,7 @@ describe("the example's workbench", () => {
     await services.close()
     const closed = once(server, 'close')
     server.close()
-    // All that the simulated clients had open is gone; what is left is this test's.
+    // The simulated clients have closed their connections; the remaining ones are the test's.
     server.closeIdleConnections()
     await closed
   })
@@ -72,7 +72,7 @@ describe("the example's workbench", () => {
   interface Watch {
     readonly stream: SseClient
     readonly samples: () => Sample[]
-    /** The first sample of a client, by its id, that is as wanted, from the one that was found last. */
+    /** The first wanted sample of a client, beginning with the sample that was found last. */
     readonly until: (id: string, wanted: (client: Seen) => boolean) => Promise<Seen>
   }
 
@@ -81,7 +81,7 @@ describe("the example's workbench", () => {
     watches.push(stream)
     const samples = (): Sample[] =>
       stream.messages.filter(({ event }) => event === 'sample').map(({ data }) => JSON.parse(data) as Sample)
-    let looked = 0
+    let checked = 0
     return {
       stream,
       samples,
@@ -89,9 +89,9 @@ describe("the example's workbench", () => {
         let found: Seen | undefined
         await stream.until(() => {
           const all = samples()
-          // None is passed over: what it shows may be over in the next.
-          for (; looked < all.length; looked++) {
-            found = all[looked]?.clients.find((client) => client.id === id && wanted(client))
+          // No sample is skipped: the next one may not show the wanted state any more.
+          for (; checked < all.length; checked++) {
+            found = all[checked]?.clients.find((client) => client.id === id && wanted(client))
             if (found !== undefined) return true
           }
           return false
@@ -101,7 +101,7 @@ describe("the example's workbench", () => {
     }
   }
 
-  it('shows that a stalled stream holds no queue with replay, drops with drop-oldest, and waits with a window', async () => {
+  it('shows that a stalled stream has no queue with replay, drops with drop-oldest, and waits with a window', async () => {
     await start()
     const id = await play('stalled')
     await ask('PATCH', '/producer', { eventsPerSecond: 250 })
@@ -118,8 +118,8 @@ describe("the example's workbench", () => {
     expect(whileItHeld?.queuedBytes).to.be.greaterThan(50 * 16_384)
   })
 
-  it('ends a stalled stream, whose client then reads, polls, and returns without missing an event', async () => {
-    // It polls long enough for a sample to show it.
+  it('ends a stalled stream; its client then reads, polls, and returns without missing an event', async () => {
+    // The client polls long enough for a sample.
     await start({ ...QUICK, pauseMs: 3000 })
     const id = (await play('stalled'))('Stalled, replay')
     await ask('PATCH', '/producer', { eventsPerSecond: 250 })
@@ -150,7 +150,7 @@ describe("the example's workbench", () => {
     expect(coalescing.dropped).to.not.have.property('queue_full')
   })
 
-  it('paces: lag rises and falls, tokens are spent and refilled, and rates change while the stream is open', async () => {
+  it('paces: lag rises and falls, tokens are spent and refilled, and rates change on the open stream', async () => {
     await start()
     const id = await play('pacing')
     const { samples, until } = await watch()
@@ -166,7 +166,7 @@ describe("the example's workbench", () => {
     expect(new Set(phases.slice(phases.indexOf('stream')))).to.deep.equal(new Set(['stream']))
   })
 
-  it('moves streams to polling under pressure, and they return', async () => {
+  it('moves streams to polling under pressure, and back afterwards', async () => {
     await start()
     const id = await play('pressure')
     const { stream, samples, until } = await watch()
@@ -213,7 +213,7 @@ describe("the example's workbench", () => {
     expect(reader).to.include({ missed: 0, repeated: 0 })
   })
 
-  it('explains what is wrong with a request', async () => {
+  it('answers invalid requests with a code', async () => {
     await start()
     const { id } = (await ask('POST', '/clients', {})).body as ClientState
     const INVALID = 'ERR_WORKBENCH_INVALID'
@@ -252,7 +252,7 @@ describe("the example's workbench", () => {
     expect(workbench.state().clients).to.have.length(1)
   })
 
-  it('has room for twelve clients and eight pages', async () => {
+  it('accepts twelve clients and eight pages', async () => {
     await start()
     for (const status of [...range(1, 12).map(() => 201), 409]) {
       expect((await ask('POST', '/clients', {})).status).to.equal(status)
@@ -296,13 +296,13 @@ describe("the example's workbench", () => {
     await eventually(() => timers() <= before)
   })
 
-  it('ends by itself without watchers and requests', async () => {
+  it('stops by itself without pages and requests', async () => {
     await start({ ...QUICK, idleMs: 300 })
     await play('policies')
     const { stream, until } = await watch()
     const [first] = workbench.state().clients
     await until(first?.id ?? '', ({ got }) => got > 20)
-    expect(workbench.running, 'as long as a page watches').to.equal(true)
+    expect(workbench.running, 'while a page is open').to.equal(true)
     stream.close()
     await eventually(() => !workbench.running)
     await eventually(async () => (await connections()) === 0)
@@ -322,7 +322,7 @@ describe("the workbench in the example's process", () => {
     await inbox.stop()
   })
 
-  it('ends with the process while a scenario runs', async () => {
+  it('stops with the process while a scenario runs', async () => {
     const inbox = await TestInbox.start()
     await inbox.call('POST', '/api/v1/workbench/scenarios/stalled')
     const stream = await SseClient.open(`${inbox.url}/api/v1/workbench/samples`)

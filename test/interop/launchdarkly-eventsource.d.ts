@@ -1,4 +1,4 @@
-/** launchdarkly-eventsource has no types; this is as much of it as the tests use. */
+/** launchdarkly-eventsource has no types. These are the members that the tests use. */
 declare module 'launchdarkly-eventsource' {
   interface Message {
     readonly type: string

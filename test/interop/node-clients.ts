@@ -12,7 +12,7 @@ import type { NodeClient } from './clients.js'
 import type { Connection, Open } from './connection.js'
 import { type Seen, TYPES } from './script.js'
 
-/** The part of EventSource that all of them have. */
+/** The part of EventSource that all clients have. */
 interface Source {
   readonly readyState: number
   addEventListener(type: string, listener: (event: unknown) => void): void

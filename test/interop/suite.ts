@@ -31,7 +31,7 @@ export function interopSuite(
     server = await InteropServer.start({ ...serverOptions(), ...options })
   }
 
-  /** Opens the client and waits until its stream is open: from then on it knows its position. */
+  /** Opens the client and waits until its stream is open: then the client has a position. */
   async function connect(path: string, options?: OpenOptions): Promise<Connection> {
     const connection = await request(path, options)
     await sees(connection, 'sse.open')
@@ -141,8 +141,8 @@ export function interopSuite(
     await server.publish(numbers(1, 1))
     await assertReceived(server.published, connection)
     const types = (await connection.seen()).map(({ type, data }) => [type, data].join(' ').trim())
-    const heard = row.heartbeats === 'ignored' ? [] : ['message']
-    expect(types.slice(1)).to.deep.equal([...heard, 'n 1'])
+    const heartbeats = row.heartbeats === 'ignored' ? [] : ['message']
+    expect(types.slice(1)).to.deep.equal([...heartbeats, 'n 1'])
   })
 
   it(`${row.cut} when its connection is cut`, async () => {

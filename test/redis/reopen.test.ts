@@ -75,7 +75,7 @@ describe('a connection that ioredis ends', () => {
     expect(client.status).to.equal('end')
   })
 
-  it('is waited for by commands', async () => {
+  it('delays commands until it is open again', async () => {
     const redis = new RedisHandle<Redis>(server.url, { ...OPTIONS, clock: systemClock })
     try {
       await redis.whenReady(5000)
@@ -113,7 +113,7 @@ describe('a sentinel that accepts connections and never answers', function () {
     await silent.stop()
   })
 
-  it('is passed over: the next one is asked', async () => {
+  it('is skipped: the client queries the next one', async () => {
     const sentinels = [silent, sentinel].map(({ port }) => ({ host: '127.0.0.1', port }))
     const options = { connectionName: 'test', commandTimeoutMs: 500 }
     const first = connectRedis({ sentinels, name: 'inbox' }, options) as Redis

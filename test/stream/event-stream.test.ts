@@ -55,7 +55,7 @@ describe('res.sse()', () => {
       expect(client.headers['content-type']).to.equal('text/event-stream')
       expect(client.headers['cache-control']).to.equal('private, no-store, no-transform')
       expect(client.headers['x-accel-buffering']).to.equal('no')
-      expect(client.headers.connection, 'as the client asked').to.equal('close')
+      expect(client.headers.connection, 'as the client requested').to.equal('close')
       expect(client.raw).to.match(/^retry: 3000\nevent: sse\.open\ndata: \{/)
       expect(JSON.parse(client.events[0]?.data ?? '')).to.deep.equal({ stream: stream.id, heartbeatMs: 25_000 })
     })

@@ -148,7 +148,7 @@ export function ackSuite(name: string, create: (options?: MultiplexerOptions) =>
         expect(await acknowledge(server, { stream, cursor }, user), `by ${user}`).to.equal(403)
         expect(code()).to.equal('ERR_SSE_FORBIDDEN')
       }
-      // With the tag of a stream of eve, this id belongs to no stream.
+      // With the tag of one of Eve's streams, this id belongs to no stream.
       const [, own] = await open(server, 1, 'acme/eve')
       const [processId, uuid] = stream.split('.')
       const forged = `${processId}.${uuid}.${own.split('.')[2]}`

@@ -180,9 +180,9 @@ export function pollSuite(name: string, create: (options?: MultiplexerOptions) =
       // The channel already has a subscription. A poll that is still subscribing would be refused by `close`.
       await restart({ lingerMs: 60_000 })
       await poll()
-      const asked = once(server.server, 'request')
+      const arrived = once(server.server, 'request')
       const waiting = poll('wait=20000')
-      await asked
+      await arrived
       await new Promise(setImmediate)
       await multiplexer.close()
       expect((await waiting).events).to.deep.equal([])

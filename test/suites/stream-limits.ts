@@ -21,9 +21,9 @@ export class TestStream {
   }
 
   /** Opens a stream. @returns the stream, or the limit that refused it */
-  static async open(limits: StreamLimits, who: ReturnType<typeof owner> | { ip?: string }): Promise<TestStream> {
+  static async open(limits: StreamLimits, client: ReturnType<typeof owner> | { ip?: string }): Promise<TestStream> {
     const stream = new TestStream()
-    stream.lease = await limits.acquire(who, stream)
+    stream.lease = await limits.acquire(client, stream)
     return stream
   }
 }
@@ -57,11 +57,11 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
     ['tenant', { perTenant: 2 }, owner('ada'), owner('ada', 'globex')],
     ['ip', { perIp: 2 }, { ip: '::ffff:192.0.2.1' }, { ip: '192.0.2.2' }],
   ] as const
-  for (const [scope, options, who, another] of cases) {
+  for (const [scope, options, client, another] of cases) {
     it(`admits streams of one ${scope} up to the limit, and more after a release`, async () => {
       start(options)
-      const [first] = [await TestStream.open(limits, who), await TestStream.open(limits, who)]
-      expect(await refusalOf(TestStream.open(limits, who))).to.deep.equal({
+      const [first] = [await TestStream.open(limits, client), await TestStream.open(limits, client)]
+      expect(await refusalOf(TestStream.open(limits, client))).to.deep.equal({
         code: 'ERR_SSE_STREAM_LIMIT',
         status: 429,
         scope,
@@ -72,8 +72,8 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
       expect(limits.size).to.equal(3)
       first?.lease?.release()
       first?.lease?.release()
-      await TestStream.open(limits, who)
-      expect(await refusalOf(TestStream.open(limits, who))).to.include({ scope })
+      await TestStream.open(limits, client)
+      expect(await refusalOf(TestStream.open(limits, client))).to.include({ scope })
       expect(first?.closed).to.equal(undefined)
     })
   }
@@ -89,24 +89,24 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
   })
 
   it('reads the address only if a limit needs it, and once', async () => {
-    let asked = 0
+    let reads = 0
     const from = (auth?: ReturnType<typeof owner>['auth']) => ({
       ...(auth && { auth }),
       get ip() {
-        asked++
+        reads++
         return '192.0.2.1'
       },
     })
     start({})
     await TestStream.open(limits, from(owner('ada').auth))
-    expect(asked).to.equal(0)
+    expect(reads).to.equal(0)
     await TestStream.open(limits, from())
-    expect(asked).to.equal(1)
+    expect(reads).to.equal(1)
     await limits.close()
     start({ perIp: 2 })
     await TestStream.open(limits, from())
     await TestStream.open(limits, from(owner('ada').auth))
-    expect(asked).to.equal(3)
+    expect(reads).to.equal(3)
   })
 
   it('keeps the limit of the process while many acquisitions are in flight', async () => {
@@ -149,12 +149,12 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
 
   it('limits openings separately, by user, or by address for anonymous clients', async () => {
     start({ opensPerMinute: 3 })
-    for (const [who, another] of [
+    for (const [client, another] of [
       [owner('ada', 'acme', '192.0.2.1'), owner('bob', 'acme', '192.0.2.1')],
       [{ ip: '192.0.2.1' }, { ip: '192.0.2.2' }],
     ] as const) {
-      for (let opened = 0; opened < 3; opened++) (await TestStream.open(limits, who)).lease?.release()
-      const refused = await refusalOf(TestStream.open(limits, who))
+      for (let opened = 0; opened < 3; opened++) (await TestStream.open(limits, client)).lease?.release()
+      const refused = await refusalOf(TestStream.open(limits, client))
       expect(refused).to.include({ code: 'ERR_SSE_STREAM_LIMIT', status: 429, scope: 'opens', cap: 3 })
       expect(Number(refused.retryAfter)).to.be.within(1, 20)
       await TestStream.open(limits, another)
@@ -215,8 +215,8 @@ export function streamLimitsSuite(shared: () => StreamLimitsOptions): void {
 
   it('separates owners whose names contain separators', async () => {
     start({ perUser: 1 })
-    for (const who of [owner('a:b', 'c'), owner('a', 'b:c'), owner('b', 'c:a'), owner('a%3Ab', 'c')]) {
-      await TestStream.open(limits, who)
+    for (const client of [owner('a:b', 'c'), owner('a', 'b:c'), owner('b', 'c:a'), owner('a%3Ab', 'c')]) {
+      await TestStream.open(limits, client)
     }
   })
 

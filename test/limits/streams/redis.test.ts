@@ -139,7 +139,7 @@ describe('stream limits over all processes on one Redis', () => {
           owner('bob', 'acme', '192.0.2.2'),
           owner('eve'),
           { ip: '192.0.2.2' },
-        ].map((who) => refusalOf(TestStream.open(limits, who))),
+        ].map((client) => refusalOf(TestStream.open(limits, client))),
       )
       expect(outcomes.map(({ scope, retryAfter }) => scope && `${scope} ${retryAfter}`)).to.deep.equal([
         ...[undefined, 'user 10', 'opens 50', undefined],
