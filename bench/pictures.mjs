@@ -48,7 +48,7 @@ function drawPolling(result) {
   return bars({
     title: 'API requests: polling, and express-sse-kit',
     unit: `Requests of ${users} dashboards, counted at the server; a stream counts as one`,
-    notes: ['A stream is opened anew about once an hour, which none of these minutes shows.', origin(result)],
+    notes: ['A stream is reopened about once an hour, which none of these minutes shows.', origin(result)],
     description: groups.map(({ heading, rows }) => described(heading, rows)).join(' '),
     groups,
   })

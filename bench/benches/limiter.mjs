@@ -8,7 +8,7 @@ const POINTS = 1000
 /** A bucket fills up in a minute. */
 const REFILL_PER_MS = POINTS / 60_000
 const PROCESSES = 4
-/** Of each process: so that in a few seconds each user asks for as much as it may in a minute. */
+/** Of each process: so that each user sends in a few seconds as many requests as its limit for a minute. */
 const PER_SECOND = 5000
 
 const CONTESTANTS = {
@@ -89,7 +89,7 @@ async function scriptCalls(client) {
   return Number(/cmdstat_evalsha:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0)
 }
 
-/** The most that any user got, and what users who asked for more could have had and did not get. */
+/** The maximum that a user was admitted, and the share of its points that a user above the limit did not get. */
 function held(perUser, windowMs, hammeredFrom) {
   return windowMs === undefined ? heldByBuckets(perUser) : heldByWindows(perUser, windowMs, hammeredFrom)
 }

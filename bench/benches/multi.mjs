@@ -1,4 +1,4 @@
-/** Server CPU per delivered event when each stream is on eight channels: events go to one of the shared ones in turn. */
+/** Server CPU per delivered event when each stream is on eight channels: events go to the shared channels in turn. */
 import { chosen, wayOf } from '../harness/contestants.mjs'
 import { inTurn } from '../harness/stats.mjs'
 import { measureFanout } from './fanout.mjs'

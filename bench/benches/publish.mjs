@@ -1,4 +1,4 @@
-/** How fast one process publishes through Redis: the kit with positions and history, and Redis's bare PUBLISH beside it. */
+/** The publishing rate of one process through Redis: the kit with positions and history, and Redis's bare PUBLISH. */
 import { chosen } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'
 import { inTurn } from '../harness/stats.mjs'

@@ -29,7 +29,8 @@ const SAMPLED = 10
 
 export const redis = {
   title: (streams) =>
-    `${RATE} events/s of 250 bytes to ${streams} streams; then ${IN_FLIGHT} under way at once to ${LOOP_STREAMS} streams`,
+    `${RATE} events/s of 250 bytes to ${streams} streams; ` +
+    `then ${IN_FLIGHT} under way at once to ${LOOP_STREAMS} streams`,
   defaults: { streams: 100, runs: 3 },
   columns: [
     { key: 'p50', title: 'delay p50, ms', digits: 2 },

@@ -51,8 +51,8 @@ function pointsOf(base) {
   return [
     // With a higher rate the load client could not keep up with five times the streams.
     ...[base / 10, base, base * 5].map((streams) => ({ streams, channels: 1, rate: 10 })),
-    // 5 events/s a channel: the more events, the fewer streams each goes to. So the streams together always get 5 · base
-    // events/s, and what grows is only an event's share of what is done once per event, whatever the number of streams.
+    // 5 events/s a channel: the more events, the fewer streams each goes to. So the streams together always get 5 ·
+    // base events/s. Only the share of the work that is done once per event grows.
     ...[1, base / 10, base].map((channels) => ({ streams: base, channels, rate: 5 * channels })),
     // 10 events/s is the first point above.
     ...[100, 1000].map((rate) => ({ streams: base / 10, channels: 1, rate })),

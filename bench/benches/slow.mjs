@@ -4,17 +4,17 @@
  *
  * Each contestant runs twice, in fresh processes, with the same steps:
  *   healthy streams open ─► 3 s of traffic, until memory has settled ─► [stalled streams open] ─► the phase that counts
- * Growth is the highest RSS in that phase minus the RSS at its beginning. Part of it is garbage that is not collected yet,
- * so the same is measured without stalled streams.
+ * Growth is the highest RSS in that phase minus the RSS at its beginning. Part of it is garbage that is not collected
+ * yet, so the same is measured without stalled streams.
  *
- * First the kernel buffers the bytes of a stalled stream: 3.6 MB each, full after 5 s. For the other 25 s the server must
- * handle them. The kit would end such a stream 30 s after its socket was full (`stallMs`), and nginx 60 s after the last
- * byte (`send_timeout`). Both are later than the phase.
+ * First the kernel buffers the bytes of a stalled stream: 3.6 MB each, full after 5 s. For the other 25 s the server
+ * must handle them. The kit would end such a stream 30 s after its socket was full (`stallMs`), and nginx 60 s after
+ * the last byte (`send_timeout`). Both are later than the phase.
  *
  * A server that cannot keep up with the rate publishes less: see the column "delivered in time". Then its growth is too
- * small, and its delays are those of fewer events. Delays of nchan are from the POST, and its streams have
- * Nagle's algorithm on: small packets wait for the answer to those before them. And p99 needs a quiet machine: if the
- * server or the client "waited for a core" for more than a few percent of the time, other programs used the core, and p99
+ * small, and its delays are those of fewer events. Delays of nchan are from the POST, and its streams have Nagle's
+ * algorithm on: small packets wait for the answer to those before them. And p99 needs a quiet machine: if the server or
+ * the client "waited for a core" for more than a few percent of the time, other programs used the core, and p99
  * includes their effect. (nchan's publisher shares the client's core, so its value is always higher.)
  */
 import { readFileSync } from 'node:fs'

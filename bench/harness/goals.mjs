@@ -1,7 +1,7 @@
 /** Compares the figures of one run with the goals. */
 
 /**
- * @param goal `{ of, figure, atMost | atLeast }`, with `to` as a ratio to another contestant, with `above` as a difference
+ * @param goal `{ of, figure, atMost | atLeast }`; `to`: as a ratio to another contestant, `above`: as a difference
  * @returns the value, and whether the goal is reached; `undefined` if a contestant is missing
  */
 export function judge(goal, rows) {

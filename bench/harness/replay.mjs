@@ -1,4 +1,4 @@
-/** Shared by the Node servers of `join`: a log that is full before the first client connects, and Express in front of it. */
+/** Shared by the Node servers of `join`: a log that is full before the first client connects, behind Express. */
 import { createServer } from 'node:http'
 import express from 'express'
 import { DATA, listening } from './driver.mjs'

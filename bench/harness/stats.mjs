@@ -21,8 +21,8 @@ export function summarize(runs) {
 }
 
 /**
- * Runs contestants in turn, so that a slow minute of the machine affects all of them. A contestant that fails is skipped,
- * with the reason, and the exit code becomes 1.
+ * Runs contestants in turn, so that a slow minute of the machine affects all of them. A contestant that fails is
+ * skipped, with the reason, and the exit code becomes 1.
  */
 export async function inTurn(contestants, runs, measure) {
   const results = new Map(contestants.map((name) => [name, []]))

@@ -1,6 +1,6 @@
 /**
- * The API of a messaging dashboard, with usual sizes and authentication, and the kit's routers. Both contestants use this
- * server. If the clients poll, nothing is published.
+ * The API of a messaging dashboard, with usual sizes and authentication, and the kit's routers. Both contestants use
+ * this server. If the clients poll, nothing is published.
  */
 import express from 'express'
 import {

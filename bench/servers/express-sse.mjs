@@ -1,8 +1,8 @@
 import SSE from 'express-sse'
 import { serve } from '../harness/driver.mjs'
 
-// By default every new stream writes the initial content, even none, to all streams there are: with 10,000 that is 50
-// million writes before the first event. So this takes the other way the README has for initial content.
+// By default every new stream writes the initial content, even none, to all open streams: with 10,000 that is 50
+// million writes before the first event. So this uses the other way of its README for initial content.
 const sse = new SSE([], { isSerialized: false })
 let id = 0
 serve(

@@ -16,6 +16,6 @@ app.get('/', { sse: 'only' }, async (_request, reply) => {
 await app.listen({ port: 0, host: '127.0.0.1' })
 listening(app.server.address().port, (_number, data) => {
   id++
-  // Not awaited one by one, or a stream that is slow would hold up all others.
+  // Not awaited one by one, because a slow stream would delay all others.
   for (const reply of replies) void reply.sse.send({ id, event: 'message', data })
 })

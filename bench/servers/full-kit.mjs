@@ -6,7 +6,7 @@ export function fullKit(redis) {
   // Counts by address, in one step with the opening, with limits that no stream reaches.
   const streamLimits = createStreamLimits({ redis, perIp: 100_000, opensPerMinute: 0 })
   // Benches keep the event loop busy on purpose: by default the kit would soon move streams to polling. The delay is
-  // watched all the same, because that costs something.
+  // still measured, because that has a cost.
   const pressure = createPressure({ maxLoopDelayMs: 100_000 })
   const multiplexer = createMultiplexer({ redis, streamLimits, stream: { pressure } })
   createMetrics({ multiplexer, streamLimits })

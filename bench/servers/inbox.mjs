@@ -2,7 +2,7 @@
 
 export const CONVERSATIONS = 50
 const THREAD = 30
-/** Shares no divisor with `CONVERSATIONS`: all have their turn, in an order that looks like none, the same in each run. */
+/** Shares no divisor with `CONVERSATIONS`: each has its turn, in an order that looks random and is always the same. */
 const STEP = 21
 
 export const TENANTS = { acme: 'Acme Outdoor', globex: 'Globex Studio' }
@@ -32,7 +32,7 @@ export function conversationId(index) {
   return `${slug}-${ACCOUNTS[index % ACCOUNTS.length].id}-49151${String(index).padStart(8, '0')}`
 }
 
-/** A message's id ends with its number in its conversation: by the latest, a client knows which it has not shown. */
+/** A message's id ends with its number in the conversation, so the latest one shows a client which are missing. */
 export function numberOf(messageId) {
   return Number(messageId.slice(messageId.lastIndexOf('.') + 1))
 }

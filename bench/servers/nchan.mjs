@@ -1,6 +1,6 @@
 /**
- * nginx with the nchan module on the server's core, and its publisher. nginx runs in one process, so that its CPU and memory
- * are easy to measure. Settings are nchan's defaults, except for the options.
+ * nginx with the nchan module on the core of the server, and its publisher. nginx runs in one process, so that its CPU
+ * and memory are easy to measure. Settings are nchan's defaults, except for the options.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -10,16 +10,16 @@ import { NCHAN_MODULE, NGINX } from '../harness/contestants.mjs'
 import { DATA, listening } from '../harness/driver.mjs'
 import { accepting, freePort, optionsOf, run, SERVER_CORE } from '../harness/processes.mjs'
 
-/** Posts without an answer; more wait. One tick's burst goes out at once, and no more than that piles up here. */
+/** The limit of unanswered posts; further ones wait. The burst of one tick is sent at once. */
 const MAX_UNANSWERED = 32
 const CLOSING_BRACE = 0x7d
 
 const {
-  /** How many events the channel's buffer keeps; so many are published before the first stream. 10 is nchan's default. */
+  /** The size of the channel's buffer. As many events are published before the first stream. 10 is nchan's default. */
   history = 0,
   /** Between heartbeats. nchan has none by default. */
   pingSeconds = 0,
-  /** The URL of the Redis that events go through. Without: nginx's own memory. */
+  /** The URL of a Redis for the events. Without: nginx's own memory. */
   redis,
   buffer = history || 10,
 } = optionsOf()
@@ -92,7 +92,7 @@ function publish(_number, data) {
   return unanswered.length < MAX_UNANSWERED ? undefined : answered
 }
 
-/** One after the other on one connection, the next without waiting for the answer: twice as cheap for nginx in a burst. */
+/** Pipelined on one connection: in a burst this costs nginx half. */
 function post(data) {
   const body = JSON.stringify(data)
   publisher.write(

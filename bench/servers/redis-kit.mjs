@@ -1,4 +1,4 @@
-/** The kit on Redis: streams, publishing over HTTP, and publishing from within. Without streams it is just a publisher. */
+/** The kit on Redis: streams, publishing over HTTP, and in-process publishing. Without streams: only a publisher. */
 import { createServer } from 'node:http'
 import express from 'express'
 import { optionsOf } from '../harness/processes.mjs'

@@ -1,4 +1,4 @@
-/** It has no history. What its README has for many events at once is a batch: one write. */
+/** better-sse has no history. For many events at once its README recommends a batch: one write. */
 import { createSession } from 'better-sse'
 import { missedBy, serveReplay } from '../harness/replay.mjs'
 

@@ -1,6 +1,6 @@
 /**
- * Its way is initial content, sent as one write. An instance for each client: a shared one would send the initial content
- * to all who are connected whenever one connects, which is 50 million events for a thousand clients.
+ * express-sse replays as initial content: one write. Each client has an instance: a shared one would send the content
+ * to all open streams whenever one is opened, which is 50 million events for a thousand clients.
  */
 import SSE from 'express-sse'
 import { missedBy, serveReplay } from '../harness/replay.mjs'

@@ -90,9 +90,10 @@ const keptOpen = new WeakMap<RedisClient, { timer: NodeJS.Timeout | undefined }>
 const closedClients = new WeakSet<RedisClient>()
 
 /**
- * Connects again whenever ioredis gives up, until `disconnect` closes the client. With sentinels ioredis gives up, and
- * reports only the event `end`, if it learns of a new master while it is just looking for the master; also if the
- * application's `sentinelRetryStrategy` ends its attempts. Without this the process would have no Redis until it is restarted.
+ * Connects again whenever ioredis stops reconnecting, until `disconnect` closes the client. With sentinels ioredis
+ * stops, and reports only the event `end`, if a new master is announced during the search for the master, or if the
+ * application's `sentinelRetryStrategy` ends its attempts. Without this the process would have no Redis until it is
+ * restarted.
  */
 function keepOpen(client: Redis): void {
   const reopening: { timer: NodeJS.Timeout | undefined } = { timer: undefined }

@@ -24,5 +24,6 @@ export async function bundle(name: string): Promise<string> {
 
 /** A page that contains only that script. */
 export function pageWith(script: string): string {
-  return `<!doctype html><title>page</title><link rel="icon" href="data:,"><div id="root"></div><script src="${script}"></script>`
+  const head = '<!doctype html><title>page</title><link rel="icon" href="data:,">'
+  return `${head}<div id="root"></div><script src="${script}"></script>`
 }

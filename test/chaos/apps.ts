@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url'
 import type { History } from '../proof/checker/history.js'
 import { type Source, sleep } from './topology.js'
 
-/** Within which a process must end after SIGTERM. */
+/** The time within which a process must exit after SIGTERM. */
 const END_MS = 8000
-/** Within which nothing may be left of the clients that have gone. */
+/** The time within which the processes must release the state of disconnected clients. */
 const IDLE_MS = 20_000
 
 export interface App {
@@ -34,7 +34,7 @@ export async function startApp(number: number, source: Source): Promise<App> {
     throw new Error(`process ${number} did not start: ${errors}`)
   })
   const [port] = (await Promise.race([once(createInterface(child.stdout), 'line'), ended])) as [string]
-  // Later it ends because the run ends it.
+  // Later exits are caused by the run itself.
   ended.catch(() => undefined)
   return {
     number,
@@ -64,7 +64,7 @@ export async function end(app: App, history: History): Promise<number> {
   return Math.round(performance.now() - beganAt)
 }
 
-/** Waits until nothing is left of the clients that have gone. */
+/** Waits until the processes hold no state of disconnected clients. */
 export async function awaitIdle({ url, number }: App, history: History): Promise<void> {
   const deadline = Date.now() + IDLE_MS
   for (;;) {
@@ -78,18 +78,18 @@ export async function awaitIdle({ url, number }: App, history: History): Promise
   }
 }
 
-/** @returns when stopped, the most that a process has taken */
+/** Measures the memory of all processes. `stop` ends that and returns the maximum of one process, in bytes. */
 export function watchMemory(apps: readonly App[]): { stop(): number } {
-  let most = 0
-  const look = async ({ url }: App): Promise<void> => {
+  let max = 0
+  const measure = async ({ url }: App): Promise<void> => {
     const { rss } = (await (await fetch(`${url}/status`)).json()) as { rss: number }
-    most = Math.max(most, rss)
+    max = Math.max(max, rss)
   }
-  const watching = setInterval(() => void Promise.allSettled(apps.map(look)), 1000)
+  const watching = setInterval(() => void Promise.allSettled(apps.map(measure)), 1000)
   return {
     stop: () => {
       clearInterval(watching)
-      return most
+      return max
     },
   }
 }

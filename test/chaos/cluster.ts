@@ -21,7 +21,7 @@ export async function startCluster(setting: Setting): Promise<Topology> {
   }
   const servers: Servers = {
     all,
-    // A replica refuses what only masters do.
+    // A replica refuses commands that only masters run.
     masters: all,
     of:
       (key) =>

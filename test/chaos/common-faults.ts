@@ -7,7 +7,7 @@ import { type Fault, pause, type Setting } from './topology.js'
 type Send = (name: string, ...args: readonly (string | number)[]) => Promise<unknown>
 
 export interface Servers {
-  /** To all servers that have keys of their own. */
+  /** To all servers that have their own keys. */
   readonly masters: Send
   /** To all servers. */
   readonly all: Send
@@ -19,7 +19,7 @@ async function allowEverything({ all }: Servers): Promise<void> {
   await all('ACL', 'SETUSER', 'kit', 'allchannels', '+@all')
 }
 
-/** Undoes what remains of `serverFaults`. */
+/** Undoes the remaining effects of `serverFaults`. */
 export async function calmServers(servers: Servers): Promise<void> {
   await allowEverything(servers)
   await servers.all('CONFIG', 'SET', 'maxmemory', '0')
@@ -135,7 +135,7 @@ function burst(random: Random, act: () => Promise<unknown>): Fault {
   }
 }
 
-/** A server's setting that is bad for some time. */
+/** Sets a harmful value of a setting for some time. */
 function setting(
   random: Random,
   [least, most]: readonly [number, number],

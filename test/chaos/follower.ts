@@ -1,4 +1,4 @@
-/** A client that follows channels by stream and poll, over several processes, and checks all that it is sent. */
+/** A client that follows channels by stream and poll, over several processes, and checks all received events. */
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { createParser } from 'eventsource-parser'
 import type { History } from '../proof/checker/history.js'
@@ -12,7 +12,7 @@ export interface FollowerOptions {
   readonly urls: readonly string[]
   readonly history: History
   readonly random: Random
-  /** Asks for all that is kept at first. */
+  /** The first connection requests all kept events. */
   readonly earliest: boolean
   /** Share of its connections that are polls. */
   readonly polls: number
@@ -22,18 +22,18 @@ export interface FollowerOptions {
   readonly restless: boolean
 }
 
-/** Read without an event for so long, a stream is taken for dead: longer than the kit's heartbeats. */
+/** A stream without an event for this time counts as dead. Longer than the interval of the kit's heartbeats. */
 const SILENCE_MS = 40_000
 
 export class Follower {
   readonly session: Session
   connections = 0
-  /** Tokens that are waited for. */
+  /** Awaited tokens. */
   readonly finals = new Set<string>()
   readonly #options: FollowerOptions
   #at = 0
   #stopped = false
-  /** No more cuts and pauses. */
+  /** Ends cuts and pauses. */
   calm = false
   #request: ClientRequest | undefined
 
@@ -57,7 +57,7 @@ export class Follower {
         if (this.session.cursor !== '' && random.chance(polls)) await this.#poll()
         else await this.#stream()
       } catch {
-        // Refused or cut off: it comes again.
+        // Refused or disconnected: the follower reconnects.
       }
       await new Promise((resolve) => setTimeout(resolve, 50 + random.below(150)))
     }

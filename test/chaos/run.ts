@@ -55,7 +55,7 @@ async function strike(
   return struck
 }
 
-/** One seed. @returns whether nothing was violated */
+/** Runs one seed. @returns whether no promise was violated */
 async function run(seed: number, { start, ms, kinds }: Options): Promise<boolean> {
   const random = new Random(seed)
   const history = new History()
@@ -83,17 +83,17 @@ async function run(seed: number, { start, ms, kinds }: Options): Promise<boolean
       for (const follower of followers) follower.stop()
       await Promise.all(apps.map((app) => awaitIdle(app, history)))
     }
-    // Otherwise streams are still open: the process is to end them.
+    // Otherwise streams are still open, and the process must end them.
     if (random.chance(0.4)) topology.hang()
     const ends = await Promise.all(apps.map((app) => end(app, history)))
     for (const follower of followers) follower.stop()
     await Promise.all(following)
     history.conclude()
     for (const { number, errors } of apps) {
-      // The kit warns once where a connection fails or Redis refuses.
+      // The kit warns once if a connection fails or Redis refuses a command.
       const unexpected = errors
         .replace(/\(node:\d+\) \[SSE_REDIS_(?:UNREACHABLE|REFUSED)\].*\n(?: +at .*\n)*/g, '')
-        // ioredis prints this where Redis refuses INFO.
+        // ioredis prints this if Redis refuses INFO.
         .replace(/Skipping the ready check because INFO command fails: .*\n?/g, '')
         .trim()
       if (unexpected !== '') history.violate(`process ${number} printed: ${unexpected}`)
@@ -164,7 +164,7 @@ async function publishRound(
   for (const app of apps) {
     for (const channel of CHANNELS) {
       const token = await publishers.publishSurely(app, channel, RECOVERY_MS)
-      // It may have come before the answer.
+      // The event may have arrived before the answer.
       for (const follower of followers) {
         if (follower.channels.includes(channel) && !follower.session.hadEver(token)) follower.finals.add(token)
       }
@@ -206,7 +206,7 @@ function report(
   process.stdout.write(`${lines.join('\n')}\n`)
 }
 
-/** What led to the first violation that the follower found, or to where it waits. */
+/** The events before the first violation that the follower found, or before the current wait. */
 function traceOf({ session, channels, finals }: Follower): readonly string[] {
   const { client, trace } = session
   const found = trace.findIndex((text) => text.includes('VIOLATION'))

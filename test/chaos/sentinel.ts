@@ -6,7 +6,7 @@ import type { Random } from '../proof/random.js'
 import { calmServers, networkFaults, type Servers, serverFaults } from './common-faults.js'
 import { Admin, CREDENTIALS, type Fault, pause, type Setting, type Source, type Topology, USER } from './topology.js'
 
-/** Within which a master must be elected and its replicas connected when the faults are over. */
+/** The time within which a master must be elected and its replicas connected after the faults. */
 const AGREE_MS = 60_000
 
 export async function startSentinel(setting: Setting): Promise<Topology> {

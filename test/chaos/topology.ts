@@ -1,12 +1,12 @@
-/** What the runs need of an arrangement of Redis servers, and what the arrangements share. */
+/** The interface of an arrangement of Redis servers, and the code that the arrangements share. */
 import { Redis } from 'ioredis'
 import type { Random } from '../proof/random.js'
 
-/** What a process under test connects to: a URL, ioredis options, or nodes of a cluster. */
+/** The target of a process under test: a URL, ioredis options, or nodes of a cluster. */
 export type Source = string | Readonly<Record<string, unknown>>
 
 export interface Fault {
-  /** Resolves when the fault is over. What remains is undone by `calm`. */
+  /** Resolves when the fault is over. `calm` undoes its remaining effects. */
   strike(): Promise<void>
   /** Ends or stops servers, so it does not run beside another fault of this kind. */
   readonly exclusive?: boolean
@@ -16,9 +16,9 @@ export interface Topology {
   /** One for each process under test: the first is connected directly, the second through proxies. */
   readonly sources: readonly Source[]
   readonly faults: Readonly<Record<string, Fault>>
-  /** Undoes what remains of the faults and waits until Redis itself is in order. */
+  /** Undoes the remaining effects of the faults, and waits until Redis itself is healthy. */
   calm(): Promise<void>
-  /** From now on Redis does not answer. */
+  /** Stops Redis from answering. */
   hang(): void
   /** All entries of a stream in Redis. */
   entries(key: string): Promise<readonly [id: string, fields: readonly string[]][]>
@@ -57,7 +57,7 @@ export class Admin {
     this.client.on('error', () => undefined)
   }
 
-  /** `undefined`: there was no answer within 2 s, or an error. A command that fails beside another fault is no fault. */
+  /** `undefined`: no answer within 2 s, or an error. A command that fails during another fault is not a fault. */
   async command(name: string, ...args: readonly (string | number)[]): Promise<unknown> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<undefined>((resolve) => {

@@ -17,7 +17,7 @@ interface Process {
   readonly server: TestServer
 }
 
-/** Enough channels that each master serves some of them. */
+/** So many channels that each master serves some of them. */
 const CHANNELS = range(1, 12).map((n) => `log:${n}`)
 const HANDLE_OPTIONS = { connectionName: 'test', commandTimeoutMs: 500, probeMs: 100 }
 const nameOf = (channel: string) => `sse:{${channel}}`
@@ -43,7 +43,7 @@ describe('streams while a Redis Cluster changes', function () {
       () => server.stop(),
       () => multiplexer.close(),
     )
-    // Before it is connected, commands only wait for the time-out, which is short in these tests.
+    // Before the connection is open, commands only wait for the time-out, which is short in these tests.
     await eventually(() => multiplexer.status().state === 'ready')
     return { multiplexer, server }
   }

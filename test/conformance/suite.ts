@@ -7,8 +7,8 @@ import { bytesOf, nextIdOf, PARSING, type ParsingRow } from './parsing-rows.js'
 import { chunks, held, type Run, type ScriptServer } from './script-server.js'
 
 /**
- * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row is
- * at the beginning of its stream. A client that accepts this `retry:` reconnects soon, any other not during the test.
+ * The answer to the first connection of each run. It is a separate connection, so that a byte order mark of a row is at
+ * the beginning of its stream. A client that accepts this `retry:` reconnects soon, any other not during the test.
  */
 export const PRELUDE = blocks('retry: 20\n\n')
 

@@ -101,7 +101,7 @@ describe("the example's workbench", () => {
     }
   }
 
-  it('shows that a stalled stream has no queue with replay, drops with drop-oldest, and waits with a window', async () => {
+  it('shows a stalled stream that queues nothing (replay), drops (drop-oldest) or waits (window)', async () => {
     await start()
     const id = await play('stalled')
     await ask('PATCH', '/producer', { eventsPerSecond: 250 })

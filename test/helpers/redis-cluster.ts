@@ -53,7 +53,7 @@ export class RedisCluster {
     return this.#nodes.map(({ server }) => server)
   }
 
-  /** The number of the master of a key: 0 to 2 are the first masters, from 3 on the former replicas. -1: there is none. */
+  /** The number of the master of a key: 0 to 2 are the first masters, 3 to 5 the former replicas. -1: none. */
   async masterOf(key: string): Promise<number> {
     const slot = calculateSlot(key)
     const descriptions = await this.#descriptions()
@@ -164,7 +164,7 @@ export class RedisCluster {
   }
 }
 
-/** What a node says about itself. */
+/** A node's description of itself. */
 interface Description {
   /** `undefined`: it does not answer. */
   readonly role: 'master' | 'replica' | undefined

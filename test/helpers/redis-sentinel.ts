@@ -63,7 +63,7 @@ export class RedisSentinel {
     return (this.sentinels[0] as RedisServer).port
   }
 
-  /** Kills the first master, as in a crash. Resolves when a replica is the master and the first sentinel reports that. */
+  /** Kills the first master, as in a crash. Resolves when the first sentinel reports a replica as the master. */
   async crash(): Promise<void> {
     await this.master.kill()
     await eventually(async () => {
@@ -111,8 +111,8 @@ export class RedisSentinel {
 }
 
 /**
- * A sentinel whose process has stood still for 2 s, as on a busy machine, fails nothing over for the next 30 s. Redis 6.2
- * has no such setting.
+ * Disables tilt: a sentinel that was stopped for 2 s, as on a busy machine, starts no failover for 30 s. Redis 6.2 has
+ * no such setting.
  */
 export async function neverTilt(sentinel: RedisServer): Promise<void> {
   await ask(sentinel, (it) => it.call('SENTINEL', 'DEBUG', 'tilt-trigger', 600_000))

@@ -7,7 +7,7 @@ export interface SuiteRedis {
   readonly admin: Redis
 }
 
-/** Starts a Redis server before the tests of a suite, and stops it after them. @param onStarted called before the tests */
+/** Starts a Redis server before the tests of a suite, and stops it after them. @param onStarted called before them */
 export function startSuiteRedis(onStarted: (redis: SuiteRedis) => void): void {
   let redis: SuiteRedis | undefined
 

@@ -3,8 +3,8 @@ import { build, type InlineConfig } from 'vite'
 const { NODE_ENV } = process.env
 
 /**
- * Builds with Vite, which sets `NODE_ENV` of this process and leaves it so. Other tests run in the same process: React,
- * for one, would then be loaded half for production.
+ * Builds with Vite, and restores `NODE_ENV`, which Vite changes. Otherwise other tests in this process would load a mix
+ * of the development and production builds of React.
  */
 export async function viteBuild(config: InlineConfig): ReturnType<typeof build> {
   try {

@@ -60,7 +60,8 @@ export const CLIENTS = {
     refused: 'resumes',
     http2: 'yes',
     notes: [
-      'The native EventSource inside reconnects and resumes. When it stops, the client creates a new one after a random time, with the position as `?lastEventId=`.',
+      'The native EventSource inside reconnects and resumes. ' +
+        'When it stops, the client creates a new one after a random time, with the position as `?lastEventId=`.',
       'It also reconnects after a 204, without end: close it yourself on `sse.close`.',
       'Use `addEventListener`: with `onmessage` it does not record its position.',
     ],
@@ -79,8 +80,10 @@ export const CLIENTS = {
     http2: 'yes',
     notes: [
       'It passes a heartbeat to `onmessage` as a message without id, event and data: ignore such messages.',
-      'Throw an error in `onclose`, as in the tests. Otherwise it stops when the server ends a stream, which happens every hour.',
-      'It reconnects after any answer that is not a stream, also after a 204, unless your `onopen` and `onerror` prevent it (see below).',
+      'Throw an error in `onclose`, as in the tests. ' +
+        'Otherwise it stops when the server ends a stream, which happens every hour.',
+      'It reconnects after any answer that is not a stream, also after a 204, unless your `onopen` and `onerror` ' +
+        'prevent it (see below).',
       'It drops line ends and a byte order mark at the beginning of data. JSON has neither.',
       'An event without id (an ephemeral one) has the id `""` instead of the last one.',
     ],
@@ -98,7 +101,8 @@ export const CLIENTS = {
     http2: 'yes',
     notes: [
       'Tested with `autoReconnect: true`. By default it does not reconnect.',
-      'It reconnects after a 204 and after any refusal. `maxRetries` limits refusals, but not a 204, which counts as a success.',
+      'It reconnects after a 204 and after any refusal. ' +
+        '`maxRetries` limits refusals, but not a 204, which counts as a success.',
       'It uses XMLHttpRequest, which keeps the response in memory until it ends: lower `maxAgeMs` for busy streams.',
     ],
   },
@@ -116,7 +120,8 @@ export const CLIENTS = {
     http2: 'yes',
     notes: [
       'HTTP/2 needs a `fetch` that supports it. The tests use undici with `allowH2`.',
-      'An event without id (an ephemeral one) has the `lastEventId` `""` instead of the last one. It resumes correctly.',
+      'An event without id (an ephemeral one) has the `lastEventId` `""` instead of the last one. ' +
+        'It resumes correctly.',
     ],
   },
   'launchdarkly-eventsource': {
@@ -132,9 +137,11 @@ export const CLIENTS = {
     http2: 'no',
     notes: [
       'It accepts any certificate unless `rejectUnauthorized: true` is set.',
-      'It reconnects after 500, 502, 503 and 504, and waits for the time in `retry:`, not in `Retry-After`. It stops after 429 unless `errorFilter` allows it.',
+      'It reconnects after 500, 502, 503 and 504, and waits for the time in `retry:`, not in `Retry-After`. ' +
+        'It stops after 429 unless `errorFilter` allows it.',
       'Add a listener for `error`: without one an error is thrown and ends the process.',
-      'Do not publish events named `error`, `end`, `open`, `closed` or `retrying`: the client has events with the same names.',
+      'Do not publish events named `error`, `end`, `open`, `closed` or `retrying`: the client has events with the ' +
+        'same names.',
     ],
   },
   "undici's EventSource": {

@@ -10,7 +10,7 @@ const source = urls.length > 1 ? urls : urls[0]
 const redis = createRedis(source)
 const multiplexer = createMultiplexer({ redis, commandTimeoutMs: 500 })
 const store = createStore({ redis: source })
-// Their outcome is of no interest: that there have been connections is.
+// The outcomes do not matter. The calls only open the connections.
 await Promise.allSettled([multiplexer.publish('orders', { event: 'n', data: 1 }), store.get(['key'])])
 const inputEnd = once(process.stdin.resume(), 'end')
 process.stdout.write('ready ')

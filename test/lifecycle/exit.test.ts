@@ -13,8 +13,8 @@ const WORKER = new URL('worker.ts', import.meta.url)
 const CUT_OFF = new URL('cut-off.ts', import.meta.url)
 
 /**
- * Runs a script to its end, with its success; one that does not end is killed.
- * @param onReady called after it has printed `ready`; then its input ends
+ * Runs a script, which must exit with code 0. A script that does not exit is killed.
+ * @param onReady called when the script has printed `ready`; then the input of the script ends
  */
 async function outputOf(source: URL, args: readonly string[], onReady: () => void = () => undefined): Promise<string> {
   const child = spawn(process.execPath, [await script(source), ...args], { stdio: 'pipe' })
@@ -36,7 +36,7 @@ async function outputOf(source: URL, args: readonly string[], onReady: () => voi
   return output
 }
 
-describe('a process that closes all of the kit', function () {
+describe('a process that closes every part of the kit', function () {
   this.timeout(60_000)
 
   const run = async (urls: readonly string[]): Promise<void> => {
@@ -96,7 +96,7 @@ describe('a process that only publishes', function () {
       expect(await outputOf(PUBLISH_ONLY, [server.url])).to.equal('published')
       expect(await admin.xlen('sse:{orders}:s')).to.equal(2)
       const connections = /total_connections_received:(\d+)/.exec(await admin.info('stats'))?.[1]
-      // The helper's look whether the server answers, this test's own, and one.
+      // The check of the helper, the connection of this test, and the connection of the process.
       expect(Number(connections)).to.equal(3)
     } finally {
       admin.disconnect()

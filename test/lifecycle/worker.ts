@@ -1,4 +1,4 @@
-/** A worker of a cluster with an embedded multiplexer, which prints its warnings: `worker.ts`, started by itself as primary. */
+/** A cluster worker with an embedded multiplexer, which prints its warnings: `worker.ts`, which is also the primary. */
 import cluster from 'node:cluster'
 import { createMultiplexer } from '../../lib/index.js'
 

@@ -160,7 +160,7 @@ describe('gaps and resets announced to a stream', () => {
     expect(firstNewId).to.be.at.least(reset - 2)
   })
 
-  it('leave the channels their turns: no channel of a stream waits for one that is always busy', async () => {
+  it('let all channels take turns: no channel of a stream waits for a channel that is always busy', async () => {
     const setup = new Setup(10_000, { tailBytes: 1_000_000, tailEntries: 1000 })
     const { broker, stream } = setup
     const channels = ['a', 'b', 'c'].map(

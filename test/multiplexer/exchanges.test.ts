@@ -27,7 +27,7 @@ class Gate {
   })
 }
 
-describe('a multiplexer whose clients leave at any moment', () => {
+describe('a multiplexer whose clients disconnect at any moment', () => {
   let limits: StreamLimits
   let multiplexer: Multiplexer
   let stops: (() => unknown)[]
@@ -117,7 +117,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
   })
 
   for (const path of ['/stream', '/poll?wait=20000']) {
-    it(`notices that a client leaves whose body was not read: ${path}`, async () => {
+    it(`detects the disconnect of a client whose body was not read: ${path}`, async () => {
       const app = express()
         .post(
           '/stream',
@@ -140,7 +140,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
 
   for (const moment of ['channelsOf', 'the lease'] as const) {
     for (const protocol of ['HTTP/1.1', 'HTTP/2'] as const) {
-      it(`holds nothing for a client on ${protocol} that leaves while the server waits for ${moment}`, async () => {
+      it(`holds nothing if a client on ${protocol} disconnects while the server waits for ${moment}`, async () => {
         const gate = new Gate()
         if (moment === 'the lease') {
           const acquire = limits.acquire.bind(limits)
@@ -346,7 +346,7 @@ describe('a multiplexer whose clients leave at any moment', () => {
     expect([most, multiplexer.status().channels]).to.deep.equal([0, 0])
   })
 
-  it('also notices on HTTP/1.0 that the client has left', async () => {
+  it('also detects on HTTP/1.0 that the client has disconnected', async () => {
     const server = await serve(
       express().get(
         '/',

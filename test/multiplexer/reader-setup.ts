@@ -83,7 +83,7 @@ export class SmallStream implements ReaderStream {
     return ids
   }
 
-  /** The events as a client sees them: numbers, and control events as objects. */
+  /** The events as a client receives them: numbers, and control events as objects. */
   seen(): unknown[] {
     const seen: unknown[] = []
     const parser = createParser({

@@ -1,4 +1,4 @@
-/** The README's code, as a user's TypeScript sees it: compiled against the packed package by packed.test.ts. */
+/** The code of the README: packed.test.ts compiles it against the packed package. */
 import express from 'express'
 import {
   authenticate,
@@ -86,5 +86,6 @@ export async function main(): Promise<string> {
   await revocations.revoke({ user: 'dana', tenant: 'acme' })
   stopLogging()
   await multiplexer.close({ windowMs: 10_000 })
-  return `${epoch}-${offset} ${typeof openStream} ${typeof useSSE} ${typeof useSSEState} ${typeof SseProvider} ${redactUrl('/?token=x')}`
+  const types = [openStream, useSSE, useSSEState, SseProvider].map((value) => typeof value)
+  return `${epoch}-${offset} ${types.join(' ')} ${redactUrl('/?token=x')}`
 }

@@ -15,12 +15,12 @@ describe('the packed package', () => {
     this.timeout(120_000)
     folder = await mkdtemp(join(tmpdir(), 'sse-packed-'))
     const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: root })
-    // The build speaks first; the answer is the last JSON.
+    // The build prints first. The result is the last JSON.
     const [{ filename }] = JSON.parse(stdout.slice(stdout.indexOf('[\n'))) as [{ filename: string }]
     const target = join(folder, 'node_modules/express-sse-kit')
     await mkdir(target, { recursive: true })
     await run('tar', ['xzf', join(folder, filename), '-C', target, '--strip-components', '1'])
-    // What npm would install beside it.
+    // The packages that npm would also install.
     const { dependencies, peerDependencies } = JSON.parse(await readFile(join(target, 'package.json'), 'utf8'))
     const names = [
       ...Object.keys(dependencies),

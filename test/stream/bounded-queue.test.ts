@@ -17,7 +17,7 @@ interface Event {
 const BOUNDS = { queueEvents: 5, queueBytes: 100 }
 const LANES: readonly Priority[] = ['high', 'normal', 'low']
 
-/** The policies as their docs describe them, in the simplest code. */
+/** Minimal implementations of the policies, following their documentation. */
 class Model {
   waiting: Event[] = []
   readonly drops: Record<string, number> = {}

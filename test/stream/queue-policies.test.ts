@@ -96,7 +96,7 @@ describe('a stream on a channel with a queue policy', () => {
     await publish({ data: 3, priority: 'low' }, { data: 4 }, { data: 5, priority: 'high' })
     expect(await receive(client, 1)).to.deep.equal(['1', '2', '5'])
     expect(client.lastEventId).to.match(/-2$/)
-    // A client that disconnects here resumes at its last id, and gets the events it has not had.
+    // A client that disconnects here resumes at its last id, and receives the missing events.
     const again = await connect('/free', client.lastEventId)
     await again.messagesUntil(3)
     expect(again.messages.map(({ data }) => data)).to.deep.equal(['3', '4', '5'])

@@ -108,7 +108,7 @@ describe('the queue of a stream and its log', () => {
   })
 })
 
-/** The embedded broker, but its pages arrive after everything else under way, and after a number of pages never. */
+/** An embedded broker whose pages arrive after all other pending work, and after a number of pages never. */
 class LateBroker extends MemoryBroker {
   #pages: number
 

@@ -13,7 +13,7 @@ interface Parsed {
   readonly id: string
 }
 
-/** eventsource-parser, on text; the bytes are decoded as they come. */
+/** eventsource-parser, on text; the bytes are decoded when they arrive. */
 function parseAsText(chunks: readonly Uint8Array[]): Parsed[] {
   const parsed: Parsed[] = []
   const parser = createParser({
@@ -25,7 +25,7 @@ function parseAsText(chunks: readonly Uint8Array[]): Parsed[] {
   return parsed
 }
 
-/** The parser inside undici's EventSource, on bytes: another implementation of the format by other people. */
+/** The parser of undici's EventSource, on bytes: an independent implementation of the format. */
 function parseAsBytes(chunks: readonly Uint8Array[]): Parsed[] {
   const parsed: Parsed[] = []
   const parser = new EventSourceStream({
@@ -38,7 +38,7 @@ function parseAsBytes(chunks: readonly Uint8Array[]): Parsed[] {
   return parsed
 }
 
-/** Any text a JavaScript program can put into UTF-8; line ends, colons, spaces, NUL and BOM turn up often. */
+/** Any text that can be encoded in UTF-8, with frequent line ends, colons, spaces, NUL and BOM. */
 const text = fc
   .array(
     fc.oneof(

@@ -1,6 +1,6 @@
 /**
- * channel ─► **readers** ─► streams and polls: the readers of one channel, and which of them are live. Owns the sets, so
- * that a reader that leaves is in none of them. Must not know positions.
+ * channel ─► **readers** ─► streams and polls: the readers of one channel, and the live ones. Owns the sets, so that a
+ * reader that leaves is in none of them. Must not know positions.
  */
 import type { LogEntry } from '../../core/message.js'
 import type { Blocks } from '../../wire/blocks.js'

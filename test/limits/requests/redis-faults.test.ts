@@ -75,7 +75,7 @@ describe('request limits while Redis fails', () => {
         ...(fault === 'was never there' && { redis: `redis://127.0.0.1:${await freePort()}` }),
       })
 
-      it(`admit up to the local cap in each process with onError open, and never fail: ${mode}, Redis ${fault}`, async () => {
+      it(`admit up to the local cap and never fail with onError open: ${mode}, Redis ${fault}`, async () => {
         const handler = limiter({ ...(await options()), onError: 'open', localPoints: 30 })
         if (fault !== 'was never there') {
           expect(await admittedOf(handler, 5, alice)).to.equal(5)

@@ -50,7 +50,7 @@ describe('stream limits while Redis fails', () => {
     'is killed and restarts empty': { fail: () => server.kill(), recover: () => server.up() },
   }
   for (const [fault, { fail, recover }] of Object.entries(faults)) {
-    it(`limit each process separately without waiting, and together again after recovery: Redis ${fault}`, async () => {
+    it(`limit each process separately without a wait, and together again after recovery: Redis ${fault}`, async () => {
       const [limits, other] = [start({ perTenant: 6, perUser: 3 }), start({ perTenant: 6 })]
       const [before] = [await TestStream.open(limits, owner('ada')), await TestStream.open(other, owner('bob'))]
       await fail()
@@ -68,7 +68,7 @@ describe('stream limits while Redis fails', () => {
       expect(await counted()).to.equal(6)
     })
 
-    it(`refuse with 503 without waiting with onError closed, and admit again after recovery: Redis ${fault}`, async () => {
+    it(`refuse with 503 immediately with onError closed, and admit again after recovery: Redis ${fault}`, async () => {
       const limits = start({ onError: 'closed' })
       const ada = await TestStream.open(limits, owner('ada'))
       await fail()

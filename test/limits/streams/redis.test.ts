@@ -300,7 +300,7 @@ describe('stream limits over all processes on one Redis', () => {
       expect(streams.map(({ closed }) => closed)).to.deep.equal(['evicted', undefined, undefined])
     })
 
-    it('end an evicted stream at the next renewal if its process was not notified, and keep no lease for it', async () => {
+    it('end an evicted stream at its next renewal if its process was not notified, and keep no lease', async () => {
       const [one, two] = [start(options), start(options)]
       const first = await TestStream.open(one, owner('ada'))
       await passOfRedisTime(5)

@@ -1,11 +1,11 @@
 /**
- * What happened in one run, and whether it keeps the kit's promises. Shares no code with the kit: it knows the wire
- * format only from README.
+ * Records one run and checks the kit's promises. Shares no code with the kit: it knows the wire format only from
+ * README.
  *
  * A test calls `publication` before it publishes and `settled` with the outcome, records what each client received with
  * a `Session`, and calls `conclude` when nothing is under way any more. A promise that is broken is a violation:
  *
- * - an id that stands for two events, for any two observers (clients, publishers, the log itself)
+ * - an id of two events, for any two observers (clients, publishers, the log itself)
  * - an event that was reported as not published, and exists
  * - an event whose type, data or channel differs from what was published
  * - events of one process on one channel, published one after the other, in another order
@@ -25,7 +25,7 @@ export interface PublishedEvent {
 }
 
 export interface Publication {
-  /** Who published: calls of one process on one channel keep their order. */
+  /** The publishing process: calls of one process on one channel keep their order. */
   readonly by: string
   readonly channel: string
   readonly events: readonly PublishedEvent[]
@@ -48,7 +48,7 @@ export interface Renaming {
   readonly after: Position
   /** The process that served the client. */
   readonly servedBy: string
-  /** Offset → token of what the client received of this channel since its last reset. Grows until the next reset. */
+  /** Offset → token of the events that the client received on this channel since its last reset. */
   readonly delivered: ReadonlyMap<number, string>
 }
 
@@ -68,7 +68,7 @@ export class History {
   readonly #published = new Map<string, { readonly event: PublishedEvent; readonly call: Call }>()
   /** channel and position → token */
   readonly #tokens = new Map<string, string>()
-  /** Token → where it was seen first. */
+  /** Token → the place where it was seen first. */
   readonly #seen = new Map<string, string>()
   readonly #renamings: Renaming[] = []
 
@@ -109,7 +109,7 @@ export class History {
     }
   }
 
-  /** A position that stands for an event, according to any observer. */
+  /** The position of an event, according to any observer. */
   stands(channel: string, position: Position, token: string, observer: string): void {
     const key = `${channel} ${print(position)}`
     const known = this.#tokens.get(key)
@@ -122,7 +122,7 @@ export class History {
     if (!this.#seen.has(token)) this.#seen.set(token, where)
     const published = this.#published.get(token)
     if (published === undefined) {
-      this.violate(`${token}, which nobody published, is in ${where}`)
+      this.violate(`${token}, which was never published, is in ${where}`)
     } else if (published.call.channel !== channel) {
       this.violate(`${token} of ${published.call.channel} is in ${where} as an event of ${channel}`)
     } else if (event !== undefined && (published.event.event !== event || published.event.data !== data)) {
@@ -138,7 +138,7 @@ export class History {
     this.#renamings.push(renaming)
   }
 
-  /** How many calls had which outcome. */
+  /** The number of calls by outcome. */
   get counts(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = { seen: this.#seen.size }
     for (const { outcome = 'pending', code } of this.#calls) {
@@ -148,7 +148,7 @@ export class History {
     return counts
   }
 
-  /** Checks what can be known only at the end, when all calls are settled and all clients have what they wait for. */
+  /** Checks the promises that need all outcomes: all calls are settled, and no client waits for an event. */
   conclude(): void {
     for (const call of this.#calls) {
       if (call.outcome === undefined) this.violate(`a publication on ${call.channel} by ${call.by} never settled`)
@@ -166,11 +166,11 @@ export class History {
     }
   }
 
-  /** Calls of one process on one channel keep their order, whatever their outcomes. */
+  /** Calls of one process on one channel keep their order, for any outcomes. */
   #checkOrder(): void {
     const last = new Map<string, Position & { readonly token: string }>()
     for (const { by, channel, events, positions, idempotencyKey, unordered } of this.#calls) {
-      // A key may stand for an earlier publication.
+      // A key may belong to an earlier publication.
       if (idempotencyKey !== undefined || unordered === true) continue
       for (const [i, position] of positions.entries()) {
         const { token, ephemeral } = events[i] as PublishedEvent
@@ -204,7 +204,7 @@ export class History {
         if (lost === -1) continue
         const { token } = events[lost] as PublishedEvent
         this.violate(
-          `${client}: ${channel} went on after ${print(after)} without a reset; ${token} had been acknowledged as ` +
+          `${client}: ${channel} continued after ${print(after)} without a reset; ${token} had been acknowledged as ` +
             print(positions[lost] as Position),
         )
         break

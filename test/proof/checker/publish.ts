@@ -4,8 +4,8 @@ import type { History, Outcome, Position, Publication } from './history.js'
 const NOT: ReadonlySet<string> = new Set(['ERR_SSE_BROKER_UNAVAILABLE', 'ERR_SSE_BROKER_REFUSED', 'ERR_SSE_CLOSED'])
 
 /**
- * Publishes as an application does, and records the outcome: with an idempotency key a publication that failed is tried
- * again, up to three times.
+ * Publishes like an application, and records the outcome: with an idempotency key a failed publication is tried again,
+ * up to three times.
  * @param attempt publishes; throws an error with the kit's code
  * @param pause between two attempts
  * @returns the positions; none unless the outcome is done

@@ -1,17 +1,17 @@
 /**
- * What one client received, over all of its connections, streams and polls alike. Checks each event when it arrives:
+ * Records the events of one client over all its connections, streams and polls. Checks each event when it arrives:
  *
- * - the events of a channel have consecutive offsets, unless `sse.gap` or `sse.reset` announced what is missing
+ * - the events of a channel have consecutive offsets, unless `sse.gap` or `sse.reset` announced the missing events
  * - an id names a position in each channel of the client, and moves only the channel of its event
- * - `sse.open`, a poll's cursor and the id of `sse.reset` stand where the client stands
+ * - `sse.open`, a poll's cursor and the id of `sse.reset` have the position of the client
  * - no event twice between two resets
- * - no event of a channel that the client did not ask for
+ * - no event of a channel that the client did not request
  * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`)
  * - at most `window` events that the client has not acknowledged
  */
 import { type History, type Position, print } from './history.js'
 
-/** An event as a parser of another project read it. */
+/** An event, read by a parser of another project. */
 export interface ReceivedEvent {
   readonly event?: string | undefined
   readonly id?: string | undefined
@@ -21,14 +21,14 @@ export interface ReceivedEvent {
 export interface SessionOptions {
   readonly client: string
   readonly channels: readonly string[]
-  /** The first connection asks for all that is kept. */
+  /** The first connection requests all kept events. */
   readonly earliest: boolean
   readonly history: History
   /** The time for the trace, in ms. */
   readonly now: () => number
 }
 
-/** What the client knows of one channel. */
+/** The client's state of one channel. */
 interface Log {
   /** The position of the client. `undefined`: any event may be next. */
   at: Position | undefined
@@ -37,7 +37,7 @@ interface Log {
   readonly tokens: Set<string>
 }
 
-/** The control events after which nothing comes on the same connection. */
+/** The control events that must be the last event of their connection. */
 const LAST = new Set(['sse.close', 'sse.expired', 'sse.reconnect', 'sse.poll'])
 const PART = /^([a-z0-9]+)-(\d+)$/
 const MAX_TRACE = 400
@@ -62,7 +62,7 @@ export class Session {
   #ended: string | undefined
   #opened = false
   #pendingReset = false
-  /** Set if the stream was opened with a window: how many more events may come. */
+  /** Set if the stream was opened with a window: the number of further events that may arrive. */
   #room: number | undefined
 
   constructor(options: SessionOptions) {
@@ -78,7 +78,7 @@ export class Session {
     return this.#options.channels
   }
 
-  /** The latest things that happened to the client. */
+  /** The latest entries of the trace. */
   get trace(): readonly string[] {
     return this.#trace
   }
@@ -93,12 +93,12 @@ export class Session {
     this.#history.violate(`${this.client} (served by ${this.#servedBy}): ${text}`)
   }
 
-  /** Whether the client has received the event, whatever was reset since. */
+  /** Whether the client has received the event, even before a reset. */
   hadEver(token: string): boolean {
     return this.#had.has(token)
   }
 
-  /** Up to where the client has everything of a channel, or an announcement; `undefined`: it is not known. */
+  /** The offset up to which the client has each event of a channel or an announcement; `undefined`: unknown. */
   at(channel: string): Position | undefined {
     return this.#logs.get(channel)?.at
   }
@@ -117,7 +117,7 @@ export class Session {
     this.note(`${what} of ${process} from ${this.cursor}`)
   }
 
-  /** The client sends an acknowledgement of everything: from now on the server may send another window. */
+  /** The client acknowledges all events: the server may now send another window. */
   acknowledged(window: number): void {
     if (this.#room !== undefined) this.#room = window
   }
@@ -160,7 +160,7 @@ export class Session {
 
   #event(type: string, id: string | undefined, data: string): void {
     this.events++
-    // With a reset pending the id of `sse.open` is missing, so nothing may come before that reset.
+    // With a pending reset `sse.open` has no id, so no event may arrive before that reset.
     if (this.#pendingReset) this.violate('an event although sse.open had no id and no sse.reset came')
     const { c: channel, t: token } = JSON.parse(data) as { readonly c: string; readonly t: string }
     const log = this.#logs.get(channel)
@@ -195,7 +195,7 @@ export class Session {
     this.#stand(`an event of ${channel}`, id)
   }
 
-  /** Each position in `id` is where the client stands in that channel. */
+  /** Each position in `id` is the client's position in that channel. */
   #stand(what: string, id: string): void {
     for (const [channel, at] of this.#positions(id) ?? []) {
       const log = this.#logs.get(channel) as Log
@@ -204,7 +204,7 @@ export class Session {
       } else if (log.at !== undefined && log.at.epoch !== at.epoch) {
         this.#renamed(channel, log.at, log)
       }
-      // The first `sse.open` with `from=earliest` stands before what is no longer kept.
+      // The first `sse.open` with `from=earliest` has a position before the events that are no longer kept.
       const isStart = log.at === undefined && this.#options.earliest && at.offset === 0
       log.at = isStart ? undefined : at
     }

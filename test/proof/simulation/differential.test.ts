@@ -153,7 +153,7 @@ class Both {
   }
 }
 
-/** The reply as text; `refused` for any error, and for the reason of one. Redis's time differs. */
+/** The reply as text; `refused` for any error or its reason. The time of Redis differs. */
 async function outcomeOf(call: () => Promise<unknown>): Promise<unknown> {
   try {
     const reply: unknown = JSON.parse(
@@ -170,9 +170,9 @@ async function outcomeOf(call: () => Promise<unknown>): Promise<unknown> {
   }
 }
 
-describe('The simulated Redis', () => {
+describe('the simulated Redis', () => {
   for (const seed of [1, 2, 3, 4, 5, 6]) {
-    it(`replies to the kit's scripts as a real Redis, and has the same data (${seed})`, async () => {
+    it(`replies to the kit's scripts like a real Redis, and has the same data (${seed})`, async () => {
       const server = await RedisServer.start([
         '--enable-debug-command',
         'yes',

@@ -50,7 +50,7 @@ export class KitProcess {
     })
   }
 
-  /** Whether it takes connections. */
+  /** Whether the process accepts connections. */
   get isRunning(): boolean {
     return this.#state === 'running'
   }
@@ -71,13 +71,13 @@ export class KitProcess {
     return link.client
   }
 
-  /** The process is killed: all of its connections break, and it does nothing more that anybody could see. */
+  /** Kills the process: all its connections break, and it has no further effect. */
   crash(): void {
     this.#state = 'gone'
     for (const link of [...this.redisLinks, ...this.clientLinks]) link.cut()
   }
 
-  /** Ends in good order. */
+  /** Shuts the process down in order. */
   async close(windowMs: number): Promise<void> {
     this.#state = this.#state === 'gone' ? 'gone' : 'closing'
     await this.multiplexer.close({ windowMs })
@@ -102,7 +102,7 @@ export class KitProcess {
   }
 
   #connectRedis(redis: SimulatedRedis): Promise<Endpoint> {
-    // A process that is gone never gets an answer.
+    // A killed process never gets an answer.
     if (this.#state === 'gone') return new Promise(() => undefined)
     const { time, random, redisQuality, name } = this.#options
     const link = new Link(`${name} to Redis`, time, random, redisQuality)

@@ -6,14 +6,14 @@ import { Duplex } from 'node:stream'
 import type { Random } from '../random.js'
 import type { VirtualTime } from './virtual-time.js'
 
-/** After which an operating system notices that nothing arrives. Shorter than in reality, longer than the kit's probes. */
+/** The time until an operating system detects a dead peer. Shorter than in reality, longer than the kit's probes. */
 const TCP_TIMEOUT_MS = 20_000
 
 /** How a connection behaves. */
 export interface Quality {
   /** The one-way delay, in ms: at least and at most. Drawn for each delivery. */
   readonly delayMs: readonly [number, number]
-  /** How many bytes are on the way, or wait for the receiver, before a write waits. */
+  /** The number of bytes in transit or unread after which a write waits. */
   readonly bufferBytes: number
   /** The maximum size of one delivery: larger writes are split. 0: no splitting. */
   readonly splitBytes: number
@@ -44,7 +44,7 @@ export class Link {
   readonly #quality: Quality
   readonly #directions: readonly [Direction, Direction] = [new Direction(), new Direction()]
   #state: State = 'connecting'
-  /** Nothing is delivered, and no end is noticed: the peer or the path is gone without a word. */
+  /** Nothing is delivered and no end is detected: the peer or the path failed silently. */
   #blackHole = false
   /** Deliveries wait until then. */
   #heldUntil = 0
@@ -79,7 +79,7 @@ export class Link {
     this.#after(() => this.client.destroy(socketError('ECONNREFUSED')))
   }
 
-  /** Both sides notice that the connection is lost. Bytes on the way are lost. */
+  /** Both sides detect that the connection is lost. Bytes in transit are lost. */
   cut(): void {
     if (this.#state === 'dead') return
     this.#state = 'dead'
@@ -88,7 +88,7 @@ export class Link {
     }
   }
 
-  /** From now on nothing arrives, and neither side notices until its operating system gives the connection up. */
+  /** Stops all deliveries. Neither side detects this until its operating system closes the connection. */
   blackHole(): void {
     this.#blackHole = true
     this.#time.after(TCP_TIMEOUT_MS, () => {
@@ -96,7 +96,7 @@ export class Link {
     })
   }
 
-  /** Delays everything that is under way or is sent in the next `ms`. */
+  /** Delays all bytes that are in transit or are sent in the next `ms`. */
   hold(ms: number): void {
     this.#heldUntil = Math.max(this.#heldUntil, this.#time.now() + ms)
   }
@@ -148,7 +148,7 @@ export class Link {
     })
   }
 
-  /** Gives the receiver what it wants to read. */
+  /** Passes received bytes to the reader. */
   #flush(side: 0 | 1): void {
     const direction = this.#directions[side]
     const peer = this.#peer(side)
@@ -178,7 +178,7 @@ export class Link {
     this.#arrive(direction, direction.lastAt)
   }
 
-  /** The first of what is on the way arrives at this time, or when the connection is not held any more. */
+  /** The first bytes in transit arrive at this time, or when the connection is not held any more. */
   #arrive(direction: Direction, at: number): void {
     this.#time.after(at - this.#time.now(), () => {
       if (this.#heldUntil > this.#time.now()) return this.#arrive(direction, this.#heldUntil)
@@ -200,7 +200,7 @@ export class Link {
   }
 }
 
-/** Has what Node's HTTP and ioredis use of a socket. */
+/** The members of a socket that Node's HTTP and ioredis use. */
 export class Endpoint extends Duplex {
   connecting = false
   readonly remoteAddress = '127.0.0.1'

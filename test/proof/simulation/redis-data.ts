@@ -2,7 +2,7 @@
  * The data of a simulated Redis, and the kit's scripts on it. `differential.test.ts` compares it with a real Redis that
  * runs the real scripts.
  */
-/** As in the script. */
+/** The same value as in the script. */
 const READ_STEP = 16
 
 type Hash = Map<string, string>
@@ -23,7 +23,7 @@ interface Value {
   expiresAt: number
 }
 
-/** What one publication changes. */
+/** The changes of one publication. */
 interface Write {
   readonly meta: string
   readonly stream: string
@@ -31,7 +31,7 @@ interface Write {
   /** `undefined`: without a key. */
   readonly idempotency: string | undefined
   readonly last: number
-  /** `undefined`: the log keeps nothing. */
+  /** `undefined`: the log keeps no entries. */
   readonly oldest: number | undefined
   readonly position: string
   added: boolean
@@ -49,9 +49,9 @@ export interface DataOptions {
   readonly now: () => number
   /** Passes a message to subscribers. @returns how many got it */
   readonly publish: (channel: string, message: Buffer) => number
-  /** Why a command is refused now; `undefined`: it is not. */
+  /** The reason why a command is refused now; `undefined`: it is not refused. */
   readonly refusal: (command: string) => string | undefined
-  /** XADD with `MINID ~` removes at most what is too old. @returns whether it removes it this time */
+  /** XADD with `MINID ~` need not remove all old entries. @returns whether it removes them this time */
   readonly trims: () => boolean
   /** Called for each entry that leaves a log. */
   readonly onRemoved?: (key: string, id: number) => void
@@ -82,7 +82,7 @@ export class RedisData {
     return this.#values.delete(key)
   }
 
-  /** The value of a key that holds text; `null`: there is none. */
+  /** The value of a key that holds text; `null`: none. */
   text(key: string): string | null {
     return this.#text(key) ?? null
   }
@@ -162,7 +162,7 @@ export class RedisData {
     return refusal === undefined ? reply : [...reply, refusal]
   }
 
-  /** @returns why a command was refused, if the undo was refused too @throws RedisError if nothing was changed */
+  /** @returns the reason of a refused command if its undo was refused too @throws RedisError if nothing was changed */
   #writeOrUndo(
     write: Write,
     args: readonly string[],

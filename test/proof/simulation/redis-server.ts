@@ -30,7 +30,7 @@ export class SimulatedRedis {
   readonly data: RedisData
   readonly #connections = new Set<Connection>()
   readonly #scripts = new Map<string, ScriptName>()
-  /** Command → the error that it gets. */
+  /** Command → the error that is its reply. */
   readonly #refused = new Map<string, string>()
   #up = true
   #generation = 1
@@ -92,7 +92,7 @@ export class SimulatedRedis {
     for (const command of commands) command()
   }
 
-  /** Stops the server; all connections break. @param keeps what a restart finds: everything, or nothing */
+  /** Stops the server; all connections break. @param keeps whether a restart has all data, or none */
   stop(keeps: boolean): void {
     this.#up = false
     this.#paused = undefined
@@ -113,7 +113,7 @@ export class SimulatedRedis {
     this.#saved = this.data.snapshot()
   }
 
-  /** The data goes back to what was saved. The server must be stopped. */
+  /** Restores the saved data. The server must be stopped. */
   restore(): void {
     if (this.#saved === undefined) return
     this.data.restore(this.#saved)

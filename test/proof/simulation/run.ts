@@ -1,6 +1,6 @@
 /**
  * `npm run simulate -- [--seeds N] [--first N] [--trace]`: simulated worlds, one for each seed. The same seed replays
- * exactly. `--trace` prints the scenario and what each client received. Exits with 1 if a promise is broken.
+ * exactly. `--trace` prints the scenario and the events of each client. Exits with 1 if a promise is broken.
  */
 import { parseArgs } from 'node:util'
 import { createScenario } from './scenario.js'
@@ -15,7 +15,7 @@ const { values } = parseArgs({
 })
 const MAX_REPORTS = 20
 
-// Stack traces, and mapping their positions to the source, cost more than all else.
+// Stack traces, and mapping their positions to the source, cost more than the rest.
 process.setSourceMapsEnabled(false)
 if (!values.trace) Error.stackTraceLimit = 0
 let unhandled = 0

@@ -1,4 +1,4 @@
-/** What happens in one simulated world, derived from a seed: the parts, and a list of actions. No action is random itself. */
+/** The parts and the actions of one simulated world, derived from a seed. No action is random itself. */
 import { Random } from '../random.js'
 
 interface ClientPlan {

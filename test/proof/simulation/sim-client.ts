@@ -1,4 +1,4 @@
-/** A client of another make: Node's HTTP client and the parser of the package eventsource-parser. */
+/** An independent client: Node's HTTP client and the parser of the package eventsource-parser. */
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { createParser } from 'eventsource-parser'
 import type { ReceivedEvent, Session } from '../checker/session.js'
@@ -12,18 +12,18 @@ export interface ClientOptions {
   readonly time: VirtualTime
   readonly random: Random
   readonly quality: Quality
-  /** The processes that it may be connected to. */
+  /** The processes to which the client connects. */
   readonly processes: () => readonly KitProcess[]
   /** Share of its connections that are polls. */
   readonly polls: number
-  /** How many events may be unacknowledged; `undefined`: no window. */
+  /** The maximum number of unacknowledged events; `undefined`: no window. */
   readonly window: number | undefined
   readonly earliest: boolean
   /** After this silence it opens another connection, in ms. */
   readonly silenceMs: number
 }
 
-/** Read after this time, an answer that stops in between is given up, in ms. */
+/** The time after which an incomplete answer is abandoned, in ms. */
 const ANSWER_MS = 60_000
 
 export class SimClient {
@@ -66,7 +66,7 @@ export class SimClient {
     this.#endpoint?.destroy()
   }
 
-  /** The connection is lost, and both sides notice. */
+  /** The connection is lost, and both sides detect that. */
   cut(): void {
     this.#endpoint?.link.cut()
   }
@@ -159,7 +159,7 @@ export class SimClient {
     void this.#acknowledge(process, body, headers)
   }
 
-  /** Until it is answered, or the stream has another connection. */
+  /** Retries until an acknowledgement is answered, or the stream has another connection. */
   async #acknowledge(process: KitProcess, body: string, headers: Record<string, string>): Promise<void> {
     const { session, time } = this.#options
     const { connections } = this

@@ -3,10 +3,10 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
 
-describe('The simulation', () => {
+describe('the simulation', () => {
   it('finds no broken promise in 300 worlds', async function () {
     this.timeout(120_000)
-    // In a process of its own, because it replaces the timers.
+    // In a separate process, because the simulation replaces the timers.
     const file = fileURLToPath(new URL('run.ts', import.meta.url))
     const { stdout } = await promisify(execFile)(process.execPath, ['--import', 'tsx', file, '--seeds', '300'])
     const { seeds, failed, unhandled, events, announcements } = JSON.parse(stdout)

@@ -101,7 +101,7 @@ export class VirtualTime implements Clock {
   }
 
   /**
-   * Executes events until `done`. @returns `false`: the limit was reached first, or nothing is left to happen
+   * Executes events until `done`. @returns `false`: the limit was reached first, or no events remain
    * @param limitMs in virtual time, from now
    */
   run(done: () => boolean, limitMs: number): Promise<boolean> {
@@ -146,12 +146,12 @@ export class VirtualTime implements Clock {
     return true
   }
 
-  /** The timers that are set. */
+  /** The pending timers. */
   get pending(): number {
     return this.#heap.filter(({ callback }) => callback !== undefined).length
   }
 
-  /** Replaces the global timers and clocks. @returns puts Node's own back */
+  /** Replaces the global timers and clocks. @returns a function that restores Node's own */
   install(): () => void {
     const own = {
       setTimeout: (callback: (...args: unknown[]) => void, ms?: number, ...args: unknown[]) =>
@@ -204,7 +204,7 @@ export class VirtualTime implements Clock {
     event.callback = undefined
   }
 
-  /** Immediates come before timers, as the time does not advance for them. */
+  /** Immediates run before timers, because the time does not advance for them. */
   #next(): Event | undefined {
     for (let event = this.#immediates.shift(); event !== undefined; event = this.#immediates.shift()) {
       if (event.callback !== undefined) return event

@@ -1,4 +1,4 @@
-/** Runs a scenario: the parts live in virtual time, the actions happen, and what the clients saw is checked. */
+/** Runs the actions of a scenario on parts in virtual time, and checks the events that the clients received. */
 import { createPressure } from '../../../lib/index.js'
 import { History, type Position, type PublishedEvent } from '../checker/history.js'
 import { publishRecorded } from '../checker/publish.js'
@@ -20,14 +20,14 @@ export interface RunResult {
   readonly clients: readonly Session[]
 }
 
-/** How long it may take after the last fault until every client receives again, in ms. */
+/** The time after the last fault within which every client must receive events again, in ms. */
 const RECOVERY_MS = 60_000
 const ROUND_MS = 5000
-/** How long it may take after the last fault until every client has what is in the logs, in ms. */
+/** The time after the last fault within which every client must have the events of the logs, in ms. */
 const ARRIVAL_MS = 45_000
-/** How long a process may take to end, in ms. */
+/** The time within which a process must end, in ms. */
 const CLOSE_MS = 10_000
-/** After which all timers must have ended, in ms. */
+/** The time after which no timer may be pending, in ms. */
 const IDLE_MS = 120_000
 
 /** For its first connection ioredis reads a file, which takes real time. So the first world of a process is discarded. */
@@ -66,7 +66,7 @@ class World {
   readonly #history = new History()
   readonly #redis: SimulatedRedis | undefined
   readonly #processes: KitProcess[] = []
-  /** All processes that there have been. */
+  /** All processes, including ended ones. */
   readonly #allProcesses: KitProcess[] = []
   readonly #clients: readonly SimClient[]
   readonly #networkRandom: Random
@@ -305,14 +305,14 @@ class World {
     this.#time.after(windowMs + ms + 100, () => this.#startProcess(index))
   }
 
-  /** After the faults every client must receive what is published then. */
+  /** After the faults every client must receive new events. */
   async #recover(): Promise<void> {
     const time = this.#time
     const redis = this.#redis
     redis?.resume()
     redis?.allow()
     if (redis?.isUp === false) redis.start()
-    // Processes that have ended are started again at the latest now.
+    // Restarts all processes that have ended.
     await time.run(() => this.#processes.every(({ isRunning }) => isRunning), 10_000)
     await this.#arrive()
     for (let left = RECOVERY_MS; left > 0; left -= ROUND_MS) {
@@ -343,14 +343,14 @@ class World {
     return at.epoch === position.epoch || this.#scenario.historySize === 0
   }
 
-  /** What is in the logs reaches every client without another event that would make its absence noticed. */
+  /** The events of the logs must reach every client without a later event that would reveal the gap. */
   async #arrive(): Promise<void> {
     const redis = this.#redis
     if (redis === undefined) return
     const isBehind = ({ session }: SimClient, channel: string): boolean =>
       session.channels.includes(channel) &&
       (session.at(channel)?.offset ?? -1) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
-    // Where nothing is kept any more, `from=earliest` begins behind it without an id.
+    // If no event is kept any more, `from=earliest` begins after the last one, without an id.
     const clients = this.#clients.filter((_, i) => this.#scenario.clients[i]?.earliest === false)
     const behind = (): string | undefined => {
       for (const client of clients) {
