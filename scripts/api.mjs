@@ -1,8 +1,8 @@
 /**
  * `npm run api [-- --update]`
  *
- * Compares the public declarations of each entry point with its report in `docs/api`, and checks what the published
- * declarations must not have: see `RULES`. `--update` rewrites the reports.
+ * Compares the public declarations of each entry point with its report in `docs/api`, and checks the published
+ * declarations against `RULES`. `--update` rewrites the reports.
  */
 import { spawnSync } from 'node:child_process'
 import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -16,7 +16,7 @@ import { CompilerState, Extractor, ExtractorConfig } from '@microsoft/api-extrac
 const require = createRequire(import.meta.url)
 const ts = createRequire(require.resolve('@microsoft/api-extractor'))('typescript')
 
-/** What may not be found, and what to do about it. */
+/** The findings that fail the check, with their remedies. */
 const RULES = {
   internal: {
     found: 'Declarations marked @internal are published',
@@ -166,7 +166,7 @@ function compareReports() {
   )
 }
 
-/** All declaration files of `dist` that the one of an entry point imports, at whatever depth. */
+/** All declaration files of `dist` that the declarations of an entry point import, at any depth. */
 function sourcesOf(program, file, seen = new Set()) {
   const source = program.getSourceFile(file)
   if (seen.has(source)) return seen
@@ -188,7 +188,7 @@ function findInternal(source) {
   visit(source)
 }
 
-/** `Class.member`, for a declaration of whatever kind. */
+/** `Class.member`, for a declaration of any kind. */
 function pathOf(node) {
   const names = []
   for (let at = node; at.parent; at = at.parent) {
@@ -206,7 +206,7 @@ function findUndocumented(checker, key, symbol) {
   }
 
   for (const declaration of target.declarations) {
-    // The members of a constant are what its value says.
+    // The members of a constant follow from its value.
     if (!ts.isVariableDeclaration(declaration)) findUndocumentedMembers(checker, key, declaration)
   }
 }
@@ -236,7 +236,7 @@ function isHidden(node) {
   )
 }
 
-/** Packages whose types the declarations import or use as globals, and which the user of this one may not have. */
+/** Packages whose types the declarations import or use as globals, and that users may not have installed. */
 function findDevTypes(checker, key, files) {
   const installed = new Set([
     manifest.name,

@@ -78,7 +78,7 @@ function startRound(check, tenant) {
   }
 }
 
-/** The whole middleware: headers and answers are made, but not sent. */
+/** The complete middleware: it creates headers and answers, but does not send them. */
 function withKit() {
   const middleware = rateLimit({ by: 'user', points, redis, timeoutMs: 5000, ...kit })
   const ignore = () => undefined

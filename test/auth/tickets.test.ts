@@ -83,7 +83,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['content-type']).to.contain('application/problem+json')
     }
 
-    it('authenticate one request as the user who requested them', async () => {
+    it('authenticate one request as the user that requested them', async () => {
       const agent = await start()
       const answer = await ask(agent)
       expect(answer.status).to.equal(200)

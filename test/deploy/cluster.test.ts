@@ -38,7 +38,7 @@ describe("the example's cluster under two processes", () => {
     await Promise.all(nodes.map((node) => node.stop()))
   })
 
-  /** It serves; a replica has what its master has. */
+  /** Whether the cluster serves, and the node is a master or a replica with the data of its master. */
   async function isUp({ port }: RedisServer): Promise<boolean> {
     const ask = async (...command: string[]) => (await run('redis-cli', ['-p', String(port), ...command])).stdout
     if (!(await ask('cluster', 'info')).includes('cluster_state:ok')) return false

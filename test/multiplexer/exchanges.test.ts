@@ -57,7 +57,7 @@ describe('a multiplexer whose clients disconnect at any moment', () => {
     return socket
   }
 
-  it('holds nothing for streams and polls pipelined behind an open stream on a connection that is lost', async () => {
+  it('holds nothing for streams and polls pipelined behind an open stream on a lost connection', async () => {
     const app = express()
       .get(
         '/stream',
@@ -201,7 +201,7 @@ describe('a multiplexer whose clients disconnect at any moment', () => {
     }
   }
 
-  it('closes within the window and the grace time, whatever clients do', async () => {
+  it('closes within the window and the grace time, for any behaviour of clients', async () => {
     const server = await serve(
       express().get(
         '/',

@@ -68,7 +68,7 @@ describe("a channel's history", () => {
     expect(broker.reads).to.equal(2)
   })
 
-  it('forgets its kept pages and its running reads', async () => {
+  it('drops its kept pages and its running reads', async () => {
     await publish(10)
     await pageOf(0)
     history.forget()

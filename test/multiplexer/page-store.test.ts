@@ -26,7 +26,7 @@ describe('the pages that a process keeps', () => {
     expect(store.get(a, 1)).to.not.equal(undefined)
   })
 
-  it('are dropped after some seconds, and when their channel forgets them', () => {
+  it('are dropped after some seconds, and when their channel drops them', () => {
     const clock = new FakeClock()
     const store = new PageStore(clock)
     const [a, b] = [{}, {}]

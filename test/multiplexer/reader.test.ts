@@ -6,7 +6,7 @@ import { range } from '../helpers/range.js'
 import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
 describe('a reader on a channel', () => {
-  it('sends every entry once and in order, whatever the order of deliveries, answers and drains', async () => {
+  it('sends every entry once and in order, for any order of deliveries, answers and drains', async () => {
     await fc.assert(
       fc.asyncProperty(steps(ORDINARY), async (sequence) => {
         const setup = new Setup()

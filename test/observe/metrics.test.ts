@@ -144,7 +144,7 @@ describe('createMetrics', () => {
     await server.stop()
   })
 
-  it('does not look up client addresses, and leaves that to readers of the message', async () => {
+  it('does not look up client addresses, and lets subscribers do so', async () => {
     metrics = createMetrics()
     const limits = createStreamLimits()
     const addresses: (string | undefined)[] = []

@@ -259,7 +259,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
         })
       }
 
-      it('has effect also after the stamps were lost', async () => {
+      it('takes effect also after the stamps were lost', async () => {
         const clock = new FakeClock()
         const store = new MemoryStore({ clock })
         const app = await start({ store })

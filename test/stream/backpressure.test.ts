@@ -52,7 +52,7 @@ describe('a stream whose client does not read', () => {
     return verdicts
   }
 
-  it('gets what the socket takes: of the other events a bounded number waits, and drops are reported', async () => {
+  it('gets the events that fit the socket; a bounded number waits, and drops are reported', async () => {
     await open({ queueEvents: 20 })
     const verdicts = await fill()
     expect(verdicts.slice(-30)).to.deep.equal([...Array(20).fill('queued'), ...Array(10).fill('dropped')])

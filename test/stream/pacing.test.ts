@@ -115,7 +115,7 @@ describe('a paced stream', () => {
     }
   })
 
-  it('gives a turn to a channel whose history must be read, whatever other channels have in memory', async () => {
+  it('gives a turn to a channel that must read its history, even if others have entries in memory', async () => {
     const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
     const mux = createMultiplexer({ clock, tailEntries: 50, stream: { heartbeatMs: 0, maxAgeMs: 0, pacing } })
     multiplexer = mux

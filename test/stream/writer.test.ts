@@ -123,7 +123,7 @@ describe('the writer of a stream', () => {
     client.close()
   })
 
-  it('does not throw if the stream was opened on a response that is gone', async () => {
+  it('does not throw if the stream was opened on a destroyed response', async () => {
     const verdicts: unknown[] = []
     const plain = createServer((req, res) => {
       req.socket.destroy()

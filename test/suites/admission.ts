@@ -258,7 +258,7 @@ export function admissionSuite(name: string, redis: () => RedisSource | undefine
       await refused.ended()
     })
 
-    it('that fail, end at once or are aborted take no place in the limits', async () => {
+    it('that fail, end immediately or are aborted take no place in the limits', async () => {
       const process = await start({ perUser: 1, opensPerMinute: 0 })
       const headers = { authorization: `Bearer ${tokenOf('ada')}` }
       expect((await open(process, 'ada', '/?channel=a*')).status).to.equal(400)

@@ -11,7 +11,7 @@
  * - events of one process on one channel, published one after the other, in another order
  * - events published as one step that are not adjacent
  * - acknowledged events that a new epoch silently left out
- * - what a `Session` finds in the events of one client
+ * - each violation that a `Session` finds in the events of one client
  */
 export type Outcome = 'done' | 'not' | 'unknown'
 

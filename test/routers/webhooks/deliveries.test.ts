@@ -51,7 +51,7 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       for (const step of undo.splice(0).reverse()) await step()
     })
 
-    /** Handlers that fail for what is in `failing`, by text, status or name. */
+    /** Handlers that fail for the texts, statuses and names in `failing`. */
     const all: Pick<WebhooksOptions, 'onMessage' | 'onStatus' | 'onUnknown'> = {
       onMessage: async ({ text }: InboundMessage) => {
         if (failing.has(text)) throw failing.get(text)
