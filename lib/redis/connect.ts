@@ -76,7 +76,7 @@ function connect(source: RedisSource, options: ConnectOptions): RedisClient {
   return client
 }
 
-/** ioredis subscribes to the sentinels without an `error` listener, so it prints each failed connection to one of them. */
+/** ioredis subscribes to the sentinels without an `error` listener, so it prints each failed connection to one. */
 function silenceSentinels(client: Redis): void {
   const { connector } = client as unknown as { readonly connector: { connectToSentinel?(...args: unknown[]): Redis } }
   const connectToSentinel = connector.connectToSentinel?.bind(connector)

@@ -1,4 +1,4 @@
-/** A process that uses and closes all connections and timers of the kit: `whole-kit.ts <redis url>…`, none: embedded. */
+/** A process that uses and closes all connections and timers: `whole-kit.ts <redis url>…`. No URL: embedded. */
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import express from 'express'

@@ -30,7 +30,7 @@ const CLOSE_MS = 10_000
 /** The time after which no timer may be pending, in ms. */
 const IDLE_MS = 120_000
 
-/** For its first connection ioredis reads a file, which takes real time. So the first world of a process is discarded. */
+/** For its first connection ioredis reads a file, in real time. So the first world of a process is discarded. */
 let warmUp: Promise<unknown> | undefined
 
 export async function runScenario(scenario: Scenario): Promise<RunResult> {
