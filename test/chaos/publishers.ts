@@ -5,6 +5,9 @@ import type { Random } from '../proof/random.js'
 import type { App } from './apps.js'
 import { sleep } from './topology.js'
 
+/** Longer than a process may take, with the kit's default time limits. */
+const ANSWER_MS = 20_000
+
 export class Publishers {
   readonly #history: History
   readonly #random: Random
@@ -69,7 +72,13 @@ export class Publishers {
     const body = JSON.stringify({ channel, events: messages, ...(key !== undefined && { key }) })
     const headers = { 'content-type': 'application/json' }
     const attempt = async (): Promise<readonly Position[]> => {
-      const response = await fetch(`${app.url}/publish`, { method: 'POST', headers, body })
+      const signal = AbortSignal.timeout(ANSWER_MS)
+      const response = await fetch(`${app.url}/publish`, { method: 'POST', headers, body, signal }).catch((error) => {
+        if (!signal.aborted) throw error
+        const text = `process ${app.number} did not answer a publication on ${channel} within ${ANSWER_MS} ms`
+        this.#history.violate(text)
+        throw Object.assign(new Error(text), { code: 'ERR_SSE_BROKER_TIMEOUT' })
+      })
       const { positions, code, message } = (await response.json()) as {
         readonly positions?: readonly Position[]
         readonly code?: string
