@@ -19,12 +19,14 @@ export interface RunOptions extends Pick<ClientOptions, 'transport' | 'fetch' | 
   readonly types: readonly string[]
   /** Close after so many events. */
   readonly closeAfter?: number | undefined
+  /** Report each event to the server, so that it can wait until the client has read it. */
+  readonly reportsEvents?: boolean | undefined
   /** Use a token, which is replaced after a 401. */
   readonly withToken?: boolean | undefined
 }
 
 export function runKit(url: string, options: RunOptions): Promise<Observation> {
-  const { types, closeAfter, withToken, ...own } = options
+  const { types, closeAfter, withToken, reportsEvents, ...own } = options
   return new Promise((resolve) => {
     const events: Seen[] = []
     const delays: number[] = []
@@ -44,12 +46,13 @@ export function runKit(url: string, options: RunOptions): Promise<Observation> {
     })
     stream.on('*', ({ type, data }) => {
       events.push({ type, data, id: stream.cursor })
+      if (reportsEvents) report(url, data)
       if (events.length === closeAfter) stream.close()
     })
   })
 }
 
-export function runEventSource(url: string, { types, closeAfter }: RunOptions): Promise<Observation> {
+export function runEventSource(url: string, { types, closeAfter, reportsEvents }: RunOptions): Promise<Observation> {
   return new Promise((resolve) => {
     const events: Seen[] = []
     const source = new EventSource(url)
@@ -61,6 +64,7 @@ export function runEventSource(url: string, { types, closeAfter }: RunOptions): 
       // Its own `open` and `error` have no data.
       if (!(event instanceof MessageEvent)) return
       events.push({ type: event.type, data: event.data as string, id: event.lastEventId })
+      if (reportsEvents) report(url, event.data as string)
       if (events.length === closeAfter) settle()
     }
     for (const type of new Set(['message', ...types])) source.addEventListener(type, note)
@@ -68,4 +72,8 @@ export function runEventSource(url: string, { types, closeAfter }: RunOptions): 
       if (source.readyState === EventSource.CLOSED) settle()
     })
   })
+}
+
+function report(url: string, data: string): void {
+  void fetch(new URL(`received?data=${encodeURIComponent(data)}`, url), { method: 'POST' })
 }

@@ -30,7 +30,7 @@ export interface ConnectionRow {
   readonly answers: readonly Answer[]
   readonly standard: Outcome
   readonly differs?: Readonly<Partial<Record<Conformer, Difference>>>
-  readonly options?: Pick<RunOptions, 'closeAfter' | 'withToken'>
+  readonly options?: Pick<RunOptions, 'closeAfter' | 'reportsEvents' | 'withToken'>
   /** How long the kit's client waits after the first answer, in ms. With `native` the wait is not observable. */
   readonly waits?: readonly [least: number, most: number]
   /** The tokens of its requests, in order. */
@@ -168,13 +168,15 @@ const RETURNING: readonly ConnectionRow[] = [
   { name: 'the stream ends without a byte', answers: [chunks()], standard: RETURNS },
   {
     name: 'the connection breaks within a block',
-    answers: [broken('id: 1\ndata: a\n\nid: 2\ndata: b')],
+    answers: [broken('id: 1\ndata: a\n\nid: 2\ndata: b', 'a')],
+    options: { reportsEvents: true },
     standard: { events: ['a 1'], requests: ['stream', 'stream 1'] },
   },
   { name: 'the connection breaks before an answer', answers: [broken()], standard: RETURNS },
   {
     name: 'an id over connections without one, ended and broken',
-    answers: [chunks('id: 1\ndata: a\n\n'), chunks('data: b\n\n'), broken(), broken('data: c\n\n')],
+    answers: [chunks('id: 1\ndata: a\n\n'), chunks('data: b\n\n'), broken(), broken('data: c\n\n', 'c')],
+    options: { reportsEvents: true },
     standard: { events: ['a 1', 'b 1', 'c 1'], requests: ['stream', ...Array(4).fill('stream 1')] },
   },
   {

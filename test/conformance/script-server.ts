@@ -47,13 +47,37 @@ export function typed(contentType: string | undefined, ...parts: readonly (strin
   }
 }
 
-/** Breaks the connection after `text`, or without an answer. */
-export function broken(text?: string): Answer {
-  return (_, res) => {
+/**
+ * Breaks the connection after `text`, or without an answer.
+ * @param last the data of the last event in `text`. The client must report it (`reportsEvents`): a browser discards what
+ * the page has not read when the connection breaks
+ */
+export function broken(text?: string, last = ''): Answer {
+  return (req, res) => {
     if (text === undefined) return void res.destroy()
     res.writeHead(200, { 'content-type': 'text/event-stream' })
-    res.write(text, () => setTimeout(() => res.destroy(), 20))
+    res.write(text)
+    const { host, pathname } = urlOf(req)
+    onReceived.set(`${host}${runOf(pathname)} ${last}`, () => res.destroy())
   }
+}
+
+/** By run and the data of an event: called when the client reports that event. */
+const onReceived = new Map<string, () => void>()
+
+function noteReceived({ host, pathname, searchParams }: URL): void {
+  const key = `${host}${runOf(pathname)} ${searchParams.get('data')}`
+  onReceived.get(key)?.()
+  onReceived.delete(key)
+}
+
+function urlOf({ url = '', headers: { host = '' } }: IncomingMessage): URL {
+  return new URL(url, `http://${host}`)
+}
+
+/** The path of a run, without what follows. */
+function runOf(pathname: string): string {
+  return pathname.slice(0, pathname.lastIndexOf('/'))
 }
 
 interface ScriptedRun {
@@ -77,7 +101,12 @@ export class ScriptServer {
       await serve((req, res) => {
         // Clients may repeat a request if a reused connection breaks, but not on a new connection.
         res.shouldKeepAlive = false
-        const { pathname } = new URL(req.url ?? '', 'http://localhost')
+        const url = urlOf(req)
+        const { pathname } = url
+        if (pathname.endsWith('/received')) {
+          noteReceived(url)
+          return void res.writeHead(204).end()
+        }
         const [, id = '', at = ''] = /^\/run\/(\d+)\/(.*)/.exec(pathname) ?? []
         const run = server.#runs.get(id)
         if (run === undefined) return void (files[pathname] ?? ((_, res) => res.writeHead(404).end()))(req, res)
