@@ -1,53 +1,65 @@
 /**
- * `npm run simulate -- [--seeds N] [--first N] [--trace]`: simulated worlds, one for each seed. The same seed replays
- * exactly. `--trace` prints the scenario and the events of each client. Exits with 1 if a promise is broken.
+ * `npm run simulate -- [--seeds N] [--first N] [--jobs N] [--trace] [--shrink]`: simulated worlds, one for each seed. The
+ * same seed replays exactly. `--jobs`: processes side by side. `--trace` prints the scenario and what each client
+ * received; `--shrink` prints the smallest scenario found that still breaks a promise. Exits with 1 if one is broken.
  */
 import { parseArgs } from 'node:util'
-import { createScenario } from './scenario.js'
-import { type RunResult, runScenario } from './world.js'
+import { addSums, emptySums, type Result, runApart } from './job.js'
+import { createScenario, type Scenario } from './scenario.js'
+import { shrink } from './shrink.js'
+
+/** Failed seeds that are reported in full. */
+const MAX_REPORTS = 20
+/** Seeds that a job takes at a time. */
+const PORTION = 2000
 
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     first: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
+    shrink: { type: 'boolean', default: false },
   },
 })
-const MAX_REPORTS = 20
-
-// Stack traces, and mapping their positions to the source, cost more than the rest.
-process.setSourceMapsEnabled(false)
-if (!values.trace) Error.stackTraceLimit = 0
-let unhandled = 0
-process.on('unhandledRejection', (error) => {
-  unhandled++
-  console.error('Unhandled rejection', error)
-})
-
-const first = Number(values.first)
-const count = Number(values.seeds)
-if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) {
-  console.error('--first and --seeds must be whole numbers, --seeds at least 1')
+const [first, count, jobs] = [values.first, values.seeds, values.jobs].map(Number) as [number, number, number]
+if (![first, count, jobs].every((value) => Number.isSafeInteger(value)) || count < 1 || jobs < 1) {
+  console.error('--first, --seeds and --jobs must be whole numbers; --seeds and --jobs at least 1')
   process.exit(2)
 }
-const beganAt = process.hrtime.bigint()
-const sums = { events: 0, announcements: 0, connections: 0, steps: 0 }
-let failed = 0
-for (let seed = first; seed < first + count; seed++) {
-  const result = await runScenario(createScenario(seed))
-  for (const name of Object.keys(sums) as (keyof typeof sums)[]) sums[name] += result[name]
-  if (result.violations.length > 0 && ++failed <= MAX_REPORTS) report(seed, result)
-  if (values.trace) trace(seed, result)
-}
-const seconds = Number(process.hrtime.bigint() - beganAt) / 1e9
-console.log(JSON.stringify({ seeds: count, failed, unhandled, ...sums, perSecond: Math.round(count / seconds) }))
-process.exit(failed + unhandled > 0 ? 1 : 0)
+const end = first + count
+const beganAt = performance.now()
+const sums = emptySums()
+let next = first
+let reports = 0
+await Promise.all(Array.from({ length: jobs }, work))
+const perSecond = Math.round((count * 1000) / (performance.now() - beganAt))
+console.log(JSON.stringify({ ...sums, perSecond }))
+process.exit(sums.failed + sums.unhandled > 0 ? 1 : 0)
 
-function report(seed: number, { violations }: RunResult): void {
-  console.log([`seed ${seed}:`, ...violations.slice(0, 5).map((violation) => `  ${violation}`)].join('\n'))
+async function work(): Promise<void> {
+  while (next < end) {
+    let from = next
+    next = Math.min(end, next + (values.trace ? 1 : PORTION))
+    const to = next
+    while (from < to) {
+      const result = await runApart({ from, to })
+      addSums(sums, result.sums)
+      from += result.sums.seeds
+      if (result.broken !== undefined && ++reports <= MAX_REPORTS) await report(result.broken)
+      if (values.trace) await print(createScenario(from - 1))
+    }
+  }
 }
 
-function trace(seed: number, { clients }: RunResult): void {
-  console.log(JSON.stringify(createScenario(seed), undefined, 1))
-  for (const { client, trace } of clients) console.log([client, ...trace.map((line) => `  ${line}`)].join('\n'))
+async function report({ scenario, violations }: NonNullable<Result['broken']>): Promise<void> {
+  console.log([`seed ${scenario.seed}:`, ...violations.slice(0, 5).map((violation) => `  ${violation}`)].join('\n'))
+  if (values.shrink) await print(await shrink(scenario))
+}
+
+async function print(scenario: Scenario): Promise<void> {
+  const { traces = [], broken } = await runApart({ scenario })
+  console.log(JSON.stringify(scenario, undefined, 1))
+  for (const { client, trace } of traces) console.log([client, ...trace.map((line) => `  ${line}`)].join('\n'))
+  for (const violation of broken?.violations ?? []) console.log(`VIOLATION ${violation}`)
 }

@@ -131,7 +131,7 @@ function actionsOf(
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(200) : time()
     actions.push(random.pick(kinds)(at))
   }
-  return actions.sort((a, b) => a.at - b.at)
+  return actions.map((action) => ({ ...action, at: Math.min(action.at, ACTIVE_MS) })).sort((a, b) => a.at - b.at)
 }
 
 function faultsOf(

@@ -1,0 +1,50 @@
+/**
+ * Runs worlds in a process of their own, until a promise is broken: what a broken world leaves behind, such as a timer,
+ * might disturb the next one.
+ */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import type { Scenario } from './scenario.js'
+
+export interface Sums {
+  seeds: number
+  failed: number
+  unhandled: number
+  events: number
+  announcements: number
+  connections: number
+  /** Events of the virtual time. */
+  steps: number
+}
+
+export function emptySums(): Sums {
+  return { seeds: 0, failed: 0, unhandled: 0, events: 0, announcements: 0, connections: 0, steps: 0 }
+}
+
+export function addSums(sums: Sums, more: Sums): void {
+  for (const name of Object.keys(sums) as (keyof Sums)[]) sums[name] += more[name]
+}
+
+/** Seeds, up to the first whose world breaks a promise; or one scenario, whose traces are wanted. */
+export type Job = { readonly from: number; readonly to: number } | { readonly scenario: Scenario }
+
+export interface Result {
+  readonly sums: Sums
+  readonly broken?: { readonly scenario: Scenario; readonly violations: readonly string[] } | undefined
+  /** What each client received. */
+  readonly traces?: readonly { readonly client: string; readonly trace: readonly string[] }[] | undefined
+}
+
+export async function runApart(job: Job): Promise<Result> {
+  const file = fileURLToPath(new URL('worker.ts', import.meta.url))
+  const child = fork(file, [], { execArgv: process.execArgv })
+  let result: Result | undefined
+  child.once('message', (message) => {
+    result = message as Result
+  })
+  child.send(job)
+  await once(child, 'exit')
+  if (result === undefined) throw new Error(`the worker ended without a result: ${JSON.stringify(job).slice(0, 200)}`)
+  return result
+}
