@@ -70,9 +70,6 @@ export class PollOpener {
     const names = await channelNames(req, channelsOf, clock)
     discardBody(req)
     const params = pollParams(req)
-    // 0: the token does not expire.
-    const tokenLeftMs = auth?.expiresAt ? auth.expiresAt - clock.wallTime() : maxWaitMs
-    const waitMs = isClosing() ? 0 : Math.max(0, Math.min(params.waitMs, maxWaitMs, tokenLeftMs))
     const streamPauseMs = (): number => {
       const askedMs = Math.max(0, params.pollUntil - clock.wallTime())
       return Math.max(pressure.pauseLeftMs, Math.min(pressure.pauseMs, askedMs))
@@ -81,6 +78,10 @@ export class PollOpener {
     const release = (): void => registry.release(channels)
     if (exchange.over) return release()
     const starts = this.#startPositions(channels, params.cursor, params.earliest, auth)
+    // Opening the channels may have taken time.
+    // `expiresAt` 0: the token does not expire.
+    const tokenLeftMs = auth?.expiresAt ? auth.expiresAt - clock.wallTime() : maxWaitMs
+    const waitMs = isClosing() ? 0 : Math.max(0, Math.min(params.waitMs, maxWaitMs, tokenLeftMs))
     const settings = { maxEvents, maxBytes, pollMs, waitMs, streamPauseMs }
     const poll = beginPoll(exchange, res, starts, settings, clock, release)
     const watched = { auth, close: () => poll.end(tokenRevoked()) }

@@ -36,6 +36,7 @@ export const QUEUE_POLICIES = [
   'disconnect',
 ] as const
 
+const NO_DROPS: readonly Drops[] = []
 /** In the order in which they are sent. */
 const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 
@@ -167,6 +168,7 @@ export class BoundedQueue {
 
   /** Returns the drops since the last call, by reason. */
   takeDrops(): readonly Drops[] {
+    if (this.#drops.size === 0) return NO_DROPS
     const drops = [...this.#drops.values()]
     this.#drops.clear()
     return drops

@@ -82,6 +82,10 @@ export abstract class StreamOutput implements Sink, PressureMember {
     return this.options.whenBehind
   }
 
+  get holdsEntries(): boolean {
+    return this.#queue !== undefined && this.#queue.length > 0 && this.options.queuePolicy !== 'replay'
+  }
+
   get paced(): boolean {
     return this.#pace !== undefined
   }
@@ -143,7 +147,8 @@ export abstract class StreamOutput implements Sink, PressureMember {
    */
   offer(block: Blocks, { priority, key, ttlMs = this.options.queueTtlMs }: QueueHints, bare: Blocks): SendResult {
     if (this.closing !== undefined) return 'closed'
-    if (this.writable && this.#source?.claimsCredit !== true && this.spend(1, block.length)) {
+    const isNext = !this.holdsEntries && this.#source?.claimsCredit !== true
+    if (isNext && this.writable && this.spend(1, block.length)) {
       this.write(block, 1)
       return this.closing === undefined ? 'sent' : 'closed'
     }
@@ -165,6 +170,8 @@ export abstract class StreamOutput implements Sink, PressureMember {
 
   write(blocks: Blocks, events: number): boolean {
     if (this.closing !== undefined) return false
+    // The client learns of dropped events before it gets a later event.
+    if (this.#queue !== undefined) this.reportDrops()
     const room = this.writeControl(blocks)
     if (room || this.closing === undefined) this.#sent += events
     return room
@@ -253,16 +260,19 @@ export abstract class StreamOutput implements Sink, PressureMember {
   /** The stream may have credit again. */
   #resume(): void {
     this.#takeTurns()
-    if (this.#source?.claimsCredit !== true) this.#queue?.flush()
+    if (this.holdsEntries || this.#source?.claimsCredit !== true) this.#queue?.flush()
     if (!this.#full) this.reportDrops()
     if (this.writable) this.#source?.onDrain()
   }
 
-  /** While both the queue and the log have events, they take turns: neither may delay the other without end. */
+  /**
+   * While both the queue and the log have events, they take turns: neither may delay the other without end. Entries in
+   * the queue precede those in the log, so they have no turns.
+   */
   #takeTurns(): void {
     const queue = this.#queue
     const source = this.#source
-    if (queue === undefined || source === undefined) return
+    if (queue === undefined || source === undefined || this.holdsEntries) return
     for (let idle = 0; idle < 2 && this.writable && queue.length > 0 && source.lagging && !source.claimsCredit; ) {
       const sent = this.#logIsNext ? source.sendSome() : queue.flushOne()
       // A side that got no credit keeps its turn.

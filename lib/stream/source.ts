@@ -21,6 +21,8 @@ export interface Sink {
   /** `false` while the socket is full, pacing grants nothing, or the stream has ended. */
   readonly writable: boolean
   readonly whenBehind: WhenBehind
+  /** Whether entries of a log wait in the queue. Later entries, and what is announced about the log, must follow them. */
+  readonly holdsEntries: boolean
   /** Whether `spend` may refuse. If so, it is best to write one event at a time. */
   readonly paced: boolean
   /**

@@ -58,7 +58,7 @@ async function strike(
 /** Runs one seed. @returns whether no promise was violated */
 async function run(seed: number, { start, ms, kinds }: Options): Promise<boolean> {
   const random = new Random(seed)
-  const history = new History()
+  const history = new History(() => performance.now())
   const topology = await start({ random, channels: CHANNELS })
   const apps: App[] = []
   const followers: Follower[] = []

@@ -7,6 +7,7 @@ import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { exceedQueuedBytes } from '../helpers/pressure.js'
+import { RedisServer } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 describe('opening a stream on channels', () => {
@@ -54,6 +55,41 @@ describe('opening a stream on channels', () => {
 })
 
 describe('opening a poll', () => {
+  it('answers it when its token expires, however long its channels took to open', async () => {
+    const redis = await RedisServer.start()
+    const clock = new FakeClock()
+    const multiplexer = createMultiplexer({ redis: redis.url, clock })
+    const handler = multiplexer.poll(() => 'a')
+    const auth = { user: 'ada', tenant: 'acme', expiresAt: clock.wallTime() + 1000, claims: {} }
+    let opened = false
+    const noteOpened = (message: unknown): void => {
+      if ((message as { command: string }).command !== 'open') return
+      setImmediate(() => {
+        opened = true
+      })
+    }
+    const server = await serve((req, res) => {
+      void handler(Object.assign(req, { auth }), res, (error) => res.destroy(error as Error))
+    })
+    try {
+      await eventually(() => multiplexer.status().state === 'ready')
+      diagnostics.brokerCommand.subscribe(noteOpened)
+      redis.pause()
+      const waiting = fetch(`${server.url}/?from=earliest&wait=20000`)
+      await eventually(() => multiplexer.status().channels === 1)
+      clock.advance(600)
+      redis.resume()
+      await eventually(() => opened)
+      clock.advance(400)
+      expect(((await (await waiting).json()) as PollAnswer).events).to.deep.equal([])
+    } finally {
+      diagnostics.brokerCommand.unsubscribe(noteOpened)
+      await multiplexer.close()
+      await server.stop()
+      await redis.stop()
+    }
+  })
+
   it('lets it wait for an event if its token does not expire', async () => {
     const multiplexer = createMultiplexer({ lingerMs: 0 })
     const handler = multiplexer.poll(() => 'a')

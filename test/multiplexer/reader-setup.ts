@@ -19,6 +19,7 @@ import { UnrulyBroker } from '../helpers/unruly-broker.js'
 /** A stream whose socket and pace the test controls. */
 export class SmallStream implements ReaderStream {
   readonly whenBehind = 'replay'
+  readonly holdsEntries = false
   readonly written: Buffer[] = []
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY

@@ -61,6 +61,7 @@ describe('a stream whose client does not read', () => {
     client.resume()
     const dropped = await client.control('sse.dropped')
     expect(JSON.parse(dropped.data)).to.include({ count: 10, reason: 'queue_full' })
+    await client.messagesUntil(taken)
     const numbers = client.messages.map(({ data }) => Number.parseInt(data, 10))
     expect(numbers).to.deep.equal(Array.from({ length: taken }, (_, n) => n))
     expect(stream.send({ data: 'again' })).to.equal('sent')

@@ -1,12 +1,15 @@
 import { expect } from 'chai'
 import express from 'express'
+import { Redis } from 'ioredis'
 import type { SseEvent } from '../../lib/core/message.js'
 import { createPacing } from '../../lib/limits/pacing/pacing.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
+import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
+import { RedisServer } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 /** Streams that may send two events at once and then one a second, and hold three. */
@@ -22,12 +25,13 @@ describe('a stream on a channel with a queue policy', () => {
     await server.stop()
   })
 
-  async function start(options: StreamOptions): Promise<SseClient> {
+  async function start(options: StreamOptions, redis?: string): Promise<SseClient> {
     clock = new FakeClock()
     clients = []
     const pacing = createPacing({ stream: { capacity: 2, refillPerSecond: 1 } }, { clock })
     const stream = { heartbeatMs: 0, maxAgeMs: 0, retryMs: 10, queueEvents: 3, pacing, ...options }
-    multiplexer = createMultiplexer({ clock, stream })
+    multiplexer = createMultiplexer({ redis, clock, stream })
+    if (redis !== undefined) await eventually(() => multiplexer.status().state === 'ready')
     server = await serve(
       express()
         .get(
@@ -54,6 +58,13 @@ describe('a stream on a channel with a queue policy', () => {
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 
+  /** The data of the events, and the names of announcements among them. */
+  function namesOf({ events }: SseClient, announcement = 'sse.dropped'): string[] {
+    return events
+      .filter(({ event = '' }) => event === announcement || !event.startsWith('sse.'))
+      .map(({ event, data }) => (event === announcement ? event : data))
+  }
+
   /** Advances the clock so that pacing grants this number of events. */
   async function receive(client: SseClient, more: number): Promise<string[]> {
     for (let i = 0; i < more; i++) {
@@ -70,11 +81,29 @@ describe('a stream on a channel with a queue policy', () => {
     await client.messagesUntil(2)
     expect(await receive(client, 3)).to.deep.equal(['1', '2', '8', '9', '10'])
     expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 5, reason: 'queue_full' })
+    expect(namesOf(client)).to.deep.equal(['1', '2', 'sse.dropped', '8', '9', '10'])
     expect(client.lastEventId).to.match(/-10$/)
     // The stream has caught up and is live again.
     clock.advance(1000)
     await publish({ data: 11 })
     await client.messagesUntil(6)
+  })
+
+  it('sends the events that wait before the reset of their log, and newer events after it', async () => {
+    const redis = await RedisServer.start()
+    const admin = new Redis(redis.url)
+    try {
+      const client = await start({ queuePolicy: 'drop-newest' }, redis.url)
+      await publish(...range(1, 5).map((data) => ({ data })))
+      await client.messagesUntil(2)
+      await admin.flushall()
+      await publish({ data: 6 })
+      await receive(client, 4)
+      expect(namesOf(client, 'sse.reset')).to.deep.equal(['1', '2', '3', '4', '5', 'sse.reset', '6'])
+    } finally {
+      admin.disconnect()
+      await redis.stop()
+    }
   })
 
   it('keeps the latest of each key', async () => {
@@ -88,6 +117,7 @@ describe('a stream on a channel with a queue policy', () => {
     )
     expect(await receive(client, 2)).to.deep.equal(['x1', 'x2', 'b1', 'a3'])
     expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 2, reason: 'coalesced' })
+    expect(namesOf(client)).to.deep.equal(['x1', 'x2', 'sse.dropped', 'b1', 'a3'])
   })
 
   it('sends events by priority, and no id that would include events not sent yet', async () => {

@@ -68,6 +68,11 @@ export abstract class LogReader implements ChannelReader {
   protected abstract sendReset(reset: ResetData, cursor: string | undefined): void
   protected abstract sendGap(gap: GapData): void
 
+  /** Whether a reset or gap may be sent now: all earlier entries were sent. */
+  protected get mayAnnounce(): boolean {
+    return true
+  }
+
   /** Whether the client allows more events. Control events are always allowed. */
   protected get mayRunAhead(): boolean {
     return true
@@ -177,13 +182,14 @@ export abstract class LogReader implements ChannelReader {
     if (this.positions.live || this.#closed || !this.hasCredit) return 'blocked'
     const { unannounced, behind } = this.positions
     if (unannounced !== undefined) {
+      if (!this.mayAnnounce) return 'blocked'
       this.#announce(unannounced)
       return 'moved'
     }
     if (behind === undefined) return 'caught_up'
     if (!this.mayRunAhead) return 'blocked'
     const { offset } = behind
-    this.#sendFrom(behind)
+    if (!this.#sendFrom(behind)) return 'blocked'
     return behind.offset > offset ? 'moved' : 'waits'
   }
 
@@ -219,15 +225,16 @@ export abstract class LogReader implements ChannelReader {
     return this.positions.unannounced === undefined ? this.cursor() : undefined
   }
 
-  /** Sends one chunk or gap that follows the position, or reads the next page. */
-  #sendFrom(position: ChannelPosition): void {
+  /** Sends one chunk or gap that follows the position, or reads the next page. @returns `false` if a gap must wait */
+  #sendFrom(position: ChannelPosition): boolean {
     const { channel, offset } = position
     const { tail, flushed } = channel
-    if (this.send(position, (offset) => (offset <= flushed ? tail.get(offset) : undefined))) return
+    if (this.send(position, (offset) => (offset <= flushed ? tail.get(offset) : undefined))) return true
     const fresh = this.#fresh?.position === position && this.#fresh.page.covers(offset) ? this.#fresh.page : undefined
     const page = fresh ?? channel.history.kept(offset, channel.epoch)
-    if (page === undefined) void this.#read(position)
-    else this.#sendPage(page, position)
+    if (page !== undefined) return this.#sendPage(page, position)
+    void this.#read(position)
+    return true
   }
 
   async #read(position: ChannelPosition): Promise<void> {
@@ -259,11 +266,16 @@ export abstract class LogReader implements ChannelReader {
     this.advance()
   }
 
-  #sendPage(page: Page, position: ChannelPosition): void {
+  #sendPage(page: Page, position: ChannelPosition): boolean {
     const { flushed } = position.channel
     const missing = Math.min(page.missingAfter(position.offset), flushed)
-    if (missing > position.offset) this.#skipTo(missing, position)
-    else this.send(position, (offset) => (offset <= flushed ? page.at(offset) : undefined), page)
+    if (missing <= position.offset) {
+      this.send(position, (offset) => (offset <= flushed ? page.at(offset) : undefined), page)
+      return true
+    }
+    if (!this.mayAnnounce) return false
+    this.#skipTo(missing, position)
+    return true
   }
 
   /** Moves the position over entries that no longer exist, and announces the gap. */

@@ -53,7 +53,7 @@ export class StreamReader extends LogReader implements StreamSource {
     const count = batch.entries.length
     // Runs once per stream and batch, so every property access counts. A live reader's position is the channel's, so
     // that nothing is stored here (bench fanout).
-    if (stream.writable) {
+    if (stream.writable && !stream.holdsEntries) {
       const blocks = this.#alone ? batch.forChannel() : batch.forSet(this.#setKey, this.channels)
       if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.length)) {
         this.#window?.onSent(batch.channel, batch.last)
@@ -118,7 +118,12 @@ export class StreamReader extends LogReader implements StreamSource {
 
   /** A stream that queues takes entries without credit. */
   protected get hasCredit(): boolean {
-    return this.#stream.writable || this.#stream.whenBehind === 'queue'
+    const { writable, holdsEntries, whenBehind } = this.#stream
+    return (writable && !holdsEntries) || whenBehind === 'queue'
+  }
+
+  protected override get mayAnnounce(): boolean {
+    return !this.#stream.holdsEntries
   }
 
   protected override get mayRunAhead(): boolean {
@@ -150,9 +155,10 @@ export class StreamReader extends LogReader implements StreamSource {
     entryAt: (offset: number) => LogEntry | undefined,
     page: Page | undefined,
   ): boolean {
-    const { writable, paced, whenBehind } = this.#stream
+    const { writable, paced, whenBehind, holdsEntries } = this.#stream
     // Pacing grants one event at a time in any case.
-    if (whenBehind === 'queue' && (paced || !writable)) return this.#offer(position, entryAt(position.offset + 1))
+    if (whenBehind === 'queue' && (paced || !writable || holdsEntries))
+      return this.#offer(position, entryAt(position.offset + 1))
     const chunk =
       page !== undefined && this.#alone && !paced && this.#window === undefined
         ? page.chunk(position.offset, position.channel.flushed)

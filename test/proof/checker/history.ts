@@ -12,6 +12,8 @@
  * - events published as one step that are not adjacent
  * - acknowledged events that a new epoch silently left out
  * - each violation that a `Session` finds in the events of one client
+ *
+ * Times are those of `now`, in ms.
  */
 export type Outcome = 'done' | 'not' | 'unknown'
 
@@ -53,6 +55,8 @@ export interface Renaming {
 }
 
 interface Call extends Publication {
+  /** When it was published. */
+  readonly at: number
   outcome: Outcome | undefined
   code: string | undefined
   /** Of the events that are in the log, if the outcome is done. */
@@ -71,6 +75,11 @@ export class History {
   /** Token → the place where it was seen first. */
   readonly #seen = new Map<string, string>()
   readonly #renamings: Renaming[] = []
+  readonly #now: () => number
+
+  constructor(now: () => number) {
+    this.#now = now
+  }
 
   violate(text: string): void {
     if (this.violations.length < MAX_VIOLATIONS) this.violations.push(text)
@@ -78,7 +87,7 @@ export class History {
 
   /** Call it before the publication. @returns the number of the call */
   publication(publication: Publication): number {
-    const call: Call = { ...publication, outcome: undefined, code: undefined, positions: [] }
+    const call: Call = { ...publication, at: this.#now(), outcome: undefined, code: undefined, positions: [] }
     for (const event of publication.events) this.#published.set(event.token, { event, call })
     return this.#calls.push(call) - 1
   }
@@ -128,6 +137,11 @@ export class History {
     } else if (event !== undefined && (published.event.event !== event || published.event.data !== data)) {
       this.violate(`${token} has another type or other data in ${where}: ${event} ${data?.slice(0, 60)}`)
     }
+  }
+
+  /** When the event was published. */
+  publishedAt(token: string): number | undefined {
+    return this.#published.get(token)?.call.at
   }
 
   isEphemeral(token: string): boolean {

@@ -6,8 +6,10 @@
  * - `sse.open`, a poll's cursor and the id of `sse.reset` have the position of the client
  * - no event twice between two resets
  * - no event of a channel that the client did not request
- * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`)
+ * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`), except `sse.reconnect`
+ *   after `sse.expired`
  * - at most `window` events that the client has not acknowledged
+ * - nothing that was published after the session of the connection had ended (`deny`)
  */
 import { type History, type Position, print } from './history.js'
 
@@ -26,6 +28,11 @@ export interface SessionOptions {
   readonly history: History
   /** The time for the trace, in ms. */
   readonly now: () => number
+  /**
+   * The server may drop events of the log, and then announces how many (`sse.dropped`). Ephemeral events may always be
+   * dropped. @defaultValue false
+   */
+  readonly drops?: boolean
 }
 
 /** The client's state of one channel. */
@@ -64,6 +71,10 @@ export class Session {
   #pendingReset = false
   /** Set if the stream was opened with a window: the number of further events that may arrive. */
   #room: number | undefined
+  /** Events that were announced as dropped, and are not missing yet. */
+  #dropped = 0
+  /** Events that were published later may not arrive on this connection. */
+  #deniedFrom = Number.POSITIVE_INFINITY
 
   constructor(options: SessionOptions) {
     this.#options = options
@@ -103,6 +114,11 @@ export class Session {
     return this.#logs.get(channel)?.at
   }
 
+  /** Dropped events were announced, and the client does not know yet which: any may be missing. */
+  get missesDropped(): boolean {
+    return this.#dropped > 0
+  }
+
   /** A new connection: the next event is `sse.open`, or a poll's answer follows. @param process that serves it */
   connected(process: string, what: 'stream' | 'poll', window?: number): void {
     this.#servedBy = process
@@ -110,11 +126,18 @@ export class Session {
     this.#opened = what === 'poll'
     this.#pendingReset = false
     this.#room = window
+    this.#dropped = 0
+    this.#deniedFrom = Number.POSITIVE_INFINITY
     // `sse.gap` has no id: on another connection the same gap is announced again.
     for (const [channel, at] of this.cursor === '' ? [] : (this.#positions(this.cursor) ?? [])) {
       ;(this.#logs.get(channel) as Log).at = at
     }
     this.note(`${what} of ${process} from ${this.cursor}`)
+  }
+
+  /** The session of this connection has ended: no event that is published after `at` may arrive on it. */
+  deny(at: number): void {
+    this.#deniedFrom = Math.min(this.#deniedFrom, at)
   }
 
   /** The client acknowledges all events: the server may now send another window. */
@@ -126,7 +149,8 @@ export class Session {
   received(event: ReceivedEvent): void {
     const { event: type = 'message', id, data } = event
     this.note(`${type} ${id ?? ''} ${data.slice(0, 80)}`)
-    if (this.#ended !== undefined) this.violate(`${type} after ${this.#ended}`)
+    const isNotice = this.#ended === 'sse.expired' && type === 'sse.reconnect'
+    if (this.#ended !== undefined && !isNotice) this.violate(`${type} after ${this.#ended}`)
     if (!this.#opened && type !== 'sse.open') this.violate(`${type} before sse.open`)
     if (type === 'sse.open') this.#open(id)
     this.#take(event)
@@ -154,7 +178,7 @@ export class Session {
     if (id !== undefined) this.cursor = id
     if (type === 'sse.gap') this.#gap(JSON.parse(data) as { channel: string; from: number; to: number }, data)
     else if (type === 'sse.reset') this.#reset(JSON.parse(data) as { channel: string }, id, data)
-    else if (type === 'sse.dropped') this.violate(`sse.dropped ${data}`)
+    else if (type === 'sse.dropped') this.#drop(JSON.parse(data) as { count: number }, data)
     else if (!type.startsWith('sse.')) this.#event(type, id, data)
   }
 
@@ -169,6 +193,9 @@ export class Session {
       return
     }
     this.#had.add(token)
+    if ((this.#history.publishedAt(token) ?? 0) > this.#deniedFrom) {
+      this.violate(`${token} was published after the session had ended at ${this.#deniedFrom}`)
+    }
     this.#history.saw(channel, token, type, data, this.client)
     // README: if an answer of Redis is lost, an ephemeral event may be delivered twice.
     if (log.tokens.has(token) && !this.#history.isEphemeral(token)) this.violate(`${token} came twice, now as ${id}`)
@@ -187,7 +214,10 @@ export class Session {
     if (at === undefined) return
     this.#history.stands(channel, at, token, this.client)
     if (log.at !== undefined) {
-      if (at.offset !== log.at.offset + 1) this.violate(`${channel}: ${print(log.at)}, then ${print(at)} (${token})`)
+      const missing = at.offset - log.at.offset - 1
+      if (missing < 0 || missing > this.#dropped)
+        this.violate(`${channel}: ${print(log.at)}, then ${print(at)} (${token})`)
+      this.#dropped -= missing
       if (at.epoch !== log.at.epoch) this.#renamed(channel, log.at, log)
     }
     log.at = at
@@ -199,15 +229,22 @@ export class Session {
   #stand(what: string, id: string): void {
     for (const [channel, at] of this.#positions(id) ?? []) {
       const log = this.#logs.get(channel) as Log
-      if (log.at !== undefined && log.at.offset !== at.offset) {
+      const missing = log.at === undefined ? 0 : at.offset - log.at.offset
+      if (log.at !== undefined && missing !== 0 && (missing < 0 || missing > this.#dropped)) {
         this.violate(`${what} moves ${channel} from ${print(log.at)} to ${print(at)}`)
       } else if (log.at !== undefined && log.at.epoch !== at.epoch) {
         this.#renamed(channel, log.at, log)
       }
+      this.#dropped -= Math.max(0, missing)
       // The first `sse.open` with `from=earliest` has a position before the events that are no longer kept.
       const isStart = log.at === undefined && this.#options.earliest && at.offset === 0
       log.at = isStart ? undefined : at
     }
+  }
+
+  #drop({ count }: { readonly count: number }, data: string): void {
+    if (!(count > 0)) this.violate(`sse.dropped ${data}`)
+    if (this.#options.drops === true) this.#dropped += count
   }
 
   #gap(

@@ -1,7 +1,17 @@
 /** A process of the application: the kit behind Node's HTTP server, on simulated connections. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { AbstractConnector, Redis } from 'ioredis'
-import { createMultiplexer, type Multiplexer, type MultiplexerOptions } from '../../../lib/index.js'
+import { AbstractConnector, type RedisOptions } from 'ioredis'
+import {
+  authenticate,
+  createMultiplexer,
+  createRevocations,
+  createStore,
+  type KeyValueStore,
+  type Multiplexer,
+  type MultiplexerOptions,
+  type Revocations,
+  type Session as UserSession,
+} from '../../../lib/index.js'
 import type { Random } from '../random.js'
 import { type Endpoint, Link, type Quality } from './network.js'
 import type { SimulatedRedis } from './redis-server.js'
@@ -15,12 +25,19 @@ export interface ProcessOptions {
   readonly redis: SimulatedRedis | undefined
   readonly redisQuality: Quality
   readonly multiplexer: MultiplexerOptions
+  /** Requests have a session (`x-session`). */
+  readonly sessions: boolean
   readonly violate: (text: string) => void
 }
+
+/** How long an answer about revocations is cached, and how often open streams are looked up, in ms. */
+export const REVOCATION_MS = { cacheMs: 500, checkMs: 1000 }
 
 export class KitProcess {
   readonly name: string
   readonly multiplexer: Multiplexer
+  readonly revocations: Revocations | undefined
+  readonly #store: KeyValueStore | undefined
   readonly redisLinks = new Set<Link>()
   readonly clientLinks = new Set<Link>()
   readonly #options: ProcessOptions
@@ -31,8 +48,13 @@ export class KitProcess {
     const { name, redis, time } = options
     this.name = name
     this.#options = options
-    const source = redis === undefined ? undefined : this.#redisTemplate(redis)
-    this.multiplexer = createMultiplexer({ ...options.multiplexer, clock: time, redis: source })
+    const source = redis && this.#sourceOf(redis)
+    if (options.sessions) {
+      this.#store = createStore({ redis: source })
+      this.revocations = createRevocations({ store: this.#store, clockToleranceMs: 0, ...REVOCATION_MS, clock: time })
+    }
+    const stream = { ...options.multiplexer.stream, ...(this.revocations && { revocations: this.revocations }) }
+    this.multiplexer = createMultiplexer({ ...options.multiplexer, stream, clock: time, redis: source })
     const channelsOf = (req: { readonly url: string }): string[] =>
       new URL(req.url, 'http://localhost').searchParams.getAll('channel')
     const routes = {
@@ -40,14 +62,16 @@ export class KitProcess {
       '/poll': this.multiplexer.poll(channelsOf),
       '/ack': this.multiplexer.ack(),
     }
-    this.#server = createServer((req: IncomingMessage, res: ServerResponse) => {
+    const serve = (req: IncomingMessage, res: ServerResponse): void => {
       const path = new URL(req.url ?? '', 'http://localhost').pathname as keyof typeof routes
       void routes[path](req as never, res, (error) => {
         if (error !== undefined) options.violate(`${name} failed at ${path}: ${error}`)
         res.statusCode = error === undefined ? 404 : 500
         res.end()
       })
-    })
+    }
+    const authenticated = this.revocations && this.#authenticated(this.revocations, serve)
+    this.#server = createServer(authenticated ?? serve)
   }
 
   /** Whether the process accepts connections. */
@@ -81,10 +105,26 @@ export class KitProcess {
   async close(windowMs: number): Promise<void> {
     this.#state = this.#state === 'gone' ? 'gone' : 'closing'
     await this.multiplexer.close({ windowMs })
+    await this.#store?.close()
     this.#state = 'gone'
   }
 
-  #redisTemplate(redis: SimulatedRedis): Redis {
+  #authenticated(
+    revocations: Revocations,
+    serve: (req: IncomingMessage, res: ServerResponse) => void,
+  ): (req: IncomingMessage, res: ServerResponse) => void {
+    const resolve = (req: { readonly headers: IncomingMessage['headers'] }): UserSession =>
+      JSON.parse(req.headers['x-session'] as string) as UserSession
+    const handler = authenticate({ resolve, revocations, clock: this.#options.time })
+    return (req, res) =>
+      handler(req as never, res as never, (error: unknown) => {
+        if (error === undefined) return serve(req, res)
+        this.#options.violate(`${this.name} failed to authenticate: ${error}`)
+        res.end()
+      })
+  }
+
+  #sourceOf(redis: SimulatedRedis): RedisOptions {
     const connect = (): Promise<Endpoint> => this.#connectRedis(redis)
     class SimulatedConnector extends AbstractConnector {
       constructor(options: { readonly disconnectTimeout?: number }) {
@@ -98,7 +138,7 @@ export class KitProcess {
         return stream as never
       }
     }
-    return new Redis({ lazyConnect: true, Connector: SimulatedConnector as never })
+    return { Connector: SimulatedConnector as never }
   }
 
   #connectRedis(redis: SimulatedRedis): Promise<Endpoint> {

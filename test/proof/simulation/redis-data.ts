@@ -82,6 +82,13 @@ export class RedisData {
     return this.#values.delete(key)
   }
 
+  /** SET … PX. @param onlyNew leaves an existing value. @returns whether the value was set */
+  set(key: string, value: string, ttlMs: number, onlyNew: boolean): boolean {
+    if (onlyNew && this.#get(key) !== undefined) return false
+    this.#setText(key, value, ttlMs)
+    return true
+  }
+
   /** The value of a key that holds text; `null`: none. */
   text(key: string): string | null {
     return this.#text(key) ?? null

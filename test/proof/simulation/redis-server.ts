@@ -10,6 +10,7 @@ import { RedisData, RedisError, type Snapshot } from './redis-data.js'
 import type { VirtualTime } from './virtual-time.js'
 
 const CRLF = Buffer.from('\r\n')
+const OK = Buffer.from('+OK\r\n')
 
 class Connection {
   readonly endpoint: Endpoint
@@ -172,12 +173,18 @@ export class SimulatedRedis {
         return encode(this.#publish(text(args[0]), args[1] as Buffer))
       case 'info':
         return encode(`redis_version:7.0.0\r\nloading:0\r\nrole:master\r\nmaster_replid:${this.data.replid}\r\n`)
+      case 'mget':
+        return encode(args.map((key) => this.data.text(text(key))))
+      case 'set': {
+        const [key, value, , ttlMs, condition] = args.map(text) as [string, string, string, string, string?]
+        return this.data.set(key, value, Number(ttlMs), condition === 'NX') ? OK : encode(null)
+      }
       case 'ping':
         return connection.isSubscriber ? encode(['pong', args[0] ?? '']) : Buffer.from('+PONG\r\n')
       case 'client':
       case 'select':
       case 'auth':
-        return Buffer.from('+OK\r\n')
+        return OK
       default:
         throw new RedisError(`ERR unknown command '${name}'`)
     }

@@ -10,6 +10,20 @@ interface ClientPlan {
   readonly bufferBytes: number
   readonly delayMs: readonly [number, number]
   readonly splitBytes: number
+  /** How long the client's sessions last, in ms; `undefined`: until they are revoked. */
+  readonly sessionMs: number | undefined
+}
+
+/** The options of all streams. */
+export interface StreamPlan {
+  readonly queuePolicy: 'replay' | 'drop-newest' | 'drop-oldest' | 'drop-random' | 'coalesce' | 'disconnect'
+  readonly queueEvents: number
+  /** 0: no maximum. */
+  readonly maxAgeMs: number
+  /** Tokens of each stream; `undefined`: no pacing. */
+  readonly pacing: { readonly capacity: number; readonly refillPerSecond: number } | undefined
+  /** Clients may be moved to polling. */
+  readonly polling: boolean
 }
 
 export type Action = { readonly at: number } & (
@@ -34,6 +48,7 @@ export type Action = { readonly at: number } & (
   | { readonly do: 'trim'; readonly channel: string; readonly count: number }
   | { readonly do: 'removeEntry'; readonly channel: string; readonly back: number }
   | { readonly do: 'deleteKey'; readonly channel: string; readonly key: 's' | 'm' }
+  | { readonly do: 'revoke'; readonly process: number; readonly client: number }
   | { readonly do: 'crash'; readonly process: number; readonly ms: number }
   | { readonly do: 'close'; readonly process: number; readonly windowMs: number; readonly ms: number }
 )
@@ -51,6 +66,9 @@ export interface Scenario {
   readonly commandTimeoutMs: number
   readonly heartbeatMs: number
   readonly redisDelayMs: readonly [number, number]
+  /** Requests have a session, which may expire or be revoked. */
+  readonly sessions: boolean
+  readonly stream: StreamPlan
   readonly clients: readonly ClientPlan[]
   readonly actions: readonly Action[]
 }
@@ -71,17 +89,20 @@ export function createScenario(seed: number): Scenario {
     [1, 30],
     [0, 200],
   ]
+  const sessions = random.chance(0.2)
+  const stream = streamPlanOf(random)
   const clients = Array.from({ length: 1 + random.below(4) }, () => {
     const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
     const first = random.below(channels.length - count + 1)
     return {
       channels: channels.slice(first, first + count),
       polls: random.pick([0, 0, 0, 0.3, 1]),
-      window: random.chance(0.2) ? 1 + random.below(20) : undefined,
+      window: stream.queuePolicy === 'replay' && random.chance(0.2) ? 1 + random.below(20) : undefined,
       earliest: random.chance(0.3),
       bufferBytes: random.pick([300, 2000, 100_000]),
       delayMs: random.pick(delays),
       splitBytes: random.chance(0.1) ? 1 + random.below(50) : 0,
+      sessionMs: sessions && random.chance(0.5) ? 500 + random.below(6000) : undefined,
     }
   })
   const base = {
@@ -97,14 +118,28 @@ export function createScenario(seed: number): Scenario {
     commandTimeoutMs: random.pick([500, 2000, 2000]),
     heartbeatMs: random.pick([2000, 10_000]),
     redisDelayMs: random.pick(delays),
+    sessions,
+    stream,
     clients,
   }
   return { ...base, actions: actionsOf(random, base) }
 }
 
+function streamPlanOf(random: Random): StreamPlan {
+  return {
+    queuePolicy: random.chance(0.8)
+      ? 'replay'
+      : random.pick(['drop-newest', 'drop-oldest', 'drop-random', 'coalesce', 'disconnect']),
+    queueEvents: random.pick([0, 2, 256]),
+    maxAgeMs: random.chance(0.15) ? 1000 + random.below(5000) : 0,
+    pacing: random.chance(0.15) ? { capacity: 1 + random.below(5), refillPerSecond: 2 + random.below(50) } : undefined,
+    polling: random.chance(0.2),
+  }
+}
+
 function actionsOf(
   random: Random,
-  { processes, channels, clients, embedded }: Omit<Scenario, 'actions'>,
+  { processes, channels, clients, embedded, sessions }: Omit<Scenario, 'actions'>,
 ): readonly Action[] {
   const actions: Action[] = []
   const time = (): number => Math.round(random.next() * ACTIVE_MS)
@@ -122,6 +157,10 @@ function actionsOf(
       ...(random.chance(0.15) && { key: true }),
       ...(random.chance(0.05) && { ephemeral: true }),
     })
+  }
+  for (let i = sessions ? random.below(3) : 0; i > 0; i--) {
+    const at = random.chance(0.5) ? random.pick(bursts) + random.below(100) : time()
+    actions.push({ at, do: 'revoke', process: random.below(processes), client: random.below(clients.length) })
   }
   const faults = faultsOf(random, processes, channels, clients.length, embedded)
   // A few kinds at a time find more than all of them.

@@ -19,9 +19,25 @@ export interface ClientOptions {
   /** The maximum number of unacknowledged events; `undefined`: no window. */
   readonly window: number | undefined
   readonly earliest: boolean
+  /** How long its sessions last, in ms; `undefined`: until they are revoked. */
+  readonly sessionMs: number | undefined
+  /** Requests have a session. */
+  readonly sessions: boolean
   /** After this silence it opens another connection, in ms. */
   readonly silenceMs: number
 }
+
+/** What the application knows of a signed-in user. */
+export interface SignedIn {
+  readonly user: string
+  readonly tenant: string
+  readonly id: string
+  readonly issuedAt: number
+  readonly expiresAt?: number
+}
+
+/** A stream ends so soon after its session has expired, in ms: the kit's timers are that coarse. */
+const EXPIRY_MS = 100
 
 /** The time after which an incomplete answer is abandoned, in ms. */
 const ANSWER_MS = 60_000
@@ -37,6 +53,9 @@ export class SimClient {
   #awayUntil = 0
   #unacknowledged = 0
   #silence: { cancel(): void } | undefined
+  #signedIn: SignedIn | undefined
+  #signIns = 0
+  #servedBy: KitProcess | undefined
 
   constructor(options: ClientOptions) {
     this.#options = options
@@ -101,17 +120,20 @@ export class SimClient {
     const query = `${this.#query}${earliest ? '&from=earliest' : ''}${window === undefined ? '' : `&window=${window}`}`
     const headers = session.cursor === '' ? {} : { 'last-event-id': session.cursor }
     session.connected(process.name, 'stream', window)
+    this.#beginConnection(process)
     const response = await this.#request(process, 'GET', `/stream?${query}`, headers)
     session.note(`${response.statusCode}`)
     if (response.statusCode !== 200) {
       response.resume()
-      if (response.statusCode !== 503) session.violate(`a stream is answered with ${response.statusCode}`)
+      if (response.statusCode === 401 && this.#options.sessions) this.#signedIn = undefined
+      else if (response.statusCode !== 503) session.violate(`a stream is answered with ${response.statusCode}`)
       return
     }
     let stream = ''
     const parser = createParser({
       onEvent: (event) => {
         session.received(event)
+        if (event.event === 'sse.expired') this.#signedIn = undefined
         if (event.event === 'sse.open') stream = (JSON.parse(event.data) as { stream: string }).stream
         else if (event.id !== undefined) this.#acknowledgeSometimes(process, stream)
       },
@@ -134,16 +156,46 @@ export class SimClient {
   async #poll(process: KitProcess): Promise<void> {
     const { session, random } = this.#options
     session.connected(process.name, 'poll')
+    this.#beginConnection(process)
     const path = `/poll?${this.#query}&wait=${random.below(2000)}&cursor=${encodeURIComponent(session.cursor)}`
     const response = await this.#request(process, 'GET', path, {})
     const body = await textOf(response)
     session.note(`${response.statusCode}`)
     if (response.statusCode !== 200) {
-      if (response.statusCode !== 503) session.violate(`a poll is answered with ${response.statusCode}: ${body}`)
+      if (response.statusCode === 401 && this.#options.sessions) this.#signedIn = undefined
+      else if (response.statusCode !== 503) session.violate(`a poll is answered with ${response.statusCode}: ${body}`)
       return
     }
     const { events, cursor } = JSON.parse(body) as { events: ReceivedEvent[]; cursor: string }
     session.polled(events, cursor)
+  }
+
+  /** The session that the client uses now. */
+  get signedIn(): SignedIn | undefined {
+    return this.#signedIn
+  }
+
+  /** The client's session was revoked. @param by the process; `undefined`: no process may accept it any more */
+  revoked({ id }: SignedIn, by: KitProcess | undefined): void {
+    if (this.#signedIn?.id === id && (by === undefined || this.#servedBy === by)) {
+      this.session.deny(this.#options.time.now())
+    }
+  }
+
+  #beginConnection(process: KitProcess): void {
+    const { time, sessions, sessionMs, session } = this.#options
+    this.#servedBy = process
+    if (!sessions) return
+    const now = time.wallTime()
+    this.#signedIn ??= {
+      user: session.client,
+      tenant: 'acme',
+      id: `${session.client} ${++this.#signIns}`,
+      issuedAt: now,
+      ...(sessionMs !== undefined && { expiresAt: now + sessionMs }),
+    }
+    const { expiresAt } = this.#signedIn
+    if (expiresAt !== undefined) session.deny(time.now() + expiresAt - now + EXPIRY_MS)
   }
 
   /** Well before the window is used up. */
@@ -163,13 +215,15 @@ export class SimClient {
   async #acknowledge(process: KitProcess, body: string, headers: Record<string, string>): Promise<void> {
     const { session, time } = this.#options
     const { connections } = this
-    while (!this.#stopped && connections === this.connections) {
+    // An application has no acknowledgements of a user who has signed out.
+    const isSignedOut = (): boolean => this.#options.sessions && this.#signedIn === undefined
+    while (!this.#stopped && connections === this.connections && !isSignedOut()) {
       try {
         const response = await this.#request(process, 'POST', '/ack', headers, body)
         await textOf(response)
         const { statusCode = 0 } = response
         session.note(`ack ${statusCode}`)
-        if (statusCode < 300 || statusCode === 404) return
+        if (statusCode < 300 || statusCode === 404 || (statusCode === 401 && this.#options.sessions)) return
         if (statusCode !== 503) session.violate(`an acknowledgement is answered with ${statusCode}`)
       } catch (error) {
         if (!(error instanceof Error && 'code' in error)) throw error
@@ -204,7 +258,7 @@ export class SimClient {
       const req: ClientRequest = request({
         method,
         path,
-        headers: { host: 'kit', ...headers },
+        headers: { host: 'kit', ...headers, ...(this.#signedIn && { 'x-session': JSON.stringify(this.#signedIn) }) },
         createConnection: () => endpoint as never,
       })
       req.on('error', (error) => {

@@ -1,13 +1,13 @@
 /** Runs the actions of a scenario on parts in virtual time, and checks the events that the clients received. */
-import { createPressure } from '../../../lib/index.js'
+import { createPacing, createPressure } from '../../../lib/index.js'
 import { History, type Position, type PublishedEvent } from '../checker/history.js'
 import { publishRecorded } from '../checker/publish.js'
 import { Session } from '../checker/session.js'
 import { Random } from '../random.js'
-import { KitProcess } from './kit-process.js'
+import { KitProcess, REVOCATION_MS } from './kit-process.js'
 import { SimulatedRedis } from './redis-server.js'
 import { ACTIVE_MS, type Action, createScenario, type Scenario } from './scenario.js'
-import { SimClient } from './sim-client.js'
+import { type SignedIn, SimClient } from './sim-client.js'
 import { VirtualTime } from './virtual-time.js'
 
 export interface RunResult {
@@ -27,6 +27,8 @@ const ROUND_MS = 5000
 const ARRIVAL_MS = 45_000
 /** The time within which a process must end, in ms. */
 const CLOSE_MS = 10_000
+/** How long it may take until a process notices that its connection to the store is dead, in ms. */
+const STORE_MS = 15_000
 /** The time after which no timer may be pending, in ms. */
 const IDLE_MS = 120_000
 
@@ -63,13 +65,14 @@ interface Final {
 class World {
   readonly #scenario: Scenario
   readonly #time: VirtualTime
-  readonly #history = new History()
+  readonly #history: History
   readonly #redis: SimulatedRedis | undefined
   readonly #processes: KitProcess[] = []
   /** All processes, including ended ones. */
   readonly #allProcesses: KitProcess[] = []
   readonly #clients: readonly SimClient[]
   readonly #networkRandom: Random
+  readonly #revoked: { readonly client: SimClient; readonly signedIn: SignedIn }[] = []
   /** An embedded log ended with its process. */
   #lossy = false
   #tokens = 0
@@ -80,17 +83,19 @@ class World {
     const { seed, processes, embedded } = scenario
     this.#scenario = scenario
     this.#time = time
+    this.#history = new History(() => time.now())
     this.#networkRandom = new Random(seed ^ 0x0e7)
     this.#redis = embedded ? undefined : new SimulatedRedis(time, new Random(seed ^ 0x4ed15))
     for (let i = 0; i < processes; i++) this.#startProcess(i)
     this.#clients = scenario.clients.map((plan, i) => {
-      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes } = plan
+      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs } = plan
       const session = new Session({
         client: `client ${i}`,
         channels,
         earliest,
         history: this.#history,
         now: () => time.now(),
+        drops: scenario.stream.queuePolicy !== 'replay' && scenario.stream.queuePolicy !== 'disconnect',
       })
       return new SimClient({
         session,
@@ -101,6 +106,8 @@ class World {
         polls,
         window,
         earliest,
+        sessions: scenario.sessions,
+        sessionMs,
         silenceMs: 2 * scenario.heartbeatMs + 1000,
       })
     })
@@ -134,6 +141,7 @@ class World {
   #startProcess(index: number): void {
     const { historySize, tailEntries, tailBytes, lingerMs, probeMs, commandTimeoutMs, heartbeatMs, redisDelayMs } =
       this.#scenario
+    const { queuePolicy, queueEvents, maxAgeMs, pacing, polling } = this.#scenario.stream
     const name = `process ${index}.${this.#allProcesses.length}`
     const process = new KitProcess({
       name,
@@ -142,6 +150,7 @@ class World {
       redis: this.#redis,
       redisQuality: { delayMs: redisDelayMs, bufferBytes: 200_000, splitBytes: 0 },
       violate: (text) => this.#history.violate(text),
+      sessions: this.#scenario.sessions,
       multiplexer: {
         historySize,
         tailEntries,
@@ -149,7 +158,16 @@ class World {
         lingerMs,
         probeMs,
         commandTimeoutMs,
-        stream: { heartbeatMs, stallMs: 10_000, pressure: createPressure({ maxLoopDelayMs: 0, clock: this.#time }) },
+        stream: {
+          heartbeatMs,
+          stallMs: 10_000,
+          pressure: createPressure({ maxLoopDelayMs: 0, clock: this.#time }),
+          queuePolicy,
+          queueEvents,
+          maxAgeMs,
+          ...(pacing && { pacing: createPacing({ stream: pacing }, { clock: this.#time }) }),
+          ...(polling && { pollUrl: '/poll', saturatedMs: 1000 }),
+        },
       },
     })
     this.#processes[index] = process
@@ -173,6 +191,9 @@ class World {
         return
       case 'leaveClient':
         this.#clients[action.client]?.leave(action.ms)
+        return
+      case 'revoke':
+        void this.#revoke(action.process, action.client)
         return
       case 'crash':
         this.#crash(action.process, action.ms)
@@ -283,6 +304,21 @@ class World {
     return positions
   }
 
+  async #revoke(index: number, number: number): Promise<void> {
+    const process = this.#processes[index]
+    const client = this.#clients[number] as SimClient
+    const { signedIn } = client
+    if (process?.isRunning !== true || signedIn === undefined) return
+    try {
+      await process.revocations?.revoke({ tokenId: signedIn.id })
+    } catch {
+      // It may have taken effect or not.
+      return
+    }
+    client.revoked(signedIn, process)
+    this.#revoked.push({ client, signedIn })
+  }
+
   #crash(index: number, ms: number): void {
     const process = this.#processes[index]
     if (process?.isRunning !== true) return
@@ -315,6 +351,7 @@ class World {
     // Restarts all processes that have ended.
     await time.run(() => this.#processes.every(({ isRunning }) => isRunning), 10_000)
     await this.#arrive()
+    if (this.#revoked.length > 0) await this.#enforce()
     for (let left = RECOVERY_MS; left > 0; left -= ROUND_MS) {
       const finals = await this.#publishFinals()
       const missing = (): boolean =>
@@ -334,9 +371,17 @@ class World {
     }
   }
 
+  /** Once nothing is wrong with Redis, no process accepts a revoked session. */
+  async #enforce(): Promise<void> {
+    await this.#time.run(() => false, REVOCATION_MS.cacheMs + REVOCATION_MS.checkMs + STORE_MS)
+    // An embedded store, and a Redis that has lost its data, may have forgotten them.
+    if (this.#lossy || this.#redis?.lossy === true) return
+    for (const { client, signedIn } of this.#revoked) client.revoked(signedIn, undefined)
+  }
+
   /** The client has received the event, or an announcement instead. */
   #hasPassed(session: Session, { channel, token, position }: Final): boolean {
-    if (session.hadEver(token)) return true
+    if (session.hadEver(token) || session.missesDropped) return true
     const at = session.at(channel)
     if (at === undefined || at.offset < position.offset) return false
     // `sse.gap` has no id, so the client's epoch may be an earlier one.
@@ -349,6 +394,7 @@ class World {
     if (redis === undefined) return
     const isBehind = ({ session }: SimClient, channel: string): boolean =>
       session.channels.includes(channel) &&
+      !session.missesDropped &&
       (session.at(channel)?.offset ?? -1) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
     // If no event is kept any more, `from=earliest` begins after the last one, without an id.
     const clients = this.#clients.filter((_, i) => this.#scenario.clients[i]?.earliest === false)
