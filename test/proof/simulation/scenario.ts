@@ -15,7 +15,7 @@ interface ClientPlan {
 }
 
 /** The options of all streams. */
-export interface StreamPlan {
+interface StreamPlan {
   readonly queuePolicy: 'replay' | 'drop-newest' | 'drop-oldest' | 'drop-random' | 'coalesce' | 'disconnect'
   readonly queueEvents: number
   /** 0: no maximum. */
