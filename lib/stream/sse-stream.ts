@@ -136,6 +136,8 @@ export class SseStream extends StreamOutput implements EventStream {
     if (diagnostics.streamOpen.hasSubscribers) {
       diagnostics.streamOpen.publish(this.describe({ cursor: cursorOrigin(this.#req), source: this }))
     }
+    // The token may have expired while the stream was being opened.
+    if (expiresAt && clock.wallTime() >= expiresAt) void this.close('expired')
   }
 
   close(reason: CloseReason = 'ended'): Promise<void> {

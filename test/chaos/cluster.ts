@@ -43,6 +43,8 @@ export async function startCluster(setting: Setting): Promise<Topology> {
     },
     async calm() {
       for (const { server } of nodes) server.resume()
+      // A server without memory or permissions cannot become a replica.
+      await calmServers(servers)
       await cluster.agree(AGREE_MS)
       await calmServers(servers)
     },

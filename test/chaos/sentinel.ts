@@ -31,6 +31,8 @@ export async function startSentinel(setting: Setting): Promise<Topology> {
     },
     async calm() {
       for (const server of [...redis.servers, ...redis.sentinels]) server.resume()
+      // A server without memory or permissions cannot become a replica.
+      await calmServers(servers)
       await redis.agree(AGREE_MS)
       await calmServers(servers)
     },

@@ -31,6 +31,28 @@ describe('opening a stream on channels', () => {
     }
   })
 
+  it('sends no event on a stream whose token has expired meanwhile', async () => {
+    const clock = new FakeClock()
+    const multiplexer = createMultiplexer({ clock })
+    const handler = multiplexer.stream(async () => {
+      clock.advance(1000)
+      return 'a'
+    })
+    const auth = { user: 'ada', tenant: 'acme', expiresAt: clock.wallTime() + 1000, claims: {} }
+    const server = await serve((req, res) => {
+      void handler(Object.assign(req, { auth }), res, (error) => res.destroy(error as Error))
+    })
+    try {
+      await multiplexer.publish('a', { data: 1 })
+      const client = await SseClient.open(`${server.url}/?from=earliest`)
+      await client.ended()
+      expect(client.events.map(({ event }) => event)).to.deep.equal(['sse.open', 'sse.expired', 'sse.reconnect'])
+    } finally {
+      await multiplexer.close()
+      await server.stop()
+    }
+  })
+
   it('ends a stream that pressure refuses, also if the pressure ends before channelsOf has returned', async () => {
     const clock = new FakeClock()
     const pressure = createPressure({ maxQueuedBytes: 0, maxLoopDelayMs: 0, sustainMs: 5000, clock })

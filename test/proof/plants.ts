@@ -1,6 +1,6 @@
 /**
- * `npm run plants [SEEDS]`: puts one fault at a time into a copy of `lib`, and reports in how many of the
- * simulated worlds the checker notices it. Exits with 1 if a fault is not found in any.
+ * `npm run plants [SEEDS]`: puts one fault at a time into a copy of `lib`, and reports after how many simulated worlds
+ * the checker notices it. Exits with 1 if a fault is not noticed in any.
  */
 import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -18,6 +18,7 @@ interface Plant {
 const CHANNEL = 'multiplexer/channel/channel.ts'
 const READER = 'multiplexer/reader/log-reader.ts'
 const PUBLISHER = 'broker/redis/publisher.ts'
+const OUTPUT = 'stream/output.ts'
 const SUBSCRIBER = 'broker/redis/subscriber.ts'
 
 const PLANTS: readonly Plant[] = [
@@ -179,22 +180,58 @@ const PLANTS: readonly Plant[] = [
     find: '    position.earliest = false\n    this.onGap',
     replace: '    this.onGap',
   },
+  {
+    fault: 'a publication that waits has no deadline',
+    file: PUBLISHER,
+    find: '    this.#expiry ??= this.#clock.after(this.#timeoutMs, this.#expire)',
+    replace: '',
+  },
+  {
+    fault: 'drops are announced after the next event',
+    file: OUTPUT,
+    find: '    if (this.#queue !== undefined) this.reportDrops()',
+    replace: '',
+  },
+  {
+    fault: 'entries overtake the queue',
+    file: OUTPUT,
+    find: "this.#queue.length > 0 && this.options.queuePolicy !== 'replay'",
+    replace: 'this.closing !== undefined',
+  },
+  {
+    fault: 'a stream outlives its session',
+    file: 'stream/deadlines.ts',
+    find: 'if (this.#clock.wallTime() >= this.#expiresAt) {',
+    replace: 'if (this.#clock.wallTime() < 0) {',
+  },
+  {
+    fault: 'a poll outlives its session',
+    file: 'multiplexer/poll-opener.ts',
+    find: 'auth?.expiresAt ? auth.expiresAt - clock.wallTime() : maxWaitMs',
+    replace: 'maxWaitMs',
+  },
+  {
+    fault: 'revocations of other processes are not looked up',
+    file: 'auth/revocations.ts',
+    find: 'new RevocationWatch(this.#checkMs,',
+    replace: 'new RevocationWatch(1_000_000,',
+  },
   { fault: 'a stream outlives its client', file: 'stream/sse-stream.ts', find: '.onOver(', replace: '.onEnded(' },
 ]
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
-const seeds = process.argv[2] ?? '300'
+const seeds = process.argv[2] ?? '2000'
 let missed = 0
 for (const plant of PLANTS) {
-  const found = await plantAndRun(plant)
-  if (found === 0) missed++
-  console.log(`${String(found).padStart(5)} of ${seeds}  ${plant.fault}`)
+  const worlds = await plantAndRun(plant)
+  if (worlds === undefined) missed++
+  console.log(`${worlds === undefined ? `not in ${seeds}` : `in world ${worlds}`.padStart(13)}  ${plant.fault}`)
 }
 console.log(`${PLANTS.length - missed} of ${PLANTS.length} faults found`)
 process.exit(missed > 0 ? 1 : 0)
 
-/** @returns in how many worlds the fault was noticed; `Infinity`: the process crashed */
-async function plantAndRun({ file, find, replace, fault }: Plant): Promise<number> {
+/** @returns in which world the fault was noticed; `undefined`: in none */
+async function plantAndRun({ file, find, replace, fault }: Plant): Promise<number | undefined> {
   const copy = await mkdtemp(join(tmpdir(), 'sse-plant-'))
   try {
     for (const name of ['lib', 'test/proof', 'package.json', 'tsconfig.json']) {
@@ -203,22 +240,28 @@ async function plantAndRun({ file, find, replace, fault }: Plant): Promise<numbe
     await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
     const path = join(copy, 'lib', file)
     const source = await readFile(path, 'utf8')
-    if (!source.includes(find)) throw new Error(`${file} does not contain what "${fault}" replaces`)
+    if (!source.includes(find)) throw new Error(`${file} does not contain the code that "${fault}" replaces`)
     await writeFile(path, source.replaceAll(find, replace))
-    return await failuresIn(copy)
+    return await firstFailure(copy)
   } finally {
     await rm(copy, { recursive: true, force: true })
   }
 }
 
-function failuresIn(copy: string): Promise<number> {
-  const args = ['--import', 'tsx', 'test/proof/simulation/run.ts', '--seeds', seeds]
-  return new Promise((resolve) => {
-    execFile(process.execPath, args, { cwd: copy, timeout: 120_000, maxBuffer: 50_000_000 }, (_error, stdout) => {
-      const summary = /\{"seeds".*\}/.exec(stdout)?.[0]
-      if (summary === undefined) return resolve(Number.POSITIVE_INFINITY)
-      const { failed, unhandled } = JSON.parse(summary) as { failed: number; unhandled: number }
-      resolve(failed + unhandled)
-    })
+function firstFailure(copy: string): Promise<number | undefined> {
+  const args = ['--import', 'tsx', 'test/proof/simulation/run.ts', '--seeds', seeds, '--stop']
+  return new Promise((resolve, reject) => {
+    execFile(
+      process.execPath,
+      args,
+      { cwd: copy, timeout: 600_000, maxBuffer: 50_000_000 },
+      (error, stdout, stderr) => {
+        const summary = /\{"seeds".*\}/.exec(stdout)?.[0]
+        // A process that a fault has crashed was noticed too.
+        if (summary === undefined) return /worker ended/.test(stderr) ? resolve(1) : reject(error)
+        const { seeds: worlds, failed, unhandled } = JSON.parse(summary) as Record<string, number>
+        resolve((failed ?? 0) + (unhandled ?? 0) > 0 ? worlds : undefined)
+      },
+    )
   })
 }

@@ -259,7 +259,9 @@ export class Session {
     }
     if (!(from >= 1 && to >= from)) this.violate(`a gap from ${from} to ${to}`)
     if (log.at === undefined) return
-    if (from !== log.at.offset + 1) this.violate(`${channel}: a gap from ${from} after ${print(log.at)}`)
+    const missing = from - log.at.offset - 1
+    if (missing < 0 || missing > this.#dropped) this.violate(`${channel}: a gap from ${from} after ${print(log.at)}`)
+    this.#dropped -= missing
     log.at = { epoch: log.at.epoch, offset: to }
   }
 

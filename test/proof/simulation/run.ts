@@ -1,7 +1,8 @@
 /**
  * `npm run simulate -- [--seeds N] [--first N] [--jobs N] [--trace] [--shrink]`: simulated worlds, one for each seed. The
  * same seed replays exactly. `--jobs`: processes side by side. `--trace` prints the scenario and what each client
- * received; `--shrink` prints the smallest scenario found that still breaks a promise. Exits with 1 if one is broken.
+ * received; `--shrink` prints the smallest scenario found that still breaks a promise; `--stop` ends at the first broken
+ * promise. Exits with 1 if one is broken.
  */
 import { parseArgs } from 'node:util'
 import { addSums, emptySums, type Result, runApart } from './job.js'
@@ -20,6 +21,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
     shrink: { type: 'boolean', default: false },
+    stop: { type: 'boolean', default: false },
   },
 })
 const [first, count, jobs] = [values.first, values.seeds, values.jobs].map(Number) as [number, number, number]
@@ -27,13 +29,13 @@ if (![first, count, jobs].every((value) => Number.isSafeInteger(value)) || count
   console.error('--first, --seeds and --jobs must be whole numbers; --seeds and --jobs at least 1')
   process.exit(2)
 }
-const end = first + count
+let end = first + count
 const beganAt = performance.now()
 const sums = emptySums()
 let next = first
 let reports = 0
 await Promise.all(Array.from({ length: jobs }, work))
-const perSecond = Math.round((count * 1000) / (performance.now() - beganAt))
+const perSecond = Math.round((sums.seeds * 1000) / (performance.now() - beganAt))
 console.log(JSON.stringify({ ...sums, perSecond }))
 process.exit(sums.failed + sums.unhandled > 0 ? 1 : 0)
 
@@ -46,6 +48,7 @@ async function work(): Promise<void> {
       const result = await runApart({ from, to })
       addSums(sums, result.sums)
       from += result.sums.seeds
+      if (result.broken !== undefined && values.stop) from = next = end = to
       if (result.broken !== undefined && ++reports <= MAX_REPORTS) await report(result.broken)
       if (values.trace) await print(createScenario(from - 1))
     }

@@ -66,6 +66,8 @@ export interface Scenario {
   readonly commandTimeoutMs: number
   readonly heartbeatMs: number
   readonly redisDelayMs: readonly [number, number]
+  /** Redis refuses INFO, so the kit cannot see that another server, or one with other data, answers. */
+  readonly refusesInfo: boolean
   /** Requests have a session, which may expire or be revoked. */
   readonly sessions: boolean
   readonly stream: StreamPlan
@@ -118,6 +120,7 @@ export function createScenario(seed: number): Scenario {
     commandTimeoutMs: random.pick([500, 2000, 2000]),
     heartbeatMs: random.pick([2000, 10_000]),
     redisDelayMs: random.pick(delays),
+    refusesInfo: random.chance(0.05),
     sessions,
     stream,
     clients,
@@ -139,7 +142,7 @@ function streamPlanOf(random: Random): StreamPlan {
 
 function actionsOf(
   random: Random,
-  { processes, channels, clients, embedded, sessions }: Omit<Scenario, 'actions'>,
+  { processes, channels, clients, embedded, sessions, refusesInfo }: Omit<Scenario, 'actions'>,
 ): readonly Action[] {
   const actions: Action[] = []
   const time = (): number => Math.round(random.next() * ACTIVE_MS)
@@ -162,13 +165,15 @@ function actionsOf(
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(100) : time()
     actions.push({ at, do: 'revoke', process: random.below(processes), client: random.below(clients.length) })
   }
-  const faults = faultsOf(random, processes, channels, clients.length, embedded)
+  const faults = faultsOf(random, processes, channels, clients.length, embedded, refusesInfo)
   // A few kinds at a time find more than all of them.
   const kinds = faults.filter(() => random.chance(0.3))
   const count = kinds.length === 0 ? 0 : random.below(7)
   for (let i = 0; i < count; i++) {
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(200) : time()
-    actions.push(random.pick(kinds)(at))
+    const action = random.pick(kinds)(at)
+    if (action.do === 'restoreRedis') actions.push({ at: Math.max(0, at - random.below(3000)), do: 'saveRedis' })
+    actions.push(action)
   }
   return actions.map((action) => ({ ...action, at: Math.min(action.at, ACTIVE_MS) })).sort((a, b) => a.at - b.at)
 }
@@ -179,6 +184,7 @@ function faultsOf(
   channels: readonly string[],
   clients: number,
   embedded: boolean,
+  refusesInfo: boolean,
 ): readonly ((at: number) => Action)[] {
   const process = (): number => random.below(processes)
   const client = (): number => random.below(clients)
@@ -198,8 +204,8 @@ function faultsOf(
     (at) => ({ at, do: 'pauseRedis', ms: ms(6000) }),
     (at) => ({ at, do: 'restartRedis', ms: ms(1500) }),
     (at) => ({ at, do: 'emptyRedis', ms: ms(1500) }),
-    (at) => ({ at, do: 'saveRedis' }),
-    (at) => ({ at, do: 'restoreRedis', ms: ms(1500) }),
+    // Without INFO nothing shows that a log was restored, unless the process knows a later entry.
+    ...(refusesInfo ? [] : [(at: number): Action => ({ at, do: 'restoreRedis', ms: ms(1500) })]),
     (at) => ({ at, do: 'flushScripts' }),
     (at) => ({ at, do: 'flushAll' }),
     (at) => ({ at, do: 'cutRedis', process: process() }),

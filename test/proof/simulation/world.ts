@@ -86,6 +86,7 @@ class World {
     this.#history = new History(() => time.now())
     this.#networkRandom = new Random(seed ^ 0x0e7)
     this.#redis = embedded ? undefined : new SimulatedRedis(time, new Random(seed ^ 0x4ed15))
+    if (scenario.refusesInfo) this.#redis?.refuse('info', 'NOPERM no permission for info')
     for (let i = 0; i < processes; i++) this.#startProcess(i)
     this.#clients = scenario.clients.map((plan, i) => {
       const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs } = plan
