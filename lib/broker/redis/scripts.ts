@@ -76,7 +76,9 @@ return {e, string.format('%d', o), earlier}
  * the log has lost its events.
  *
  * If Redis refuses a command in the middle, the script undoes the earlier ones, so a refused call is neither logged nor
- * delivered. If Redis refuses the undo as well, the offset stays used, and the fifth value is the reason.
+ * delivered. The undo only uses commands that this call has used before, except XDEL and XSETID. Once the event is in no
+ * log, nothing may say that it was published, because another attempt would report that. If Redis refuses the undo as
+ * well, the offset stays used, and the fifth value is the reason.
  * Returns epoch, offset of the last event, earlier lives, Redis's time in ms.
  */
 const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
@@ -115,11 +117,15 @@ if ARGV[10] ~= '0' then
     end
   end
 end
-local added = false
+local moved, keyed, added = false, false, false
 local done, refusal = pcall(function()
   redis.call('HSET', KEYS[1], 'o', last)
+  moved = true
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
-  if ARGV[10] ~= '0' then redis.call('SET', KEYS[4], position, 'PX', ARGV[10]) end
+  if ARGV[10] ~= '0' then
+    redis.call('SET', KEYS[4], position, 'PX', ARGV[10])
+    keyed = true
+  end
   if size > 0 then
     local kept = ARGV[13] == '' and ARGV[12] or ARGV[13]
     redis.call('XADD', KEYS[2], 'MINID', '~', oldest, last .. '-0', 'p', kept)
@@ -131,13 +137,11 @@ end)
 if done then return {e, last, earlier, now} end
 if type(refusal) == 'table' then refusal = refusal.err end
 local undone = pcall(function()
-  if added then
-    redis.call('XDEL', KEYS[2], last .. '-0')
-    redis.call('XSETID', KEYS[2], former .. '-0')
-  end
-  redis.call('HSET', KEYS[1], 'o', former)
-  if ARGV[10] ~= '0' then redis.call('DEL', KEYS[4]) end
-  if before then redis.call('SET', KEYS[3], before, 'PX', ARGV[7]) else redis.call('DEL', KEYS[3]) end
+  if added then redis.call('XDEL', KEYS[2], last .. '-0') end
+  if keyed then redis.call('SET', KEYS[4], '-', 'PX', 1) end
+  redis.call('SET', KEYS[3], before or '0 0-0', 'PX', before and ARGV[7] or 1)
+  if added then redis.call('XSETID', KEYS[2], former .. '-0') end
+  if moved then redis.call('HSET', KEYS[1], 'o', former) end
 end)
 if undone then return {err = refusal} end
 return {e, last, earlier, now, refusal}

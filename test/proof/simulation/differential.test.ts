@@ -57,7 +57,7 @@ class Both {
       const args = [
         ...this.#openArgs(),
         'sse:{a}',
-        random.below(30),
+        1 + random.below(30),
         TTL,
         size,
         TTL,
@@ -131,7 +131,7 @@ class Both {
   async compareState(): Promise<void> {
     for (const key of await this.#admin.keys('*')) {
       if (key !== META && key !== STREAM) {
-        expect(this.#data.text(key), key).to.equal(await this.#admin.get(key))
+        expect(lasting(this.#data.text(key)), key).to.equal(lasting(await this.#admin.get(key)))
       }
     }
     const hash = this.#data.hash(META)
@@ -154,6 +154,11 @@ class Both {
 }
 
 /** The reply as text; `refused` for any error or its reason. The time of Redis differs. */
+/** An undone publication leaves values that expire after 1 ms. */
+function lasting(value: string | null): string | null {
+  return value === '-' || value === '0 0-0' ? null : value
+}
+
 async function outcomeOf(call: () => Promise<unknown>): Promise<unknown> {
   try {
     const reply: unknown = JSON.parse(

@@ -34,6 +34,9 @@ interface Write {
   /** `undefined`: the log keeps no entries. */
   readonly oldest: number | undefined
   readonly position: string
+  /** What was changed so far. */
+  moved: boolean
+  keyed: boolean
   added: boolean
 }
 
@@ -158,12 +161,13 @@ export class RedisData {
       last,
       oldest: size > 0 ? oldest : undefined,
       position,
+      moved: false,
+      keyed: false,
       added: false,
     }
     const message = Buffer.concat([Buffer.from(`${epoch} ${offset + 1}\n`), payload])
     const refusal = this.#writeOrUndo(write, args, message, offset, () => {
-      if (before === undefined) this.delete(lastKey)
-      else this.#setText(lastKey, before, Number(args[6]))
+      this.#setText(lastKey, before ?? '0 0-0', before === undefined ? 1 : Number(args[6]))
     })
     const reply = [epoch, String(last), earlier, now]
     return refusal === undefined ? reply : [...reply, refusal]
@@ -183,8 +187,7 @@ export class RedisData {
     } catch (refusal) {
       if (!(refusal instanceof RedisError)) throw refusal
       try {
-        this.#undo(write, offset)
-        undoLast()
+        this.#undo(write, offset, undoLast)
       } catch (second) {
         if (!(second instanceof RedisError)) throw second
         return refusal.message
@@ -206,11 +209,13 @@ export class RedisData {
     const { meta, stream, payload, idempotency, last, oldest, position } = write
     this.#call('hset')
     this.#writableHash(meta).set('o', String(last))
+    write.moved = true
     this.#call('pexpire')
     this.#expire(meta, Number(args[3]))
     if (idempotency !== undefined) {
       this.#call('set')
       this.#setText(idempotency, position, Number(args[9]))
+      write.keyed = true
     }
     if (oldest !== undefined) {
       this.#call('xadd')
@@ -223,17 +228,23 @@ export class RedisData {
     this.#options.publish(args[4] as string, message)
   }
 
-  #undo({ meta, stream, added, last, idempotency }: Write, offset: number): void {
+  #undo({ meta, stream, moved, keyed, added, last, idempotency }: Write, offset: number, undoLast: () => void): void {
     if (added) {
       this.#call('xdel')
       this.removeEntry(stream, last)
+    }
+    this.#call('set')
+    if (keyed && idempotency !== undefined) this.#setText(idempotency, '-', 1)
+    undoLast()
+    if (added) {
       this.#call('xsetid')
       const log = this.#stream(stream)
       if (log !== undefined) log.lastId = offset
     }
-    this.#call('hset')
-    this.#writableHash(meta).set('o', String(offset))
-    if (idempotency !== undefined) this.delete(idempotency)
+    if (moved) {
+      this.#call('hset')
+      this.#writableHash(meta).set('o', String(offset))
+    }
   }
 
   read([meta = '', stream = '']: readonly string[], [after, count, bytesAllowed]: readonly string[]): unknown {
