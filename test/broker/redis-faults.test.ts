@@ -73,6 +73,21 @@ describe('the redis broker when Redis fails', () => {
     expect((await broker.publish(channel, event(2))).offset).to.equal(1)
   })
 
+  it('reports what a restored log has lost, also if another log was there meanwhile', async () => {
+    await stateIs('ready')
+    const { epoch } = await broker.publish(channel, event(1))
+    const restore = await snapshot(admin, channel)
+    await broker.publish(channel, event(2))
+    await admin.flushall()
+    const between = await broker.publish(channel, event(3))
+    expect(between.epoch).to.not.equal(epoch)
+    await restore()
+    // As on a server that was started from the snapshot.
+    await admin.hset(`sse:{${channel}}:m`, 'r', 'other')
+    const [head] = await broker.heads([channel])
+    expect(head).to.deep.include({ offset: 1, earlier: [{ epoch, offset: 1 }], lossy: [epoch] })
+  })
+
   it('rejects a publish at its deadline, also if it waits behind a call that never gets a reply', async () => {
     // Nothing resets the connection.
     const patient = new RedisBroker({ redis: redis.url, commandTimeoutMs: 300, probeMs: 600_000 }, systemClock)
