@@ -104,7 +104,7 @@ export function createScenario(seed: number): Scenario {
       bufferBytes: random.pick([300, 2000, 100_000]),
       delayMs: random.pick(delays),
       splitBytes: random.chance(0.1) ? 1 + random.below(50) : 0,
-      sessionMs: sessions && random.chance(0.5) ? 500 + random.below(6000) : undefined,
+      sessionMs: sessions && random.chance(0.5) ? 2500 + random.below(6000) : undefined,
     }
   })
   const base = {
