@@ -8,6 +8,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
+/**
+ * Not here, because nothing that a client can see changes: entries after a hole that are not held (they are read from
+ * the history instead), a head that went back within one epoch (the scripts change the epoch before), pages that are
+ * kept across epochs (each is compared with the epoch where it is used).
+ */
 interface Plant {
   readonly fault: string
   readonly file: string
@@ -58,12 +63,6 @@ const PLANTS: readonly Plant[] = [
     find: 'else this.#recover()\n  }\n\n  #accept',
     replace: 'else return\n  }\n\n  #accept',
   },
-  {
-    fault: 'entries after a hole are dropped',
-    file: CHANNEL,
-    find: '      this.#held.push(entry)\n      this.#recover()',
-    replace: '      this.#recover()',
-  },
   { fault: 'held entries are not checked', file: CHANNEL, find: 'complete = false', replace: 'complete = true' },
   {
     fault: 'a new epoch never resets',
@@ -76,18 +75,6 @@ const PLANTS: readonly Plant[] = [
     file: CHANNEL,
     find: 'known > kept || head.lossy?.includes(this.epoch)',
     replace: 'false',
-  },
-  {
-    fault: 'a log that went back is not noticed',
-    file: CHANNEL,
-    find: 'else if (head.offset < known) this.#reset(head)',
-    replace: '',
-  },
-  {
-    fault: 'history is kept across epochs',
-    file: CHANNEL,
-    find: '    this.history.forget()\n    if (diagnostics',
-    replace: '    if (diagnostics',
   },
   { fault: 'gaps are not announced', file: READER, find: '    this.sendGap(gap)', replace: '' },
   {
@@ -219,6 +206,9 @@ const PLANTS: readonly Plant[] = [
   { fault: 'a stream outlives its client', file: 'stream/sse-stream.ts', find: '.onOver(', replace: '.onEnded(' },
 ]
 
+/** Longer than the worlds of one fault take. */
+const LIMIT_MS = 900_000
+
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const seeds = process.argv[2] ?? '2000'
 let missed = 0
@@ -254,7 +244,7 @@ function firstFailure(copy: string): Promise<number | undefined> {
     execFile(
       process.execPath,
       args,
-      { cwd: copy, timeout: 600_000, maxBuffer: 50_000_000 },
+      { cwd: copy, timeout: LIMIT_MS, maxBuffer: 50_000_000 },
       (error, stdout, stderr) => {
         const summary = /\{"seeds".*\}/.exec(stdout)?.[0]
         // A process that a fault has crashed was noticed too.

@@ -3,6 +3,8 @@ import { Random } from '../random.js'
 
 interface ClientPlan {
   readonly channels: readonly string[]
+  /** The kit's own client. */
+  readonly isKit: boolean
   readonly polls: number
   readonly window: number | undefined
   readonly earliest: boolean
@@ -98,6 +100,7 @@ export function createScenario(seed: number): Scenario {
     const first = random.below(channels.length - count + 1)
     return {
       channels: channels.slice(first, first + count),
+      isKit: !sessions && random.chance(0.3),
       polls: random.pick([0, 0, 0, 0.3, 1]),
       window: stream.queuePolicy === 'replay' && random.chance(0.2) ? 1 + random.below(20) : undefined,
       earliest: random.chance(0.3),

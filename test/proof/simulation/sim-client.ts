@@ -42,7 +42,26 @@ const EXPIRY_MS = 100
 /** The time after which an incomplete answer is abandoned, in ms. */
 const ANSWER_MS = 60_000
 
-export class SimClient {
+/** What the world does with a client. */
+export interface SimulatedClient {
+  readonly session: Session
+  readonly connections: number
+  readonly signedIn: SignedIn | undefined
+  run(): Promise<void>
+  stop(): void
+  /** The connection is lost, and both sides notice. */
+  cut(): void
+  /** The connection is lost without a sign. */
+  vanish(): void
+  /** The client closes its connection and returns after `ms`. */
+  leave(ms: number): void
+  /** The client reads nothing for `ms`. */
+  pause(ms: number): void
+  /** The client's session was revoked. @param by the process; `undefined`: no process may accept it any more */
+  revoked(session: SignedIn, by: KitProcess | undefined): void
+}
+
+export class SimClient implements SimulatedClient {
   readonly session: Session
   connections = 0
   readonly #options: ClientOptions

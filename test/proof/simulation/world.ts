@@ -4,10 +4,11 @@ import { History, type Position, type PublishedEvent } from '../checker/history.
 import { publishRecorded } from '../checker/publish.js'
 import { Session } from '../checker/session.js'
 import { Random } from '../random.js'
+import { KitClient } from './kit-client.js'
 import { KitProcess, REVOCATION_MS } from './kit-process.js'
 import { SimulatedRedis } from './redis-server.js'
 import { ACTIVE_MS, type Action, createScenario, type Scenario } from './scenario.js'
-import { type SignedIn, SimClient } from './sim-client.js'
+import { type SignedIn, SimClient, type SimulatedClient } from './sim-client.js'
 import { VirtualTime } from './virtual-time.js'
 
 export interface RunResult {
@@ -70,9 +71,9 @@ class World {
   readonly #processes: KitProcess[] = []
   /** All processes, including ended ones. */
   readonly #allProcesses: KitProcess[] = []
-  readonly #clients: readonly SimClient[]
+  readonly #clients: readonly SimulatedClient[]
   readonly #networkRandom: Random
-  readonly #revoked: { readonly client: SimClient; readonly signedIn: SignedIn }[] = []
+  readonly #revoked: { readonly client: SimulatedClient; readonly signedIn: SignedIn }[] = []
   /** An embedded log ended with its process. */
   #lossy = false
   #tokens = 0
@@ -89,7 +90,7 @@ class World {
     if (scenario.refusesInfo) this.#redis?.refuse('info', 'NOPERM no permission for info')
     for (let i = 0; i < processes; i++) this.#startProcess(i)
     this.#clients = scenario.clients.map((plan, i) => {
-      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs } = plan
+      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs, isKit } = plan
       const session = new Session({
         client: `client ${i}`,
         channels,
@@ -98,7 +99,7 @@ class World {
         now: () => time.now(),
         drops: scenario.stream.queuePolicy !== 'replay' && scenario.stream.queuePolicy !== 'disconnect',
       })
-      return new SimClient({
+      return new (isKit ? KitClient : SimClient)({
         session,
         time,
         random: new Random(seed ^ (0xc11e << 3) ^ i),
@@ -167,7 +168,7 @@ class World {
           queueEvents,
           maxAgeMs,
           ...(pacing && { pacing: createPacing({ stream: pacing }, { clock: this.#time }) }),
-          ...(polling && { pollUrl: '/poll', saturatedMs: 1000 }),
+          ...(polling && { pollUrl: ({ url = '' }) => url.replace('/stream', '/poll'), saturatedMs: 1000 }),
         },
       },
     })
@@ -307,7 +308,7 @@ class World {
 
   async #revoke(index: number, number: number): Promise<void> {
     const process = this.#processes[index]
-    const client = this.#clients[number] as SimClient
+    const client = this.#clients[number] as SimulatedClient
     const { signedIn } = client
     if (process?.isRunning !== true || signedIn === undefined) return
     try {
@@ -393,7 +394,7 @@ class World {
   async #arrive(): Promise<void> {
     const redis = this.#redis
     if (redis === undefined) return
-    const isBehind = ({ session }: SimClient, channel: string): boolean =>
+    const isBehind = ({ session }: SimulatedClient, channel: string): boolean =>
       session.channels.includes(channel) &&
       !session.missesDropped &&
       (session.at(channel)?.offset ?? -1) < Number(redis.data.hash(`sse:{${channel}}:m`).get('o') ?? 0)
