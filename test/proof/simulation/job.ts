@@ -39,12 +39,16 @@ export interface Result {
 export async function runApart(job: Job): Promise<Result> {
   const file = fileURLToPath(new URL('worker.ts', import.meta.url))
   const child = fork(file, [], { execArgv: process.execArgv })
+  // A worker in an endless loop ends neither by itself nor by a signal that it could handle.
+  const kill = () => child.kill('SIGKILL')
+  process.once('exit', kill)
   let result: Result | undefined
   child.once('message', (message) => {
     result = message as Result
   })
   child.send(job)
   await once(child, 'exit')
+  process.off('exit', kill)
   if (result === undefined) throw new Error(`the worker ended without a result: ${JSON.stringify(job).slice(0, 200)}`)
   return result
 }

@@ -31,6 +31,7 @@ if (![first, count, jobs].every((value) => Number.isSafeInteger(value)) || count
 }
 let end = first + count
 const beganAt = performance.now()
+process.once('SIGTERM', () => process.exit(1))
 const sums = emptySums()
 let next = first
 let reports = 0
