@@ -88,6 +88,22 @@ describe('the redis broker when Redis fails', () => {
     expect(head).to.deep.include({ offset: 1, earlier: [{ epoch, offset: 1 }], lossy: [epoch] })
   })
 
+  it('reports what a log has lost if it was restored to the position at which another life began', async () => {
+    await stateIs('ready')
+    const startAgain = () => admin.hset(`sse:{${channel}}:m`, 'r', 'other')
+    const first = await broker.publish(channel, event(1))
+    const restore = await snapshot(admin, channel)
+    await startAgain()
+    const second = await broker.publish(channel, event(2))
+    expect(second).to.not.deep.include({ epoch: first.epoch })
+    await restore()
+    await startAgain()
+    for (let i = 0; i < 2; i++) {
+      const [head] = await broker.heads([channel])
+      expect(head).to.deep.include({ offset: 1, earlier: [first], lossy: [second.epoch, first.epoch] })
+    }
+  })
+
   it('rejects a publish at its deadline, also if it waits behind a call that never gets a reply', async () => {
     // Nothing resets the connection.
     const patient = new RedisBroker({ redis: redis.url, commandTimeoutMs: 300, probeMs: 600_000 }, systemClock)

@@ -1,15 +1,18 @@
-import type { Head, Position } from '../../core/position.js'
+import { type Head, type Life, type Position, sharedOffset } from '../../core/position.js'
 
 const MAX_CHANNELS_SEEN = 10_000
-/** The maximum number of replaced logs of a channel whose positions are kept. */
+/** The maximum number of positions of a channel in logs that were replaced. */
 const MAX_REPLACED = 8
 const NONE: readonly string[] = []
 
-interface SeenPosition extends Position {
+/** A position that this process has received, and the lives of its log at that time. */
+type KnownPosition = Position & Life
+
+interface SeenPosition extends KnownPosition {
   /** Earlier epochs after which the log has lost entries that this process received. */
   readonly lossy: readonly string[]
-  /** The positions in logs that were replaced, the latest first: such a log may be restored. */
-  readonly replaced: readonly Position[]
+  /** The positions in logs that were replaced, the latest first: what this log shares with them may be lost. */
+  readonly replaced: readonly KnownPosition[]
 }
 
 /**
@@ -27,28 +30,34 @@ export class SeenPositions {
   note(channel: string, { epoch, offset }: Position): void {
     const seen = this.#positions.get(channel)
     if (seen !== undefined && (seen.epoch !== epoch || seen.offset >= offset)) return
-    this.#set(channel, { epoch, offset, lossy: seen?.lossy ?? NONE, replaced: seen?.replaced ?? [] })
+    this.#set(channel, { ...(seen ?? { epoch, lossy: NONE, replaced: [] }), offset })
   }
 
-  /** Notes a log's head. @returns the earlier epochs after which the log has lost entries that this process received */
+  /**
+   * Notes a log's head. @returns the epochs, of this log or of one that it replaced, after which entries are lost that
+   * this process received
+   */
   noteHead(channel: string, head: Head): readonly string[] {
-    const { epoch, offset } = head
+    const { epoch, earlier = [] } = head
     const seen = this.#positions.get(channel)
     if (seen?.epoch === epoch && seen.lossy.length === 0 && seen.replaced.length === 0) {
       // As usual: each publication is such a head (bench publish).
-      this.#set(channel, { ...seen, offset: Math.max(seen.offset, offset) })
+      this.#set(channel, { ...seen, offset: Math.max(seen.offset, head.offset) })
       return NONE
     }
-    const positions = seen === undefined ? [] : [seen, ...seen.replaced]
-    const lost = new Set([...positions.flatMap((position) => lostSince(position, head)), ...(seen?.lossy ?? NONE)])
-    const lossy = [...lost].filter((former) => head.earlier?.some((life) => life.epoch === former))
-    const furthest = seen?.epoch === epoch ? Math.max(seen.offset, offset) : offset
-    // The reply to a late attempt may have the head of an earlier life, without the lives before it.
-    const kept = lossy.length > 0 ? lossy : (seen?.lossy ?? NONE)
-    const isReplaced = seen !== undefined && !isSameLog(seen, head)
-    const replaced = isReplaced ? positions.slice(0, MAX_REPLACED).map(toPosition) : (seen?.replaced ?? [])
-    this.#set(channel, { epoch, offset: furthest, lossy: kept, replaced })
-    return lossy
+    const known = seen === undefined ? [] : [seen, ...seen.replaced]
+    const lost = new Set([...known.flatMap((position) => lostSince(position, head)), ...(seen?.lossy ?? NONE)])
+    const lossy = [...lost].filter((former) => earlier.some((life) => life.epoch === former))
+    const isReplaced = seen !== undefined && ![head, ...earlier].some((life) => life.epoch === seen.epoch)
+    this.#set(channel, {
+      epoch,
+      earlier,
+      offset: seen?.epoch === epoch ? Math.max(seen.offset, head.offset) : head.offset,
+      // The reply to a late attempt may have the head of an earlier life, without the lives before it.
+      lossy: lossy.length > 0 ? lossy : (seen?.lossy ?? NONE),
+      replaced: isReplaced ? known.slice(0, MAX_REPLACED).map(toKnown) : (seen?.replaced ?? []),
+    })
+    return [...lost]
   }
 
   #set(channel: string, seen: SeenPosition): void {
@@ -60,18 +69,21 @@ export class SeenPositions {
   }
 }
 
-function isSameLog({ epoch }: Position, head: Head): boolean {
-  return head.epoch === epoch || head.earlier?.some((life) => life.epoch === epoch) === true
+function toKnown({ epoch, offset, earlier = [] }: KnownPosition): KnownPosition {
+  return { epoch, offset, earlier }
 }
 
-function toPosition({ epoch, offset }: Position): Position {
-  return { epoch, offset }
-}
-
-/** The earlier epochs, latest first, after which entries are lost: from the epoch of `seen` back to the first. */
-function lostSince(seen: Position, { epoch, earlier = [] }: Head): readonly string[] {
-  if (seen.epoch === epoch) return NONE
-  const at = earlier.findIndex((life) => life.epoch === seen.epoch)
-  const kept = earlier[at]
-  return kept !== undefined && kept.offset < seen.offset ? earlier.slice(at).map((life) => life.epoch) : NONE
+/**
+ * The epochs after which entries are lost that precede `known`: those that both logs share, and those of `known` since
+ * they parted. None if they share no epoch, or if the log still has that position.
+ */
+function lostSince(known: KnownPosition, head: Head): readonly string[] {
+  if (known.epoch === head.epoch) return NONE
+  const kept = sharedOffset(known, head)
+  if (kept === undefined || kept >= known.offset) return NONE
+  const epochs = [head, ...(head.earlier ?? [])].map(({ epoch }) => epoch)
+  const own = [known, ...(known.earlier ?? [])].map(({ epoch }) => epoch)
+  const parted = own.findIndex((epoch) => epochs.includes(epoch))
+  const shared = epochs.indexOf(own[parted] as string)
+  return [...own.slice(0, parted), ...epochs.slice(Math.max(1, shared))]
 }
