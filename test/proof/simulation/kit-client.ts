@@ -25,7 +25,7 @@ export class KitClient implements SimulatedClient {
 
   async run(): Promise<void> {
     await this.#options.time.sleep(this.#options.random.next() * 200)
-    this.#open('')
+    if (this.#absences === 0) this.#open('')
   }
 
   stop(): void {
