@@ -70,7 +70,7 @@ export function createEventStream<Events extends object = Record<string, unknown
     const target = resolveUrl(options.ackUrl ?? 'ack')
     const headers = { 'Content-Type': JSON_TYPE, ...(await requests.authorize(target, 'header')) }
     const body = JSON.stringify({ ...ack, buffer: queue.fullness() } satisfies Ack)
-    await requests.send(target, { method: 'POST', headers, body })
+    return requests.send(target, { method: 'POST', headers, body })
   })
   let status: ClientStateChange = { state: 'connecting' }
   let cursor = options.cursor ?? ''

@@ -1,6 +1,7 @@
 /**
  * The messages that processes on one broker send each other, besides events: acknowledgements, evictions, revocations.
- * Owns their format. A lost signal does no harm: each process also finds out by itself in time.
+ * Owns their format. A lost signal does no harm: each process also finds out by itself in time, and clients repeat
+ * acknowledgements.
  */
 import type { Revocation } from '../auth/revocations.js'
 import type { Broker } from '../broker/broker.js'

@@ -14,10 +14,13 @@ describe('the client with a window', () => {
   let client: Recorded
   let acks: Ack[]
   let failing: number
+  /** Acknowledgements that get an answer, but do not arrive at the stream. */
+  let lost: { count: number; readonly status: number }
 
   beforeEach(async () => {
     acks = []
     failing = 0
+    lost = { count: 0, status: 202 }
     multiplexer = createMultiplexer({ lingerMs: 0, stream: { retryMs: 10 } })
     const app = express()
     app.get(
@@ -27,6 +30,7 @@ describe('the client with a window', () => {
     app.post('/a/ack', express.json(), (req, res, next) => {
       acks.push(req.body)
       if (failing-- > 0) res.status(503).end()
+      else if (lost.count-- > 0) res.status(lost.status).end()
       else next()
     })
     app.post('/a/ack', multiplexer.ack())
@@ -73,6 +77,20 @@ describe('the client with a window', () => {
     await eventually(() => client.numbers().length === 20)
     expect(acks.length).to.be.at.least(2)
   })
+
+  for (const [status, cause] of [
+    [202, 'was lost on the way to the process of the stream'],
+    [404, 'did not find the process of the stream'],
+  ] as const) {
+    it(`repeats an acknowledgement that ${cause}, because without it no event arrives`, async () => {
+      lost = { count: 3, status }
+      await open()
+      await publish(range(1, 30))
+      await eventually(() => client.numbers().length === 30)
+      expect(acks.filter(({ cursor }) => cursor === client.events[10]?.id).length).to.be.at.least(2)
+      await eventually(() => multiplexer.inspect()[0]?.unacknowledged === 0)
+    })
+  }
 
   it('starts counting again on each connection', async () => {
     await open()

@@ -234,20 +234,27 @@ export class SimClient implements SimulatedClient {
   async #acknowledge(process: KitProcess, body: string, headers: Record<string, string>): Promise<void> {
     const { session, time } = this.#options
     const { connections } = this
+    const { events } = session
     // An application has no acknowledgements of a user who has signed out.
     const isSignedOut = (): boolean => this.#options.sessions && this.#signedIn === undefined
     while (!this.#stopped && connections === this.connections && !isSignedOut()) {
+      let isForwarded = false
       try {
         const response = await this.#request(process, 'POST', '/ack', headers, body)
         await textOf(response)
         const { statusCode = 0 } = response
         session.note(`ack ${statusCode}`)
-        if (statusCode < 300 || statusCode === 404 || (statusCode === 401 && this.#options.sessions)) return
-        if (statusCode !== 503) session.violate(`an acknowledgement is answered with ${statusCode}`)
+        isForwarded = statusCode === 202
+        if (statusCode === 204 || (statusCode === 401 && this.#options.sessions)) return
+        if (![202, 404, 503].includes(statusCode)) {
+          session.violate(`an acknowledgement is answered with ${statusCode}`)
+        }
       } catch (error) {
         if (!(error instanceof Error && 'code' in error)) throw error
       }
-      await time.sleep(500)
+      await time.sleep(isForwarded ? 2000 : 500)
+      // Without another event it may have been lost on the way to the process of the stream.
+      if (isForwarded && session.events > events) return
     }
   }
 
