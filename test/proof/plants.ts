@@ -186,6 +186,18 @@ const PLANTS: readonly Plant[] = [
     replace: 'this.closing !== undefined',
   },
   {
+    fault: 'an unconfirmed acknowledgement is not repeated',
+    file: 'client/acks.ts',
+    find: 'else if (pending.total - pending.confirmed >= pending.window) repeat(pending)',
+    replace: '',
+  },
+  {
+    fault: 'replaced logs are forgotten',
+    file: 'broker/redis/seen-positions.ts',
+    find: 'const known = seen === undefined ? [] : [seen, ...seen.replaced]',
+    replace: 'const known = seen === undefined ? [] : [seen]',
+  },
+  {
     fault: 'a stream outlives its session',
     file: 'stream/deadlines.ts',
     find: 'if (this.#clock.wallTime() >= this.#expiresAt) {',
@@ -207,7 +219,7 @@ const PLANTS: readonly Plant[] = [
 ]
 
 /** Longer than the worlds of one fault take. */
-const LIMIT_MS = 900_000
+const LIMIT_MS = 240_000
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const seeds = process.argv[2] ?? '2000'
@@ -247,8 +259,8 @@ function firstFailure(copy: string): Promise<number | undefined> {
       { cwd: copy, timeout: LIMIT_MS, maxBuffer: 50_000_000 },
       (error, stdout, stderr) => {
         const summary = /\{"seeds".*\}/.exec(stdout)?.[0]
-        // A process that a fault has crashed was noticed too.
-        if (summary === undefined) return /worker ended/.test(stderr) ? resolve(1) : reject(error)
+        // A fault that makes a process crash or hang was noticed too.
+        if (summary === undefined) return error?.killed || /worker ended/.test(stderr) ? resolve(1) : reject(error)
         const { seeds: worlds, failed, unhandled } = JSON.parse(summary) as Record<string, number>
         resolve((failed ?? 0) + (unhandled ?? 0) > 0 ? worlds : undefined)
       },

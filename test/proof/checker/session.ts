@@ -71,6 +71,7 @@ export class Session {
   #pendingReset = false
   /** Set if the stream was opened with a window: the number of further events that may arrive. */
   #room: number | undefined
+  #window: number | undefined
   /** Events that were announced as dropped, and are not missing yet. */
   #dropped = 0
   /** Events that were published later may not arrive on this connection. */
@@ -126,6 +127,7 @@ export class Session {
     this.#opened = what === 'poll'
     this.#pendingReset = false
     this.#room = window
+    this.#window = window
     this.#dropped = 0
     this.#deniedFrom = Number.POSITIVE_INFINITY
     // `sse.gap` has no id: on another connection the same gap is announced again.
@@ -273,6 +275,8 @@ export class Session {
       return
     }
     log.at = undefined
+    // Events of the former log need no acknowledgement any more.
+    this.#room = this.#window
     log.delivered = new Map()
     log.tokens.clear()
     if (id === undefined) return
