@@ -79,8 +79,11 @@ export interface Broker {
    * One listener per channel: the caller counts references.
    */
   subscribe(channel: string, listener: ChannelListener): Promise<Head>
-  /** Ends the subscription. The listener is not called afterwards. Idempotent. */
-  unsubscribe(channel: string): Promise<void>
+  /**
+   * Ends the subscription of this listener, which is not called afterwards. Does nothing if another listener has
+   * replaced it. Idempotent.
+   */
+  unsubscribe(channel: string, listener: ChannelListener): Promise<void>
   /**
    * Returns the entries after offset `after`, oldest first: at most `limit`, and at most `maxBytes` of them, but at
    * least one entry if there is one.

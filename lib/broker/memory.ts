@@ -110,8 +110,8 @@ export class MemoryBroker implements Broker {
     return headOf(this.#openLog(channel))
   }
 
-  async unsubscribe(channel: string): Promise<void> {
-    this.#listeners.delete(channel)
+  async unsubscribe(channel: string, listener: ChannelListener): Promise<void> {
+    if (this.#listeners.get(channel) === listener) this.#listeners.delete(channel)
   }
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {

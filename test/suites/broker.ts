@@ -81,7 +81,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
     it('delivers nothing after unsubscribe, and delivers again after another subscribe', async () => {
       const listener = new Recorder()
       await broker.subscribe(channel, listener)
-      await broker.unsubscribe(channel)
+      await broker.unsubscribe(channel, listener)
       await broker.publish(channel, encodePublished({ data: 'missed' }))
       const again = new Recorder()
       await broker.subscribe(channel, again)
@@ -89,6 +89,17 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await again.until(1)
       expect(again.entries[0]?.offset).to.equal(2)
       expect(listener.entries).to.have.length(0)
+    })
+
+    it('does not end the subscription of a listener that has replaced another', async () => {
+      const [former, current] = [new Recorder(), new Recorder()]
+      await broker.subscribe(channel, former)
+      await broker.subscribe(channel, current)
+      // As after a request whose channel could not be opened.
+      await broker.unsubscribe(channel, former)
+      await broker.publish(channel, encodePublished({ data: 'received' }))
+      await current.until(1)
+      expect(former.entries).to.have.length(0)
     })
 
     it('delivers an ephemeral event without adding it to the log', async () => {
@@ -380,7 +391,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
         expect(await codeOf(call())).to.equal('ERR_SSE_CLOSED')
       }
       expect(broker.offer(channel, encodePublished({ data: 1 }))).to.equal(false)
-      await broker.unsubscribe(channel)
+      await broker.unsubscribe(channel, new Recorder())
     })
   })
 }

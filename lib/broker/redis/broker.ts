@@ -106,14 +106,17 @@ export class RedisBroker implements Broker {
     try {
       return await this.#commands.openLog(channel)
     } catch (error) {
-      await this.unsubscribe(channel)
+      await this.unsubscribe(channel, listener)
       throw error
     }
   }
 
-  async unsubscribe(channel: string): Promise<void> {
+  async unsubscribe(channel: string, listener: ChannelListener): Promise<void> {
+    const name = this.#commands.keys.pubSub(channel)
+    // Meanwhile another request may have subscribed.
+    if (!this.#subscriber.has(name, listener)) return
     this.#followedLogs.delete(channel)
-    await this.#subscriber.unsubscribe(this.#commands.keys.pubSub(channel))
+    await this.#subscriber.unsubscribe(name)
   }
 
   async read(channel: string, after: number, limit: number, maxBytes = READ_BYTES): Promise<HistoryPage> {

@@ -33,6 +33,8 @@ export interface SubscriberOptions {
 }
 
 interface Subscription {
+  /** `undefined`: for messages that are not log entries. */
+  readonly listener: ChannelListener | undefined
   readonly onMessage: (message: Buffer) => void
   /** Reads the log's head and notifies the listener. */
   readonly notifyResubscribed: () => Promise<void>
@@ -77,6 +79,7 @@ export class RedisSubscriber implements SubscriptionOwner {
   /** Resolves when Redis has acknowledged the subscription. @throws BrokerError */
   async subscribe(name: string, channel: string, listener: ChannelListener): Promise<void> {
     const subscription: Subscription = {
+      listener,
       onMessage: (message) => this.#deliver(name, channel, listener, message),
       notifyResubscribed: async () => {
         const head = await this.#options.headOf(channel)
@@ -96,6 +99,11 @@ export class RedisSubscriber implements SubscriptionOwner {
     }
   }
 
+  /** Whether the listener has the subscription. */
+  has(name: string, listener: ChannelListener): boolean {
+    return this.#subscriptions.get(name)?.listener === listener
+  }
+
   async unsubscribe(name: string): Promise<void> {
     const subscription = this.#subscriptions.get(name)
     if (subscription === undefined) return
@@ -107,7 +115,13 @@ export class RedisSubscriber implements SubscriptionOwner {
   /** Subscribes to a pub/sub channel of the kit whose messages are not log entries. */
   listen(name: string, onMessage: (message: Buffer) => void): void {
     const connection = this.#placement.connectionFor(name)
-    this.#subscriptions.set(name, { onMessage, notifyResubscribed: noop, connection, mustRestore: true })
+    this.#subscriptions.set(name, {
+      listener: undefined,
+      onMessage,
+      notifyResubscribed: noop,
+      connection,
+      mustRestore: true,
+    })
   }
 
   close(): void {

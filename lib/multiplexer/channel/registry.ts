@@ -98,7 +98,7 @@ export class ChannelRegistry {
   #unsubscribe({ channel }: Registration): void {
     this.#registrations.delete(channel.name)
     channel.close()
-    this.#broker.unsubscribe(channel.name).catch((error: unknown) => {
+    this.#broker.unsubscribe(channel.name, channel).catch((error: unknown) => {
       reportTo(diagnostics.brokerError, 'unsubscribe', error)
     })
   }

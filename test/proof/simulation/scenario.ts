@@ -77,7 +77,7 @@ export interface Scenario {
   readonly actions: readonly Action[]
 }
 
-const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'info', 'xrange', 'xdel', 'pexpire', 'hmget']
+const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'xrange', 'xdel', 'pexpire', 'hmget']
 
 /** The time during which actions happen, in ms. */
 export const ACTIVE_MS = 10_000
