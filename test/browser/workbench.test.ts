@@ -107,7 +107,9 @@ describe('the workbench in Chromium', () => {
       await page.mouse.move(1000, 990)
       // Waits until the plots have data.
       const events = process.env.SCREENSHOTS === '1' ? story : 1
-      await eventually(() => inbox.services.workbench.bench().producer.published >= events, 55_000)
+      const { workbench } = inbox.services
+      // The page's request may not have arrived yet.
+      await eventually(() => workbench.running && workbench.bench().producer.published >= events, 55_000)
       await screenshot(page, `workbench-${colorScheme}`)
       expect(problems).to.deep.equal([])
     })
