@@ -30,9 +30,7 @@ export function serverFaults(servers: Servers, { random, channels }: Setting): R
   const { masters, all, of } = servers
   const keyOf = (part: string) => `sse:{${random.pick(channels)}}:${part}`
   const killType = (type: string) => masters('CLIENT', 'KILL', 'TYPE', type, 'SKIPME', 'yes')
-  const rules = [
-    ...['resetchannels', '-publish', '-subscribe', '-xadd', '-eval', '-evalsha', '-hset', '-xrange', '-info', '-xdel'],
-  ]
+  const rules = 'resetchannels -publish -subscribe -xadd -eval -evalsha -hset -xrange -info -xdel'.split(' ')
   return {
     killSubscribers: burst(random, () => killType('pubsub')),
     killClients: burst(random, () => killType('normal')),
