@@ -73,6 +73,30 @@ describe('the redis broker when Redis fails', () => {
     expect((await broker.publish(channel, event(2))).offset).to.equal(1)
   })
 
+  it('leaves no subscription of a channel that was unsubscribed while a new connection subscribed again', async () => {
+    const listeners = new Map(range(1, 1100).map((i) => [`${channel}:${i}`, new Recorder()]))
+    await Promise.all([...listeners].map(([name, listener]) => broker.subscribe(name, listener)))
+    const [last] = [...listeners].at(-1) as [string, Recorder]
+    const { subscribe } = Redis.prototype
+    let unsubscribed: Promise<void> | undefined
+    Redis.prototype.subscribe = function (this: Redis, ...args: Parameters<typeof subscribe>) {
+      const acknowledged = subscribe.apply(this, args)
+      // More than one SUBSCRIBE is needed; the last channel is not in the first one.
+      if (args.length > 1) unsubscribed ??= broker.unsubscribe(last, listeners.get(last) as Recorder)
+      return acknowledged
+    } as typeof subscribe
+    try {
+      await admin.client('KILL', 'TYPE', 'pubsub')
+      await eventually(() => unsubscribed !== undefined && broker.state === 'ready')
+      await unsubscribed
+    } finally {
+      Redis.prototype.subscribe = subscribe
+    }
+    const names = (await admin.pubsub('CHANNELS')) as string[]
+    expect(names.filter((name) => name.includes('{'))).to.have.lengthOf(listeners.size - 1)
+    expect(names.some((name) => name.includes(`{${last}}`))).to.equal(false)
+  })
+
   it('reports what a restored log has lost, also if another log was there meanwhile', async () => {
     await stateIs('ready')
     const { epoch } = await broker.publish(channel, event(1))

@@ -20,6 +20,8 @@ const BATCH = 500
 export interface SubscriptionOwner {
   /** The pub/sub channels that a new connection must subscribe to. */
   namesOn(connection: SubscriberConnection): readonly string[]
+  /** Whether the connection must have the subscription now. */
+  wants(connection: SubscriberConnection, name: string): boolean
   /** Called when these are subscribed again. Reads what was missed. If it rejects, the connection is replaced. */
   onRestored(connection: SubscriberConnection, names: readonly string[]): Promise<void>
   /** Called when other nodes serve these pub/sub channels, or (an empty list) channels that are not known yet. */
@@ -101,7 +103,9 @@ export class SubscriberConnection {
   async #subscribe(names: readonly string[]): Promise<readonly string[]> {
     const moved: string[] = []
     for (let i = 0; i < names.length; i += BATCH) {
-      const batch = names.slice(i, i + BATCH)
+      // Earlier batches took time. An UNSUBSCRIBE that was sent meanwhile must not be followed by its SUBSCRIBE.
+      const batch = names.slice(i, i + BATCH).filter((name) => this.#owner.wants(this, name))
+      if (batch.length === 0) continue
       if (this.#sharded) {
         const served = await Promise.all(batch.map((name) => this.#subscribeSharded(name)))
         moved.push(...batch.filter((_, i) => !served[i]))

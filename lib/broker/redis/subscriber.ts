@@ -138,6 +138,10 @@ export class RedisSubscriber implements SubscriptionOwner {
     return names
   }
 
+  wants(connection: SubscriberConnection, name: string): boolean {
+    return this.#subscriptions.get(name)?.connection === connection
+  }
+
   async onRestored(connection: SubscriberConnection, names: readonly string[]): Promise<void> {
     for (let i = 0; i < names.length; i += BATCH) {
       await Promise.all(names.slice(i, i + BATCH).map((name) => this.#onSubscribedAgain(name, connection)))
@@ -179,11 +183,10 @@ export class RedisSubscriber implements SubscriptionOwner {
     for (;;) {
       const leftMs = Math.max(1, deadline - this.#clock.now())
       await this.#options.whenReady(leftMs)
-      if (this.#subscriptions.get(name) !== subscription) {
-        throw new BrokerError('ERR_SSE_CLOSED', 'The channel was unsubscribed before the subscription was sent')
-      }
+      this.#assertNeeded(name, subscription)
       subscription.connection = this.#placement.connectionFor(name)
       const moved = await subscription.connection?.add([name], leftMs)
+      this.#assertNeeded(name, subscription)
       if (moved?.length === 0) return
       if (this.#clock.now() >= deadline) {
         throw new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', `No node of the Redis cluster serves ${name}`)
@@ -191,6 +194,12 @@ export class RedisSubscriber implements SubscriptionOwner {
       this.#placement.refresh()
       await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
     }
+  }
+
+  /** @throws BrokerError `ERR_SSE_CLOSED` */
+  #assertNeeded(name: string, subscription: Subscription): void {
+    if (this.#subscriptions.get(name) === subscription) return
+    throw new BrokerError('ERR_SSE_CLOSED', 'The channel was unsubscribed while it was being subscribed')
   }
 
   /** Moves the subscriptions that another node serves now. */
