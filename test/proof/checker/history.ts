@@ -152,6 +152,12 @@ export class History {
     this.#renamings.push(renaming)
   }
 
+  /** The events that were reported as published. */
+  get done(): readonly { readonly channel: string; readonly token: string }[] {
+    const done = this.#calls.filter(({ outcome }) => outcome === 'done')
+    return done.flatMap(({ channel, events }) => events.map(({ token }) => ({ channel, token })))
+  }
+
   /** The number of calls by outcome. */
   get counts(): Readonly<Record<string, number>> {
     const counts: Record<string, number> = { seen: this.#seen.size }

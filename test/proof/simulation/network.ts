@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream'
 import type { Random } from '../random.js'
 import type { VirtualTime } from './virtual-time.js'
 
-/** The time until an operating system detects a dead peer. Shorter than in reality, longer than the kit's probes. */
+/** The time until an operating system detects a dead peer, in ms. Shorter than in reality, longer than heartbeats. */
 const TCP_TIMEOUT_MS = 20_000
 
 /** How a connection behaves. */
@@ -88,10 +88,17 @@ export class Link {
     }
   }
 
-  /** Stops all deliveries. Neither side detects this until its operating system closes the connection. */
-  blackHole(): void {
+  get isBlackHole(): boolean {
+    return this.#blackHole
+  }
+
+  /**
+   * Stops all deliveries. Neither side detects this until its operating system closes the connection, after
+   * `timeoutMs`.
+   */
+  blackHole(timeoutMs = TCP_TIMEOUT_MS): void {
     this.#blackHole = true
-    this.#time.after(TCP_TIMEOUT_MS, () => {
+    this.#time.after(timeoutMs, () => {
       for (const endpoint of [this.client, this.server]) endpoint.destroy(socketError('ETIMEDOUT'))
     })
   }
@@ -135,6 +142,11 @@ export class Link {
     })
   }
 
+  /** A timer of the host. */
+  after(ms: number, callback: () => void): { cancel(): void } {
+    return this.#time.after(ms, callback)
+  }
+
   wants(side: 0 | 1): void {
     const direction = this.#directions[(1 - side) as 0 | 1]
     direction.wanted = true
@@ -155,6 +167,7 @@ export class Link {
     while (direction.wanted && direction.waiting.length > 0) {
       const chunk = direction.waiting.shift() as Buffer
       direction.bytes -= chunk.length
+      peer.active()
       if (!peer.push(chunk)) direction.wanted = false
     }
     if (direction.waiting.length === 0 && peer.endsAfterWaiting) {
@@ -209,6 +222,8 @@ export class Endpoint extends Duplex {
   endsAfterWaiting = false
   readonly link: Link
   readonly #side: 0 | 1
+  #timeoutMs = 0
+  #idle: { cancel(): void } | undefined
 
   constructor(link: Link, side: 0 | 1) {
     super({
@@ -230,6 +245,7 @@ export class Endpoint extends Duplex {
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
     this.bytesWritten += chunk.length
+    this.active()
     this.link.write(this.#side, chunk, done)
   }
 
@@ -239,6 +255,8 @@ export class Endpoint extends Duplex {
   }
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#timeoutMs = 0
+    this.#schedule()
     this.link.destroyed(this.#side)
     done(error)
   }
@@ -249,8 +267,23 @@ export class Endpoint extends Duplex {
     else this.once('finish', () => this.destroy())
   }
 
-  setTimeout(): this {
+  /** As Node's sockets: `timeout` is emitted after `ms` without a byte. 0: never. */
+  setTimeout(ms: number, callback?: () => void): this {
+    if (callback !== undefined && ms === 0) this.off('timeout', callback)
+    else if (callback !== undefined) this.once('timeout', callback)
+    this.#timeoutMs = ms
+    this.#schedule()
     return this
+  }
+
+  /** Bytes were sent or received. */
+  active(): void {
+    if (this.#idle !== undefined) this.#schedule()
+  }
+
+  #schedule(): void {
+    this.#idle?.cancel()
+    this.#idle = this.#timeoutMs === 0 ? undefined : this.link.after(this.#timeoutMs, () => this.emit('timeout'))
   }
 
   setKeepAlive(): this {

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto'
 import RedisParser from 'redis-parser'
 import type { Random } from '../random.js'
-import type { Endpoint } from './network.js'
+import type { Endpoint, Link } from './network.js'
 import { RedisData, RedisError, type Snapshot } from './redis-data.js'
 import type { VirtualTime } from './virtual-time.js'
 
@@ -59,11 +59,17 @@ export class SimulatedRedis {
     return this.#up
   }
 
-  /** The number of subscriptions of all connections. */
-  get subscriptions(): number {
-    let count = 0
-    for (const { channels } of this.#connections) count += channels.size
-    return count
+  /** The channels of all subscriptions, but for connections whose loss the server has not detected yet. */
+  get subscriptions(): readonly string[] {
+    const names: string[] = []
+    for (const { channels, endpoint } of this.#connections) if (!endpoint.link.isBlackHole) names.push(...channels)
+    return names
+  }
+
+  /** Whether the connection has subscriptions. */
+  isSubscriber(link: Link): boolean {
+    for (const { endpoint, isSubscriber } of this.#connections) if (endpoint.link === link) return isSubscriber
+    return false
   }
 
   get connections(): number {

@@ -28,6 +28,9 @@ interface StreamPlan {
   readonly polling: boolean
 }
 
+/** Which connections of a process to Redis. */
+export type Links = 'all' | 'commands' | 'subscribers'
+
 export type Action = { readonly at: number } & (
   | {
       readonly do: 'publish'
@@ -42,10 +45,9 @@ export type Action = { readonly at: number } & (
   | { readonly do: 'pauseClient' | 'leaveClient'; readonly client: number; readonly ms: number }
   | { readonly do: 'pauseRedis' | 'restartRedis' | 'emptyRedis' | 'restoreRedis'; readonly ms: number }
   | { readonly do: 'saveRedis' | 'flushScripts' | 'flushAll' }
-  | { readonly do: 'cutRedis'; readonly process: number }
   | { readonly do: 'killSubscribers' | 'killCommands' }
-  | { readonly do: 'holdRedis'; readonly process: number; readonly ms: number }
-  | { readonly do: 'vanishRedis'; readonly process: number }
+  | { readonly do: 'holdRedis'; readonly process: number; readonly links: Links; readonly ms: number }
+  | { readonly do: 'cutRedis' | 'vanishRedis'; readonly process: number; readonly links: Links }
   | { readonly do: 'refuse'; readonly command: string; readonly ms: number }
   | { readonly do: 'trim'; readonly channel: string; readonly count: number }
   | { readonly do: 'removeEntry'; readonly channel: string; readonly back: number }
@@ -79,6 +81,42 @@ export interface Scenario {
 
 const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'xrange', 'xdel', 'pexpire', 'hmget']
 
+/** What comes together in a share of the worlds, because it meets too seldom by chance. */
+interface Theme {
+  readonly faults: readonly Action['do'][]
+  readonly world?: Partial<Pick<Scenario, 'historySize' | 'tailEntries' | 'heartbeatMs'>>
+  readonly stream?: Partial<StreamPlan>
+  readonly client?: Partial<ClientPlan>
+  /** Data of some events, in bytes. */
+  readonly largeBytes?: number
+}
+
+const THEMES: readonly Theme[] = [
+  // Connections to Redis that look open and are dead.
+  { faults: ['vanishRedis', 'vanishRedis', 'killSubscribers', 'crash'] },
+  // Events that arrive while the log cannot be read, more than a process keeps.
+  {
+    faults: ['holdRedis', 'killCommands', 'refuse', 'cutRedis'],
+    client: { splitBytes: 0, bufferBytes: 100_000 },
+    largeBytes: 400_000,
+  },
+  // Readers that stay behind what the log keeps.
+  {
+    faults: ['pauseClient', 'pauseClient', 'leaveClient', 'trim', 'removeEntry'],
+    world: { historySize: 3, tailEntries: 0 },
+    stream: { queuePolicy: 'replay', pacing: { capacity: 2, refillPerSecond: 3 } },
+    client: { bufferBytes: 300, earliest: true },
+  },
+  // Logs that are replaced and return.
+  { faults: ['restoreRedis', 'restoreRedis', 'emptyRedis', 'deleteKey', 'crash', 'saveRedis'] },
+  // Acknowledgements that are lost on their way to another process.
+  {
+    faults: ['killSubscribers', 'holdRedis', 'cutRedis', 'pauseRedis', 'refuse'],
+    stream: { queuePolicy: 'replay', maxAgeMs: 0 },
+    client: { isKit: true, window: 2, polls: 0, sessionMs: undefined },
+  },
+]
+
 /** The time during which actions happen, in ms. */
 export const ACTIVE_MS = 10_000
 
@@ -93,8 +131,9 @@ export function createScenario(seed: number): Scenario {
     [1, 30],
     [0, 200],
   ]
-  const sessions = random.chance(0.2)
-  const stream = streamPlanOf(random)
+  const theme = embedded || !random.chance(0.3) ? undefined : random.pick(THEMES)
+  const sessions = theme === undefined && random.chance(0.2)
+  const stream = { ...streamPlanOf(random), ...theme?.stream }
   const clients = Array.from({ length: 1 + random.below(4) }, () => {
     const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
     const first = random.below(channels.length - count + 1)
@@ -108,6 +147,7 @@ export function createScenario(seed: number): Scenario {
       delayMs: random.pick(delays),
       splitBytes: random.chance(0.1) ? 1 + random.below(50) : 0,
       sessionMs: sessions && random.chance(0.5) ? 2500 + random.below(6000) : undefined,
+      ...((theme?.largeBytes !== undefined || random.chance(0.7)) && theme?.client),
     }
   })
   const base = {
@@ -127,8 +167,9 @@ export function createScenario(seed: number): Scenario {
     sessions,
     stream,
     clients,
+    ...theme?.world,
   }
-  return { ...base, actions: actionsOf(random, base) }
+  return { ...base, actions: actionsOf(random, base, theme) }
 }
 
 function streamPlanOf(random: Random): StreamPlan {
@@ -146,31 +187,28 @@ function streamPlanOf(random: Random): StreamPlan {
 function actionsOf(
   random: Random,
   { processes, channels, clients, embedded, sessions, refusesInfo }: Omit<Scenario, 'actions'>,
+  theme: Theme | undefined,
 ): readonly Action[] {
-  const actions: Action[] = []
   const time = (): number => Math.round(random.next() * ACTIVE_MS)
   // Published in bursts, so that events and faults meet.
   const burstCount = 1 + random.below(4)
   const bursts = Array.from({ length: burstCount }, time)
-  for (let i = 3 + random.below(25); i > 0; i--) {
-    actions.push({
-      at: random.chance(0.7) ? random.pick(bursts) + random.below(100) : time(),
-      do: 'publish',
-      process: random.below(processes),
-      channel: random.pick(channels),
-      count: random.chance(0.75) ? 1 : 1 + random.below(6),
-      pad: random.chance(0.9) ? random.below(80) : random.below(3000),
-      ...(random.chance(0.15) && { key: true }),
-      ...(random.chance(0.05) && { ephemeral: true }),
-    })
-  }
+  const publishAt = (): number => (random.chance(0.7) ? random.pick(bursts) + random.below(100) : time())
+  const actions: Action[] = Array.from({ length: 3 + random.below(25) }, () => ({
+    at: publishAt(),
+    do: 'publish',
+    process: random.below(processes),
+    channel: random.pick(channels),
+    count: random.chance(0.75) ? 1 : 1 + random.below(6),
+    pad: random.chance(0.9) ? random.below(80) : random.below(theme?.largeBytes ?? 3000),
+    ...(random.chance(0.15) && { key: true }),
+    ...(random.chance(0.05) && { ephemeral: true }),
+  }))
   for (let i = sessions ? random.below(3) : 0; i > 0; i--) {
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(100) : time()
     actions.push({ at, do: 'revoke', process: random.below(processes), client: random.below(clients.length) })
   }
-  const faults = faultsOf(random, processes, channels, clients.length, embedded, refusesInfo)
-  // A few kinds at a time find more than all of them.
-  const kinds = faults.filter(() => random.chance(0.3))
+  const kinds = kindsOf(random, faultsOf(random, processes, channels, clients.length, embedded, refusesInfo), theme)
   const count = kinds.length === 0 ? 0 : random.below(7)
   for (let i = 0; i < count; i++) {
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(200) : time()
@@ -181,6 +219,14 @@ function actionsOf(
   return actions.map((action) => ({ ...action, at: Math.min(action.at, ACTIVE_MS) })).sort((a, b) => a.at - b.at)
 }
 
+/** A few kinds at a time find more than all of them. */
+function kindsOf(random: Random, faults: readonly Fault[], theme: Theme | undefined): readonly Fault[] {
+  if (theme === undefined) return faults.filter(() => random.chance(0.3))
+  return theme.faults.flatMap((kind) => faults.filter((fault) => fault(0).do === kind))
+}
+
+type Fault = (at: number) => Action
+
 function faultsOf(
   random: Random,
   processes: number,
@@ -188,12 +234,13 @@ function faultsOf(
   clients: number,
   embedded: boolean,
   refusesInfo: boolean,
-): readonly ((at: number) => Action)[] {
+): readonly Fault[] {
   const process = (): number => random.below(processes)
   const client = (): number => random.below(clients)
   const channel = (): string => random.pick(channels)
+  const links = (): Links => random.pick(['all', 'commands', 'subscribers'] as const)
   const ms = (most: number): number => random.below(most)
-  const ofClients: readonly ((at: number) => Action)[] = [
+  const ofClients: readonly Fault[] = [
     (at) => ({ at, do: 'cutClient', client: client() }),
     (at) => ({ at, do: 'vanishClient', client: client() }),
     (at) => ({ at, do: 'pauseClient', client: client(), ms: ms(5000) }),
@@ -211,11 +258,11 @@ function faultsOf(
     ...(refusesInfo ? [] : [(at: number): Action => ({ at, do: 'restoreRedis', ms: ms(1500) })]),
     (at) => ({ at, do: 'flushScripts' }),
     (at) => ({ at, do: 'flushAll' }),
-    (at) => ({ at, do: 'cutRedis', process: process() }),
+    (at) => ({ at, do: 'cutRedis', process: process(), links: links() }),
     (at) => ({ at, do: 'killSubscribers' }),
     (at) => ({ at, do: 'killCommands' }),
-    (at) => ({ at, do: 'holdRedis', process: process(), ms: ms(4000) }),
-    (at) => ({ at, do: 'vanishRedis', process: process() }),
+    (at) => ({ at, do: 'holdRedis', process: process(), links: links(), ms: ms(4000) }),
+    (at) => ({ at, do: 'vanishRedis', process: process(), links: links() }),
     (at) => ({ at, do: 'refuse', command: random.pick(REFUSED), ms: ms(3000) }),
     (at) => ({ at, do: 'trim', channel: channel(), count: random.below(5) }),
     (at) => ({ at, do: 'removeEntry', channel: channel(), back: random.below(5) }),

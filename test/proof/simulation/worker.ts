@@ -5,6 +5,9 @@ import { runScenario } from './world.js'
 
 // Stack traces, and mapping their positions to the source, cost more than all else.
 process.setSourceMapsEnabled(false)
+// What ioredis and the kit print about the faults of thousands of worlds.
+console.warn = () => undefined
+process.removeAllListeners('warning')
 process.once('message', async (job: Job) => {
   const result = await run(job)
   process.send?.(result, () => process.exit())

@@ -6,8 +6,9 @@ import { Session } from '../checker/session.js'
 import { Random } from '../random.js'
 import { KitClient } from './kit-client.js'
 import { KitProcess, REVOCATION_MS } from './kit-process.js'
+import type { Link } from './network.js'
 import { SimulatedRedis } from './redis-server.js'
-import { ACTIVE_MS, type Action, createScenario, type Scenario } from './scenario.js'
+import { ACTIVE_MS, type Action, createScenario, type Links, type Scenario } from './scenario.js'
 import { type SignedIn, SimClient, type SimulatedClient } from './sim-client.js'
 import { VirtualTime } from './virtual-time.js'
 
@@ -30,6 +31,10 @@ const ARRIVAL_MS = 45_000
 const CLOSE_MS = 10_000
 /** How long it may take until a process notices that its connection to the store is dead, in ms. */
 const STORE_MS = 15_000
+/** How long an unneeded subscription may stay, in ms. */
+const UNSUBSCRIBED_MS = 15_000
+/** How long the operating system waits for an answer on a silent connection to Redis, in ms: longer than a world's end. */
+const SILENT_MS = 110_000
 /** The time after which no timer may be pending, in ms. */
 const IDLE_MS = 120_000
 
@@ -234,7 +239,7 @@ class World {
         redis.data.flush()
         return
       case 'cutRedis':
-        for (const link of [...(this.#processes[action.process]?.redisLinks ?? [])]) link.cut()
+        for (const link of this.#linksOf(redis, action)) link.cut()
         return
       case 'killSubscribers':
         redis.cutConnections((isSubscriber) => isSubscriber)
@@ -243,10 +248,10 @@ class World {
         redis.cutConnections((isSubscriber) => !isSubscriber)
         return
       case 'holdRedis':
-        for (const link of this.#processes[action.process]?.redisLinks ?? []) link.hold(action.ms)
+        for (const link of this.#linksOf(redis, action)) link.hold(action.ms)
         return
       case 'vanishRedis':
-        for (const link of this.#processes[action.process]?.redisLinks ?? []) link.blackHole()
+        for (const link of this.#linksOf(redis, action)) link.blackHole(SILENT_MS)
         return
       case 'refuse':
         redis.refuse(action.command, `NOPERM no permission for ${action.command}`)
@@ -268,6 +273,11 @@ class World {
         redis.data.delete(`sse:{${action.channel}}:${action.key}`)
         return
     }
+  }
+
+  #linksOf(redis: SimulatedRedis, { process, links }: { process: number; links: Links }): readonly Link[] {
+    const all = [...(this.#processes[process]?.redisLinks ?? [])]
+    return links === 'all' ? all : all.filter((link) => redis.isSubscriber(link) === (links === 'subscribers'))
   }
 
   #publishFor({ process: index, channel, count, pad, key, ephemeral }: Extract<Action, { do: 'publish' }>): void {
@@ -422,12 +432,12 @@ class World {
       for (const channel of this.#scenario.channels) {
         pending++
         const publish = async (): Promise<void> => {
-          for (;;) {
+          for (let given = false; !given && process.isRunning; ) {
             const event = this.#event(channel, 0, false)
             const [position] = await this.#publish(process, channel, [event])
             if (position !== undefined) {
               finals.push({ channel, token: event.token, position })
-              break
+              given = true
             }
           }
           pending--
@@ -455,14 +465,18 @@ class World {
         )
       }
     }
+    // The subscriptions to the kit's own signals stay.
+    const left = () => redis?.subscriptions.filter((name) => name.includes('{')) ?? []
+    if (!(await time.run(() => left().length === 0, UNSUBSCRIBED_MS)))
+      this.#history.violate(`Redis has the subscriptions [${left()}] after all clients have left`)
     let open = this.#allProcesses.length
     for (const process of this.#allProcesses) void process.close(0).then(() => open--)
     if (!(await time.run(() => open === 0, 30_000))) this.#history.violate(`${open} processes did not close`)
     await time.run(() => false, IDLE_MS)
     if (time.pending > 0) this.#history.violate(`${time.pending} timers are left after everything is closed`)
-    if (redis !== undefined && (redis.subscriptions > 0 || redis.connections > 0)) {
+    if (redis !== undefined && (redis.subscriptions.length > 0 || redis.connections > 0)) {
       this.#history.violate(
-        `Redis has ${redis.connections} connections and ${redis.subscriptions} subscriptions after the end`,
+        `Redis has ${redis.connections} connections and the subscriptions [${redis.subscriptions}] after the end`,
       )
     }
   }
