@@ -1,58 +1,70 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir, userInfo } from 'node:os'
-import { join } from 'node:path'
+import { userInfo } from 'node:os'
 import { eventually } from './eventually.js'
 import { freePort } from './free-port.js'
+import { ServerProcess } from './server-process.js'
+import { substitute } from './substitute.js'
 
-/**
- * A real nginx in front of a server, started for the test on a free loopback port, with its files in a temporary
- * folder.
- */
+type Files = Readonly<Record<string, string>>
+
+/** The ports on which nginx listens: for the test's requests, and for the number of its configuration. */
+interface Ports {
+  readonly server: number
+  readonly control: number
+}
+
+/** A real nginx in front of a server, started for the test on a free loopback port. */
 export class Nginx {
   readonly url: string
-  readonly #port: number
-  readonly #upstreams: string
-  readonly #server: (directives: string) => string
-  readonly #folder: string
-  #process: ChildProcess | undefined
-  #log = ''
+  readonly #ports: Ports
+  /** What is in nginx's http block, for given directives. */
+  readonly #http: (directives: string) => string
+  readonly #process: ServerProcess
   /** The number of the current configuration. A response of nginx shows which one it uses. */
-  #generation = 0
+  #generation = 1
 
-  private constructor(port: number, upstreams: string, server: (directives: string) => string, folder: string) {
-    this.url = `http://127.0.0.1:${port}`
-    this.#port = port
-    this.#upstreams = upstreams
-    this.#server = server
-    this.#folder = folder
+  private constructor(url: string, ports: Ports, http: (directives: string) => string, process: ServerProcess) {
+    this.url = url
+    this.#ports = ports
+    this.#http = http
+    this.#process = process
   }
 
   /**
    * @param upstream the URL of the server
    * @param directives of nginx for the proxied location, in addition to `proxy_pass`
    */
-  static start(upstream: string, directives = ''): Promise<Nginx> {
-    const server = (more: string): string => `location / {\n      proxy_pass ${upstream};\n      ${more}\n    }`
-    return Nginx.#start('', server, directives)
+  static async start(upstream: string, directives = ''): Promise<Nginx> {
+    const ports = { server: await freePort(), control: await freePort() }
+    const http = (more: string): string =>
+      `server { listen 127.0.0.1:${ports.server}; location / { proxy_pass ${upstream}; ${more} } }`
+    return Nginx.#start('http', ports, http, directives)
   }
 
   /**
-   * @param file a file for conf.d that ends with one `server`, which listens on 80
-   * @param hosts the addresses of the names of its upstreams
+   * @param file a file for conf.d with a server that listens on 80, or on 443 with TLS
+   * @param parts what to replace in the file, such as the addresses of its upstreams
+   * @param files what else is in the folder of the configuration, by name
    */
-  static deployed(file: string, hosts: Readonly<Record<string, string>>): Promise<Nginx> {
-    const text = Object.entries(hosts).reduce((all, [name, address]) => all.replaceAll(name, address), file)
-    const [, upstreams = '', server = ''] = /^([\s\S]*)^server \{\n\s*listen 80;([\s\S]*)\}\s*$/m.exec(text) ?? []
-    return Nginx.#start(upstreams, () => server, '')
+  static async deployed(file: string, parts: Files, files: Files = {}): Promise<Nginx> {
+    const ports = { server: await freePort(), control: await freePort() }
+    const [listen = '', port = ''] = /listen (80|443)\b/.exec(file) ?? []
+    const text = substitute(file, { [listen]: `listen 127.0.0.1:${ports.server}`, ...parts })
+    return Nginx.#start(port === '443' ? 'https' : 'http', ports, () => text, '', files)
   }
 
-  static async #start(upstreams: string, server: (directives: string) => string, directives: string): Promise<Nginx> {
-    const nginx = new Nginx(await freePort(), upstreams, server, await mkdtemp(join(tmpdir(), 'sse-nginx-')))
+  static async #start(
+    scheme: string,
+    ports: Ports,
+    http: (directives: string) => string,
+    directives: string,
+    files: Files = {},
+  ): Promise<Nginx> {
+    const process = await ServerProcess.start('nginx', (folder) => ({
+      ...{ command: 'nginx', debian: 'nginx', args: ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'] },
+      files: { ...files, 'nginx.conf': mainFile(ports.control, 1, http(directives)) },
+    }))
+    const nginx = new Nginx(`${scheme}://127.0.0.1:${ports.server}`, ports, http, process)
     try {
-      await nginx.#write(directives)
-      await nginx.#spawn()
       await nginx.#answers()
     } catch (error) {
       await nginx.stop()
@@ -63,60 +75,32 @@ export class Nginx {
 
   /** Replaces the directives. Existing connections keep the old ones until they end. */
   async reload(directives = ''): Promise<void> {
-    await this.#write(directives)
-    this.#process?.kill('SIGHUP')
+    this.#generation++
+    await this.#process.write('nginx.conf', mainFile(this.#ports.control, this.#generation, this.#http(directives)))
+    this.#process.signal('SIGHUP')
     await this.#answers()
   }
 
   /** Ends nginx with its workers and connections, and removes its folder. */
-  async stop(): Promise<void> {
-    const child = this.#process
-    this.#process = undefined
-    if (child?.pid !== undefined && child.exitCode === null && child.signalCode === null) {
-      const ended = once(child, 'exit')
-      child.kill('SIGTERM')
-      await ended
-    }
-    await rm(this.#folder, { recursive: true, force: true })
-  }
-
-  async #spawn(): Promise<void> {
-    const child = spawn('nginx', ['-p', this.#folder, '-c', 'nginx.conf', '-e', 'stderr'], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    this.#process = child
-    // Also if the test run is aborted.
-    const kill = () => child.kill('SIGTERM')
-    process.once('exit', kill)
-    child.once('exit', () => process.off('exit', kill))
-    child.stderr.on('data', (chunk: Buffer) => {
-      this.#log = (this.#log + chunk.toString()).slice(-2000)
-    })
-    try {
-      await once(child, 'spawn')
-    } catch (cause) {
-      throw new Error('The tests need nginx on the PATH (Debian: apt-get install nginx)', { cause })
-    }
+  stop(): Promise<void> {
+    return this.#process.stop()
   }
 
   async #answers(): Promise<void> {
-    const expected = String(this.#generation)
-    const child = this.#process
+    const url = `http://127.0.0.1:${this.#ports.control}`
     await eventually(async () => {
-      if (!child || child.exitCode !== null) throw new Error(`nginx ended: ${this.#log}`)
+      this.#process.assertRunning()
       // Without keep-alive, because a worker of the previous configuration would answer on its connections.
-      const answer = await fetch(`${this.url}/.generation`, { headers: { connection: 'close' } }).catch(() => undefined)
-      return (await answer?.text()) === expected
+      const answer = await fetch(url, { headers: { connection: 'close' } }).catch(() => undefined)
+      return (await answer?.text()) === String(this.#generation)
     })
   }
+}
 
-  async #write(directives: string): Promise<void> {
-    this.#generation++
-    const user = userInfo()
-    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
-    await writeFile(
-      join(this.#folder, 'nginx.conf'),
-      `daemon off;
+function mainFile(controlPort: number, generation: number, http: string): string {
+  const user = userInfo()
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+  return `daemon off;
 worker_processes 1;
 pid nginx.pid;
 error_log stderr warn;
@@ -126,14 +110,8 @@ events { worker_connections 256; }
 http {
   access_log off;
   ${temporary.map((name) => `${name}_temp_path ${name};`).join('\n  ')}
-  ${this.#upstreams}
-  server {
-    listen 127.0.0.1:${this.#port};
-    location = /.generation { return 200 "${this.#generation}"; }
-    ${this.#server(directives)}
-  }
+  server { listen 127.0.0.1:${controlPort}; location / { return 200 "${generation}"; } }
+  ${http}
 }
-`,
-    )
-  }
+`
 }

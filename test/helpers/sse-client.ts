@@ -1,8 +1,21 @@
-import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
+import { type IncomingHttpHeaders, request } from 'node:http'
+import { connect } from 'node:http2'
+import type { Readable } from 'node:stream'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
+
+/** A response, on HTTP/1.1 or HTTP/2. */
+interface Answer {
+  readonly body: Readable
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  /** Destroys the connection. */
+  readonly destroy: () => void
+}
 
 /** A minimal SSE client on Node's http. Keeps the raw text, the blocks and the parsed events, and can await them. */
 export class SseClient {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
   readonly events: EventSourceMessage[] = []
   /** Without heartbeats, the first of which comes at a random time, possibly at once. */
   readonly comments: string[] = []
@@ -11,13 +24,15 @@ export class SseClient {
   /** The id that a client would send when it reconnects. */
   lastEventId = ''
   closed = false
-  readonly #request: ClientRequest
-  readonly #response: IncomingMessage
+  readonly #body: Readable
+  readonly #destroy: () => void
   readonly #waiting = new Set<() => void>()
 
-  private constructor(req: ClientRequest, response: IncomingMessage) {
-    this.#request = req
-    this.#response = response
+  private constructor({ body, status, headers, destroy }: Answer) {
+    this.status = status
+    this.headers = headers
+    this.#body = body
+    this.#destroy = destroy
     const parser = createParser({
       onEvent: (event) => {
         this.events.push(event)
@@ -30,14 +45,14 @@ export class SseClient {
         this.retry = ms
       },
     })
-    response.setEncoding('utf8')
-    response.on('data', (chunk: string) => {
+    body.setEncoding('utf8')
+    body.on('data', (chunk: string) => {
       this.raw += chunk
       parser.feed(chunk)
       this.#wake()
     })
-    response.on('error', () => this.#wake())
-    response.on('close', () => {
+    body.on('error', () => this.#wake())
+    body.on('close', () => {
       this.closed = true
       this.#wake()
     })
@@ -47,18 +62,29 @@ export class SseClient {
   static open(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<SseClient> {
     return new Promise((resolve, reject) => {
       const req = request(url, { headers: { accept: 'text/event-stream', ...headers }, method, agent: false })
-      req.on('response', (response) => resolve(new SseClient(req, response)))
+      req.on('response', (body) => {
+        const { statusCode: status = 0, headers } = body
+        resolve(new SseClient({ body, status, headers, destroy: () => req.destroy() }))
+      })
       req.on('error', reject)
       req.end()
     })
   }
 
-  get status(): number {
-    return this.#response.statusCode ?? 0
-  }
-
-  get headers(): IncomingHttpHeaders {
-    return this.#response.headers
+  /** The same on a new HTTP/2 connection over TLS. @param ca the certificate that it trusts */
+  static openHttp2(url: string, ca: string, headers: Record<string, string> = {}): Promise<SseClient> {
+    return new Promise((resolve, reject) => {
+      const { origin, pathname, search } = new URL(url)
+      const session = connect(origin, { ca })
+      const destroy = (): void => session.destroy()
+      const body = session.request({ ':path': pathname + search, accept: 'text/event-stream', ...headers })
+      body.on('response', ({ ':status': status = 0, ...fields }) => {
+        resolve(new SseClient({ body, status, headers: fields, destroy }))
+      })
+      body.on('close', destroy)
+      body.on('error', reject)
+      session.on('error', reject)
+    })
   }
 
   /** The events without the kit's control events. */
@@ -93,16 +119,16 @@ export class SseClient {
 
   /** Stops reading, so the socket buffer fills up. */
   pause(): void {
-    this.#response.pause()
+    this.#body.pause()
   }
 
   resume(): void {
-    this.#response.resume()
+    this.#body.resume()
   }
 
   /** Destroys the connection. */
   close(): void {
-    this.#request.destroy()
+    this.#destroy()
   }
 
   #wake(): void {
