@@ -8,6 +8,9 @@ import { sleep } from './topology.js'
 /** Longer than a process may take, with the kit's default time limits. */
 const ANSWER_MS = 20_000
 
+/** The interval of the publications of a steady rate, in ms. */
+const STEP_MS = 40
+
 export class Publishers {
   readonly #history: History
   readonly #random: Random
@@ -33,6 +36,21 @@ export class Publishers {
       )
       await sleep(random.below(60))
     }
+  }
+
+  /** Publishes at this rate, in steps of several events, until stopped. */
+  async steady(app: App, channel: string, perSecond: number): Promise<void> {
+    const pending = new Set<Promise<void>>()
+    const beganAt = performance.now()
+    for (let published = 0; !this.#stopped; await sleep(STEP_MS)) {
+      const due = Math.floor(((performance.now() - beganAt) * perSecond) / 1000) - published
+      if (due < 1) continue
+      published += due
+      const call = this.#publish(app, channel, due)
+      pending.add(call)
+      void call.finally(() => pending.delete(call))
+    }
+    await Promise.all(pending)
   }
 
   stop(): void {

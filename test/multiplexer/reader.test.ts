@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { expect } from 'chai'
 import fc from 'fast-check'
+import { systemClock } from '../../lib/core/system-clock.js'
+import { Channel } from '../../lib/multiplexer/channel/channel.js'
 import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
+import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
-import { ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
+import { OPTIONS, ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
 describe('a reader on a channel', () => {
   it('sends every entry once and in order, for any order of deliveries, answers and drains', async () => {
@@ -97,6 +100,59 @@ describe('a reader on a channel', () => {
       }),
       { numRuns: 500 },
     )
+  })
+
+  it('sends an entry of a new log that arrives while its channel recovers, without a later entry', async () => {
+    const setup = new Setup()
+    await setup.open()
+    await setup.publish(3)
+    setup.broker.deliver(3)
+    await soon()
+    // The reply is from the former log.
+    await setup.broker.interrupt('log')
+    setup.broker.lose()
+    await setup.publish(1)
+    setup.broker.deliver(1)
+    await setup.settle()
+    expect(setup.stream.seen()).to.deep.equal([
+      1,
+      2,
+      3,
+      { event: 'sse.reset', channel: 'log', reason: 'log_replaced' },
+      4,
+    ])
+  })
+
+  it('does not send a page of the former log that arrives after a reset', async () => {
+    const setup = new Setup()
+    const { broker, channel, stream } = setup
+    // As long as a page of this one is under way, the reader does not go live.
+    const other = new Channel('other', broker, systemClock, OPTIONS)
+    const publish = async (name: string, numbers: readonly number[]): Promise<void> => {
+      for (const data of numbers) await broker.publish(name, encodePublished({ data }))
+    }
+    await publish('log', range(1, 5))
+    await publish('other', range(101, 105))
+    await Promise.all([channel.open(), other.open()])
+    const starts = [channel, other].map((each) => ({ channel: each, offset: 0 }))
+    new StreamReader(stream, starts, () => undefined).begin()
+    await soon()
+    expect(broker.calls.reads).to.equal(2)
+    broker.lose()
+    await publish('log', range(6, 10))
+    await broker.interrupt('log')
+    // The head and the entries of the new log overtake the page of the former one.
+    for (const reply of [2, 2]) {
+      broker.release(reply)
+      await soon()
+    }
+    await soon()
+    expect(channel.flushed).to.equal(5)
+    broker.release(0)
+    await soon()
+    await setup.settle()
+    const seen = stream.seen().filter((it) => typeof it === 'number' && it < 100)
+    expect(seen).to.deep.equal(range(6, 10))
   })
 
   it('costs no calls to the broker while entries arrive in order', async () => {

@@ -84,7 +84,7 @@ const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'xran
 /** What comes together in a share of the worlds, because it meets too seldom by chance. */
 interface Theme {
   readonly faults: readonly Action['do'][]
-  readonly world?: Partial<Pick<Scenario, 'historySize' | 'tailEntries' | 'heartbeatMs'>>
+  readonly world?: Partial<Pick<Scenario, 'historySize' | 'tailEntries' | 'redisDelayMs'>>
   readonly stream?: Partial<StreamPlan>
   readonly client?: Partial<ClientPlan>
   /** Data of some events, in bytes. */
@@ -109,6 +109,11 @@ const THEMES: readonly Theme[] = [
   },
   // Logs that are replaced and return.
   { faults: ['restoreRedis', 'restoreRedis', 'emptyRedis', 'deleteKey', 'crash', 'saveRedis'] },
+  // Logs that are replaced while processes and readers read them.
+  {
+    faults: ['killSubscribers', 'cutRedis', 'flushAll', 'flushAll', 'deleteKey'],
+    world: { tailEntries: 0, redisDelayMs: [0, 200] },
+  },
   // Acknowledgements that are lost on their way to another process.
   {
     faults: ['killSubscribers', 'holdRedis', 'cutRedis', 'pauseRedis', 'refuse'],
