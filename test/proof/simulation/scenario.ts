@@ -89,6 +89,8 @@ interface Theme {
   readonly client?: Partial<ClientPlan>
   /** Data of some events, in bytes. */
   readonly largeBytes?: number
+  /** Requests have a session, and sessions are revoked. */
+  readonly sessions?: boolean
 }
 
 const THEMES: readonly Theme[] = [
@@ -109,6 +111,12 @@ const THEMES: readonly Theme[] = [
   },
   // Logs that are replaced and return.
   { faults: ['restoreRedis', 'restoreRedis', 'emptyRedis', 'deleteKey', 'crash', 'saveRedis'] },
+  // Revocations and expiries that other processes must find by themselves.
+  {
+    faults: ['killSubscribers', 'holdRedis', 'cutRedis', 'pauseRedis'],
+    sessions: true,
+    client: { polls: 0.3, isKit: false },
+  },
   // Logs that are replaced while processes and readers read them.
   {
     faults: ['killSubscribers', 'cutRedis', 'flushAll', 'flushAll', 'deleteKey'],
@@ -137,7 +145,7 @@ export function createScenario(seed: number): Scenario {
     [0, 200],
   ]
   const theme = embedded || !random.chance(0.3) ? undefined : random.pick(THEMES)
-  const sessions = theme === undefined && random.chance(0.2)
+  const sessions = theme === undefined ? random.chance(0.2) : theme.sessions === true
   const stream = { ...streamPlanOf(random), ...theme?.stream }
   const clients = Array.from({ length: 1 + random.below(4) }, () => {
     const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
@@ -209,7 +217,7 @@ function actionsOf(
     ...(random.chance(0.15) && { key: true }),
     ...(random.chance(0.05) && { ephemeral: true }),
   }))
-  for (let i = sessions ? random.below(3) : 0; i > 0; i--) {
+  for (let i = sessions ? random.below(theme === undefined ? 3 : 6) : 0; i > 0; i--) {
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(100) : time()
     actions.push({ at, do: 'revoke', process: random.below(processes), client: random.below(clients.length) })
   }

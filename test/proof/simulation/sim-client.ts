@@ -176,8 +176,13 @@ export class SimClient implements SimulatedClient {
     const { session, random } = this.#options
     session.connected(process.name, 'poll')
     this.#beginConnection(process)
+    const expiresAt = this.#signedIn?.expiresAt
     const path = `/poll?${this.#query}&wait=${random.below(2000)}&cursor=${encodeURIComponent(session.cursor)}`
     const response = await this.#request(process, 'GET', path, {})
+    const lateMs = this.#options.time.wallTime() - (expiresAt ?? Number.POSITIVE_INFINITY)
+    const [, delayMs] = this.#options.quality.delayMs
+    if (response.statusCode === 200 && lateMs > EXPIRY_MS + delayMs)
+      session.violate(`a poll was answered ${lateMs} ms after its session had expired`)
     const body = await textOf(response)
     session.note(`${response.statusCode}`)
     if (response.statusCode !== 200) {

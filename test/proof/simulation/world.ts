@@ -31,6 +31,10 @@ const ARRIVAL_MS = 45_000
 const CLOSE_MS = 10_000
 /** How long it may take until a process notices that its connection to the store is dead, in ms. */
 const STORE_MS = 15_000
+/** How much later than its deadline a publication may settle, in ms. */
+const SETTLE_MS = 1000
+/** How long a stream may outlive its client, in ms: if the connection is closed, and if it is lost without a sign. */
+const LEAVE_MS = { closed: 3000, silent: 30_000 }
 /** How long an unneeded subscription may stay, in ms. */
 const UNSUBSCRIBED_MS = 15_000
 /** How long the operating system waits for an answer on a silent connection to Redis, in ms: longer than a world's end. */
@@ -306,10 +310,21 @@ class World {
     }))
     const options = idempotencyKey === undefined ? {} : { idempotencyKey }
     this.#publishing++
+    const attempt = async (): Promise<readonly Position[]> => {
+      const beganAt = this.#time.now()
+      try {
+        return await process.multiplexer.publishMany(channel, messages, options)
+      } finally {
+        const tookMs = this.#time.now() - beganAt
+        if (tookMs > this.#scenario.commandTimeoutMs + SETTLE_MS) {
+          this.#history.violate(`a publication on ${channel} by ${process.name} took ${tookMs} ms`)
+        }
+      }
+    }
     const positions = await publishRecorded(
       this.#history,
       { by: process.name, channel, events, idempotencyKey },
-      () => process.multiplexer.publishMany(channel, messages, options),
+      attempt,
       () => this.#time.sleep(200),
     )
     this.#publishing--
@@ -455,7 +470,10 @@ class World {
     const redis = this.#redis
     this.#checkAnnouncements()
     for (const client of this.#clients) client.stop()
-    await time.run(() => this.#processes.every(({ multiplexer }) => multiplexer.status().streams === 0), 30_000)
+    const isSilent = this.#scenario.actions.some((action) => action.do === 'vanishClient')
+    const haveLeft = () => this.#processes.every(({ multiplexer }) => multiplexer.status().streams === 0)
+    if (!(await time.run(haveLeft, isSilent ? LEAVE_MS.silent : LEAVE_MS.closed)))
+      this.#history.violate('streams are open although all clients have left')
     await time.run(() => this.#processes.every(({ multiplexer }) => multiplexer.status().channels === 0), 60_000)
     for (const { name, multiplexer } of this.#processes) {
       const { streams, channels, state } = multiplexer.status()
