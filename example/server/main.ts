@@ -18,6 +18,9 @@ const SEED_WAIT_MS = 1000
  */
 const BACKLOG = 4096
 
+/** Longer than proxies keep unused connections (60 s): they close first, so no request meets a closing connection. */
+const KEEP_ALIVE_MS = 65_000
+
 async function start(config: Config): Promise<void> {
   for (const note of config.notes) console.log(note)
   logDiagnostics(logToStderr)
@@ -25,6 +28,7 @@ async function start(config: Config): Promise<void> {
   const services = openServices(config.redis)
   const app = createApp({ ...services, config, log: logToStderr })
   const server = createServer(app)
+  server.keepAliveTimeout = KEEP_ALIVE_MS
   const stopSeeding = new AbortController()
   const seeded = config.production ? undefined : seedTenants(services.store, logToStderr, stopSeeding.signal)
   await Promise.race([seeded, new Promise((resolve) => setTimeout(resolve, SEED_WAIT_MS).unref())])
