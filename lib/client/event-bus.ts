@@ -8,9 +8,9 @@
  * ```
  */
 import { createEventStream } from './event-stream.js'
-import { type ClientEvent, callSafely, createEventListeners } from './listeners.js'
+import { ClientEvent, callSafely, createEventListeners } from './listeners.js'
 import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
-import { advance, behindEvent, createReplay, type Replay, withPosition } from './replay.js'
+import { advance, createReplay, missedEvents, type Replay, withPosition } from './replay.js'
 import { type FeedSource, joinTabs } from './tabs.js'
 
 /** Options of `createEventBus`: of all its connections. */
@@ -145,7 +145,9 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
         const next = closed ? undefined : advance(position, event)
         if (next === undefined) return
         position = next
-        listeners.emit(event)
+        // A listener may be ahead of the stream in some channels: its cursor is its own.
+        const isOwn = event.id === '' || event.id === next
+        listeners.emit(isOwn ? event : new ClientEvent(event.type, event.data, next))
       }
       function join(): void {
         const at = feed.replay.position
@@ -153,7 +155,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
         if (hasJoined || closed || (cursor !== '' && at === '')) return
         hasJoined = true
         position ||= at
-        const missed = position === '' ? [] : (feed.replay.since(position) ?? [behindEvent(at)])
+        const missed = position === '' ? [] : missedEvents(feed.replay, position)
         for (const event of missed) deliver(event)
       }
       const subscriber: Subscriber = {

@@ -32,10 +32,14 @@ function offsets(cursor: string): Map<string, number> {
 }
 
 /**
- * For a listener whose position is older than the kept events: its application reloads, and the listener continues from
- * `position`.
+ * The events for a listener that joins at a position. If the position is older than the kept events, its application
+ * reloads, and the listener continues from the stream's position; what follows it may be a gap.
  */
-export function behindEvent(position: string): ClientEvent {
+export function missedEvents(replay: Replay, from: string): readonly ClientEvent[] {
+  return replay.since(from) ?? [behindEvent(replay.position), ...(replay.since(replay.position) ?? [])]
+}
+
+function behindEvent(position: string): ClientEvent {
   const data: ResetData = { channel: '', reason: 'behind' }
   return new ClientEvent('sse.reset', JSON.stringify(data), position)
 }
@@ -66,6 +70,8 @@ export function createReplay(start: string): Replay {
   let position = start
   /** The position before the first kept event. */
   let base = start
+  /** A gap that followed `base` is not kept any more. */
+  let baseHasGap = false
   let chars = 0
 
   return {
@@ -86,13 +92,14 @@ export function createReplay(start: string): Replay {
         if (oldest === undefined) break
         chars -= oldest.data.length
         base = advance(base, oldest) ?? base
+        baseHasGap = oldest.id === ''
       }
       return true
     },
 
     since(from) {
       const last = events.findLastIndex(({ id }) => id !== '' && !isBeyond(id, from))
-      if (last < 0 && (base === '' || isBeyond(base, from))) return undefined
+      if (last < 0 && (base === '' || baseHasGap || isBeyond(base, from))) return undefined
       return events.slice(last + 1)
     },
   }

@@ -17,7 +17,7 @@ import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'
 import type { ClientOptions, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
-import { behindEvent, isBeyond, type Replay, withPosition } from './replay.js'
+import { isBeyond, missedEvents, type Replay, withPosition } from './replay.js'
 
 /** Where a tab delivers its events and states. */
 export interface TabFeed {
@@ -126,7 +126,7 @@ function enterTab(
     post(stateMessage(status))
     const at = replay.position
     if (position === '') post({ kind: 'welcome', to, events: [new ClientEvent('sse.open', '{}', at)] })
-    else if (at !== '') post({ kind: 'welcome', to, events: replay.since(position) ?? [behindEvent(at)] })
+    else if (at !== '') post({ kind: 'welcome', to, events: missedEvents(replay, position) })
   }
 
   function follow(message: TabMessage): void {

@@ -111,6 +111,22 @@ describe('the event bus of a page', () => {
     expect(ahead.seen).to.deep.equal([4, 5])
   })
 
+  it('delivers each event with the cursor of its listener, also if the listener is ahead in another channel', async () => {
+    url = `${server.url}/?channel=x&channel=y`
+    const [x, y] = (await multiplexer.cursor(['x', 'y'])).split('.') as [string, string]
+    const next = (position: string) => position.replace(/0$/, '1')
+    for (const channel of ['y', 'x']) await multiplexer.publish(channel, { event: 'n', data: channel })
+    const ids = new Map<string, string[]>()
+    for (const cursor of [`${x}.${y}`, `${x}.${next(y)}`]) {
+      const share = bus.stream(url, { cursor })
+      share.on('n', ({ data, id }) => void ids.set(cursor, [...(ids.get(cursor) ?? []), `${data} ${id}`]))
+      shares.push(share)
+    }
+    await eventually(() => [...ids.values()].flat().length === 3)
+    expect(ids.get(`${x}.${y}`)).to.deep.equal([`x ${next(x)}.${y}`, `y ${next(x)}.${next(y)}`])
+    expect(ids.get(`${x}.${next(y)}`)).to.deep.equal([`x ${next(x)}.${next(y)}`])
+  })
+
   it('sends sse.reset with reason behind to a listener with an older cursor, then new events', async () => {
     const old = await multiplexer.cursor('log')
     await publish(1, 5)

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { ClientEvent } from '../../lib/client/listeners.js'
-import { advance, createReplay, isBeyond, type Replay } from '../../lib/client/replay.js'
+import { advance, createReplay, isBeyond, missedEvents, type Replay } from '../../lib/client/replay.js'
 import { range } from '../helpers/range.js'
 
 const event = (id: string, type = 'n') => new ClientEvent(type, id, id)
@@ -56,6 +56,32 @@ describe('the latest events of a shared stream', () => {
     replay.push(event('a-6'))
     expect(ids(replay.since('a-4'))).to.equal(undefined)
     expect(ids(replay.since('a-5'))).to.deep.equal(['a-6'])
+  })
+
+  it('include a gap after the position from which a listener continues when it was too far behind', () => {
+    const replay = createReplay('a-5')
+    replay.push(event('', 'sse.gap'))
+    expect(missedEvents(replay, 'a-3').map(({ type, id }) => `${type} ${id}`)).to.deep.equal([
+      'sse.reset a-5',
+      'sse.gap ',
+    ])
+    replay.push(event('a-9'))
+    const missed = missedEvents(replay, 'a-3').map(({ type, id }) => `${type} ${id}`)
+    expect(missed).to.deep.equal(['sse.reset a-9'])
+    expect(ids(missedEvents(replay, 'a-5'))).to.deep.equal(['sse.gap', 'a-9'])
+  })
+
+  it('are not replayed from a position whose gap is no longer kept', () => {
+    const replay = createReplay('a-5')
+    replay.push(event('', 'sse.gap'))
+    for (const n of range(9, 263)) replay.push(event(`a-${n}`))
+    expect(replay.since('a-5')).to.have.length(256)
+    // The gap is evicted.
+    replay.push(event('a-264'))
+    expect(replay.since('a-5')).to.equal(undefined)
+    expect(replay.since('a-9')).to.have.length(255)
+    replay.push(event('a-265'))
+    expect(replay.since('a-9')).to.have.length(256)
   })
 
   it('are bounded in number and size', () => {

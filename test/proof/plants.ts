@@ -210,6 +210,18 @@ const PLANTS: readonly Plant[] = [
     find: 'new RevocationWatch(this.#checkMs,',
     replace: 'new RevocationWatch(1_000_000,',
   },
+  {
+    fault: 'a tab does not notice that it missed events',
+    file: 'client/tabs.ts',
+    find: 'if (isBeyond(message.before, replay.position)) hello()',
+    replace: 'if (message.before === undefined) hello()',
+  },
+  {
+    fault: 'a tab that was too far behind gets no later gap',
+    file: 'client/replay.ts',
+    find: '[behindEvent(replay.position), ...(replay.since(replay.position) ?? [])]',
+    replace: '[behindEvent(replay.position)]',
+  },
   { fault: 'a stream outlives its client', file: 'stream/sse-stream.ts', find: '.onOver(', replace: '.onEnded(' },
 ]
 

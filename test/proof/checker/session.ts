@@ -33,6 +33,11 @@ export interface SessionOptions {
    * dropped. @defaultValue false
    */
   readonly drops?: boolean
+  /**
+   * The client shares connections with others, and sees no new connection. A gap may be announced again on the next
+   * one. @defaultValue false
+   */
+  readonly shares?: boolean
 }
 
 /** The client's state of one channel. */
@@ -260,8 +265,8 @@ export class Session {
       return
     }
     if (!(from >= 1 && to >= from)) this.violate(`a gap from ${from} to ${to}`)
-    if (log.at === undefined) return
-    const missing = from - log.at.offset - 1
+    if (log.at === undefined || (this.#options.shares === true && to <= log.at.offset)) return
+    const missing = this.#options.shares === true ? Math.max(0, from - log.at.offset - 1) : from - log.at.offset - 1
     if (missing < 0 || missing > this.#dropped) this.violate(`${channel}: a gap from ${from} after ${print(log.at)}`)
     this.#dropped -= missing
     log.at = { epoch: log.at.epoch, offset: to }

@@ -5,6 +5,8 @@ interface ClientPlan {
   readonly channels: readonly string[]
   /** The kit's own client. */
   readonly isKit: boolean
+  /** A tab that shares a stream with the other tabs. */
+  readonly isTab: boolean
   readonly polls: number
   readonly window: number | undefined
   readonly earliest: boolean
@@ -147,12 +149,14 @@ export function createScenario(seed: number): Scenario {
   const theme = embedded || !random.chance(0.3) ? undefined : random.pick(THEMES)
   const sessions = theme === undefined ? random.chance(0.2) : theme.sessions === true
   const stream = { ...streamPlanOf(random), ...theme?.stream }
-  const clients = Array.from({ length: 1 + random.below(4) }, () => {
+  const tabs = !sessions && random.chance(0.15) ? 2 + random.below(2) : 0
+  const plans = Array.from({ length: 1 + random.below(4) }, () => {
     const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
     const first = random.below(channels.length - count + 1)
     return {
       channels: channels.slice(first, first + count),
       isKit: !sessions && random.chance(0.3),
+      isTab: false,
       polls: random.pick([0, 0, 0, 0.3, 1]),
       window: stream.queuePolicy === 'replay' && random.chance(0.2) ? 1 + random.below(20) : undefined,
       earliest: random.chance(0.3),
@@ -163,6 +167,10 @@ export function createScenario(seed: number): Scenario {
       ...((theme?.largeBytes !== undefined || random.chance(0.7)) && theme?.client),
     }
   })
+  // Tabs have the same URL and options, and each its own network.
+  const clients: readonly ClientPlan[] = plans
+    .map((plan, i) => (i < tabs ? { ...plan, ...tabPlanOf(plans[0] as ClientPlan) } : plan))
+    .concat(tabs > plans.length ? [{ ...(plans[0] as ClientPlan), ...tabPlanOf(plans[0] as ClientPlan) }] : [])
   const base = {
     seed,
     embedded,
@@ -183,6 +191,10 @@ export function createScenario(seed: number): Scenario {
     ...theme?.world,
   }
   return { ...base, actions: actionsOf(random, base, theme) }
+}
+
+function tabPlanOf({ channels, earliest, polls }: ClientPlan) {
+  return { channels, earliest, polls, isKit: true, isTab: true, window: undefined }
 }
 
 function streamPlanOf(random: Random): StreamPlan {

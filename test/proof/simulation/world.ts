@@ -10,6 +10,8 @@ import type { Link } from './network.js'
 import { SimulatedRedis } from './redis-server.js'
 import { ACTIVE_MS, type Action, createScenario, type Links, type Scenario } from './scenario.js'
 import { type SignedIn, SimClient, type SimulatedClient } from './sim-client.js'
+import { Tabs } from './sim-tabs.js'
+import { TabClient } from './tab-client.js'
 import { VirtualTime } from './virtual-time.js'
 
 export interface RunResult {
@@ -57,10 +59,13 @@ async function runInVirtualTime(scenario: Scenario): Promise<RunResult> {
   const mathRandom = Math.random
   const kitRandom = new Random(scenario.seed ^ 0x5eed)
   Math.random = () => kitRandom.next()
+  const tabs = new Tabs(time, new Random(scenario.seed ^ 0x7ab5))
+  const removeTabs = tabs.install()
   try {
-    return await new World(scenario, time).run()
+    return await new World(scenario, time, tabs).run()
   } finally {
     Math.random = mathRandom
+    removeTabs()
     uninstall()
   }
 }
@@ -89,7 +94,7 @@ class World {
   #publishing = 0
   #closing = 0
 
-  constructor(scenario: Scenario, time: VirtualTime) {
+  constructor(scenario: Scenario, time: VirtualTime, tabs: Tabs) {
     const { seed, processes, embedded } = scenario
     this.#scenario = scenario
     this.#time = time
@@ -99,16 +104,17 @@ class World {
     if (scenario.refusesInfo) this.#redis?.refuse('info', 'NOPERM no permission for info')
     for (let i = 0; i < processes; i++) this.#startProcess(i)
     this.#clients = scenario.clients.map((plan, i) => {
-      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs, isKit } = plan
+      const { channels, earliest, window, polls, bufferBytes, delayMs, splitBytes, sessionMs, isKit, isTab } = plan
       const session = new Session({
         client: `client ${i}`,
         channels,
         earliest,
         history: this.#history,
         now: () => time.now(),
+        shares: plan.isTab,
         drops: scenario.stream.queuePolicy !== 'replay' && scenario.stream.queuePolicy !== 'disconnect',
       })
-      return new (isKit ? KitClient : SimClient)({
+      const options = {
         session,
         time,
         random: new Random(seed ^ (0xc11e << 3) ^ i),
@@ -120,7 +126,9 @@ class World {
         sessions: scenario.sessions,
         sessionMs,
         silenceMs: 2 * scenario.heartbeatMs + 1000,
-      })
+      }
+      if (isTab) return new TabClient(options, tabs, 'browser')
+      return isKit ? new KitClient(options) : new SimClient(options)
     })
   }
 
@@ -508,6 +516,8 @@ class World {
     const mayTrim = this.#scenario.historySize < 2000 || redis?.trimmed === true
     for (const { session } of this.#clients) {
       for (const { type, channel, data } of session.announcements) {
+        // A tab that returns to tabs which no longer have what it missed.
+        if (type === 'reset' && data.includes('"reason":"behind"')) continue
         if (type === 'reset' && !lossy)
           this.#history.violate(`${session.client}: a reset of ${channel} without a loss: ${data}`)
         if (type === 'gap' && !lossy && !mayTrim)
