@@ -1,9 +1,7 @@
 /** How to run the servers that differ from the default: a script on its core, with `load/count.mjs` on the other. */
 import { existsSync } from 'node:fs'
+import { NCHAN_MODULE, NGINX } from './nchan.mjs'
 import { LOAD_CORE, SERVER_CORE } from './processes.mjs'
-
-export const NGINX = '/usr/sbin/nginx'
-export const NCHAN_MODULE = '/usr/lib/nginx/modules/ngx_nchan_module.so'
 
 /** `files`: without them the contestant is left out. */
 const DIFFERENT = {

@@ -1,13 +1,8 @@
-/**
- * nginx with the nchan module on the core of the server, and its publisher. nginx runs in one process, so that its CPU
- * and memory are easy to measure. Settings are nchan's defaults, except for the options.
- */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+/** nginx with the nchan module on the core of the server, and its publisher. */
+import { rmSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { NCHAN_MODULE, NGINX } from '../harness/contestants.mjs'
 import { DATA, listening } from '../harness/driver.mjs'
+import { NGINX, prepareNchan } from '../harness/nchan.mjs'
 import { accepting, freePort, optionsOf, run, SERVER_CORE } from '../harness/processes.mjs'
 
 /** The limit of unanswered posts; further ones wait. The burst of one tick is sent at once. */
@@ -23,44 +18,10 @@ const {
   redis,
   buffer = history || 10,
 } = optionsOf()
-const throughRedis = redis ? 'nchan_redis_pass redis;' : ''
 
 const port = await freePort()
-const folder = mkdtempSync(join(tmpdir(), 'bench-nchan-'))
-writeFileSync(
-  join(folder, 'nginx.conf'),
-  `daemon off;
-master_process off;
-load_module ${NCHAN_MODULE};
-error_log stderr error;
-pid nginx.pid;
-events { worker_connections 19000; }
-http {
-  access_log off;
-  keepalive_timeout 1h;
-  keepalive_requests 100000000;
-  ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${what};`).join(' ')}
-  ${redis ? `upstream redis { nchan_redis_server ${redis}; }` : ''}
-  server {
-    listen 127.0.0.1:${port} backlog=4096;
-    location = / {
-      nchan_subscriber eventsource;
-      nchan_channel_id bench;
-      ${throughRedis}
-      nchan_eventsource_ping_interval ${pingSeconds};
-    }
-    location = /pub {
-      nchan_publisher;
-      nchan_channel_id bench;
-      ${throughRedis}
-      nchan_eventsource_event message;
-      nchan_message_buffer_length ${buffer};
-    }
-  }
-}
-`,
-)
-const nginx = run(NGINX, ['-p', folder, '-c', 'nginx.conf'], SERVER_CORE)
+const { folder, args } = prepareNchan({ port, pingSeconds, redis, buffer })
+const nginx = run(NGINX, args, SERVER_CORE)
 nginx.once('exit', () => process.exit(1))
 process.on('exit', () => {
   // Not SIGTERM: nchan 1.3.6 frees memory twice at its end and prints an error.
