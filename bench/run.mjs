@@ -9,6 +9,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
+import { drops } from './benches/drops.mjs'
 import { burst, fanout } from './benches/fanout.mjs'
 import { idle } from './benches/idle.mjs'
 import { join } from './benches/join.mjs'
@@ -22,7 +23,7 @@ import { slow } from './benches/slow.mjs'
 import { inWords, judge } from './harness/goals.mjs'
 import { report } from './report.mjs'
 
-const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling, limiter }
+const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, scale, polling, limiter, drops }
 
 /** The major version of Node for results without a version in their name. */
 const OLDEST_NODE = '20'
@@ -84,6 +85,7 @@ if (values.save) {
   const runtime = major === OLDEST_NODE ? '' : `-node${major}`
   writeFileSync(new URL(`results/${name}${size}${runtime}.json`, here), `${JSON.stringify(result, undefined, 2)}\n`)
 }
+if (goals.some((goal) => goal.mandatory && judge(goal, rows)?.reached === false)) process.exitCode = 1
 if (values.json) console.log(JSON.stringify(result))
 else print(result)
 

@@ -1,11 +1,13 @@
 /** Compares the figures of one run with the goals. */
 
 /**
- * @param goal `{ of, figure, atMost | atLeast }`; `to`: as a ratio to another contestant, `above`: as a difference
+ * @param goal `{ of, figure, atMost | atLeast }`; `to`: as a ratio to another contestant, `above`: as a difference;
+ * `mandatory`: the worst run counts instead of the median, and the bench fails if the goal is missed
  * @returns the value, and whether the goal is reached; `undefined` if a contestant is missing
  */
 export function judge(goal, rows) {
-  const figure = (name) => rows.find((row) => row.name === name)?.figures[goal.figure]?.median
+  const statistic = !goal.mandatory ? 'median' : goal.atMost === undefined ? 'min' : 'max'
+  const figure = (name) => rows.find((row) => row.name === name)?.figures[goal.figure]?.[statistic]
   const own = figure(goal.of)
   const other = figure(goal.to ?? goal.above ?? goal.of)
   if (own === undefined || other === undefined) return undefined

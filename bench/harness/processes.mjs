@@ -75,13 +75,14 @@ export function ask(child, question, type) {
 
 /** Ends children and waits for their end, so that the next ones have the cores for themselves. */
 export async function stop(...those) {
-  await Promise.all(
-    those.map(async (child) => {
-      if (hasEnded(child)) return
-      child.kill()
-      await once(child, 'exit')
-    }),
-  )
+  await Promise.all(those.map((child) => end(child, 'SIGTERM')))
+}
+
+/** Sends a signal that ends the child, and waits for its end. */
+export async function end(child, signal) {
+  if (hasEnded(child)) return
+  child.kill(signal)
+  await once(child, 'exit')
 }
 
 /** After a contestant has failed: ends its remaining processes. */
