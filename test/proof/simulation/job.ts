@@ -5,7 +5,7 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import type { Scenario } from './scenario.js'
+import { createScenario, type Scenario } from './scenario.js'
 
 export interface Sums {
   seeds: number
@@ -36,6 +36,12 @@ export interface Result {
   readonly traces?: readonly { readonly client: string; readonly trace: readonly string[] }[] | undefined
 }
 
+/** What a worker sends: the seed of each world before it begins, and at last the result. */
+export type Report = { readonly begins: number } | Result
+
+/** How long one world may take, in ms: a thousand times as long as it usually does. */
+const HANGS_MS = 120_000
+
 export async function runApart(job: Job): Promise<Result> {
   const file = fileURLToPath(new URL('worker.ts', import.meta.url))
   const child = fork(file, [], { execArgv: process.execArgv })
@@ -43,11 +49,25 @@ export async function runApart(job: Job): Promise<Result> {
   const kill = () => child.kill('SIGKILL')
   process.once('exit', kill)
   let result: Result | undefined
-  child.once('message', (message) => {
-    result = message as Result
+  let seed = 'scenario' in job ? job.scenario.seed : job.from
+  const watchdog = setTimeout(() => {
+    const scenario = 'scenario' in job ? job.scenario : createScenario(seed)
+    const seeds = 'scenario' in job ? 1 : seed - job.from + 1
+    const violations = [`the world did not end within ${HANGS_MS} ms of real time`]
+    result = { sums: { ...emptySums(), seeds, failed: 1 }, broken: { scenario, violations } }
+    kill()
+  }, HANGS_MS)
+  child.on('message', (message: Report) => {
+    if (!('begins' in message)) {
+      result = message
+      return
+    }
+    seed = message.begins
+    watchdog.refresh()
   })
   child.send(job)
   await once(child, 'exit')
+  clearTimeout(watchdog)
   process.off('exit', kill)
   if (result === undefined) throw new Error(`the worker ended without a result: ${JSON.stringify(job).slice(0, 200)}`)
   return result

@@ -31,14 +31,19 @@ if (![first, count, jobs].every((value) => Number.isSafeInteger(value)) || count
 }
 let end = first + count
 const beganAt = performance.now()
-process.once('SIGTERM', () => process.exit(1))
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, conclude)
 const sums = emptySums()
 let next = first
 let reports = 0
 await Promise.all(Array.from({ length: jobs }, work))
-const perSecond = Math.round((sums.seeds * 1000) / (performance.now() - beganAt))
-console.log(JSON.stringify({ ...sums, perSecond }))
-process.exit(sums.failed + sums.unhandled > 0 ? 1 : 0)
+conclude()
+
+/** Prints the sums of the jobs that have ended. */
+function conclude(): never {
+  const perSecond = Math.round((sums.seeds * 1000) / (performance.now() - beganAt))
+  console.log(JSON.stringify({ ...sums, perSecond }))
+  process.exit(sums.failed + sums.unhandled > 0 ? 1 : 0)
+}
 
 async function work(): Promise<void> {
   while (next < end) {

@@ -1,5 +1,5 @@
 /** A process that runs one `Job`. It is sent the job and sends the result. */
-import { emptySums, type Job, type Result } from './job.js'
+import { emptySums, type Job, type Report, type Result } from './job.js'
 import { createScenario } from './scenario.js'
 import { runScenario } from './world.js'
 
@@ -22,6 +22,8 @@ async function run(job: Job): Promise<Result> {
   })
   const scenarios = 'scenario' in job ? [job.scenario] : scenariosOf(job.from, job.to)
   for (const scenario of scenarios) {
+    const begins: Report = { begins: scenario.seed }
+    process.send?.(begins)
     const { violations, clients, ...counts } = await runScenario(scenario)
     sums.seeds++
     for (const name of Object.keys(counts) as (keyof typeof counts)[]) sums[name] += counts[name]
