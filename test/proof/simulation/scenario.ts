@@ -93,6 +93,8 @@ interface Theme {
   readonly largeBytes?: number
   /** Requests have a session, and sessions are revoked. */
   readonly sessions?: boolean
+  /** The first clients are tabs that share a stream. */
+  readonly tabs?: boolean
 }
 
 const THEMES: readonly Theme[] = [
@@ -124,6 +126,12 @@ const THEMES: readonly Theme[] = [
     faults: ['killSubscribers', 'cutRedis', 'flushAll', 'flushAll', 'deleteKey'],
     world: { tailEntries: 0, redisDelayMs: [0, 200] },
   },
+  // Tabs that come and go, with logs that keep little.
+  {
+    faults: ['leaveClient', 'leaveClient', 'leaveClient', 'pauseClient', 'cutClient', 'close'],
+    world: { historySize: 0 },
+    tabs: true,
+  },
   // Acknowledgements that are lost on their way to another process.
   {
     faults: ['killSubscribers', 'holdRedis', 'cutRedis', 'pauseRedis', 'refuse'],
@@ -149,7 +157,8 @@ export function createScenario(seed: number): Scenario {
   const theme = embedded || !random.chance(0.3) ? undefined : random.pick(THEMES)
   const sessions = theme === undefined ? random.chance(0.2) : theme.sessions === true
   const stream = { ...streamPlanOf(random), ...theme?.stream }
-  const tabs = !sessions && random.chance(0.15) ? 2 + random.below(2) : 0
+  const hasTabs = theme === undefined ? !sessions && random.chance(0.15) : theme.tabs === true
+  const tabs = hasTabs ? 2 + random.below(2) : 0
   const plans = Array.from({ length: 1 + random.below(4) }, () => {
     const count = random.chance(0.7) ? 1 : 1 + random.below(channels.length)
     const first = random.below(channels.length - count + 1)
