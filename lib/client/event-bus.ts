@@ -10,7 +10,7 @@
 import { createEventStream } from './event-stream.js'
 import { ClientEvent, callSafely, createEventListeners } from './listeners.js'
 import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
-import { advance, createReplay, missedEvents, type Replay, withPosition } from './replay.js'
+import { advance, createReplay, missedEvents, type Replay } from './replay.js'
 import { type FeedSource, joinTabs } from './tabs.js'
 
 /** Options of `createEventBus`: of all its connections. */
@@ -120,7 +120,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       feed.source = joinTabs(url, identity, streamOptions, { replay, onEvent, onState })
     } else {
       const stream = createEventStream(url, { ...streamOptions, cursor, onState })
-      stream.on('*', (event) => onEvent(withPosition(event, stream)))
+      stream.on('*', onEvent)
       feed.source = stream
     }
     return feed

@@ -16,7 +16,7 @@ export function isBeyond(id: string, position: string): boolean {
 /** @returns the position after the event; `undefined` if `position` already includes the event */
 export function advance(position: string, { type, id }: ClientEvent): string | undefined {
   if (id === '') return position
-  // The log restarts, possibly at a lower offset.
+  // The logs restart, possibly at lower offsets. Of several resets only the last has an id.
   if (type === 'sse.reset') return id
   if (!isBeyond(id, position)) return undefined
   // Another stream may send the channels in another order, so each part can be ahead or behind.
@@ -44,14 +44,6 @@ function behindEvent(position: string): ClientEvent {
   return new ClientEvent('sse.reset', JSON.stringify(data), position)
 }
 
-/**
- * Adds the stream's cursor to a `sse.reset`: listeners that share the stream have no other way to learn their new
- * position.
- */
-export function withPosition(event: ClientEvent, { cursor }: { readonly cursor: string }): ClientEvent {
-  return event.type === 'sse.reset' ? new ClientEvent(event.type, event.data, cursor) : event
-}
-
 /** The latest events of a shared stream, for listeners that join with their own position. */
 export interface Replay {
   /** The position after the last event. '' until the stream sent a position. */
@@ -62,6 +54,11 @@ export interface Replay {
   since(position: string): readonly ClientEvent[] | undefined
 }
 
+/**
+ * Events without an id are for current listeners only, except announcements of lost events: they apply to each listener
+ * that replays past them.
+ */
+const LOSSES: ReadonlySet<string> = new Set(['sse.gap', 'sse.dropped', 'sse.reset'])
 const MAX_EVENTS = 256
 const MAX_CHARS = 262_144
 
@@ -70,8 +67,8 @@ export function createReplay(start: string): Replay {
   let position = start
   /** The position before the first kept event. */
   let base = start
-  /** A gap that followed `base` is not kept any more. */
-  let baseHasGap = false
+  /** A loss that was announced after `base` is not kept any more. */
+  let baseHasLoss = false
   let chars = 0
 
   return {
@@ -83,23 +80,21 @@ export function createReplay(start: string): Replay {
       const next = advance(position, event)
       if (next === undefined) return false
       position = next
-      // Events without an id are for current listeners only, except `sse.gap`: it applies to each listener that replays
-      // past it.
-      if (event.id === '' && event.type !== 'sse.gap') return true
+      if (event.id === '' && !LOSSES.has(event.type)) return true
       chars += event.data.length
       for (events.push(event); events.length > MAX_EVENTS || chars > MAX_CHARS; ) {
         const oldest = events.shift()
         if (oldest === undefined) break
         chars -= oldest.data.length
         base = advance(base, oldest) ?? base
-        baseHasGap = oldest.id === ''
+        baseHasLoss = oldest.id === ''
       }
       return true
     },
 
     since(from) {
       const last = events.findLastIndex(({ id }) => id !== '' && !isBeyond(id, from))
-      if (last < 0 && (base === '' || baseHasGap || isBeyond(base, from))) return undefined
+      if (last < 0 && (base === '' || baseHasLoss || isBeyond(base, from))) return undefined
       return events.slice(last + 1)
     },
   }

@@ -17,7 +17,7 @@ import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'
 import type { ClientOptions, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
-import { isBeyond, missedEvents, type Replay, withPosition } from './replay.js'
+import { isBeyond, missedEvents, type Replay } from './replay.js'
 
 /** Where a tab delivers its events and states. */
 export interface TabFeed {
@@ -110,8 +110,7 @@ function enterTab(
       },
     })
     leader = stream
-    stream.on('*', (received) => {
-      const event = withPosition(received, stream)
+    stream.on('*', (event) => {
       const before = replay.position
       post({ kind: 'event', before, event })
       onEvent(event)

@@ -71,6 +71,23 @@ describe('the latest events of a shared stream', () => {
     expect(ids(missedEvents(replay, 'a-5'))).to.deep.equal(['sse.gap', 'a-9'])
   })
 
+  it('include each reset of a group, of which only the last has an id', () => {
+    const replay = createReplay('a-5.b-5')
+    replay.push(event('', 'sse.reset'))
+    expect(replay.position).to.equal('a-5.b-5')
+    replay.push(event('c-1.d-1', 'sse.reset'))
+    replay.push(event('c-2.d-1'))
+    expect(ids(replay.since('a-5.b-5'))).to.deep.equal(['sse.reset', 'c-1.d-1', 'c-2.d-1'])
+    expect(ids(replay.since('c-1.d-1'))).to.deep.equal(['c-2.d-1'])
+  })
+
+  it('include the number of dropped events, but no other event without an id', () => {
+    const replay = createReplay('a-1')
+    for (const type of ['sse.dropped', 'typing', 'sse.close']) replay.push(event('', type))
+    replay.push(event('a-5'))
+    expect(ids(replay.since('a-1'))).to.deep.equal(['sse.dropped', 'a-5'])
+  })
+
   it('are not replayed from a position whose gap is no longer kept', () => {
     const replay = createReplay('a-5')
     replay.push(event('', 'sse.gap'))

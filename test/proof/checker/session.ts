@@ -47,6 +47,8 @@ interface Log {
   /** Offset → token, since the last reset. */
   delivered: Map<number, string>
   readonly tokens: Set<string>
+  /** If the client shares connections: the last offset of the gaps that were announced. */
+  lostTo: number
 }
 
 /** The control events that must be the last event of their connection. */
@@ -87,7 +89,7 @@ export class Session {
     this.#history = options.history
     this.client = options.client
     for (const channel of options.channels) {
-      this.#logs.set(channel, { at: undefined, delivered: new Map(), tokens: new Set() })
+      this.#logs.set(channel, { at: undefined, delivered: new Map(), tokens: new Set(), lostTo: 0 })
     }
   }
 
@@ -117,7 +119,8 @@ export class Session {
 
   /** The offset up to which the client has each event of a channel or an announcement; `undefined`: unknown. */
   at(channel: string): Position | undefined {
-    return this.#logs.get(channel)?.at
+    const { at, lostTo } = this.#logs.get(channel) ?? { at: undefined, lostTo: 0 }
+    return at && { ...at, offset: Math.max(at.offset, lostTo) }
   }
 
   /** Dropped events were announced, and the client does not know yet which: any may be missing. */
@@ -137,7 +140,9 @@ export class Session {
     this.#deniedFrom = Number.POSITIVE_INFINITY
     // `sse.gap` has no id: on another connection the same gap is announced again.
     for (const [channel, at] of this.cursor === '' ? [] : (this.#positions(this.cursor) ?? [])) {
-      ;(this.#logs.get(channel) as Log).at = at
+      // Tabs share what `from=earliest` has sent, and the events before it are not a gap.
+      const isStart = this.#options.shares === true && this.#options.earliest && at.offset === 0
+      ;(this.#logs.get(channel) as Log).at = isStart ? undefined : at
     }
     this.note(`${what} of ${process} from ${this.cursor}`)
   }
@@ -221,7 +226,7 @@ export class Session {
     if (at === undefined) return
     this.#history.stands(channel, at, token, this.client)
     if (log.at !== undefined) {
-      const missing = at.offset - log.at.offset - 1
+      const missing = this.#missing(log, log.at.offset, at.offset - 1)
       if (missing < 0 || missing > this.#dropped)
         this.violate(`${channel}: ${print(log.at)}, then ${print(at)} (${token})`)
       this.#dropped -= missing
@@ -236,7 +241,7 @@ export class Session {
   #stand(what: string, id: string): void {
     for (const [channel, at] of this.#positions(id) ?? []) {
       const log = this.#logs.get(channel) as Log
-      const missing = log.at === undefined ? 0 : at.offset - log.at.offset
+      const missing = log.at === undefined ? 0 : this.#missing(log, log.at.offset, at.offset)
       if (log.at !== undefined && missing !== 0 && (missing < 0 || missing > this.#dropped)) {
         this.violate(`${what} moves ${channel} from ${print(log.at)} to ${print(at)}`)
       } else if (log.at !== undefined && log.at.epoch !== at.epoch) {
@@ -247,6 +252,11 @@ export class Session {
       const isStart = log.at === undefined && this.#options.earliest && at.offset === 0
       log.at = isStart ? undefined : at
     }
+  }
+
+  /** How many events after `from`, up to `to`, were neither received nor announced as a gap. */
+  #missing({ lostTo }: Log, from: number, to: number): number {
+    return to < from ? to - from : to - Math.min(to, Math.max(from, lostTo))
   }
 
   #drop({ count }: { readonly count: number }, data: string): void {
@@ -265,8 +275,12 @@ export class Session {
       return
     }
     if (!(from >= 1 && to >= from)) this.violate(`a gap from ${from} to ${to}`)
-    if (log.at === undefined || (this.#options.shares === true && to <= log.at.offset)) return
-    const missing = this.#options.shares === true ? Math.max(0, from - log.at.offset - 1) : from - log.at.offset - 1
+    if (log.at === undefined) return
+    if (this.#options.shares === true) {
+      log.lostTo = Math.max(log.lostTo, to)
+      return
+    }
+    const missing = from - log.at.offset - 1
     if (missing < 0 || missing > this.#dropped) this.violate(`${channel}: a gap from ${from} after ${print(log.at)}`)
     this.#dropped -= missing
     log.at = { epoch: log.at.epoch, offset: to }
@@ -280,6 +294,7 @@ export class Session {
       return
     }
     log.at = undefined
+    log.lostTo = 0
     // Events of the former log need no acknowledgement any more.
     this.#room = this.#window
     log.delivered = new Map()

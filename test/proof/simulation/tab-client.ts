@@ -111,14 +111,17 @@ export class TabClient implements SimulatedClient {
 
   #receive({ type, data, id }: ClientEvent): void {
     const { session } = this
-    if (type === 'sse.open' && id !== '') session.polled([], id)
+    if (type === 'sse.open' && id !== '') {
+      // A gap is announced again on the next connection.
+      session.connected(this.#browser, 'poll')
+      session.polled([], id)
+      session.note(`${type} ${id}`)
+    }
     // The other control events are those of the leader's connections, of which a tab sees only some.
     if (type.startsWith('sse.') && !['sse.gap', 'sse.reset', 'sse.dropped'].includes(type)) return
     const isBehind = type === 'sse.reset' && (JSON.parse(data) as { reason: string }).reason === 'behind'
     if (!isBehind) {
-      // All resets of a group but the last have the former position, as they have no id on the wire.
-      const isFormer = type === 'sse.reset' && id === session.cursor
-      session.received({ event: type, data, id: id === '' || isFormer ? undefined : id })
+      session.received({ event: type, data, id: id === '' ? undefined : id })
       return
     }
     const last = session.channels.at(-1)
