@@ -124,8 +124,11 @@ function enterTab(
   function welcome(to: string, position: string, { status }: ClientStream): void {
     post(stateMessage(status))
     const at = replay.position
-    if (position === '') post({ kind: 'welcome', to, events: [new ClientEvent('sse.open', '{}', at)] })
-    else if (at !== '') post({ kind: 'welcome', to, events: missedEvents(replay, position) })
+    // A gap may follow the position of the leader.
+    const missed = at === '' ? [] : missedEvents(replay, position || at)
+    // A new tab begins at that position.
+    if (position === '') post({ kind: 'welcome', to, events: [new ClientEvent('sse.open', '{}', at), ...missed] })
+    else if (at !== '') post({ kind: 'welcome', to, events: missed })
   }
 
   function follow(message: TabMessage): void {
