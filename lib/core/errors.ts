@@ -40,7 +40,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_BROKER_TIMEOUT: { status: 503, title: 'Broker timed out' },
   /** The broker refused the command (READONLY, OOM, NOPERM …). It has no effect. `cause` is the broker's error. */
   ERR_SSE_BROKER_REFUSED: { status: 503, title: 'Broker refused the command' },
-  /** A message on a pub/sub channel of the kit that the kit did not publish. It was ignored. Diagnostics only. */
+  /** A message on a pub/sub channel of the kit, or an entry in a log, that the kit did not write. Diagnostics only. */
   ERR_SSE_MESSAGE_FOREIGN: { status: 500, title: 'Foreign message' },
   /** The multiplexer, broker or store was closed. */
   ERR_SSE_CLOSED: { status: 503, title: 'Closed' },

@@ -61,6 +61,16 @@ export function positionsUpTo(
   return events.map(({ ephemeral }) => ({ epoch, offset: ephemeral ? 0 : next++ }))
 }
 
+/** The largest offset of a log in Redis: 15 digits, so that Lua and JavaScript compute exactly, also beyond it. */
+export const MAX_OFFSET = 999_999_999_999_999
+
+const EPOCH = /^[a-z0-9]{1,16}$/
+
+/** Whether the text can stand for an epoch in a cursor, and so in an `id:` line. */
+export function isEpoch(text: string): boolean {
+  return EPOCH.test(text)
+}
+
 /** The maximum number of channels of a stream, and so of positions in a cursor. */
 export const MAX_CHANNELS = 8
 

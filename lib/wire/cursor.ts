@@ -41,7 +41,8 @@ export function parseCursor(text: unknown): readonly Position[] | undefined {
   return positions
 }
 
-function parsePosition(part: string): Position | undefined {
+/** @returns `undefined` if `part` is not one position of a cursor */
+export function parsePosition(part: string): Position | undefined {
   if (!PART.test(part)) return undefined
   const dash = part.indexOf('-')
   const offset = Number(part.slice(dash + 1))

@@ -36,12 +36,7 @@ export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_B
     throw invalid(`ttlMs must be a whole number of ms from 1, got ${ttlMs}`)
   }
   const body = Buffer.from(block)
-  if (body.length > maxEventBytes) {
-    throw new InvalidEventError(
-      'ERR_SSE_EVENT_TOO_LARGE',
-      `The encoded event has ${body.length} bytes, more than maxEventBytes (${maxEventBytes})`,
-    )
-  }
+  assertFits(body, maxEventBytes)
   return { body, priority, key: key === undefined ? undefined : encodeURIComponent(key), ttlMs, ephemeral }
 }
 
@@ -56,11 +51,61 @@ export function decodeEvent(body: Buffer): { readonly event: string; readonly da
   return { event, data: data ?? '' }
 }
 
+const [LF, CR, NUL] = [0x0a, 0x0d, 0]
+const [RETRY, EVENT, DATA] = ['retry: ', 'event: ', 'data: '].map((field) => Buffer.from(field)) as [
+  Buffer,
+  Buffer,
+  Buffer,
+]
+const RESERVED = Buffer.from('event: sse.')
+
+/**
+ * Whether `encodeEvent` could have written these bytes. Any others could add ids, control events or fields to the
+ * streams of a channel, or run into the next event.
+ */
+export function isEncodedEvent(body: Buffer): boolean {
+  if (body.includes(CR)) return false
+  let start = 0
+  if (beginsWith(RETRY, body, start)) {
+    const end = nextLine(body, start)
+    if (!/^\d+\n$/.test(body.toString('latin1', start + RETRY.length, end))) return false
+    start = end
+  }
+  if (beginsWith(EVENT, body, start)) {
+    const end = nextLine(body, start)
+    if (beginsWith(RESERVED, body, start) || body.subarray(start, end).includes(NUL)) return false
+    start = end
+  }
+  if (!beginsWith(DATA, body, start)) return false
+  while (beginsWith(DATA, body, start)) start = nextLine(body, start)
+  return start === body.length - 1 && body[start] === LF
+}
+
+function beginsWith(field: Buffer, body: Buffer, start: number): boolean {
+  for (let i = 0; i < field.length; i++) if (body[start + i] !== field[i]) return false
+  return true
+}
+
+/** Where the next line begins; beyond the end of the body if this line does not end. */
+function nextLine(body: Buffer, start: number): number {
+  const end = body.indexOf(LF, start)
+  return end === -1 ? body.length + 1 : end + 1
+}
 /** Encodes an event with the id that the application gave it, for streams without a log. */
-export function encodeOwnEvent(event: SseEvent, maxEventBytes?: number): EncodedEvent {
+export function encodeOwnEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_BYTES): EncodedEvent {
   const encoded = encodeEvent(event, maxEventBytes)
   if (event.id === undefined) return encoded
-  return { ...encoded, body: Buffer.concat([Buffer.from(fieldLine('id', event.id)), encoded.body]) }
+  const body = Buffer.concat([Buffer.from(fieldLine('id', event.id)), encoded.body])
+  assertFits(body, maxEventBytes)
+  return { ...encoded, body }
+}
+
+function assertFits({ length }: Buffer, maxEventBytes: number): void {
+  if (length <= maxEventBytes) return
+  throw new InvalidEventError(
+    'ERR_SSE_EVENT_TOO_LARGE',
+    `The encoded event has ${length} bytes, more than maxEventBytes (${maxEventBytes})`,
+  )
 }
 
 /** Encodes an event for a log. @throws InvalidEventError also for an `id`, which would replace the position */

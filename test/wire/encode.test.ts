@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { EventSourceStream } from 'undici/lib/web/eventsource/eventsource-stream.js'
 import type { SseEvent } from '../../lib/core/message.js'
 import { openText, reconnectBlock } from '../../lib/wire/control.js'
-import { decodeEvent, encodeEvent, encodeOwnEvent, encodePublished } from '../../lib/wire/encode.js'
+import { decodeEvent, encodeEvent, encodeOwnEvent, encodePublished, isEncodedEvent } from '../../lib/wire/encode.js'
 import { commentBlock } from '../../lib/wire/fields.js'
 
 interface Parsed {
@@ -175,4 +175,48 @@ describe('a control block', () => {
       { event: 'sse.reconnect', data: '{"reason":"max_age","afterMs":100}', id: '' },
     ])
   })
+})
+
+describe('bytes of an event that another program may have written', () => {
+  it('are recognised as an event if they were encoded from one', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: 'binary' }),
+        fc.string({ unit: 'binary' }).filter((name) => !/[\r\n\0]/.test(name) && !name.startsWith('sse.')),
+        fc.option(fc.nat()),
+        (data, event, retry) => {
+          const { body } = encodeEvent({ data, event, ...(retry !== null && { retry }) })
+          expect(isEncodedEvent(body)).to.equal(true)
+          expect(isEncodedEvent(body.subarray(0, -1))).to.equal(false)
+          expect(isEncodedEvent(Buffer.concat([body, body]))).to.equal(false)
+        },
+      ),
+    )
+  })
+
+  for (const text of [
+    '',
+    '\n',
+    '\n\n',
+    'data: x',
+    'data: x\n',
+    'data:x\n\n',
+    'x\n\n',
+    ':\n\n',
+    'id: 1\ndata: x\n\n',
+    'data: x\nid: 1\n\n',
+    'data: x\nevent: y\n\n',
+    'data: x\r\n\n',
+    'event: x\n\n',
+    'event: sse.close\ndata: x\n\n',
+    'event: a\0\ndata: x\n\n',
+    'event: a\nevent: b\ndata: x\n\n',
+    'retry: x\ndata: x\n\n',
+    'data: x\n\ndata: y\n\n',
+    'data: x\n\n\n',
+  ]) {
+    it(`are not recognised as an event: ${JSON.stringify(text)}`, () => {
+      expect(isEncodedEvent(Buffer.from(text))).to.equal(false)
+    })
+  }
 })

@@ -6,18 +6,20 @@
 import type { Redis } from 'ioredis'
 import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, SseError } from '../../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../../core/message.js'
 import { createEpoch, type Head, type Position } from '../../core/position.js'
 import { isCluster } from '../../redis/connect.js'
+import { reportBrokerError } from '../../redis/errors.js'
 import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
 import type { RedisSource } from '../../redis/source.js'
+import { parsePosition } from '../../wire/cursor.js'
 import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
 import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
-import { type RedisWithScripts, type ScriptHead, withScripts } from './scripts.js'
+import { type RedisWithScripts, type ScriptHead, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
 /** The maximum number of commands that are in flight or wait for the connection. Further commands fail immediately. */
@@ -176,12 +178,35 @@ export class RedisCommands {
       client.sseReadBuffer(this.keys.meta(channel), this.keys.stream(channel), after, limit, maxBytes),
     )
     const epoch = epochBytes?.toString() ?? ''
-    const found = streamEntries
-      .flatMap(([id, [, payload = EMPTY]]) => parseLogged(epoch, Number.parseInt(id.toString('latin1'), 10), payload))
-      .filter((entry) => entry.offset > after)
+    const found = this.#parseEntries(channel, epoch, after, streamEntries)
     const entries = withinBounds(found, limit, maxBytes)
     const end = entries.length < found.length ? (entries.at(-1)?.offset ?? after) : Number(endOffset)
-    return { head: { epoch, offset: Number(offset ?? 0) }, entries, end }
+    return { head: { epoch, offset: Number(offset) }, entries, end }
+  }
+
+  /**
+   * The entries after an offset, in ascending order whatever the stream has: readers depend on it. An entry that the
+   * kit did not write is missing, so clients get `sse.gap`.
+   */
+  #parseEntries(channel: string, epoch: string, after: number, streamEntries: StreamEntries): readonly LogEntry[] {
+    const found: LogEntry[] = []
+    let previous = 0
+    let foreign = 0
+    for (const [id, [, payload = EMPTY]] of streamEntries) {
+      const last = Number.parseInt(id.toString('latin1'), 10)
+      const entries = parseLogged(epoch, last, payload)
+      if (entries?.[0] === undefined || entries[0].offset <= previous) {
+        foreign++
+        continue
+      }
+      for (const entry of entries) if (entry.offset > after) found.push(entry)
+      previous = last
+    }
+    if (foreign > 0) {
+      const text = `Ignored ${foreign} entries of ${this.keys.stream(channel)} that express-sse-kit did not write`
+      reportBrokerError('read', new SseError('ERR_SSE_MESSAGE_FOREIGN', text))
+    }
+    return found
   }
 
   /** Resolves if Redis replies and permits PUBLISH. */
@@ -232,7 +257,10 @@ export class RedisCommands {
 
   #toHead(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
     const position = { epoch, offset: Number(offset) }
-    const head = earlier === '' ? position : { ...position, earlier: earlier.split('.').map(parseLife) }
+    const head =
+      earlier === ''
+        ? position
+        : { ...position, earlier: earlier.split('.').flatMap((life) => parsePosition(life) ?? []) }
     const lossy = this.#seen.noteHead(channel, head)
     return lossy.length === 0 ? head : { ...head, lossy }
   }
@@ -246,11 +274,6 @@ function withinBounds(entries: readonly LogEntry[], limit: number, maxBytes: num
     if (i === limit || (i > 0 && bytes > maxBytes)) return entries.slice(0, i)
   }
   return entries
-}
-
-function parseLife(text: string): Position {
-  const [epoch = '', offset] = text.split('-')
-  return { epoch, offset: Number(offset) }
 }
 
 function send(client: RedisWithScripts, name: string, message: string | Buffer): Promise<number> {

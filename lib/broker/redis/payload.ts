@@ -10,11 +10,13 @@
  *   stream entry      id `<offset of the last event>-0`, field p = payload
  */
 import type { EncodedEvent, LogEntry, Priority } from '../../core/message.js'
+import { isEpoch, MAX_OFFSET } from '../../core/position.js'
+import { isEncodedEvent } from '../../wire/encode.js'
 
 const LF = 0x0a
 const LETTERS: Readonly<Record<Priority, string>> = { high: 'h', normal: 'n', low: 'l' }
 const PRIORITIES: Readonly<Record<string, Priority>> = { h: 'high', n: 'normal', l: 'low' }
-const ITEM = /^(~?)(\d+) ([hnl]) (\d+) (\S*)(?: (\S+))?$/
+const ITEM = /^(~?)(\d{1,10}) ([hnl]) (\d{1,16}) (\S*)(?: (\S+))?$/
 const TIME = /^@([0-9a-z]{1,10})$/
 
 /** @param now in ms since 1970 */
@@ -38,14 +40,18 @@ export function parseMessage(message: Buffer): readonly LogEntry[] | undefined {
   const lineEnd = message.indexOf(LF)
   if (lineEnd === -1) return undefined
   const [epoch = '', first = '', rest] = message.toString('latin1', 0, lineEnd).split(' ')
-  const offset = Number(first)
-  if (epoch === '' || !Number.isSafeInteger(offset) || offset < 1 || rest !== undefined) return undefined
-  return parsePayload(epoch, message.subarray(lineEnd + 1), () => offset)
+  if (!/^\d{1,16}$/.test(first) || rest !== undefined) return undefined
+  const entries = parsePayload(epoch, message.subarray(lineEnd + 1), () => Number(first))
+  // The id of an event is its epoch and offset.
+  return entries?.every(({ offset }) => offset === 0 || isEpoch(epoch)) === true ? entries : undefined
 }
 
-/** The log entries in one stream entry. @param last the offset of the last one */
-export function parseLogged(epoch: string, last: number, payload: Buffer): readonly LogEntry[] {
-  return parsePayload(epoch, payload, (count) => last - count + 1) ?? []
+/**
+ * The log entries in one stream entry. @param last the offset of the last one
+ * @returns `undefined` for an entry that the kit did not write
+ */
+export function parseLogged(epoch: string, last: number, payload: Buffer): readonly LogEntry[] | undefined {
+  return parsePayload(epoch, payload, (count) => last - count + 1)
 }
 
 /** @param firstOf returns the offset of the first event, given the number of events */
@@ -63,15 +69,17 @@ function parsePayload(
   const publishedAt = time === undefined ? undefined : Number.parseInt(time, 36)
   const entries: LogEntry[] = []
   let offset = firstOf(items.length)
+  if (!(offset >= 1 && offset + items.length <= MAX_OFFSET)) return undefined
   let start = 0
   for (const item of items) {
     const [, ephemeral, bytes, letter = '', ttl, key, trace] = ITEM.exec(item) ?? []
     const end = start + Number(bytes)
-    if (!(end > start)) return undefined
+    const body = bodies.subarray(start, end)
+    if (!(end > start) || !isEncodedEvent(body)) return undefined
     entries.push({
       epoch,
       offset: ephemeral ? 0 : offset++,
-      body: bodies.subarray(start, end),
+      body,
       priority: PRIORITIES[letter] ?? 'normal',
       key: key || undefined,
       ttlMs: Number(ttl) || undefined,

@@ -24,15 +24,23 @@ const MAX_LIVES = 8
 /** The maximum number of entries that READ reads at a time, and so of entries that it reads and does not return. */
 const READ_STEP = 16
 
+/** A whole number that Lua and JavaScript represent exactly (`MAX_OFFSET`); otherwise nil or false. */
+const WHOLE = `
+local function whole(text) return text and #text <= 15 and string.match(text, '^%d+$') and tonumber(text) end
+`
+
 /**
  * Sets `e`, `o` and `earlier`: the log's epoch, offset and earlier lives, after it was created or continued under a new
- * epoch if necessary. ARGV 1 to 3 are the same in all scripts.
+ * epoch if necessary. A log whose meta hash another program has damaged is replaced. ARGV 1 to 3 are the same in all
+ * scripts.
  */
-const OPEN_LOG = `
+const OPEN_LOG = `${WHOLE}
 local info = redis.pcall('INFO', 'replication')
 local replid = type(info) == 'string' and string.match(info, 'master_replid:(%w+)') or ''
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o', 'r', 'p')
-local e, o, earlier = meta[1], tonumber(meta[2]), meta[4] or ''
+local e = meta[1] and #meta[1] <= 16 and string.match(meta[1], '^[a-z0-9]+$')
+local o, earlier = whole(meta[2]), string.match(meta[4] or '', '^[a-z0-9.-]*$') or ''
+if #earlier > ${MAX_LIVES} * 33 then earlier = '' end
 local other = replid ~= '' and meta[3] ~= replid
 if e and (not o or other or (e == ARGV[2] and o < tonumber(ARGV[3]))) then
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
@@ -87,7 +95,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[14] ~= '0' and now > tonumber(ARGV[14]) then return {err = string.format('LATE %d', now)} end
 ${OPEN_LOG}
 local function isKept(epoch, offset)
-  if epoch == e then return true end
+  if epoch == e then return tonumber(offset) <= o end
   for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
     if le == epoch then return tonumber(offset) <= tonumber(lo) end
   end
@@ -99,19 +107,17 @@ local former, first = string.format('%d', o), string.format('%d', o + 1)
 last = string.format('%d', last)
 local position = e .. '-' .. last
 local before = redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. position, 'PX', ARGV[7], 'GET')
-if before then
-  local sequence, be, bo = string.match(before, '^(%d+) (%w+)-(%d+)$')
-  if tonumber(sequence) >= tonumber(ARGV[6]) then
-    redis.call('SET', KEYS[3], before, 'PX', ARGV[7])
-    if isKept(be, bo) then return {e, bo, earlier, now} end
-    return {be, bo, '', now}
-  end
+local sequence, be, bo = string.match(before or '', '^(%d+) (%w+)-(%d+)$')
+if whole(sequence) and whole(bo) and whole(sequence) >= tonumber(ARGV[6]) then
+  redis.call('SET', KEYS[3], before, 'PX', ARGV[7])
+  if isKept(be, bo) then return {e, bo, earlier, now} end
+  return {be, bo, '', now}
 end
 if ARGV[10] ~= '0' then
   local known = redis.call('GET', KEYS[4])
   if known then
     local ke, ko = string.match(known, '^(%w+)-(%d+)$')
-    if isKept(ke, ko) then
+    if whole(ko) and isKept(ke, ko) then
       redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. known, 'PX', ARGV[7])
       return {e, ko, earlier, now}
     end
@@ -141,6 +147,8 @@ local undone = pcall(function()
   if keyed then redis.call('SET', KEYS[4], '-', 'PX', 1) end
   redis.call('SET', KEYS[3], before or '0 0-0', 'PX', before and ARGV[7] or 1)
   if added then redis.call('XSETID', KEYS[2], former .. '-0') end
+  -- Another program has added an entry with a higher id, so no entry can be added: the next call replaces the log.
+  if string.find(refusal, 'equal or smaller', 1, true) then former = '' end
   if moved then redis.call('HSET', KEYS[1], 'o', former) end
 end)
 if undone then return {err = refusal} end
@@ -150,16 +158,18 @@ return {e, last, earlier, now, refusal}
 /**
  * KEYS meta, stream · ARGV 1 offset to read after, 2 maximum number of events, 3 maximum bytes. An entry holds one
  * event or several. The size of an entry is known only after it was read, so the script reads a few at a time and does
- * not return entries beyond a bound, except the first one. Returns epoch or nil, offset, the last offset that was read,
- * and the entries, all from the same moment.
+ * not return entries beyond a bound, except the first one. An entry beyond the log's offset is another program's.
+ * Returns epoch or nil, offset, the last offset that was read, and the entries, all from the same moment.
  */
-const READ = `
+const READ = `${WHOLE}
 local meta = redis.call('HMGET', KEYS[1], 'e', 'o')
+local head = whole(meta[2]) or 0
+local to = string.format('%d', head)
 local entries, bytes, last = {}, 0, tonumber(ARGV[1])
 local wanted, budget = last + tonumber(ARGV[2]), tonumber(ARGV[3])
 local count, complete, full = 1, false, false
 repeat
-  local page = redis.call('XRANGE', KEYS[2], string.format('%d', last + 1), '+', 'COUNT', count)
+  local page = redis.call('XRANGE', KEYS[2], string.format('%d', last + 1), to, 'COUNT', count)
   complete = #page < count
   for _, entry in ipairs(page) do
     local size = #entry[2][2]
@@ -171,9 +181,8 @@ repeat
   end
   count = math.min(count * 2, ${READ_STEP})
 until full or complete or last >= wanted or bytes >= budget
-local head = tonumber(meta[2]) or 0
 if complete and not full then last = math.max(last, head) end
-return {meta[1], meta[2], string.format('%d', last), entries}
+return {meta[1], to, string.format('%d', last), entries}
 `
 
 type Arg = string | number | Buffer
@@ -182,13 +191,10 @@ type Arg = string | number | Buffer
 export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
 /** The reply of PUBLISH: the head, Redis's time in ms, and the reason of a refusal that could not be undone. */
 export type PublishReply = readonly [...ScriptHead, now: number, refusal?: string]
+/** Entries of a stream, in binary. */
+export type StreamEntries = readonly (readonly [id: Buffer, fields: readonly Buffer[]])[]
 /** The reply of READ, in binary. */
-type ScriptPage = readonly [
-  epoch: Buffer | null,
-  offset: Buffer | null,
-  end: Buffer,
-  entries: readonly (readonly [id: Buffer, fields: readonly Buffer[]])[],
-]
+type ScriptPage = readonly [epoch: Buffer | null, offset: Buffer, end: Buffer, entries: StreamEntries]
 
 interface Scripts {
   sseOpen(meta: string, stream: string, ...args: Arg[]): Promise<ScriptHead>

@@ -133,7 +133,7 @@ export class RedisData {
     if (deadline !== '0' && now > Number(deadline)) throw new RedisError(`LATE ${now}`)
     const { epoch, offset, earlier } = this.#openLog(meta, stream, args)
     const isKept = (e: string, o: string): boolean =>
-      e === epoch || livesOf(earlier).some((life) => life.epoch === e && Number(o) <= life.offset)
+      [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
     const size = Number(args[7])
     const last = offset + Number(args[10])
     const oldest = Math.max(0, last - size + 1)
@@ -145,7 +145,7 @@ export class RedisData {
     const idempotencyTtl = args[9] as string
     const known = attempted ?? (idempotencyTtl === '0' ? undefined : this.#text(idempotency))
     if (known !== undefined) {
-      const [ke = '', ko = ''] = known.split('-')
+      const [, ke = '', ko = ''] = /^(\w+)-(\d{1,15})$/.exec(known) ?? []
       const kept = isKept(ke, ko)
       if (attempted !== undefined) return kept ? [epoch, ko, earlier, now] : [ke, ko, '', now]
       if (kept) {
@@ -187,7 +187,7 @@ export class RedisData {
     } catch (refusal) {
       if (!(refusal instanceof RedisError)) throw refusal
       try {
-        this.#undo(write, offset, undoLast)
+        this.#undo(write, refusal.message.includes('equal or smaller') ? '' : String(offset), undoLast)
       } catch (second) {
         if (!(second instanceof RedisError)) throw second
         return refusal.message
@@ -198,8 +198,8 @@ export class RedisData {
 
   /** @returns the position of the last publication of the process, if this one is not newer */
   #attempted(before: string, number: string, lastKey: string, args: readonly string[]): string | undefined {
-    const [, sequence, position] = /^(\d+) (\w+-\d+)$/.exec(before) ?? []
-    if (Number(sequence) < Number(number)) return undefined
+    const [, sequence, position] = /^(\d{1,15}) (\w+-\d{1,15})$/.exec(before) ?? []
+    if (sequence === undefined || Number(sequence) < Number(number)) return undefined
     this.#setText(lastKey, before, Number(args[6]))
     return position
   }
@@ -228,7 +228,7 @@ export class RedisData {
     this.#options.publish(args[4] as string, message)
   }
 
-  #undo({ meta, stream, moved, keyed, added, last, idempotency }: Write, offset: number, undoLast: () => void): void {
+  #undo({ meta, stream, moved, keyed, added, last, idempotency }: Write, offset: string, undoLast: () => void): void {
     if (added) {
       this.#call('xdel')
       this.removeEntry(stream, last)
@@ -239,18 +239,19 @@ export class RedisData {
     if (added) {
       this.#call('xsetid')
       const log = this.#stream(stream)
-      if (log !== undefined) log.lastId = offset
+      if (log !== undefined) log.lastId = Number(offset)
     }
     if (moved) {
       this.#call('hset')
-      this.#writableHash(meta).set('o', String(offset))
+      this.#writableHash(meta).set('o', offset)
     }
   }
 
   read([meta = '', stream = '']: readonly string[], [after, count, bytesAllowed]: readonly string[]): unknown {
     this.#call('hmget')
     const fields = this.hash(meta)
-    const log = this.entries(stream)
+    const head = whole(fields.get('o')) ?? 0
+    const log = this.entries(stream).filter(({ id }) => id <= head)
     const entries: StreamEntry[] = []
     let bytes = 0
     let last = Number(after)
@@ -270,10 +271,10 @@ export class RedisData {
         last = entry.id
       }
     }
-    if (complete && !full) last = Math.max(last, Number(fields.get('o') ?? 0))
+    if (complete && !full) last = Math.max(last, head)
     return [
       fields.get('e') ?? null,
-      fields.get('o') ?? null,
+      String(head),
       String(last),
       entries.map(({ id, payload }) => [`${id}-0`, ['p', payload]]),
     ]
@@ -288,10 +289,9 @@ export class RedisData {
     const info = this.#options.refusal('info') === undefined ? this.replid : ''
     this.#call('hmget')
     const fields = this.hash(meta)
-    let epoch = fields.get('e')
-    const o = fields.get('o')
-    let offset = o === undefined ? undefined : Number(o)
-    let earlier = fields.get('p') ?? ''
+    let epoch = matching(fields.get('e'), /^[a-z0-9]{1,16}$/)
+    let offset = whole(fields.get('o'))
+    let earlier = matching(fields.get('p'), /^[a-z0-9.-]{0,264}$/) ?? ''
     const other = info !== '' && fields.get('r') !== info
     if (
       epoch !== undefined &&
@@ -382,6 +382,15 @@ export class RedisData {
     const value = this.#get(key)
     if (value !== undefined) value.expiresAt = this.#options.now() + ttlMs
   }
+}
+
+function matching(text: string | undefined, form: RegExp): string | undefined {
+  return text !== undefined && form.test(text) ? text : undefined
+}
+
+/** As in the scripts: the number, if Lua represents it exactly. */
+function whole(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }
 
 function livesOf(earlier: string): readonly { readonly epoch: string; readonly offset: number }[] {
