@@ -71,7 +71,9 @@ export class ExactLimiter implements Limiter {
   async check(charges: readonly Charge[]): Promise<LimitDecision> {
     if (!this.#connection.available) return this.#decideAlone(charges)
     try {
-      const counted = await this.#connection.run(() => Promise.all(charges.map((charge) => this.#count(charge))))
+      const counted = await this.#connection.runOnForeignKeys(() =>
+        Promise.all(charges.map((charge) => this.#count(charge))),
+      )
       return this.#decide(counted)
     } catch {
       return this.#decideAlone(charges)
@@ -127,7 +129,7 @@ export class ExactLimiter implements Limiter {
     if (leftMs <= 0) return
     const { client } = this.#connection
     const call = () => client.sseLimitGiveBack(this.#counter(limit).getKey(key), cost, leftMs)
-    this.#connection.run(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
+    this.#connection.runOnForeignKeys(() => reported(LIMIT_REPORT, this.#clock, call)).catch(() => undefined)
   }
 
   async #decideAlone(charges: readonly Charge[]): Promise<LimitDecision> {
@@ -160,7 +162,7 @@ export class ExactLimiter implements Limiter {
     const unreported = [...this.#unreported.values()].filter(({ limit, since }) => now - since < limit.durationMs)
     this.#unreported.clear()
     const settle = () => Promise.all(unreported.map(({ limit, key, points }) => this.#consume(limit, key, points)))
-    if (unreported.length > 0) this.#connection.run(settle).catch(() => undefined)
+    if (unreported.length > 0) this.#connection.runOnForeignKeys(settle).catch(() => undefined)
   }
 
   #counter(limit: ResolvedLimit): RateLimiterRedis {

@@ -102,6 +102,26 @@ export class LimiterConnection {
     }
   }
 
+  /**
+   * As `run`, for commands on keys that the caller does not repair. If a value is damaged, only these commands fail:
+   * Redis counts as available.
+   * @throws BrokerError
+   */
+  async runOnForeignKeys<T>(commands: () => Promise<T>): Promise<T> {
+    let damage: unknown
+    const value = await this.run(() =>
+      commands().catch((error: unknown) => {
+        if (!isDamaged(error)) throw error
+        damage = error
+        return undefined
+      }),
+    )
+    if (damage === undefined) return value as T
+    const error = toBrokerError(damage)
+    reportTo(diagnostics.limiterError, 'ask', error)
+    throw error
+  }
+
   /** Idempotent. */
   close(): void {
     if (this.#closed) return
@@ -146,4 +166,9 @@ export class LimiterConnection {
     this.#trial?.cancel()
     this.onRecovered()
   }
+}
+
+/** Redis has answered, and the value of the key is not a counter. */
+function isDamaged(error: unknown): boolean {
+  return error instanceof Error && /WRONGTYPE|not an integer|overflow/.test(error.message)
 }

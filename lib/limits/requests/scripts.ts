@@ -7,6 +7,7 @@
  * Each key is one hash with one field for each holder of a lease.
  */
 import type { RedisClient } from '../../redis/connect.js'
+import { REPAIRING_CALL, WHOLE } from '../repair.js'
 
 /**
  * Fixed window. The hash expires with its window: w = window, l = leased and c = consumed by all, and for each holder
@@ -16,24 +17,22 @@ import type { RedisClient } from '../../redis/connect.js'
  * consumed, 8 wanted, 9 maximum size of a lease, 10 '1': the last message of the holder.
  * Returns window, leased by the holder, granted now, left, consumed by all, ms to the end of the window, Redis's time.
  */
-const WINDOW = `
+const WINDOW = `${REPAIRING_CALL}${WHOLE}
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local duration, points = ARGV[1] * 1000, tonumber(ARGV[2])
 local window = math.floor(now / duration)
-local hash = redis.call('HMGET', KEYS[1], 'w', 'l', 'c', ARGV[3])
+local hash = call('HMGET', KEYS[1], 'w', 'l', 'c', ARGV[3])
 local stored = tonumber(hash[1])
 -- If the clock is set back a little, a window must not begin twice.
 if stored == window + 1 then window = stored end
-local total, used = 0, 0
+local total, used = whole(hash[2]), whole(hash[3])
 local leased, consumed, message = 0, 0, 0
-if stored == window then
-  total, used = tonumber(hash[2]), tonumber(hash[3])
-  if hash[4] then
-    local l, c, m = string.match(hash[4], '^(%d+) (%d+) (%d+)$')
-    leased, consumed, message = tonumber(l), tonumber(c), tonumber(m)
-  end
+if stored == window and total and used then
+  local l, c, m = string.match(hash[4] or '', '^(%d+) (%d+) (%d+)$')
+  leased, consumed, message = whole(l) or 0, whole(c) or 0, whole(m) or 0
 else
+  stored, total, used = nil, 0, 0
   redis.call('DEL', KEYS[1])
 end
 -- Rounded down, so that a lease ends with its window.
@@ -76,7 +75,7 @@ return {window, leased, granted, points - total, used, remaining, math.floor(now
  * has lost it), 11 '1': the last message of the holder.
  * Returns leased by the holder, granted now, whole tokens left, ms until the missing tokens (at least one) are added.
  */
-const BUCKET = `
+const BUCKET = `${REPAIRING_CALL}${WHOLE}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local capacity, refill = tonumber(ARGV[1]), tonumber(ARGV[2]) / 1000
@@ -84,17 +83,19 @@ local newLeased = math.max(tonumber(ARGV[5]), tonumber(ARGV[6]))
 local consumed = tonumber(ARGV[6])
 local tokens, at = tonumber(ARGV[10]), now
 local out, holders, mine = 0, 1, nil
-local hash = redis.call('HGETALL', KEYS[1])
+local hash = call('HGETALL', KEYS[1])
 for i = 1, #hash, 2 do
   local field, value = hash[i], hash[i + 1]
-  if field == 't' then tokens = tonumber(value)
-  elseif field == 'u' then at = tonumber(value)
+  if field == 't' then tokens = math.max(0, math.min(capacity, tonumber(value) or capacity))
+  elseif field == 'u' then at = whole(value) or now
   else
     local l, c, m, e = string.match(value, '^(%d+) (%d+) (%d+) (%d+)$')
-    if tonumber(e) <= now then
+    l, c, m, e = whole(l), whole(c), whole(m), whole(e)
+    -- Also one that no process of the kit can have written: it would expire later than a new one.
+    if not (l and c and m and e) or e <= now or e > now + 2 * ARGV[9] then
       redis.call('HDEL', KEYS[1], field)
     elseif field == ARGV[3] then
-      mine = {leased = tonumber(l), out = l - c, message = tonumber(m)}
+      mine = {leased = l, out = l - c, message = m}
     else
       out, holders = out + (l - c), holders + 1
     end

@@ -14,8 +14,9 @@
  * hash tag: in a Redis Cluster they are in one slot, and one shard serves all leases.
  */
 import type { RedisClient } from '../../redis/connect.js'
+import { REPAIRING_CALL } from '../repair.js'
 
-const NOW = `
+const NOW = `${REPAIRING_CALL}
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
@@ -34,7 +35,7 @@ local function capOf(key) return tonumber(ARGV[3 + key]) end
 local counts = {}
 local function openUnder(key)
   if not counts[key] then
-    redis.call('ZREMRANGEBYSCORE', KEYS[key], -now, now)
+    call('ZREMRANGEBYSCORE', KEYS[key], -now, now)
     counts[key] = redis.call('ZCOUNT', KEYS[key], 0, '+inf')
   end
   return counts[key]
@@ -44,7 +45,8 @@ local function take(member, evicts, opens, quotas)
   local gap, due
   if opens > 0 then
     gap = 60000 / capOf(opens)
-    due = math.max(now, tonumber(redis.call('GET', KEYS[opens])) or 0)
+    -- Never later than a full burst, whatever another program has written there.
+    due = math.max(now, math.min(now + 60000 + gap, tonumber(call('GET', KEYS[opens])) or 0))
     local wait = due + gap - 60000 - now
     if wait >= 1 then return {opens, math.ceil(wait)} end
   end
@@ -100,7 +102,7 @@ local function lose(list, member)
 end
 for i, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
-  local scores = redis.call('ZMSCORE', key, unpack(ARGV, at + 1, last))
+  local scores = call('ZMSCORE', key, unpack(ARGV, at + 1, last))
   for j = at + 1, last do
     -- Neither a number nor nil where there is none.
     local score = tonumber(scores[j - at] or nil)
@@ -128,11 +130,11 @@ return {evicted, gone}
 `
 
 /** Releases leases. KEYS · ARGV for each key the number of its members, and the members. */
-const RELEASE = `
+const RELEASE = `${REPAIRING_CALL}
 local at = 1
 for _, key in ipairs(KEYS) do
   local last = at + tonumber(ARGV[at])
-  redis.call('ZREM', key, unpack(ARGV, at + 1, last))
+  call('ZREM', key, unpack(ARGV, at + 1, last))
   at = last + 1
 end
 `
