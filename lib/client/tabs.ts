@@ -12,12 +12,12 @@
  * Every tab has its own position and ignores events that its position includes. A new leader opens its stream from its
  * own position. So no event is lost or repeated, whatever the position of the last leader was.
  */
-import { EventStreamError } from './error.js'
 import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'
 import type { ClientOptions, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
 import { isBeyond, missedEvents, type Replay } from './replay.js'
+import { readMessage, restoreError, stateMessage, type TabMessage } from './tab-messages.js'
 
 /** Where a tab delivers its events and states. */
 export interface TabFeed {
@@ -31,13 +31,6 @@ export interface FeedSource {
   reconnect(): void
   close(): void
 }
-
-type TabMessage =
-  | { readonly kind: 'leads' | 'reconnect' }
-  | { readonly kind: 'hello'; readonly from: string; readonly position: string }
-  | { readonly kind: 'welcome'; readonly to: string; readonly events: readonly ClientEvent[] }
-  | { readonly kind: 'event'; readonly before: string; readonly event: ClientEvent }
-  | { readonly kind: 'state'; readonly change: ClientStateChange }
 
 /** @param identity identifies the user; tabs with different identities share nothing */
 export function joinTabs(url: string, identity: string, options: ClientOptions, feed: TabFeed): FeedSource {
@@ -143,7 +136,9 @@ function enterTab(
     }
   }
 
-  channel.onmessage = ({ data: message }: MessageEvent<TabMessage>) => {
+  channel.onmessage = ({ data }: MessageEvent<unknown>) => {
+    const message = readMessage(data)
+    if (message === undefined) return
     if (leader === undefined) follow(message)
     else if (message.kind === 'hello') welcome(message.from, message.position, leader)
     else if (message.kind === 'reconnect') leader.reconnect()
@@ -166,18 +161,6 @@ function enterTab(
       channel.close()
     },
   }
-}
-
-/** Structured clones keep only the standard properties of an Error, so the error is sent as a plain object. */
-function stateMessage({ error, ...change }: ClientStateChange): TabMessage {
-  const plain = error && { code: error.code, message: error.message, status: error.status }
-  return { kind: 'state', change: { ...change, ...(plain && { error: plain as EventStreamError }) } }
-}
-
-function restoreError({ error, ...change }: ClientStateChange): ClientStateChange {
-  return error === undefined
-    ? change
-    : { ...change, error: new EventStreamError(error.code, error.message, error.status) }
 }
 
 /** Structured clones have no methods. */
