@@ -2,7 +2,7 @@
  * channel ─► log reader ─► poll reader ─► **poll**: one answer in place of a stream. Polls and streams read the same
  * logs with the same cursors, so a client may change between them at any event. Owns when the answer is sent:
  *
- *   short poll   once the reader has caught up, or the answer is full
+ *   short poll   once the reader has caught up, or the answer is full; at the latest after `MAX_READ_MS`
  *   long poll    once there is an event, or the wait is over
  */
 import type { Clock } from '../core/clock.js'
@@ -12,6 +12,12 @@ import type { AnyResponse, Exchange } from '../http/exchange.js'
 import type { PollAnswer } from '../wire/contract.js'
 import { type PollBounds, PollReader } from './reader/poll-reader.js'
 import type { StartPosition } from './reader/positions.js'
+
+/**
+ * How long a short poll may wait for the history of its logs, in ms. While the history cannot be read, the answer has
+ * the events collected so far: none is lost, because the cursor is the one after them.
+ */
+const MAX_READ_MS = 5000
 
 /** An open poll. */
 export interface Poll {
@@ -54,7 +60,7 @@ export function beginPoll(
     if (ended) return
     ended = true
     reader.stop()
-    waiting?.cancel()
+    waiting.cancel()
     stopWatching()
     // Not immediately: while the channel delivers a batch, the cursor is still the one before the batch.
     setImmediate(() => settle(answer(refusal)))
@@ -77,7 +83,7 @@ export function beginPoll(
     if (reader.full || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
   }
   const reader = new PollReader(starts, onClosed, settings, onProgress)
-  const waiting = waitMs > 0 ? clock.after(waitMs, () => end()) : undefined
+  const waiting = clock.after(waitMs > 0 ? waitMs : MAX_READ_MS, () => end())
   const stopWatching = exchange.onOver(() => end())
   reader.begin()
   return { end, done }
