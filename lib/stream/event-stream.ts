@@ -27,7 +27,10 @@ export interface EventStream {
    * @throws InvalidEventError `ERR_SSE_EVENT_INVALID`, `ERR_SSE_EVENT_TOO_LARGE`: the event itself must be changed
    */
   send(event: SseEvent): SendResult
-  /** Sends a comment, which clients ignore. A text of several lines becomes several comment lines. */
+  /**
+   * Sends a comment, which clients ignore. A text of several lines becomes several comment lines.
+   * @throws InvalidEventError `ERR_SSE_EVENT_INVALID` if `text` is not a string
+   */
   comment(text: string): SendResult
   /**
    * Closes the stream. The client gets the last control event: with `completed` it does not reconnect, with most other
@@ -35,6 +38,7 @@ export interface EventStream {
    * `closeGraceMs`, it is destroyed. Idempotent: the first reason counts.
    * @param reason defaults to `ended`
    * @returns resolves when the response is closed, at the latest after `closeGraceMs`; never rejects
+   * @throws InvalidOptionError if `reason` is not a key of `CLOSE_REASONS`
    */
   close(reason?: CloseReason): Promise<void>
   /** A snapshot of the stream's age, queue and counters. */

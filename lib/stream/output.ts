@@ -197,7 +197,9 @@ export abstract class StreamOutput implements Sink, PressureMember {
   sendHeartbeat(): void {
     this.#noticeWrap()
     // A full socket has bytes under way, which keep the connection in use.
-    if (!this.#full) this.writeControl(this.options.heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
+    if (this.#full) return
+    this.#writer.watchQueue()
+    this.writeControl(this.options.heartbeatEvents ? HEARTBEAT_EVENT : HEARTBEAT)
   }
 
   shed(): void {

@@ -14,8 +14,9 @@ import type { Socket } from 'node:net'
 import { outsideContext } from '../core/async-context.js'
 import type { Auth } from '../core/auth.js'
 import type { Timer } from '../core/clock.js'
-import type { CloseReason } from '../core/close-reasons.js'
+import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { authOf } from '../http/auth-of.js'
 import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
 import { cursorOrigin } from '../http/query.js'
@@ -141,6 +142,9 @@ export class SseStream extends StreamOutput implements EventStream {
   }
 
   close(reason: CloseReason = 'ended'): Promise<void> {
+    if (!Object.hasOwn(CLOSE_REASONS, reason)) {
+      throw new InvalidOptionError(`close() needs one of the reasons ${Object.keys(CLOSE_REASONS).join(', ')}`)
+    }
     if (this.closing === undefined) this.#close(reason)
     if (this.#over) return Promise.resolve()
     this.#closed ??= new Promise((resolve) => {

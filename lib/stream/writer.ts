@@ -62,6 +62,8 @@ export class Writer {
   readonly #options: WriterOptions
   #corked: Socket | undefined
   #wait: Wait | undefined
+  /** See `watchQueue`. */
+  #watch: Timer | undefined
 
   /**
    * @param res a response whose headers were flushed: they are in the socket, or in the queue of `res.write`
@@ -109,6 +111,29 @@ export class Writer {
       else this.#owner.onStalled()
     }
     wait.timer = clock.after(stallMs / PROGRESS_CHECKS, checkProgress)
+  }
+
+  /**
+   * Called at heartbeats, while there is room. An HTTP/2 stream can stall with room: its client may have closed the
+   * flow-control window, or have left without Node noticing, which reads nothing more after a connection error. So bytes
+   * that wait in the stream are watched until some are taken.
+   */
+  watchQueue(): void {
+    const { clock, stallMs } = this.#options
+    const stream = this.#exchange.http2Stream
+    if (stream === undefined || stallMs === 0 || this.#watch !== undefined || stream.writableLength === 0) return
+    const since = clock.now()
+    let waiting = stream.writableLength
+    const check = (): void => {
+      this.#watch = undefined
+      const { writableLength } = stream
+      // If the stream is full by now, the wait for room checks.
+      if (writableLength < waiting || this.#wait !== undefined) return
+      waiting = writableLength
+      if (clock.now() - since >= stallMs) this.#owner.onStalled()
+      else this.#watch = clock.after(stallMs / PROGRESS_CHECKS, check)
+    }
+    this.#watch = clock.after(stallMs / PROGRESS_CHECKS, check)
   }
 
   /** Sends everything written so far. Idempotent. */
@@ -185,6 +210,8 @@ export class Writer {
 
   /** Cancels the wait for room. Idempotent. */
   release(): void {
+    this.#watch?.cancel()
+    this.#watch = undefined
     const wait = this.#wait
     if (wait === undefined) return
     this.#wait = undefined

@@ -36,8 +36,12 @@ export function dataLines(data: string): string {
   return lines
 }
 
-/** A comment block. The text is split at line ends, so no part of it can be read as a field. */
+/**
+ * A comment block. The text is split at line ends, so no part of it can be read as a field.
+ * @throws InvalidEventError unless the text is a string
+ */
 export function commentBlock(text: string): Buffer {
+  if (typeof text !== 'string') throw new InvalidEventError('ERR_SSE_EVENT_INVALID', 'A comment must be a string')
   let block = ''
   for (const line of text.split(LINE_END)) block += `: ${line}\n`
   return Buffer.from(`${block}\n`)

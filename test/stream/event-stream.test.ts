@@ -8,7 +8,7 @@ import compression from 'compression'
 import express, { type Express } from 'express'
 import express4 from 'express4'
 import request from 'supertest'
-import { InvalidOptionError } from '../../lib/core/errors.js'
+import { InvalidEventError, InvalidOptionError } from '../../lib/core/errors.js'
 import type { SendResult } from '../../lib/core/message.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
@@ -43,6 +43,28 @@ describe('res.sse()', () => {
     client = await SseClient.open(server.url, headers)
     return { stream: await opened, client }
   }
+
+  for (const reason of ['nonsense', '', 'constructor', null]) {
+    it(`stays open if it is closed with ${JSON.stringify(reason)}, which is no reason`, async () => {
+      const { stream, client } = await open()
+      expect(() => stream.close(reason as never)).to.throw(
+        InvalidOptionError,
+        'close() needs one of the reasons client_gone',
+      )
+      expect(stream.send({ data: 1 })).to.equal('sent')
+      await client.messagesUntil(1)
+      expect(stream.closeReason).to.equal(undefined)
+    })
+  }
+
+  it('refuses a comment that is not a string, and an event that its id makes too large', async () => {
+    const { stream } = await open({ maxEventBytes: 100 })
+    expect(() => stream.comment(1 as never))
+      .to.throw(InvalidEventError)
+      .with.property('code', 'ERR_SSE_EVENT_INVALID')
+    const send = () => stream.send({ data: 1, id: 'x'.repeat(100) })
+    expect(send).to.throw(InvalidEventError).with.property('code', 'ERR_SSE_EVENT_TOO_LARGE')
+  })
 
   for (const [name, framework] of [
     ['Express 5', express],

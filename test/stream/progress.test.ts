@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { createServer, get, type RequestListener } from 'node:http'
-import { connect as connectHttp2, createServer as createHttp2Server } from 'node:http2'
+import { connect as connectHttp2, createServer as createHttp2Server, type ServerHttp2Session } from 'node:http2'
 import { createServer as createHttpsServer, get as getHttps } from 'node:https'
-import type { AddressInfo, Server } from 'node:net'
+import { type AddressInfo, connect, type Server } from 'node:net'
 import type { Readable } from 'node:stream'
 import { expect } from 'chai'
 import compression from 'compression'
@@ -13,6 +13,7 @@ import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
 import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
+import { frame, getRequest, PREFACE, SETTINGS } from '../hostile/http2-frames.js'
 import { type Certificate, makeCertificate } from '../interop/certificate.js'
 
 /** Twice the size of all buffers between server and client. */
@@ -147,4 +148,61 @@ describe('a client that stops reading one of its HTTP/2 streams', () => {
       await once(server, 'close')
     })
   }
+})
+
+describe('a client that has left an HTTP/2 connection without Node noticing', () => {
+  it('counts as stalled, although its streams have room', async () => {
+    const clock = new FakeClock()
+    const opened: EventStream[] = []
+    const server = createHttp2Server((req, res) => {
+      opened.push(openStream(req, res, { clock, stallMs: 30_000, heartbeatMs: 10_000, closeGraceMs: 1000 }))
+    })
+    server.on('sessionError', () => undefined)
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const session = once(server, 'session') as Promise<[ServerHttp2Session]>
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    // After data for a stream that does not exist, nothing more is read from the connection.
+    const invalid = frame(0, 0, 5, Buffer.alloc(10))
+    socket.write(Buffer.concat([PREFACE, SETTINGS, getRequest('/', 1), invalid]))
+    await eventually(() => opened.length === 1)
+    socket.destroy()
+    const [stream] = opened
+    for (let seconds = 0; seconds < 90 && stream?.closeReason === undefined; seconds += 5) {
+      clock.advance(5000)
+      await new Promise(setImmediate)
+    }
+    expect(stream?.closeReason).to.equal('stalled')
+    clock.advance(1000)
+    await stream?.close()
+    const [connection] = await session
+    connection.destroy()
+    server.close()
+    await once(server, 'close')
+  })
+
+  it('does not count as stalled while its bytes are taken', async () => {
+    const clock = new FakeClock()
+    const opened: EventStream[] = []
+    const server = createHttp2Server((req, res) => {
+      opened.push(openStream(req, res, { clock, stallMs: 30_000, heartbeatMs: 10_000 }))
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const session = connectHttp2(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+    const body = session.request()
+    body.resume()
+    await once(body, 'response')
+    const [stream] = opened
+    for (let seconds = 0; seconds < 120; seconds += 10) {
+      stream?.send({ data: seconds })
+      clock.advance(10_000)
+      await once(body, 'data')
+    }
+    expect(stream?.closeReason).to.equal(undefined)
+    session.destroy()
+    server.close()
+    await once(server, 'close')
+  })
 })
