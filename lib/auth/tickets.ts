@@ -12,8 +12,10 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { Auth } from '../core/auth.js'
 import type { Clock } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
+import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { isAuth } from '../http/auth-of.js'
 import type { KeyValueStore } from '../store/store.js'
+import { isObject } from './claims.js'
 import { ticketInvalid } from './refusals.js'
 
 /** 256 bits cannot be guessed. */
@@ -43,10 +45,21 @@ export async function issueTicket(store: KeyValueStore, auth: Auth, path: string
 export async function redeemTicket(store: KeyValueStore, ticket: string, path: string, clock: Clock): Promise<Auth> {
   const entry = TICKET.test(ticket) ? await store.take(keyOf(ticket)) : undefined
   if (entry === undefined) throw ticketInvalid()
-  const { path: issuedFor, expiresAt, ...rest } = JSON.parse(entry) as TicketEntry
+  const { path: issuedFor, expiresAt, ...rest } = parseEntry(entry)
   const auth: unknown = { ...rest, expiresAt: expiresAt ?? Number.POSITIVE_INFINITY }
   if (issuedFor !== path || !isAuth(auth) || clock.wallTime() >= auth.expiresAt) throw ticketInvalid()
   return auth
+}
+
+/** An entry that is not the kit's belongs to no ticket: its members are checked like those of any other. */
+function parseEntry(entry: string): TicketEntry {
+  try {
+    const value: unknown = JSON.parse(entry)
+    if (isObject(value)) return value as TicketEntry
+  } catch (error) {
+    reportTo(diagnostics.storeError, 'read a ticket', error)
+  }
+  return { expiresAt: 0 }
 }
 
 /** The path that a ticket is issued for and compared with: the URL without its query. */

@@ -83,6 +83,16 @@ for (const { name, express } of EXPRESS_VERSIONS) {
       expect(answer.headers['content-type']).to.contain('application/problem+json')
     }
 
+    for (const entry of ['', 'x', 'null', '[]', '"x"', '1', '{}', '{"user":1}']) {
+      it(`are refused, and not taken for a fault of the store, if their entry is ${entry}`, async () => {
+        const agent = await start()
+        const ticket = await ticketFor(agent)
+        const key = `ticket:${createHash('sha256').update(ticket).digest('base64url')}`
+        await store.set(key, entry, 30_000)
+        await expectRefused(agent.get(PATH).query({ ticket }))
+      })
+    }
+
     it('authenticate one request as the user that requested them', async () => {
       const agent = await start()
       const answer = await ask(agent)
