@@ -367,6 +367,7 @@ export class RedisData {
       stream = { entries: [], lastId: 0 }
       this.#values.set(key, { value: stream, expiresAt: Number.POSITIVE_INFINITY })
     }
+    if (id === 0) throw new RedisError('ERR The ID specified in XADD must be greater than 0-0')
     if (id <= stream.lastId) {
       throw new RedisError('ERR The ID specified in XADD is equal or smaller than the target stream top item')
     }
