@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net'
 import {
   channel,
   createMultiplexer,
+  createPressure,
   forbidden,
   type Multiplexer,
   openStream,
@@ -25,6 +26,8 @@ import { invalidFrame } from './frames.js'
 import { BITS, hostileText, hostileValue } from './hostile-text.js'
 import { PARSERS, type ParsedEvent } from './parsers.js'
 
+/** On a busy machine the event loop is late. */
+const NO_PRESSURE = createPressure({ maxLoopDelayMs: 0 })
 /** Cases on one stream. */
 const BATCH = 50
 
@@ -89,10 +92,15 @@ function print(event: ParsedEvent | undefined): string {
 }
 
 class Writers {
-  readonly multiplexer: Multiplexer = createMultiplexer({ lingerMs: 0, stream: { heartbeatMs: 0 } })
+  readonly multiplexer: Multiplexer = createMultiplexer({
+    lingerMs: 0,
+    stream: { heartbeatMs: 0, pressure: NO_PRESSURE },
+  })
   readonly #server = createServer((req, res) => {
     if (req.url === '/own')
-      this.#onOpen?.(openStream(req, res, { heartbeatMs: 0, queueBytes: 64e6, queueEvents: 1000 }))
+      this.#onOpen?.(
+        openStream(req, res, { heartbeatMs: 0, pressure: NO_PRESSURE, queueBytes: 64e6, queueEvents: 1000 }),
+      )
     else {
       const name = new URLSearchParams(req.url?.split('?')[1]).get('channel') ?? ''
       const handlers = { poll: this.multiplexer.poll, refuse: this.multiplexer.stream, stream: this.multiplexer.stream }

@@ -6,7 +6,7 @@ import { turns } from './area.js'
 const MAX_WAIT_MS = 50
 
 /** Resolves when a socket or session has closed, whatever errors it has before. */
-export function closeOf(emitter: EventEmitter): Promise<void> {
+function closeOf(emitter: EventEmitter): Promise<void> {
   return new Promise((resolve) => {
     emitter.once('close', () => resolve())
   })

@@ -10,6 +10,7 @@ import { Redis } from 'ioredis'
 import { printPayload } from '../../lib/broker/redis/payload.js'
 import {
   createMultiplexer,
+  createPressure,
   createRevocations,
   createStore,
   type KeyValueStore,
@@ -125,7 +126,7 @@ class LogsSite {
       redis,
       lingerMs: 0,
       tailEntries: 1,
-      stream: { heartbeatMs: 60_000, revocations },
+      stream: { heartbeatMs: 60_000, revocations, pressure: createPressure({ maxLoopDelayMs: 0 }) },
     })
     const channelOf = (req: { url?: string }) => new URLSearchParams(req.url?.split('?')[1]).getAll('channel')
     const [stream, poll] = [this.multiplexer.stream(channelOf), this.multiplexer.poll(channelOf)]

@@ -12,6 +12,7 @@ import { diagnostics } from '../../lib/core/diagnostics.js'
 import {
   authenticate,
   createMultiplexer,
+  createPressure,
   createRevocations,
   createStore,
   createStreamLimits,
@@ -62,7 +63,12 @@ class StateSite {
     const store = part(createStore({ redis }))
     const revocations = createRevocations({ store, cacheMs: 0 })
     const limits = part(createStreamLimits({ redis, perUser: 5, perTenant: 1e6, leaseMs: 1000, opensPerMinute: 1000 }))
-    this.#multiplexer = createMultiplexer({ redis, lingerMs: 0, streamLimits: limits, stream: { revocations } })
+    this.#multiplexer = createMultiplexer({
+      redis,
+      lingerMs: 0,
+      streamLimits: limits,
+      stream: { revocations, pressure: createPressure({ maxLoopDelayMs: 0 }) },
+    })
     const session = (user = '') => ({ user, tenant: 'acme', id: `session-${user}`, issuedAt: 1000 })
     const app: Express = express()
     app.use(authenticate({ resolve: (req) => session(req.get('x-user')), revocations, tickets: store }))

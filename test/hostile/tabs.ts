@@ -3,7 +3,7 @@
  * Node, with its BroadcastChannel. Listeners of two tabs still get each event of their stream, once and in order.
  */
 import { createEventBus, type SharedStream } from '../../lib/client/bus.js'
-import { createMultiplexer, type Multiplexer } from '../../lib/index.js'
+import { createMultiplexer, createPressure, type Multiplexer } from '../../lib/index.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import type { Random } from '../proof/random.js'
@@ -78,7 +78,10 @@ async function delivered(name: string): Promise<void> {
 }
 
 class TabsSite {
-  readonly multiplexer: Multiplexer = createMultiplexer({ lingerMs: 0 })
+  readonly multiplexer: Multiplexer = createMultiplexer({
+    lingerMs: 0,
+    stream: { pressure: createPressure({ maxLoopDelayMs: 0 }) },
+  })
   server: TestServer | undefined
 
   async start(): Promise<string> {
