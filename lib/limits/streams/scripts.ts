@@ -45,8 +45,8 @@ local function take(member, evicts, opens, quotas)
   local gap, due
   if opens > 0 then
     gap = 60000 / capOf(opens)
-    -- Never later than a full burst, whatever another program has written there.
-    due = math.max(now, math.min(now + 60000 + gap, tonumber(call('GET', KEYS[opens])) or 0))
+    -- At most an hour away, whatever another program has written there.
+    due = math.max(now, math.min(now + 3600000, tonumber(call('GET', KEYS[opens])) or 0))
     local wait = due + gap - 60000 - now
     if wait >= 1 then return {opens, math.ceil(wait)} end
   end
