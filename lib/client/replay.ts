@@ -2,6 +2,7 @@
  * The positions of several listeners that share a stream, and the latest events for listeners that join. Cursors are
  * compared part by part: `<epoch>-<offset>` of each channel. Ids of other servers are only compared for equality.
  */
+import type { Position } from '../core/position.js'
 import type { ResetData } from '../wire/contract.js'
 import { parseCursor, printCursor } from '../wire/cursor.js'
 import { ClientEvent } from './listeners.js'
@@ -25,6 +26,16 @@ export function advance(position: string, { type, id }: ClientEvent): string | u
   return parts
     ? printCursor(parts.map(({ epoch, offset }) => ({ epoch, offset: Math.max(offset, knownOffsets.get(epoch) ?? 0) })))
     : id
+}
+
+/** Whether another log has replaced one at a lower offset: `from` includes events that `position` does not. */
+function lacks(position: string, from: string): boolean {
+  const parts = parseCursor(from)
+  const isLower = ({ epoch, offset }: Position, i: number): boolean => {
+    const part = parts?.[i]
+    return part !== undefined && part.epoch !== epoch && offset < part.offset
+  }
+  return parseCursor(position)?.some(isLower) === true
 }
 
 function offsets(cursor: string): Map<string, number> {
@@ -95,7 +106,10 @@ export function createReplay(start: string): Replay {
     since(from) {
       const last = events.findLastIndex(({ id }) => id !== '' && !isBeyond(id, from))
       if (last < 0 && (base === '' || baseHasLoss || isBeyond(base, from))) return undefined
-      return events.slice(last + 1)
+      const missed = events.slice(last + 1)
+      // A listener that is ahead of the stream is not told by the stream of a log that was replaced.
+      const isTold = missed.some(({ type }) => type === 'sse.reset') || !lacks(position, from)
+      return isTold ? missed : undefined
     },
   }
 }

@@ -9,7 +9,7 @@ import type { ClientStateChange } from './options.js'
 export type TabMessage =
   | { readonly kind: 'leads' | 'reconnect' }
   | { readonly kind: 'hello'; readonly from: string; readonly position: string }
-  | { readonly kind: 'welcome'; readonly to: string; readonly events: readonly ClientEvent[] }
+  | { readonly kind: 'welcome'; readonly to: string; readonly from: string; readonly events: readonly ClientEvent[] }
   | { readonly kind: 'event'; readonly before: string; readonly event: ClientEvent }
   | { readonly kind: 'state'; readonly change: ClientStateChange }
 
@@ -22,7 +22,7 @@ const FORMS: { readonly [kind in TabMessage['kind']]: (message: Members) => bool
   leads: () => true,
   reconnect: () => true,
   hello: ({ from, position }) => areTexts(from, position),
-  welcome: ({ to, events }) => areTexts(to) && Array.isArray(events) && events.every(isEvent),
+  welcome: ({ to, from, events }) => areTexts(to, from) && Array.isArray(events) && events.every(isEvent),
   event: ({ before, event }) => areTexts(before) && isEvent(event),
   state: ({ change }) => isChange(membersOf(change)),
 }

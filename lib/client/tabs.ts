@@ -120,14 +120,15 @@ function enterTab(
     // A gap may follow the position of the leader.
     const missed = at === '' ? [] : missedEvents(replay, position || at)
     // A new tab begins at that position.
-    if (position === '') post({ kind: 'welcome', to, events: [new ClientEvent('sse.open', '{}', at), ...missed] })
-    else if (at !== '') post({ kind: 'welcome', to, events: missed })
+    const start = position === '' ? [new ClientEvent('sse.open', '{}', at)] : []
+    if (at !== '' || position === '') post({ kind: 'welcome', to, from: position, events: [...start, ...missed] })
   }
 
   function follow(message: TabMessage): void {
     if (message.kind === 'leads') hello()
     else if (message.kind === 'state') onState(restoreError(message.change))
-    else if (message.kind === 'welcome' && message.to === tabId) {
+    // The reply to an earlier hello does not have the events after the position reached since.
+    else if (message.kind === 'welcome' && message.to === tabId && message.from === replay.position) {
       isSynced = true
       for (const event of message.events) onEvent(restoreEvent(event))
     } else if (message.kind === 'event' && isSynced) {

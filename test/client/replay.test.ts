@@ -81,6 +81,15 @@ describe('the latest events of a shared stream', () => {
     expect(ids(replay.since('c-1.d-1'))).to.deep.equal(['c-2.d-1'])
   })
 
+  it('are not replayed to a listener that is ahead in a log that was replaced', () => {
+    const replay = createReplay('a-2.b-5')
+    replay.push(event('a-2.c-3', 'sse.open'))
+    expect(replay.since('a-2.b-5')).to.equal(undefined)
+    expect(missedEvents(replay, 'a-2.b-5').map(({ type, id }) => `${type} ${id}`)).to.deep.equal(['sse.reset a-2.c-3'])
+    expect(ids(replay.since('a-2.c-3'))).to.deep.equal([])
+    expect(ids(replay.since('a-9.c-9')), 'ahead in the same logs').to.deep.equal([])
+  })
+
   it('include the number of dropped events, but no other event without an id', () => {
     const replay = createReplay('a-1')
     for (const type of ['sse.dropped', 'typing', 'sse.close']) replay.push(event('', type))

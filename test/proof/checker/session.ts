@@ -120,7 +120,8 @@ export class Session {
   /** The offset up to which the client has each event of a channel or an announcement; `undefined`: unknown. */
   at(channel: string): Position | undefined {
     const { at, lostTo } = this.#logs.get(channel) ?? { at: undefined, lostTo: 0 }
-    return at && { ...at, offset: Math.max(at.offset, lostTo) }
+    if (at === undefined && lostTo === 0) return undefined
+    return { epoch: at?.epoch ?? '', offset: Math.max(at?.offset ?? 0, lostTo) }
   }
 
   /** Dropped events were announced, and the client does not know yet which: any may be missing. */

@@ -202,8 +202,9 @@ export function createScenario(seed: number): Scenario {
   return { ...base, actions: actionsOf(random, base, theme) }
 }
 
-function tabPlanOf({ channels, earliest, polls }: ClientPlan) {
-  return { channels, earliest, polls, isKit: true, isTab: true, window: undefined }
+/** With `from=earliest` a tab that is ahead is not told of what the log lost before the leader's first event. */
+function tabPlanOf({ channels, polls }: ClientPlan) {
+  return { channels, earliest: false, polls, isKit: true, isTab: true, window: undefined }
 }
 
 function streamPlanOf(random: Random): StreamPlan {
