@@ -10,7 +10,7 @@
 import { createEventStream } from './event-stream.js'
 import { ClientEvent, callSafely, createEventListeners } from './listeners.js'
 import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
-import { advance, createReplay, missedEvents, type Replay } from './replay.js'
+import { advance, behindEvent, createReplay, lacks, missedEvents, type Replay } from './replay.js'
 import { type FeedSource, joinTabs } from './tabs.js'
 
 /** Options of `createEventBus`: of all its connections. */
@@ -144,6 +144,8 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       function deliver(event: ClientEvent): void {
         const next = closed ? undefined : advance(position, event)
         if (next === undefined) return
+        // The listener is ahead in a log that was replaced, of which the stream does not know.
+        if (event.type !== 'sse.reset' && lacks(event.id, position)) listeners.emit(behindEvent(next))
         position = next
         // A listener may be ahead of the stream in some channels: its cursor is its own.
         const isOwn = event.id === '' || event.id === next

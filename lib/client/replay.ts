@@ -29,7 +29,7 @@ export function advance(position: string, { type, id }: ClientEvent): string | u
 }
 
 /** Whether another log has replaced one at a lower offset: `from` includes events that `position` does not. */
-function lacks(position: string, from: string): boolean {
+export function lacks(position: string, from: string): boolean {
   const parts = parseCursor(from)
   const isLower = ({ epoch, offset }: Position, i: number): boolean => {
     const part = parts?.[i]
@@ -50,7 +50,7 @@ export function missedEvents(replay: Replay, from: string): readonly ClientEvent
   return replay.since(from) ?? [behindEvent(replay.position), ...(replay.since(replay.position) ?? [])]
 }
 
-function behindEvent(position: string): ClientEvent {
+export function behindEvent(position: string): ClientEvent {
   const data: ResetData = { channel: '', reason: 'behind' }
   return new ClientEvent('sse.reset', JSON.stringify(data), position)
 }

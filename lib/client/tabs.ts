@@ -16,7 +16,7 @@ import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'
 import type { ClientOptions, ClientStateChange, ClientStream } from './options.js'
 import { watchPage } from './page-life.js'
-import { isBeyond, missedEvents, type Replay } from './replay.js'
+import { isBeyond, lacks, missedEvents, type Replay } from './replay.js'
 import { readMessage, restoreError, stateMessage, type TabMessage } from './tab-messages.js'
 
 /** Where a tab delivers its events and states. */
@@ -132,7 +132,7 @@ function enterTab(
       isSynced = true
       for (const event of message.events) onEvent(restoreEvent(event))
     } else if (message.kind === 'event' && isSynced) {
-      if (isBeyond(message.before, replay.position)) hello()
+      if (isBeyond(message.before, replay.position) || lacks(message.event.id, replay.position)) hello()
       else onEvent(restoreEvent(message.event))
     }
   }

@@ -127,6 +127,19 @@ describe('the event bus of a page', () => {
     expect(ids.get(`${x}.${next(y)}`)).to.deep.equal([`x ${next(x)}.${next(y)}`])
   })
 
+  it('sends sse.reset to a listener that is ahead of the stream in a log that was replaced', async () => {
+    await publish(1, 3)
+    const ahead = await multiplexer.cursor('log')
+    // The stream begins before the first event, from which another log continues without a reset.
+    const first = listen(ahead.replace(/3$/, '0'))
+    const { share, seen } = listen(ahead.replace(/^\w+/, 'other0').replace(/3$/, '9'))
+    await eventually(() => first.seen.length === 3)
+    await publish(4, 4)
+    await eventually(() => seen.includes(4))
+    expect(seen[0]).to.equal('behind')
+    expect(share.cursor).to.equal(await multiplexer.cursor('log'))
+  })
+
   it('sends sse.reset with reason behind to a listener with an older cursor, then new events', async () => {
     const old = await multiplexer.cursor('log')
     await publish(1, 5)

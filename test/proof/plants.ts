@@ -213,7 +213,7 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'a tab does not notice that it missed events',
     file: 'client/tabs.ts',
-    find: 'if (isBeyond(message.before, replay.position)) hello()',
+    find: 'if (isBeyond(message.before, replay.position) || lacks(message.event.id, replay.position)) hello()',
     replace: 'if (message.before === undefined) hello()',
   },
   {
