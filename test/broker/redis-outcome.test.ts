@@ -255,6 +255,16 @@ describe('publishes on the redis broker', () => {
     })
   })
 
+  it('of one tick share one call, unless they have idempotency keys', async () => {
+    const broker = start()
+    await broker.publish(channel, event(0))
+    const before = (await calls('evalsha')) + (await calls('eval'))
+    await Promise.all(range(1, 100).map((n) => broker.publish(channel, event(n))))
+    expect((await calls('evalsha')) + (await calls('eval')) - before).to.equal(1)
+    await Promise.all(['a', 'b'].map((key) => broker.publish(channel, event(key), { idempotencyKey: key })))
+    expect((await calls('evalsha')) + (await calls('eval')) - before).to.equal(3)
+  })
+
   describe('report their true outcome:', () => {
     it('unknown if Redis has run the call and the connection is not restored', async () => {
       const broker = start({ commandTimeoutMs: 500 })

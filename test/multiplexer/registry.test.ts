@@ -49,7 +49,14 @@ describe('the registry of channels', () => {
     expect(await registry.acquire(['a', 'b'])).to.have.length(2)
   })
 
-  it('rejects waiting requests once it is closed', async () => {
+  it('rejects requests that wait for a channel once it is closed', async () => {
+    broker.subscribe = () => new Promise(() => undefined)
+    const waiting = codeOf(registry.acquire(['a']))
+    registry.close()
+    expect(await waiting).to.equal('ERR_SSE_CLOSED')
+  })
+
+  it('cancels its timers once it is closed', async () => {
     const channels = await registry.acquire(['a'])
     const { pending } = clock
     registry.release(channels)

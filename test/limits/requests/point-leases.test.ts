@@ -98,6 +98,19 @@ describe('the leases of request limits', () => {
     })
   }
 
+  it('report to Redis once that all points are consumed', async () => {
+    const ask = start({ by: 'user', points: 1, duration: 3600 })
+    connection.answer = (args) => [170_000_000, Number(args[8]) || 1, 1, 0, 0, 3_600_000, 0]
+    expect(await ask(1)).to.equal(true)
+    const sent: number[] = []
+    for (let sweeps = 0; sweeps < 5; sweeps++) {
+      clock.advance(1000)
+      await new Promise(setImmediate)
+      sent.push(connection.sent)
+    }
+    expect(sent.at(-1)).to.equal(2)
+  })
+
   it('end a pause at the end of its window', async () => {
     const ask = start({ by: 'user', points: 4, duration: 10 })
     const window = 170_000_000
