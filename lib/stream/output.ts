@@ -168,13 +168,12 @@ export abstract class StreamOutput implements Sink, PressureMember {
     return this.#pace === undefined || this.#pace.spend(events, bytes)
   }
 
-  write(blocks: Blocks, events: number): boolean {
-    if (this.closing !== undefined) return false
+  write(blocks: Blocks, events: number): void {
+    if (this.closing !== undefined) return
     // The client learns of dropped events before it gets a later event.
     if (this.#queue !== undefined) this.reportDrops()
     const room = this.writeControl(blocks)
     if (room || this.closing === undefined) this.#sent += events
-    return room
   }
 
   /** Writes what needs no credit, also while the stream closes. @returns whether more may be written immediately */

@@ -33,9 +33,8 @@ export interface Sink {
   /**
    * Writes complete blocks. The blocks are always accepted.
    * @param events the number of events in the blocks
-   * @returns whether more blocks may follow immediately
    */
-  write(blocks: Blocks, events: number): boolean
+  write(blocks: Blocks, events: number): void
 }
 
 /** Counters and levels of a stream, for metrics. */

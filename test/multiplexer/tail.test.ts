@@ -2,7 +2,10 @@ import { expect } from 'chai'
 import type { LogEntry } from '../../lib/core/message.js'
 import { Tail } from '../../lib/multiplexer/channel/tail.js'
 
-const entry = (offset: number, bytes: number): LogEntry => ({ epoch: 'aaaaaa', offset, body: Buffer.alloc(bytes) })
+function entry(offset: number, bytes: number): LogEntry {
+  const body = Buffer.alloc(bytes)
+  return { epoch: 'aaaaaa', offset, body, priority: 'normal', key: undefined, ttlMs: undefined }
+}
 
 describe("a channel's tail", () => {
   function kept(tail: Tail, last: number): number[] {

@@ -17,9 +17,8 @@ export class RateLimitHeaders {
 
   set(res: ServerResponse, states: readonly LimitState[], now: number): void {
     if (res.headersSent) return
-    const before = res.getHeader('RateLimit-Policy')
-    let policies = before === undefined ? '' : String(before)
-    let limits = before === undefined ? '' : String(res.getHeader('RateLimit') ?? '')
+    let policies = String(res.getHeader('RateLimit-Policy') ?? '')
+    let limits = String(res.getHeader('RateLimit') ?? '')
     for (const state of states) {
       const separator = policies === '' ? '' : ', '
       policies += separator + this.#policyOf(state)

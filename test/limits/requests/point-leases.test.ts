@@ -98,6 +98,17 @@ describe('the leases of request limits', () => {
     })
   }
 
+  it('leave the tokens for the time without Redis alone while there is a lease', async () => {
+    const ask = start({ by: 'user', points: 10, duration: 10, algorithm: 'token-bucket' })
+    connection.answer = () => [8, 8, 0, 0]
+    for (let i = 0; i < 8; i++) expect(await ask(10)).to.equal(true)
+    connection.available = false
+    clock.advance(1001)
+    let admitted = 0
+    for (let i = 0; i < 20; i++) if (await ask(10)) admitted++
+    expect(admitted).to.equal(10)
+  })
+
   it('report to Redis once that all points are consumed', async () => {
     const ask = start({ by: 'user', points: 1, duration: 3600 })
     connection.answer = (args) => [170_000_000, Number(args[8]) || 1, 1, 0, 0, 3_600_000, 0]

@@ -84,6 +84,20 @@ describe('stream limits over all processes on one Redis', () => {
     }
   })
 
+  it('renew a lease that is acquired after all earlier ones were released', async () => {
+    const clock = new FakeClock()
+    const limits = start({ clock })
+    const first = await TestStream.open(limits, owner('ada'))
+    first.lease?.release()
+    await eventually(async () => (await redis.zcard(TENANT_KEY)) === 0)
+    clock.advance(25_000)
+    await new Promise(setImmediate)
+    await TestStream.open(limits, owner('ada'))
+    await redis.config('RESETSTAT')
+    clock.advance(25_000)
+    await eventually(async () => (await scriptCalls()) === 1)
+  })
+
   it('need one call for an opening, one for many releases, and one for up to 500 renewals', async () => {
     const clock = new FakeClock()
     const limits = start({ perUser: 0, perIp: 5000, perTenant: 5000, opensPerMinute: 5000, clock })
