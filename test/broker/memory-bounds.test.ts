@@ -32,6 +32,18 @@ describe('the memory broker with many channels', () => {
     expect(await epochOf('first')).to.not.equal(first.epoch)
   })
 
+  it('keeps a log that is used within metaTtlMs, with its epoch', async () => {
+    const clock = new FakeClock()
+    broker = new MemoryBroker({ historyTtlMs: 1000, metaTtlMs: 300_000 }, clock)
+    const epoch = await epochOf('used')
+    for (const _ of range(1, 5)) {
+      clock.advance(200_000)
+      expect(await epochOf('used')).to.equal(epoch)
+    }
+    clock.advance(300_000)
+    expect(await epochOf('used')).to.not.equal(epoch)
+  })
+
   it('never evicts a log with a subscriber, even if it is the least recently used', async () => {
     start({ maxLogs: 10 })
     const listener = new Recorder()

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { PACING_PRESETS, type PacingRates } from '../../lib/limits/pacing/pacing.js'
+import { Pace } from '../../lib/stream/pace.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { createPacing } from '../helpers/internals.js'
 
@@ -78,6 +79,15 @@ describe('pacing', () => {
     expect(pacer.msUntil(1, 100)).to.equal(41_000)
     clock.advance(99_999)
     expect(pacer.spend(2, 1500), 'several events cannot exceed the capacity').to.equal(false)
+  })
+
+  it('counts the events and bytes that a stream was granted', () => {
+    const pacing = createPacing({ stream: { capacity: 2, refillPerSecond: 1 } }, { clock })
+    const pace = new Pace(pacing.open({}), clock, () => undefined)
+    expect([pace.events, pace.bytes]).to.deep.equal([0, 0])
+    expect([pace.spend(1, 30), pace.spend(1, 12), pace.spend(1, 7)]).to.deep.equal([true, true, false])
+    expect([pace.events, pace.bytes]).to.deep.equal([2, 42])
+    pace.close()
   })
 
   it('notifies waiting streams when rates change', () => {

@@ -34,6 +34,23 @@ describe('stream limits in one process', () => {
     await limits.close()
   })
 
+  it('count one stream, or one opening, if the limit is 1', async () => {
+    const { auth } = owner('ada')
+    const ip = '192.0.2.1'
+    for (const [scope, options, who] of [
+      ['user', { perUser: 1 }, { auth, ip }],
+      ['tenant', { perTenant: 1 }, { auth, ip }],
+      ['ip', { perIp: 1 }, { auth: undefined, ip }],
+      ['opens', { opensPerMinute: 1 }, { auth, ip }],
+      ['opens', { opensPerMinute: 1 }, { auth: undefined, ip }],
+    ] as const) {
+      const limits = createStreamLimits(options)
+      await TestStream.open(limits, who)
+      expect(await refusalOf(TestStream.open(limits, who)), scope).to.include({ scope })
+      await limits.close()
+    }
+  })
+
   const refused: Record<string, unknown> = {
     'a limit below 0': { perUser: -1 },
     'a limit that is not a whole number': { perTenant: 1.5 },

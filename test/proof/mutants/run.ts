@@ -5,7 +5,7 @@
  * `--sample N`: at most N mutants, the same share of each folder; `--seed S` draws others. `--only TEXT`: mutants whose
  * id contains it. `--tests A,B`: runs these test files instead of those that execute the mutant's code. `--budget S`:
  * seconds of tests for each mutant. `--results FILE`: appends each result and skips mutants that are in it already;
- * `--minutes M`: starts none after that time. `--jobs N`: mutants side by side. `--list`: only prints the mutants.
+ * `--minutes M`: starts none after that time. `--again` tries the survivors in it again, with the tests that have not run. `--jobs N`: mutants side by side. `--list`: only prints the mutants.
  */
 import { appendFile, readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
@@ -15,6 +15,8 @@ import { type Mutant, mutantsOf } from './mutators.js'
 import { type Trial, tryMutant } from './trial.js'
 import { withoutTypeErrors } from './types.js'
 import { Workspace } from './workspace.js'
+
+type Outcome = Pick<Trial, 'result' | 'tests'>
 
 const FOLDERS = ['lib/multiplexer', 'lib/broker', 'lib/stream', 'lib/wire', 'lib/limits']
 
@@ -29,6 +31,7 @@ const { values, positionals } = parseArgs({
     results: { type: 'string' },
     minutes: { type: 'string', default: '1000000' },
     jobs: { type: 'string', default: '1' },
+    again: { type: 'boolean', default: false },
     list: { type: 'boolean', default: false },
   },
 })
@@ -82,15 +85,19 @@ function sampled(mutants: readonly Mutant[]): Mutant[] {
 async function tryAll(mutants: readonly Mutant[]): Promise<number> {
   const coverage = await coverageOf()
   const done = await earlierTrials(mutants)
-  const waiting = mutants.filter(({ id }) => !done.has(id))
+  const isWaiting = (trial: Outcome | undefined): boolean => (values.again ? trial?.result === 'survived' : !trial)
+  const waiting = mutants.filter(({ id }) => isWaiting(done.get(id)))
   while (workspaces.length < jobs) workspaces.push(await Workspace.create())
   await Promise.all(
     workspaces.map(async (workspace) => {
       while (performance.now() < endsAt) {
         const mutant = waiting.shift()
         if (mutant === undefined) return
-        const trial = await tryMutant(workspace, mutant, coverage, budgetS * 1000)
-        done.set(mutant.id, trial.result)
+        const passed = done.get(mutant.id)?.tests ?? []
+        const left = Object.fromEntries(Object.entries(coverage).filter(([test]) => !passed.includes(test)))
+        const trial = await tryMutant(workspace, mutant, left, budgetS * 1000)
+        if (passed.length > 0 && trial.result === 'not covered') continue
+        done.set(mutant.id, trial)
         console.log(`${trial.result.padEnd(11)}  ${mutant.id}  (${trial.tests.length} test files)`)
         if (values.results !== undefined) await appendFile(values.results, `${line(trial)}\n`)
       }
@@ -110,21 +117,21 @@ function line({ mutant: { id }, result, tests }: Trial): string {
   return JSON.stringify({ id, result, tests })
 }
 
-async function earlierTrials(mutants: readonly Mutant[]): Promise<Map<string, Trial['result']>> {
-  const done = new Map<string, Trial['result']>()
+async function earlierTrials(mutants: readonly Mutant[]): Promise<Map<string, Outcome>> {
+  const done = new Map<string, Outcome>()
   if (values.results === undefined) return done
   const ids = new Set(mutants.map(({ id }) => id))
   for (const text of (await readFile(values.results, { encoding: 'utf8', flag: 'a+' })).split('\n')) {
     if (text === '') continue
-    const { id, result } = JSON.parse(text) as { id: string; result: Trial['result'] }
-    if (ids.has(id)) done.set(id, result)
+    const { id, result, tests } = JSON.parse(text) as Outcome & { readonly id: string }
+    if (ids.has(id)) done.set(id, { result, tests: [...(done.get(id)?.tests ?? []), ...tests] })
   }
   return done
 }
 
-function summarize(done: ReadonlyMap<string, Trial['result']>): number {
+function summarize(done: ReadonlyMap<string, Outcome>): number {
   const rows: Record<string, Record<string, number | string>> = {}
-  for (const [id, result] of done) {
+  for (const [id, { result }] of done) {
     for (const name of [id.split('/')[1] as string, 'all']) {
       rows[name] ??= { killed: 0, survived: 0, 'not covered': 0, score: '' }
       const row = rows[name]
@@ -134,5 +141,5 @@ function summarize(done: ReadonlyMap<string, Trial['result']>): number {
     }
   }
   console.table(rows)
-  return [...done.values()].filter((result) => result !== 'killed').length
+  return [...done.values()].filter(({ result }) => result !== 'killed').length
 }
