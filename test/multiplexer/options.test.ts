@@ -87,11 +87,17 @@ describe('an option with a number', () => {
 })
 
 describe('an idempotency key', () => {
-  it('has at most 256 characters', async () => {
+  it('has 1 to 256 characters', async () => {
     const multiplexer = createMultiplexer()
     await multiplexer.publish('orders', { data: 1 }, { idempotencyKey: 'k'.repeat(256) })
-    const error = await multiplexer.publish('orders', { data: 1 }, { idempotencyKey: 'k'.repeat(257) }).catch(identity)
-    expect(error).to.have.property('code', 'ERR_SSE_EVENT_INVALID')
+    for (const idempotencyKey of ['k'.repeat(257), '', 7 as never]) {
+      for (const publish of [
+        () => multiplexer.publish('orders', { data: 1 }, { idempotencyKey }),
+        () => multiplexer.publishMany('orders', [{ data: 1 }], { idempotencyKey }),
+      ]) {
+        expect(await publish().catch(identity)).to.have.property('code', 'ERR_SSE_EVENT_INVALID')
+      }
+    }
     await multiplexer.close()
   })
 })

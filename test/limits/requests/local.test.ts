@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { expect } from 'chai'
+import type { Response } from 'express'
 import fc from 'fast-check'
 import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
 import { type RequestLimit, resolveRateLimit, type SharedLimitOptions } from '../../../lib/limits/requests/options.js'
@@ -38,6 +39,15 @@ describe('request limits without Redis', () => {
       expect(await admittedOf(handler, 5, alice), 'before the end of the window').to.equal(0)
       clock.advance(1)
     }
+  })
+
+  it('set no headers on a response whose headers are sent', () => {
+    const handler = limiter({ by: 'user', points: 10, duration: 60 })
+    const setHeader = (): void => expect.fail('the headers are sent')
+    const passed: unknown[] = []
+    const res = { headersSent: true, getHeader: () => undefined, setHeader }
+    handler(alice, res as unknown as Response, (error?: unknown) => passed.push(error))
+    expect(passed).to.deep.equal([undefined])
   })
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
