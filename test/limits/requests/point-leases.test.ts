@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { LeaseLimiter } from '../../../lib/limits/requests/lease-limiter.js'
-import type { Charge } from '../../../lib/limits/requests/limiter.js'
+import type { Charge, LimitDecision } from '../../../lib/limits/requests/limiter.js'
 import type { LimiterConnection } from '../../../lib/limits/requests/limiter-connection.js'
 import { type RateLimitOptions, resolveRateLimit } from '../../../lib/limits/requests/options.js'
 import type { Message } from '../../../lib/limits/requests/scripts.js'
@@ -52,7 +52,16 @@ describe('the leases of request limits', () => {
     await limiter?.close()
   })
 
+  /** @returns whether requests are admitted */
   function start(options: RateLimitOptions, shared = true): (points: number, cost?: number) => Promise<boolean> {
+    const decide = startDeciding(options, shared)
+    return async (points, cost) => (await decide(points, cost))?.admitted === true
+  }
+
+  function startDeciding(
+    options: RateLimitOptions,
+    shared = true,
+  ): (points: number, cost?: number) => Promise<LimitDecision> {
     const { limits } = resolveRateLimit(options)
     const limit = limits[0] as (typeof limits)[number]
     const started = new LeaseLimiter({
@@ -64,8 +73,7 @@ describe('the leases of request limits', () => {
     limiter = started
     return async (points, cost = 1) => {
       const charge: Charge = { limit, key: 'key', points, cost }
-      const decision = await started.check([charge])
-      return decision?.admitted === true
+      return await started.check([charge])
     }
   }
 
@@ -97,6 +105,25 @@ describe('the leases of request limits', () => {
       expect(admitted).to.be.at.most(20)
     })
   }
+
+  it('estimate the tokens in Redis by the time that has passed: token-bucket', async () => {
+    const ask = startDeciding({ by: 'user', points: 100, duration: 10, algorithm: 'token-bucket' })
+    connection.answer = () => [2, 2, 50, 0]
+    const [state] = (await ask(100))?.states ?? []
+    expect(state?.remaining(clock.now())).to.equal(51)
+    clock.advance(900)
+    expect([state?.remaining(clock.now()), state?.resetMs(clock.now())]).to.deep.equal([60, 4000])
+  })
+
+  it('announce the time that a refill takes, or a short pause if other processes hold the tokens', async () => {
+    const ask = startDeciding({ by: 'user', points: 100, duration: 10, algorithm: 'token-bucket' })
+    connection.answer = () => [0, 0, 0, 300]
+    expect(await ask(100, 50)).to.deep.include({ admitted: false, retryMs: 5000 })
+    clock.advance(5000)
+    connection.answer = () => [0, 0, 0, 0]
+    const decision = await ask(100, 50)
+    expect(decision).to.have.property('retryMs').that.is.within(1, 1000)
+  })
 
   it('leave the tokens for the time without Redis alone while there is a lease', async () => {
     const ask = start({ by: 'user', points: 10, duration: 10, algorithm: 'token-bucket' })

@@ -3,7 +3,7 @@
  * selects files or folders. Exits with 1 if a mutant survives.
  *
  * `--sample N`: at most N mutants, the same share of each folder; `--seed S` draws others. `--only TEXT`: mutants whose
- * id contains it. `--tests A,B`: runs these test files instead of those that execute the mutant's code. `--budget S`:
+ * id contains it, or one of several such texts. `--tests A,B`: runs these test files instead of those that execute the mutant's code. `--budget S`:
  * seconds of tests for each mutant. `--results FILE`: appends each result and skips mutants that are in it already;
  * `--minutes M`: starts none after that time. `--again` tries the survivors in it again, with the tests that have not run. `--jobs N`: mutants side by side. `--list`: only prints the mutants.
  */
@@ -25,7 +25,7 @@ const { values, positionals } = parseArgs({
   options: {
     sample: { type: 'string', default: '1000000' },
     seed: { type: 'string', default: '1' },
-    only: { type: 'string', default: '' },
+    only: { type: 'string', multiple: true, default: [''] },
     tests: { type: 'string' },
     budget: { type: 'string', default: '60' },
     results: { type: 'string' },
@@ -62,7 +62,7 @@ async function selectMutants(workspace: Workspace): Promise<Mutant[]> {
       all.push(...mutantsOf(file, await workspace.read(file)))
     }
   }
-  const chosen = sampled(all.filter(({ id }) => id.includes(values.only)))
+  const chosen = sampled(all.filter(({ id }) => values.only.some((text) => id.includes(text))))
   const valid = await withoutTypeErrors(workspace, chosen)
   console.log(`${all.length} mutants, ${chosen.length} chosen, ${valid.length} without type errors`)
   return valid
