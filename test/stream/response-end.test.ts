@@ -6,6 +6,7 @@ import { expect } from 'chai'
 import compression from 'compression'
 import express, { type Response } from 'express'
 import type { SendResult } from '../../lib/core/message.js'
+import { diagnosticsChannels } from '../../lib/index.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
@@ -51,6 +52,18 @@ describe('a stream on a response that the application uses too', () => {
     await client.control('sse.open')
     return { ...(await opened), client }
   }
+
+  it('reports an error of the response, which ends neither the process nor the stream', async () => {
+    const { stream, res } = await open()
+    const reported: unknown[] = []
+    const onError = (message: unknown): void => void reported.push(message)
+    diagnosticsChannels.streamError.subscribe(onError)
+    const error = new Error('broken')
+    res.emit('error', error)
+    diagnosticsChannels.streamError.unsubscribe(onError)
+    expect(reported).to.deep.equal([{ stream: stream.id, error }])
+    expect([stream.closeReason, stream.send({ data: 'more' })]).to.deep.equal([undefined, 'sent'])
+  })
 
   it('writes nothing after the end, and the connection stays open for the next request', async () => {
     const verdicts: SendResult[] = []
