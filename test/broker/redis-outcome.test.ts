@@ -255,6 +255,17 @@ describe('publishes on the redis broker', () => {
     })
   })
 
+  it('are not the only bounded commands: of the others, 10,000 may wait for Redis', async () => {
+    const broker = start()
+    await broker.publish(channel, event(0))
+    redis.pause()
+    const waiting = Promise.allSettled(range(1, 10_000).map(() => broker.read(channel, 0, 1)))
+    expect(await codeOf(broker.read(channel, 0, 1))).to.equal('ERR_SSE_BROKER_UNAVAILABLE')
+    redis.resume()
+    await waiting
+    await eventually(async () => (await broker.read(channel, 0, 1)).entries.length === 1)
+  })
+
   it('of one tick share one call, unless they have idempotency keys', async () => {
     const broker = start()
     await broker.publish(channel, event(0))

@@ -149,6 +149,17 @@ describe('the leases of request limits', () => {
     expect(sent.at(-1)).to.equal(2)
   })
 
+  it('request ever less often while Redis grants nothing', async () => {
+    const ask = start({ by: 'user', points: 4, duration: 3600 })
+    connection.answer = () => [170_000_000, 0, 0, 0, 0, 3_600_000, 0]
+    for (let ms = 0; ms < 20_000; ms += 50) {
+      expect(await ask(4)).to.equal(false)
+      clock.advance(50)
+    }
+    // Pauses that do not grow would be about 200 requests.
+    expect(connection.sent).to.be.within(10, 80)
+  })
+
   it('end a pause at the end of its window', async () => {
     const ask = start({ by: 'user', points: 4, duration: 10 })
     const window = 170_000_000
