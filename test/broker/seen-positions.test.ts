@@ -29,6 +29,15 @@ describe('the positions that a process has received', () => {
     expect(seen.noteHead('a', head)).to.deep.equal(['aaaaaa'])
   })
 
+  it('report no epoch that began after the lost entries', () => {
+    seen.noteHead('a', { epoch: 'cccccc', offset: 9, earlier: [{ epoch: 'bbbbbb', offset: 6 }] })
+    const earlier = [
+      { epoch: 'dddddd', offset: 7 },
+      { epoch: 'bbbbbb', offset: 6 },
+    ]
+    expect(seen.noteHead('a', { epoch: 'eeeeee', offset: 8, earlier })).to.have.members(['cccccc', 'bbbbbb'])
+  })
+
   it('report nothing if the log still has all received entries', () => {
     seen.note('a', { epoch: 'aaaaaa', offset: 4 })
     const head = { epoch: 'bbbbbb', offset: 6, earlier: [{ epoch: 'aaaaaa', offset: 4 }] }

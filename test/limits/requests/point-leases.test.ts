@@ -125,6 +125,14 @@ describe('the leases of request limits', () => {
     expect(decision).to.have.property('retryMs').that.is.within(1, 1000)
   })
 
+  it('announce the time that the smaller bucket without Redis takes to refill', async () => {
+    const bucket = { points: 100, localPoints: 10, duration: 10, algorithm: 'token-bucket' } as const
+    const ask = startDeciding({ by: 'user', ...bucket })
+    connection.available = false
+    for (let i = 0; i < 10; i++) expect((await ask(100))?.admitted).to.equal(true)
+    expect(await ask(100)).to.deep.include({ admitted: false, retryMs: 1000 })
+  })
+
   it('leave the tokens for the time without Redis alone while there is a lease', async () => {
     const ask = start({ by: 'user', points: 10, duration: 10, algorithm: 'token-bucket' })
     connection.answer = () => [8, 8, 0, 0]
