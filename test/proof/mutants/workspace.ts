@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,6 +11,16 @@ export const root = fileURLToPath(new URL('../../..', import.meta.url))
 
 export type Outcome = 'passed' | 'failed' | 'timed out'
 
+const folders = new Set<string>()
+const running = new Set<ChildProcess>()
+
+// Also if the run is aborted.
+process.once('exit', () => {
+  for (const child of running) endGroup(child)
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
+
 /**
  * A temporary copy of the repository in which tests run. Each `.ts` file is also there as JavaScript, so that a run need
  * not compile anything. Processes that tests start with tsx use the `.ts` files.
@@ -19,6 +30,7 @@ export class Workspace {
 
   private constructor(folder: string) {
     this.folder = folder
+    folders.add(folder)
   }
 
   static async create(): Promise<Workspace> {
@@ -78,6 +90,7 @@ export class Workspace {
       stdio: 'ignore',
       detached: true,
     })
+    running.add(child)
     let isLate = false
     const timer = setTimeout(() => {
       isLate = true
@@ -87,11 +100,13 @@ export class Workspace {
     clearTimeout(timer)
     // Servers that the tests left behind when they failed.
     endGroup(child)
+    running.delete(child)
     return isLate ? 'timed out' : code === 0 ? 'passed' : 'failed'
   }
 
   async remove(): Promise<void> {
     await rm(this.folder, { recursive: true, force: true })
+    folders.delete(this.folder)
   }
 }
 
