@@ -42,7 +42,8 @@ globalThis.__probe = (probe) => {
 `
 
 /**
- * Runs each test file alone, with probes in the files of `lib`. Keeps the results, so that only what is new is run again.
+ * Runs each test file alone, with probes in the files of `lib`. Keeps the results: only new files are run
+ * again.
  * @param folders the folders of `lib` with probes
  */
 export async function measureCoverage(folders: readonly string[]): Promise<Coverage> {
@@ -54,9 +55,6 @@ export async function measureCoverage(folders: readonly string[]): Promise<Cover
     const known = await readCache(cache)
     const tests = (await workspace.files('test')).filter((file) => file.endsWith('.test.ts') && !EXCLUDED.test(file))
     await Promise.all(sources.map((file, index) => workspace.write(file, withProbes(file, texts[index] as string))))
-    const near = (file: string): number =>
-      Number(!folders.some((folder) => file.startsWith(folder.replace('lib', 'test'))))
-    tests.sort((one, other) => near(one) - near(other))
     for (const test of tests.filter((file) => known[file] === undefined)) {
       const run = await measure(workspace, test)
       console.log(

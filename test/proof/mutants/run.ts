@@ -2,10 +2,12 @@
  * `npm run mutants -- [PATH ...]`: changes one place of `lib` at a time and reports which changes no test notices. PATH
  * selects files or folders. Exits with 1 if a mutant survives.
  *
- * `--sample N`: at most N mutants, the same share of each folder; `--seed S` draws others. `--only TEXT`: mutants whose
- * id contains it, or one of several such texts. `--tests A,B`: runs these test files instead of those that execute the mutant's code. `--budget S`:
- * seconds of tests for each mutant. `--results FILE`: appends each result and skips mutants that are in it already;
- * `--minutes M`: starts none after that time. `--again` tries the survivors in it again, with the tests that have not run. `--jobs N`: mutants side by side. `--list`: only prints the mutants.
+ * - `--sample N`: at most N mutants, the same share of each folder. `--seed S` draws others.
+ * - `--only TEXT`: mutants whose id contains it, or one of several such texts. `--list` only prints the mutants.
+ * - `--tests A,B`: runs these test files instead of those that execute the mutant's code.
+ * - `--budget S`: seconds of tests for each mutant. `--jobs N`: mutants side by side.
+ * - `--results FILE`: appends each result and skips mutants that are in it already. `--minutes M`: starts none after
+ *   that time. `--again`: tries the survivors in the file again, with the tests that have not run.
  */
 import { appendFile, readFile } from 'node:fs/promises'
 import { parseArgs } from 'node:util'

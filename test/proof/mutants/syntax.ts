@@ -15,7 +15,7 @@ export function parseSource(file: string, source: string): Node {
   return program as unknown as Node
 }
 
-/** Calls `visit` for each node, outer nodes first. Skips what has no effect when the program runs: types and imports. */
+/** Calls `visit` for each node, outer nodes first. Skips types and imports, which do nothing when the program runs. */
 export function walk(node: Node, visit: (node: Node, parents: readonly Node[]) => void, parents: Node[] = []): void {
   if (isErased(node)) return
   visit(node, parents)

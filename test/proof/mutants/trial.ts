@@ -39,7 +39,7 @@ export async function tryMutant(
   }
 }
 
-/** The test files that execute the mutant's statement: first those in which its file is a large share, and short ones. */
+/** The test files that execute the mutant's statement: first short ones, and those mostly about its file. */
 function testsOf({ file, start }: Mutant, probes: readonly Probe[], coverage: Coverage): string[] {
   const probe = `${file}#${probeAt(probes, start)}`
   const shares = new Map<string, number>()
