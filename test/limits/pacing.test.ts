@@ -90,6 +90,19 @@ describe('pacing', () => {
     pace.close()
   })
 
+  it('resumes only streams that wait for tokens', () => {
+    const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 1 } }, { clock })
+    let resumed = 0
+    const pace = new Pace(pacing.open({}), clock, () => resumed++)
+    pacing.configure({ stream: { capacity: 1, refillPerSecond: 2 } })
+    expect(resumed).to.equal(0)
+    pace.spend(1, 1)
+    expect([pace.spend(1, 1), pace.exhausted]).to.deep.equal([false, true])
+    clock.advance(500)
+    expect([resumed, pace.exhausted]).to.deep.equal([1, false])
+    pace.close()
+  })
+
   it('notifies waiting streams when rates change', () => {
     const pacing = createPacing({ stream: 'chat' }, { clock })
     const pacer = pacing.open({})

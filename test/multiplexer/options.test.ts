@@ -86,6 +86,14 @@ describe('an option with a number', () => {
   }
 })
 
+describe('the window of close', () => {
+  it('is refused by its name if it is not a number of ms', async () => {
+    const multiplexer = createMultiplexer()
+    expect(() => multiplexer.close({ windowMs: -1 })).to.throw(InvalidOptionError, /^windowMs must be/)
+    await multiplexer.close()
+  })
+})
+
 describe('an idempotency key', () => {
   it('has 1 to 256 characters', async () => {
     const multiplexer = createMultiplexer()

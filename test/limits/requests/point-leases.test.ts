@@ -125,6 +125,16 @@ describe('the leases of request limits', () => {
     expect(decision).to.have.property('retryMs').that.is.within(1, 1000)
   })
 
+  it('announce the end of the window, and a whole one once it has ended', async () => {
+    const ask = startDeciding({ by: 'user', points: 10, duration: 60 })
+    connection.answer = (args) => [170_000_000, Number(args[8]) || 1, 1, 5, 0, 20_000, 0]
+    const [state] = (await ask(10))?.states ?? []
+    expect(state?.resetMs(clock.now())).to.be.within(19_000, 20_000)
+    connection.available = false
+    clock.advance(20_000)
+    expect(state?.resetMs(clock.now())).to.equal(60_000)
+  })
+
   it('announce the time that the smaller bucket without Redis takes to refill', async () => {
     const bucket = { points: 100, localPoints: 10, duration: 10, algorithm: 'token-bucket' } as const
     const ask = startDeciding({ by: 'user', ...bucket })
