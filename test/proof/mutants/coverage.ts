@@ -7,7 +7,7 @@ import { withProbes } from './probes.js'
 import { root, Workspace } from './workspace.js'
 
 /** What one test file does without a mutant. */
-export interface TestRun {
+interface TestRun {
   readonly ms: number
   readonly passed: boolean
   /** The probes that it reaches: `<file>#<number>`. `undefined` stands for all. */

@@ -22,8 +22,8 @@ process.once('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
 
 /**
- * A temporary copy of the repository in which tests run. Each `.ts` file is also there as JavaScript, so that nothing is
- * compiled in a run. Processes that tests start with tsx use the `.ts` files.
+ * A temporary copy of the repository in which tests run. Each `.ts` file is also there as JavaScript, so that a run
+ * compiles nothing. Processes that tests start with tsx use the `.ts` files.
  */
 export class Workspace {
   readonly folder: string
