@@ -6,6 +6,8 @@ import type { Random } from '../proof/random.js'
 import { calmServers, networkFaults, type Servers, serverFaults } from './common-faults.js'
 import { Admin, CREDENTIALS, type Fault, pause, type Setting, type Source, type Topology, USER } from './topology.js'
 
+/** Sentinels store the role of a server in its configuration file, which these servers do not have. */
+const AS_MASTER = ['--replicaof', 'no one']
 /** The time within which a master must be elected and its replicas connected after the faults. */
 const AGREE_MS = 60_000
 
@@ -104,7 +106,7 @@ function failovers(
     crashMaster: withMaster(async (master) => {
       await master.kill()
       await pause(random, 0, 6000)
-      await master.up()
+      await master.up(AS_MASTER)
     }),
     stopMaster: withMaster(async (master) => {
       master.pause()
@@ -121,20 +123,23 @@ function failovers(
     loseWrites: withMaster(async (master) => {
       const replicas = replicasOf(master)
       for (const replica of replicas) replica.pause()
+      // What the master has sent, a stopped replica still receives when it continues.
+      await admins.get(master)?.command('CLIENT', 'KILL', 'TYPE', 'replica')
       await pause(random, 100, 900)
       await master.kill()
       for (const replica of replicas) replica.resume()
       await pause(random, 0, 6000)
-      await master.up()
+      await master.up(AS_MASTER)
     }),
     crashAll: {
       exclusive: true,
       async strike() {
+        const master = await masterOf(admins)
         const everything = [...redis.servers, ...redis.sentinels]
         await Promise.all(everything.map((server) => server.kill()))
         await pause(random, 0, 2000)
         for (const server of random.chance(0.5) ? everything : everything.reverse()) {
-          await server.up()
+          await server.up(server === master?.server ? AS_MASTER : [])
           if (redis.sentinels.includes(server)) await neverTilt(server)
           await pause(random, 0, 500)
         }

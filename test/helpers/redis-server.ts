@@ -51,11 +51,14 @@ export class RedisServer {
     return `redis://127.0.0.1:${this.port}`
   }
 
-  /** Starts the process again, on the same port and folder, and waits until it replies. */
-  async up(): Promise<void> {
+  /**
+   * Starts the process again, on the same port and folder, and waits until it replies.
+   * @param changes redis-server arguments that override those of `start`
+   */
+  async up(changes: readonly string[] = []): Promise<void> {
     const place = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder]
     // A configuration file must be the first argument.
-    const args = this.#isSentinel ? [...this.#args, ...place] : [...place, '--save', '', ...this.#args]
+    const args = this.#isSentinel ? [...this.#args, ...place] : [...place, '--save', '', ...this.#args, ...changes]
     const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.#process = child
     // Also if the test run is aborted.
