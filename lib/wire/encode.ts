@@ -91,6 +91,7 @@ function nextLine(body: Buffer, start: number): number {
   const end = body.indexOf(LF, start)
   return end === -1 ? body.length + 1 : end + 1
 }
+
 /** Encodes an event with the id that the application gave it, for streams without a log. */
 export function encodeOwnEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_BYTES): EncodedEvent {
   const encoded = encodeEvent(event, maxEventBytes)

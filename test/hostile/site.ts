@@ -1,5 +1,5 @@
 /**
- * What is attacked: the kit's routers and handlers on HTTP/1.1 and HTTP/2, for two tenants. Whoever attacks is a user of
+ * What is attacked: the kit's routers and handlers on HTTP/1.1 and HTTP/2, for two tenants. The attacker is a user of
  * the tenant `acme`. Everything of the tenant `globex` contains `SECRET`, so a foreign byte is seen wherever it arrives.
  */
 import { once } from 'node:events'

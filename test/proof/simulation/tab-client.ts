@@ -1,85 +1,53 @@
 /** A tab of a browser whose tabs share one stream of the kit's client. */
 import { createEventBus, type SharedStream } from '../../../lib/client/bus.js'
 import type { ClientEvent } from '../../../lib/client/index.js'
-import type { Session } from '../checker/session.js'
-import type { ClientOptions, SimulatedClient } from './sim-client.js'
+import { PageClient } from './page-client.js'
+import type { ClientOptions } from './sim-client.js'
 import { SimFetch } from './sim-fetch.js'
 import { Tab, type Tabs } from './sim-tabs.js'
 
 /** How long the client keeps a connection without listeners, in ms. */
 const LINGER_MS = 100
 
-export class TabClient implements SimulatedClient {
-  readonly session: Session
-  readonly signedIn = undefined
-  connections = 0
-  readonly #options: ClientOptions
+export class TabClient extends PageClient {
   readonly #tabs: Tabs
   readonly #browser: string
-  #network: SimFetch
   #tab = new Tab()
   #shared: SharedStream | undefined
-  #stopped = false
-  #absences = 0
   /** Where the next page continues. */
   #cursor = ''
 
   /** @param browser tabs of the same browser share one stream */
   constructor(options: ClientOptions, tabs: Tabs, browser: string) {
-    this.#options = options
+    super(options)
     this.#tabs = tabs
     this.#browser = browser
-    this.session = options.session
-    this.#network = new SimFetch(options)
   }
 
-  async run(): Promise<void> {
-    await this.#options.time.sleep(this.#options.random.next() * 200)
-    if (this.#absences === 0) this.#open('')
-  }
-
-  stop(): void {
-    this.#stopped = true
+  protected close(): void {
     this.#shared?.close()
   }
 
-  cut(): void {
-    for (const endpoint of this.#network.endpoints) endpoint.link.cut()
-  }
-
-  vanish(): void {
-    for (const endpoint of this.#network.endpoints) endpoint.link.blackHole()
-  }
-
-  /** The tab is closed, or crashes, and is opened again after `ms`. */
-  leave(ms: number): void {
+  /** The tab is closed, or crashes. */
+  protected end(): string {
     if (this.#shared !== undefined) this.#cursor = this.#shared.cursor
-    if (this.#options.random.chance(0.5)) this.#tabs.crash(this.#tab)
-    this.#shared?.close()
+    if (this.options.random.chance(0.5)) this.#tabs.crash(this.#tab)
+    this.close()
     this.#shared = undefined
-    const absence = ++this.#absences
-    this.#options.time.after(ms, () => {
-      if (absence === this.#absences) this.#open(this.#cursor)
-    })
+    return this.#cursor
   }
 
-  pause(ms: number): void {
-    this.#network.pause(ms)
-    this.#tab.pausedUntil = Math.max(this.#tab.pausedUntil, this.#options.time.now() + ms)
+  override pause(ms: number): void {
+    super.pause(ms)
+    this.#tab.pausedUntil = Math.max(this.#tab.pausedUntil, this.options.time.now() + ms)
   }
 
-  revoked(): void {
-    // These clients have no session.
-  }
-
-  #open(cursor: string): void {
-    if (this.#stopped) return
-    const { session, earliest, polls } = this.#options
-    const query = session.channels.map((channel) => `channel=${channel}`).join('&')
+  protected open(cursor: string): void {
+    const { session, polls } = this.options
     const tab = new Tab()
-    const network = new SimFetch(this.#options)
+    const network = new SimFetch(this.options)
     this.#tab = tab
-    this.#network = network
+    this.network = network
     const bus = createEventBus({
       tabs: true,
       identity: this.#browser,
@@ -89,13 +57,13 @@ export class TabClient implements SimulatedClient {
       openTimeoutMs: 5000,
       longPollMs: 2000,
       streamRetryMs: 3000,
-      ...(polls > 0 && { pollUrl: `http://kit/poll?${query}` }),
+      ...(polls > 0 && { pollUrl: `http://kit/poll?${this.query}` }),
     })
     session.cursor = cursor
     // The tab may join a stream that is open.
     session.connected(this.#browser, 'poll')
     this.#tabs.inTab(tab, () => {
-      const shared = bus.stream(`http://kit/stream?${query}${earliest ? '&from=earliest' : ''}`, {
+      const shared = bus.stream(this.streamUrl, {
         cursor,
         onState: ({ state, reason, error }) => {
           session.note(`${state} ${reason ?? ''}`)
