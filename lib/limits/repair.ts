@@ -13,10 +13,3 @@ local function call(command, key, ...)
   return redis.call(command, key, ...)
 end
 `
-
-/** `whole(text)`: the number that the text is, if Lua represents it exactly; otherwise nil. */
-export const WHOLE = `
-local function whole(text)
-  if text and #text <= 15 and string.match(text, '^%d+$') then return tonumber(text) end
-end
-`

@@ -18,16 +18,12 @@
  * of date.
  */
 import { isCluster, type RedisClient } from '../../redis/connect.js'
+import { WHOLE } from '../../redis/lua.js'
 
 /** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
 const MAX_LIVES = 8
 /** The maximum number of entries that READ reads at a time, and so of entries that it reads and does not return. */
 const READ_STEP = 16
-
-/** A whole number that Lua and JavaScript represent exactly (`MAX_OFFSET`); otherwise nil or false. */
-const WHOLE = `
-local function whole(text) return text and #text <= 15 and string.match(text, '^%d+$') and tonumber(text) end
-`
 
 /**
  * Sets `e`, `o` and `earlier`: the log's epoch, offset and earlier lives, after it was created or continued under a new

@@ -7,7 +7,8 @@
  * Each key is one hash with one field for each holder of a lease.
  */
 import type { RedisClient } from '../../redis/connect.js'
-import { REPAIRING_CALL, WHOLE } from '../repair.js'
+import { WHOLE } from '../../redis/lua.js'
+import { REPAIRING_CALL } from '../repair.js'
 
 /**
  * Fixed window. The hash expires with its window: w = window, l = leased and c = consumed by all, and for each holder
@@ -102,8 +103,8 @@ for i = 1, #hash, 2 do
   end
 end
 -- As in token-bucket.ts: rounding must not refuse a request after exactly the wait that was announced.
-local function whole(number) return math.floor(number + 1e-6) end
-if mine and mine.message >= tonumber(ARGV[4]) then return {mine.leased, 0, whole(tokens), 0} end
+local function floored(number) return math.floor(number + 1e-6) end
+if mine and mine.message >= tonumber(ARGV[4]) then return {mine.leased, 0, floored(tokens), 0} end
 tokens = math.min(capacity - out - (mine and mine.out or 0), tokens + math.max(0, now - at) * refill)
 -- Returned tokens are added, tokens consumed without a lease are subtracted.
 local leased = mine and newLeased or consumed
@@ -111,7 +112,7 @@ tokens = tokens - (mine and newLeased - mine.leased or math.max(0, consumed - to
 tokens = math.max(0, math.min(capacity - out - (leased - consumed), tokens))
 local granted, wanted, size = 0, tonumber(ARGV[7]), tonumber(ARGV[8])
 if size > 0 then
-  granted = math.min(whole(tokens), math.max(wanted, math.min(size, math.floor(tokens / (2 * holders)))))
+  granted = math.min(floored(tokens), math.max(wanted, math.min(size, math.floor(tokens / (2 * holders)))))
 end
 leased, tokens = leased + granted, tokens - granted
 redis.call('HSET', KEYS[1], 't', tokens, 'u', now)
@@ -123,7 +124,7 @@ end
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil((capacity - tokens) / refill) + ARGV[9]))
 -- Other holders may return tokens at any time.
 local wait = out > 0 and 0 or math.ceil(math.max(0, math.max(1, wanted - granted) - tokens) / refill)
-return {leased, granted, whole(tokens), wait}
+return {leased, granted, floored(tokens), wait}
 `
 
 /**
