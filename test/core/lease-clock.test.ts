@@ -31,6 +31,15 @@ describe('the lease clock', () => {
     expect(clock.now() - before).to.equal(125_000)
   })
 
+  it('compares the clocks again after a tenth of a ms', () => {
+    const before = clock.now()
+    steady.advance(0.05)
+    suspend(60_000)
+    expect(clock.now() - before).to.be.closeTo(0.05, 0.001)
+    steady.advance(0.06)
+    expect(clock.now() - before).to.be.closeTo(60_000.11, 0.001)
+  })
+
   it('does not follow the wall clock back, and detects a later suspension', () => {
     const before = clock.now()
     steady.setWallClock(-3_600_000)
