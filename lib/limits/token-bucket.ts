@@ -76,8 +76,8 @@ export class TokenBucket {
 
   /** In how many ms the bucket will have `tokens`, if nothing else is spent. 0: it has them now. */
   msUntil(tokens: number, now: number): number {
-    if (this.has(tokens, now)) return 0
-    return ((tokens - this.tokens(now)) * 1000) / this.#rate.refillPerSecond
+    const missing = tokens - this.tokens(now)
+    return missing <= EPSILON ? 0 : (missing * 1000) / this.#rate.refillPerSecond
   }
 
   /** Changes the rate. The bucket keeps its tokens, at most the new capacity. */

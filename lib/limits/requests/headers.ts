@@ -18,7 +18,7 @@ export class RateLimitHeaders {
   set(res: ServerResponse, states: readonly LimitState[], now: number): void {
     if (res.headersSent) return
     let policies = String(res.getHeader('RateLimit-Policy') ?? '')
-    let limits = String(res.getHeader('RateLimit') ?? '')
+    let limits = policies === '' ? '' : String(res.getHeader('RateLimit') ?? '')
     for (const state of states) {
       const separator = policies === '' ? '' : ', '
       policies += separator + this.#policyOf(state)
