@@ -137,7 +137,8 @@ export class Session {
     this.#pendingReset = false
     this.#room = window
     this.#window = window
-    this.#dropped = 0
+    // Events that a shared connection has dropped are missing for this client on the next one too.
+    if (this.#options.shares !== true) this.#dropped = 0
     this.#deniedFrom = Number.POSITIVE_INFINITY
     // `sse.gap` has no id: on another connection the same gap is announced again.
     for (const [channel, at] of this.cursor === '' ? [] : (this.#positions(this.cursor) ?? [])) {
