@@ -28,7 +28,7 @@ export async function startApp(number: number, source: Source): Promise<App> {
   child.once('exit', () => process.off('exit', kill))
   let errors = ''
   child.stderr.on('data', (chunk: Buffer) => {
-    errors = (errors + chunk.toString()).slice(-4000)
+    errors = (errors + chunk.toString()).slice(-100_000)
   })
   const ended = once(child, 'exit').then(() => {
     throw new Error(`process ${number} did not start: ${errors}`)
