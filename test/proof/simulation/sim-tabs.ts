@@ -124,6 +124,7 @@ export class SimBroadcastChannel {
   readonly #name: string
   readonly #tabs: Tabs
   readonly #tab: Tab
+  readonly #arrived: unknown[] = []
   /** The last delivery of messages from this channel: they do not overtake each other. */
   #lastAt = 0
 
@@ -157,8 +158,21 @@ export class SimBroadcastChannel {
     const { time, open } = this.#tabs
     time.after(at - time.now(), () => {
       if (!open.has(this)) return
-      if (this.#tab.pausedUntil > time.now()) return this.#deliver(data, this.#tab.pausedUntil)
-      this.#tabs.inTab(this.#tab, () => this.onmessage?.({ data }))
+      if (this.#arrived.push(data) === 1) this.#handle()
     })
+  }
+
+  /** Handles the messages in the order of their arrival, when the tab is not paused. */
+  #handle(): void {
+    const { time, open } = this.#tabs
+    const { pausedUntil } = this.#tab
+    if (pausedUntil > time.now()) {
+      time.after(pausedUntil - time.now(), () => this.#handle())
+      return
+    }
+    while (this.#arrived.length > 0 && open.has(this)) {
+      this.#tabs.inTab(this.#tab, () => this.onmessage?.({ data: this.#arrived[0] }))
+      this.#arrived.shift()
+    }
   }
 }
