@@ -178,6 +178,47 @@ describe('the leases of request limits', () => {
     expect(connection.sent).to.be.within(10, 80)
   })
 
+  for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
+    for (const [countWhen, name] of [
+      [undefined, 'every request counts'],
+      [() => true, 'with countWhen'],
+    ] as const) {
+      it(`request more points before the last are taken, so that no request waits: ${algorithm}, ${name}`, async () => {
+        const ask = start({ by: 'user', points: 100, duration: 3600, algorithm, ...(countWhen && { countWhen }) })
+        const leased = algorithm === 'fixed-window' ? [170_000_000, 8, 8, 50, 0, 3_600_000, 0] : [8, 8, 50, 0]
+        connection.answer = () => leased
+        const sent: number[] = []
+        for (let i = 0; i < 7; i++) {
+          expect(await ask(100)).to.equal(true)
+          await new Promise(setImmediate)
+          sent.push(connection.sent)
+        }
+        expect(sent).to.deep.equal([1, 1, 1, 1, 1, 1, 2])
+      })
+    }
+  }
+
+  it('keep what was consumed in a window that Redis has not begun yet', async () => {
+    const ask = start({ by: 'user', points: 4, duration: 10 })
+    const offset = clock.wallTime() - clock.now()
+    const window = Math.ceil(clock.wallTime() / 10_000)
+    connection.available = false
+    clock.advance(window * 10_000 - offset - clock.now() + 50)
+    for (let i = 0; i < 4; i++) expect(await ask(4)).to.equal(true)
+    expect(await ask(4)).to.equal(false)
+    // Redis's clock is 100 ms behind.
+    connection.available = true
+    connection.answer = (args) => [window - 1, Number(args[8]), Number(args[8]), 3, 0, 50, clock.wallTime() - 100]
+    expect(await ask(4)).to.equal(false)
+    clock.advance(50)
+    connection.answer = (args) => {
+      const consumed = args[5] === window ? Number(args[7]) : 0
+      const granted = Math.min(4 - consumed, Number(args[8]))
+      return [window, consumed + granted, granted, 4 - consumed - granted, consumed, 10_000, clock.wallTime() - 100]
+    }
+    expect(await ask(4)).to.equal(false)
+  })
+
   it('end a pause at the end of its window', async () => {
     const ask = start({ by: 'user', points: 4, duration: 10 })
     const window = 170_000_000
