@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import type { LogEntry } from '../../lib/core/message.js'
 import { chunkAfter } from '../../lib/multiplexer/channel/chunk.js'
+import { Page } from '../../lib/multiplexer/channel/page.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
 
@@ -28,6 +29,16 @@ describe('a chunk of a log', () => {
     expect(chunkAfter(0, log)).to.include({ count: 3, last: 3 })
     expect(chunkAfter(0, log, { max: 2 })).to.include({ count: 2, last: 2 })
     expect(chunkAfter(0, logOf(['x'.repeat(100_000)]))).to.include({ count: 1 })
+  })
+
+  it('is joined once for each offset of a page', () => {
+    const log = logOf(['a', 'b', 'c'])
+    const entries = range(1, 3).map((offset) => log(offset) as LogEntry)
+    const page = new Page(0, { head: { epoch: 'abc123', offset: 3 }, entries, end: 3 })
+    const chunk = page.chunk(1, 3)
+    expect(chunk).to.include({ count: 2, last: 3 })
+    expect(page.chunk(1, 3)).to.equal(chunk)
+    expect(page.chunk(0, 3)).to.include({ count: 3, last: 3 })
   })
 
   it('does not exist at the end of the log', () => {

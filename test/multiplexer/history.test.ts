@@ -106,6 +106,17 @@ describe("a channel's history", () => {
     const before = broker.reads
     for (let after = 10; after < 3010; ) after = (await pageOf(after))?.end ?? 3010
     expect(broker.reads - before).to.be.below(30)
+    // Readers at nearby positions share a read again.
+    clock.advance(10_000)
+    const grown = broker.reads
+    for (const after of [1300, 1400, 1500]) await pageOf(after)
+    expect(broker.reads - grown).to.equal(1)
+  })
+
+  it('reads each page of small events once', async () => {
+    await publish(1024)
+    for (let after = 0; after < 1024; ) after = (await pageOf(after))?.end ?? 1024
+    expect(broker.reads).to.equal(4)
   })
 
   it('does not return a page of another epoch', async () => {

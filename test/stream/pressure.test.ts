@@ -185,6 +185,20 @@ describe('the pressure on all streams together', () => {
     expect(healthy.closed).to.equal(false)
   })
 
+  it('moves only streams with a queue if the queues hold too much', async () => {
+    await start({ maxQueuedBytes: 20_000, sustainMs: 3000 }, { pollUrl: '/poll/large' })
+    const large = await open('/stream/large')
+    for (const n of range(1, 15)) await open(`/free/quiet${n}`)
+    for (let second = 0; second < 4; second++) {
+      await publish('large', 30)
+      clock.advance(1000)
+    }
+    await eventually(() => large.closed)
+    expect(pressure.level).to.equal('sustained')
+    clock.advance(1000)
+    expect(multiplexer.inspect()).to.have.length(15)
+  })
+
   it('also rises when the event loop is slow', async () => {
     await start({ maxLoopDelayMs: 40, sustainMs: 2000 })
     await open('/stream/no-polling-here')
