@@ -1,5 +1,9 @@
+import { expect } from 'chai'
+import { Redis } from 'ioredis'
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
+import { encodePublished } from '../../lib/wire/encode.js'
+import { eventually } from '../helpers/eventually.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { brokerSuite } from '../suites/broker.js'
 
@@ -14,4 +18,26 @@ describe('over a real Redis', () => {
     create: (options) => new RedisBroker({ ...options, redis: redis.url }, systemClock),
     pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
   }))
+
+  it('sends a ping after the events that were published in its tick', async () => {
+    const broker = new RedisBroker({ redis: redis.url, probeMs: 600_000 }, systemClock)
+    const admin = new Redis(redis.url)
+    const monitor = await admin.monitor()
+    try {
+      await broker.ping()
+      const commands: string[] = []
+      monitor.on('monitor', (_time: string, [command = '', name = '']: string[]) => {
+        if (/^eval/i.test(command)) commands.push('publish')
+        if (name.includes('signal:ping')) commands.push('ping')
+      })
+      broker.offer('log', encodePublished({ data: 1 }))
+      await broker.ping()
+      await eventually(() => commands.includes('ping'))
+      expect(commands[0]).to.equal('publish')
+    } finally {
+      monitor.disconnect()
+      admin.disconnect()
+      await broker.close()
+    }
+  })
 })

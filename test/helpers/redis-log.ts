@@ -9,7 +9,12 @@ export async function snapshot(redis: Redis, channel: string): Promise<() => Pro
   const dumps = await Promise.all(keys.map((key) => redis.dumpBuffer(key)))
   return async () => {
     const transaction = redis.multi()
-    for (const [i, key] of keys.entries()) transaction.restore(key, 0, dumps[i] as Buffer, 'REPLACE')
+    for (const [i, key] of keys.entries()) {
+      const dump = dumps[i] as Buffer | null
+      // An empty log has no entries.
+      if (dump === null) transaction.del(key)
+      else transaction.restore(key, 0, dump, 'REPLACE')
+    }
     await transaction.exec()
   }
 }

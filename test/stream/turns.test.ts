@@ -67,7 +67,7 @@ describe('the queue of a stream and its log', () => {
       await multiplexer.close()
       await server.stop()
     }
-    return { client, send, count, stop }
+    return { client, send, count, pacing, stop }
   }
 
   const brokers = {
@@ -94,6 +94,55 @@ describe('the queue of a stream and its log', () => {
       expect(counts.queue, 'of the queue').to.be.at.least(4)
     })
   }
+
+  it('do not wait for the next page of a log whose last page was used', async () => {
+    const clock = new FakeClock()
+    const { client, send, count, pacing, stop } = await behind(new LateBroker(clock, 1), clock)
+    await client.messagesUntil(1)
+    expect(count('log')).to.equal(1)
+    for (let i = 0; i < 5; i++) await send()
+    // The page is not kept any more, and the next one never arrives.
+    clock.advance(10_000)
+    await client.messagesUntil(2)
+    pacing.configure({ stream: { capacity: 1, refillPerSecond: 1 } })
+    for (let sent = 2; sent < 5; sent++) {
+      clock.advance(1000)
+      await client.messagesUntil(sent + 1)
+    }
+    await stop()
+  })
+
+  it('take turns also if each write fills the socket', async () => {
+    const clock = new FakeClock()
+    const multiplexer = createMultiplexer({
+      clock,
+      tailEntries: 10_000,
+      tailBytes: 1e9,
+      stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0 },
+    })
+    const server = await serve(
+      express().get(
+        '/',
+        multiplexer.stream(() => 'log'),
+      ),
+    )
+    const client = await SseClient.open(server.url)
+    await client.control('sse.open')
+    client.pause()
+    const lag = (): number => multiplexer.inspect()[0]?.lag ?? 0
+    while (lag() < 100) {
+      await multiplexer.publish('log', { event: 'log', data: 'x'.repeat(100_000) })
+      await nextTurn()
+    }
+    for (let n = 1; n <= 3; n++) await multiplexer.publish('log', { event: 'queue', data: n, ephemeral: true })
+    client.resume()
+    const isLast = ({ event, data }: { event?: string | undefined; data: string }) => event === 'queue' && data === '3'
+    await client.until(({ messages }) => messages.some(isLast))
+    await client.until(({ messages }) => messages.length - messages.findIndex(isLast) > 50)
+    client.close()
+    await multiplexer.close()
+    await server.stop()
+  })
 
   it('do not wait forever: if the broker stops answering, the queue is sent', async () => {
     const clock = new FakeClock()
