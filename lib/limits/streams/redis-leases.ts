@@ -71,8 +71,10 @@ export class RedisLeases {
   readonly #times: LeaseTimes
   /** The attempts of the next command. */
   #batch: Batch | undefined
+  /** The leases that the next command releases. */
   readonly #waiting: StreamLease[] = []
-  #releasing: Promise<void> | undefined
+  /** The releases in flight. */
+  readonly #releasing = new Set<Promise<void>>()
   #timer: Timer | undefined
   #renewing = false
   #away = false
@@ -143,8 +145,8 @@ export class RedisLeases {
 
   /** Releases the remaining leases, unless Redis is away. */
   async close(): Promise<void> {
-    await this.#releasing
-    if (!this.#away) await this.#releaseWaiting()
+    void this.#releaseWaiting()
+    await Promise.all(this.#releasing)
     this.#closed = true
     this.#timer?.cancel()
     this.#redis.close()
@@ -247,24 +249,27 @@ export class RedisLeases {
     }
   }
 
+  /** Does not wait for the releases in flight: an attempt that follows must find all quotas free. */
   #releaseWaiting(): Promise<void> {
-    this.#releasing ??= this.#releaseBatches().finally(() => {
-      this.#releasing = undefined
-    })
-    return this.#releasing
+    const releasing = this.#releaseBatches().finally(() => this.#releasing.delete(releasing))
+    this.#releasing.add(releasing)
+    return releasing
   }
 
   async #releaseBatches(): Promise<void> {
-    try {
-      while (this.#waiting.length > 0 && !this.#away) {
-        // If an attempt got no answer, its stream may have been admitted by this process.
-        const batch = this.#waiting.slice(0, BATCH)
-        const free = batch.filter((lease) => this.#leases.get(lease.id) !== lease)
-        await this.#run((client) => releaseLeases(client, free))
-        this.#waiting.splice(0, batch.length)
+    while (this.#waiting.length > 0 && !this.#away) {
+      const batch = this.#waiting.splice(0, BATCH)
+      try {
+        await this.#run((client) => {
+          // If an attempt got no answer, its stream may have been admitted by this process.
+          const free = batch.filter((lease) => this.#leases.get(lease.id) !== lease)
+          return releaseLeases(client, free)
+        })
+      } catch (cause) {
+        this.#waiting.unshift(...batch)
+        this.#markAway(toBrokerError(cause))
+        return
       }
-    } catch (cause) {
-      this.#markAway(toBrokerError(cause))
     }
   }
 }

@@ -114,6 +114,29 @@ describe('stream limits over all processes on one Redis', () => {
     expect(await scriptCalls()).to.equal(5)
   })
 
+  it('admit a stream in the place of one that is released before the attempt is sent', async () => {
+    const limits = start({ perUser: 1 })
+    const first = await TestStream.open(limits, owner('ada'))
+    const second = refusalOf(TestStream.open(limits, owner('ada')))
+    // Attempts are gathered for two turns of the event loop.
+    await new Promise(setImmediate)
+    first.lease?.release()
+    expect(await second).to.include({ code: 'none' })
+  })
+
+  it('admit a stream in the place of one that was released while an earlier release is in flight', async () => {
+    const limits = start({ perUser: 1 })
+    const [ada, bob] = [await TestStream.open(limits, owner('ada')), await TestStream.open(limits, owner('bob'))]
+    server.pause()
+    bob.lease?.release()
+    await new Promise(setImmediate)
+    ada.lease?.release()
+    const next = refusalOf(TestStream.open(limits, owner('ada')))
+    for (let turns = 0; turns < 5; turns++) await new Promise(setImmediate)
+    server.resume()
+    expect(await next).to.include({ code: 'none' })
+  })
+
   describe('with concurrent attempts', () => {
     it('acquire up to 50 leases in one call', async () => {
       const limits = start({ perUser: 0, perTenant: 1000, opensPerMinute: 1000 })
