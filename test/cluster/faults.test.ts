@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import { Cluster, type Redis } from 'ioredis'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { RedisHandle } from '../../lib/redis/handle.js'
@@ -136,6 +137,39 @@ describe('streams while a Redis Cluster changes', function () {
       expect(await subscribers(now, channel), 'both processes subscribe at the right node').to.equal(2)
       expect(await subscribers((now + 2) % 3, channel), 'and not at the previous node').to.equal(0)
     }
+  })
+
+  it('subscribe again until a node accepts the subscription of a slot that it has taken over', async () => {
+    const process = await startProcess()
+    const [channel] = CHANNELS as [string]
+    const client = await open(process, [channel])
+    const from = await cluster.masterOf(nameOf(channel))
+    const to = (from + 1) % 3
+    const operations: string[] = []
+    const note = (message: unknown) => operations.push((message as { operation: string }).operation)
+    diagnostics.brokerError.subscribe(note)
+    stops.push(() => diagnostics.brokerError.unsubscribe(note))
+    await cluster.admin(to).acl('SETUSER', 'default', '-ssubscribe')
+    await cluster.moveSlot(nameOf(channel), from, to)
+    await eventually(() => operations.includes('resubscribe'))
+    await cluster.admin(to).acl('SETUSER', 'default', '+ssubscribe')
+    await eventually(async () => (await subscribers(to, channel)) === 1)
+    await eventually(() => process.multiplexer.status().state === 'ready')
+    await publishWithRetries(process, channel, 1)
+    await client.messagesUntil(1)
+    expectComplete([client])
+    expect(operations).to.not.include('')
+  })
+
+  it('open on a channel whose slot has moved since the process read the slot map', async () => {
+    const process = await startProcess()
+    const [channel] = CHANNELS as [string]
+    const from = await cluster.masterOf(nameOf(channel))
+    await cluster.moveSlot(nameOf(channel), from, (from + 1) % 3)
+    const client = await open(process, [channel])
+    await publishWithRetries(process, channel, 1)
+    await client.messagesUntil(1)
+    expectComplete([client])
   })
 
   it('follow a failover from each master to its replica', async () => {
