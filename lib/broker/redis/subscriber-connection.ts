@@ -48,7 +48,6 @@ export class SubscriberConnection {
     this.#redis = RedisConnection.of(client)
     this.#sharded = sharded
     this.#owner = owner
-    client.setMaxListeners(0)
     client.on(sharded ? 'smessageBuffer' : 'messageBuffer', (name: Buffer, message: Buffer) =>
       owner.onMessage(this, name.toString('latin1'), message),
     )
