@@ -15,7 +15,7 @@ export interface EventQueue {
 
 /**
  * The queue does not enforce its bound. The connection does: it stops reading while `room()` is pending.
- * @param onHandled called when the consumer requests the next event
+ * @param onHandled called when the consumer requests the next event, and at the end of the iteration for the others
  */
 export function createEventQueue(limit: number, onHandled: (event: ClientEvent) => void): EventQueue {
   let events: ClientEvent[] = []
@@ -60,8 +60,11 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
         for (;;) {
           for (let event = events.shift(); event !== undefined; event = events.shift()) {
             notifyRoom()
-            yield event
-            onHandled(event)
+            try {
+              yield event
+            } finally {
+              onHandled(event)
+            }
           }
           if (failure !== undefined) throw failure
           if (hasEnded) return
@@ -71,6 +74,8 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
         }
       } finally {
         isActive = false
+        // Nothing else would report these events as handled, and a server that waits for acknowledgements would wait on.
+        for (const event of events) onHandled(event)
         events = []
         notifyRoom()
       }

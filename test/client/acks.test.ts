@@ -118,6 +118,17 @@ describe('the client with a window', () => {
     expect(acks.at(-1)?.buffer).to.be.above(0)
   })
 
+  it('acknowledges the events that an iterator has left in its queue when it ends', async () => {
+    await open()
+    const iterating = (async () => {
+      for await (const { type } of client.stream) if (type === 'n') break
+    })()
+    await publish(range(1, 30))
+    await iterating
+    await eventually(() => client.numbers().length === 30)
+    expect(client.numbers()).to.deep.equal(range(1, 30))
+  })
+
   it('rejects a window together with tickets, which are valid for one GET', () => {
     expect(() => record(server.url, { window: 1, tokenIn: 'ticket' }))
       .to.throw()
