@@ -6,6 +6,7 @@ import {
   type ClientState,
   createEventStream,
 } from '../client/index.js'
+import { callSafely } from '../client/listeners.js'
 import { BusContext } from './bus-context.js'
 
 /** Options of `useSSE`. */
@@ -58,8 +59,9 @@ export function useSSE<Events extends object = Record<string, unknown>>(
         })
     const stop = stream.on('*', (event) => {
       const { handlers } = latest.current as { handlers: Readonly<Record<string, (event: ClientEvent) => void>> }
-      handlers[event.type]?.(event)
-      handlers['*']?.(event)
+      // Each is called, also if the other one throws.
+      callSafely(handlers[event.type], event)
+      callSafely(handlers['*'], event)
     })
     return () => {
       stop()

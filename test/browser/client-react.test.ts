@@ -72,6 +72,16 @@ describe('the hooks in Chromium', () => {
     expect(tokens.at(-1)).to.equal('Bearer token-10')
   })
 
+  it('call the handler for all events also if the handler of the type throws, and report its error', async () => {
+    await render({ mounted: 1, throws: true })
+    await isOpen()
+    await server.publish(3)
+    await saw(3)
+    expect(await page.evaluate(() => kit.all)).to.equal(3)
+    await eventually(() => problems.length === 3)
+    expect(problems.splice(0)).to.deep.equal(Array(3).fill('the handler throws'))
+  })
+
   it('open another connection for another user', async () => {
     await render({ identity: 'dana' })
     await isOpen()

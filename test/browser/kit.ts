@@ -11,7 +11,7 @@ import {
   createEventStream,
   type Listenable,
 } from '../../lib/client/index.js'
-import { SseProvider, useSSE, useSSEState } from '../../lib/react/index.js'
+import { type SseHandlers, SseProvider, useSSE, useSSEState } from '../../lib/react/index.js'
 
 interface Numbers {
   n: number
@@ -25,6 +25,8 @@ interface Rendered {
    * @defaultValue 1
    */
   readonly factor?: number
+  /** Whether the handler of the numbers throws. */
+  readonly throws?: boolean
   /** Whether the components have their own token. */
   readonly own?: boolean
   readonly identity?: string
@@ -37,6 +39,8 @@ class Kit {
   readonly seen: number[] = []
   /** The states with their reasons. */
   readonly states: string[] = []
+  /** How many events of type `n` the components' handlers for all events received. */
+  all = 0
   /** How often the components were rendered. */
   readonly rendered = { listener: 0, state: 0 }
   stream: Listenable<Numbers> | undefined
@@ -72,8 +76,9 @@ class Kit {
   /** Renders again with changed options. */
   render(changes: Rendered): void {
     this.#props = { ...this.#props, ...changes }
-    const { mounted = 2, factor = 1, own = false, identity = '', provided = true } = this.#props
-    const listeners = Array.from({ length: mounted }, (_, key) => createElement(Listener, { key, factor, own }))
+    const { mounted = 2, factor = 1, throws = false, own = false, identity = '', provided = true } = this.#props
+    const props = { factor, throws, own }
+    const listeners = Array.from({ length: mounted }, (_, key) => createElement(Listener, { key, ...props }))
     const token = () => `token-${factor}`
     const tree = provided
       ? createElement(SseProvider, { identity, token, lingerMs: 100 }, createElement(State), ...listeners)
@@ -87,11 +92,20 @@ class Kit {
   }
 }
 
-function Listener({ factor, own }: { readonly factor: number; readonly own: boolean }): ReactNode {
+function Listener({ factor, throws, own }: Pick<Required<Rendered>, 'factor' | 'throws' | 'own'>): ReactNode {
   kit.rendered.listener++
   const onState = ({ state }: ClientStateChange) => void kit.listenerStates.push(state)
   const options = { cursor: kit.cursor, onState, ...(own && { token: () => 'own' }) }
-  kit.state = useSSE<Numbers>('/stream', { n: (event) => void kit.seen.push(factor * event.json()) }, options)
+  const handlers: SseHandlers<Numbers> = {
+    n: (event) => {
+      kit.seen.push(factor * event.json())
+      if (throws) throw new Error('the handler throws')
+    },
+    '*': ({ type }) => {
+      if (type === 'n') kit.all++
+    },
+  }
+  kit.state = useSSE<Numbers>('/stream', handlers, options)
   return null
 }
 
