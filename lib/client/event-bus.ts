@@ -8,7 +8,7 @@
  * ```
  */
 import { createEventStream } from './event-stream.js'
-import { ClientEvent, callSafely, createEventListeners } from './listeners.js'
+import { ClientEvent, callSafely, createCallbacks, createEventListeners } from './listeners.js'
 import type { ClientOptions, ClientStateChange, Listenable } from './options.js'
 import { advance, behindEvent, createReplay, lacks, missedEvents, type Replay } from './replay.js'
 import { type FeedSource, joinTabs } from './tabs.js'
@@ -86,12 +86,8 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
   const feeds = new Map<string, SharedFeed>()
   /** The final state of streams that completed or were refused, until they are opened again. */
   const endStates = new Map<string, ClientStateChange>()
-  const stateListeners = new Set<() => void>()
+  const stateListeners = createCallbacks<void>()
   const normalizeUrl = (url: string): string => new URL(url, globalThis.location?.href).href
-
-  function notify(): void {
-    for (const listener of stateListeners) callSafely(listener, undefined)
-  }
 
   function open(url: string, cursor: string): SharedFeed {
     const replay = createReplay(cursor)
@@ -105,7 +101,9 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
     feeds.set(url, feed)
     endStates.delete(url)
     const onEvent = (event: ClientEvent): void => {
-      if (replay.push(event)) for (const subscriber of feed.subscribers) subscriber.offer(event)
+      if (!replay.push(event)) return
+      // A copy: a subscriber that is added during the call begins after this event.
+      for (const subscriber of [...feed.subscribers]) subscriber.offer(event)
     }
     const onState = (change: ClientStateChange): void => {
       feed.status = change
@@ -113,8 +111,8 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
         if (change.error || change.reason === 'completed') endStates.set(url, change)
         drop(url, feed)
       }
-      for (const subscriber of feed.subscribers) subscriber.onState()
-      notify()
+      for (const subscriber of [...feed.subscribers]) subscriber.onState()
+      stateListeners.call()
     }
     if (tabs && typeof BroadcastChannel !== 'undefined' && globalThis.navigator?.locks) {
       feed.source = joinTabs(url, identity, streamOptions, { replay, onEvent, onState })
@@ -137,32 +135,32 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       const feed = feeds.get(url) ?? open(url, cursor)
       clearTimeout(feed.linger)
       const listeners = createEventListeners()
-      let position = cursor
-      let hasJoined = false
+      // Without a cursor: new events only, so the announcements of earlier losses are not for this listener.
+      let position = cursor || feed.replay.position
+      let hasJoined = cursor === ''
       let closed: ClientStateChange | undefined
 
       function deliver(event: ClientEvent): void {
-        const next = closed ? undefined : advance(position, event)
-        if (next === undefined) return
+        const next = advance(position, event)
+        if (closed || next === undefined) return
         // The listener is ahead in a log that was replaced, of which the stream does not know.
-        if (event.type !== 'sse.reset' && lacks(event.id, position)) listeners.emit(behindEvent(next))
+        const isBehind = event.type !== 'sse.reset' && lacks(event.id, position)
         position = next
+        if (isBehind) listeners.emit(behindEvent(next))
+        if (closed) return
         // A listener may be ahead of the stream in some channels: its cursor is its own.
         const isOwn = event.id === '' || event.id === next
         listeners.emit(isOwn ? event : new ClientEvent(event.type, event.data, next))
       }
       function join(): void {
-        const at = feed.replay.position
         // Before the stream sent its first position, the missed events are unknown.
-        if (hasJoined || closed || (cursor !== '' && at === '')) return
+        if (hasJoined || closed || feed.replay.position === '') return
         hasJoined = true
-        position ||= at
-        const missed = position === '' ? [] : missedEvents(feed.replay, position)
-        for (const event of missed) deliver(event)
+        for (const event of missedEvents(feed.replay, position)) deliver(event)
       }
       const subscriber: Subscriber = {
         offer: (event) => (hasJoined ? deliver(event) : join()),
-        onState: () => callSafely(onState, feed.status),
+        onState: () => closed || callSafely(onState, feed.status),
       }
       feed.subscribers.add(subscriber)
       subscriber.onState()
@@ -181,7 +179,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
           return position
         },
         on: listeners.add,
-        reconnect: () => feed.source?.reconnect(),
+        reconnect: () => closed || feed.source?.reconnect(),
         close() {
           if (closed) return
           closed = { state: 'closed', reason: 'closed' }
@@ -190,7 +188,7 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
           if (feed.subscribers.size > 0) return
           feed.linger = setTimeout(() => {
             drop(url, feed)
-            notify()
+            stateListeners.call()
           }, lingerMs)
         },
       }
@@ -205,9 +203,6 @@ export function createEventBus(options: EventBusOptions = {}): EventBus {
       return STATES_WORST_FIRST.flatMap((state) => all.filter((status) => status.state === state))[0] ?? NO_STREAM
     },
 
-    onState(listener) {
-      stateListeners.add(listener)
-      return () => stateListeners.delete(listener)
-    },
+    onState: stateListeners.add,
   }
 }

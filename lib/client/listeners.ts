@@ -23,6 +23,30 @@ export class ClientEvent<Data = unknown> {
 /** Called with each event of the type that it listens to. */
 export type ClientListener<Data = unknown> = (event: ClientEvent<Data>) => void
 
+/** Functions that are called with a value. Each registration is its own, also of a function that is registered twice. */
+export interface Callbacks<Value> {
+  /** @returns removes this registration */
+  add(callback: (value: Value) => void): () => void
+  call(value: Value): void
+}
+
+export function createCallbacks<Value>(): Callbacks<Value> {
+  const registrations = new Set<{ readonly callback: (value: Value) => void }>()
+  return {
+    add(callback) {
+      const registration = { callback }
+      registrations.add(registration)
+      return () => registrations.delete(registration)
+    },
+    call(value) {
+      // A copy: a callback that is replaced during the call would otherwise be called again, without end.
+      for (const registration of [...registrations]) {
+        if (registrations.has(registration)) callSafely(registration.callback, value)
+      }
+    },
+  }
+}
+
 export interface EventListeners {
   /** The types that have had listeners. */
   readonly types: () => Iterable<string>
@@ -33,18 +57,16 @@ export interface EventListeners {
 }
 
 export function createEventListeners(): EventListeners {
-  const byType = new Map<string, Set<ClientListener>>()
+  const byType = new Map<string, Callbacks<ClientEvent>>()
   return {
     types: () => byType.keys(),
     add(type, listener) {
-      const ofType = byType.get(type) ?? new Set()
-      byType.set(type, ofType.add(listener))
-      return () => ofType.delete(listener)
+      const ofType = byType.get(type) ?? createCallbacks<ClientEvent>()
+      byType.set(type, ofType)
+      return ofType.add(listener)
     },
     emit(event) {
-      for (const type of new Set([event.type, '*'])) {
-        for (const listener of byType.get(type) ?? []) callSafely(listener, event)
-      }
+      for (const type of new Set([event.type, '*'])) byType.get(type)?.call(event)
     },
   }
 }
