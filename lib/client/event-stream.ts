@@ -187,19 +187,15 @@ export function createEventStream<Events extends object = Record<string, unknown
     setState('open')
   }
 
-  async function poll(signal: AbortSignal, { url, reason, streamAt }: Polling): Promise<NextAttempt> {
+  async function poll(signal: AbortSignal, current: Polling): Promise<NextAttempt> {
     await queue.room()
     signal.throwIfAborted()
+    const { reason, streamAt } = current
     if (status.state !== 'polling') setState('polling', { reason })
-    const target = new URL(url)
-    if (cursor !== '') target.searchParams.set('cursor', cursor)
-    // No long polls after `sse.poll`: that server is overloaded and should not hold requests.
-    if (streamAt !== undefined) target.searchParams.set('wait', String(longPollMs))
-    const headers = { Accept: JSON_TYPE, ...(await requests.authorize(target)) }
-    signal.throwIfAborted()
-    attempt.abortAfter(openTimeoutMs && longPollMs + openTimeoutMs, SILENT)
-    const answer = (await (await requests.send(target, { headers, signal }, JSON_TYPE)).json()) as PollAnswer
+    const answer = await requestPoll(signal, current)
     for (const event of answer.events) onEvent(signal, event)
+    // As on a stream: the position before the first event.
+    if (cursor === '') onEvent(signal, { event: 'sse.open', data: '{}', id: answer.cursor })
     signal.throwIfAborted()
     cursor = answer.cursor
     failures = 0
@@ -208,6 +204,18 @@ export function createEventStream<Events extends object = Record<string, unknown
     }
     polling = undefined
     return { delayMs: 0 }
+  }
+
+  async function requestPoll(signal: AbortSignal, { url, streamAt }: Polling): Promise<PollAnswer> {
+    const target = new URL(url)
+    if (cursor !== '') target.searchParams.set('cursor', cursor)
+    // No long polls after `sse.poll`: that server is overloaded and should not hold requests. And none before there is a
+    // cursor: if such a poll failed, the next one would begin at a later position.
+    if (streamAt !== undefined) target.searchParams.set('wait', String(cursor === '' ? 1 : longPollMs))
+    const headers = { Accept: JSON_TYPE, ...(await requests.authorize(target)) }
+    signal.throwIfAborted()
+    attempt.abortAfter(openTimeoutMs && longPollMs + openTimeoutMs, SILENT)
+    return (await requests.send(target, { headers, signal }, JSON_TYPE)).json()
   }
 
   function onEvent(signal: AbortSignal, { event: type = 'message', data, id }: ReceivedEvent): void {

@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import express from 'express'
+import { createEventBus } from '../../lib/client/bus.js'
 import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { eventually } from '../helpers/eventually.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
@@ -100,6 +101,32 @@ describe('the client behind a proxy that buffers streams', () => {
     await seen(client.numbers().length + 50)
     expect(polls).to.have.length(polled)
     assertComplete()
+  })
+
+  it('knows its position before its first event, also for listeners that share it', async () => {
+    isBuffering = true
+    const bus = createEventBus({ pollUrl: 'poll', openTimeoutMs: 40 })
+    const url = `${server.url}/stream`
+    const first = bus.stream(url)
+    const cursor = await multiplexer.cursor('log')
+    await eventually(() => first.cursor !== '')
+    expect(first.cursor).to.equal(cursor)
+    expect(first.state).to.equal('polling')
+    const seen: string[] = []
+    const later = bus.stream(url, { cursor })
+    later.on('*', ({ type, data }) => void seen.push(`${type} ${data}`))
+    await publish()
+    await eventually(() => seen.length > 0)
+    expect(seen).to.deep.equal(['n 1'])
+    for (const share of [first, later]) share.close()
+  })
+
+  it('does not wait for an event before it has a cursor: after a lost answer it would begin later', async () => {
+    isBuffering = true
+    client = record(`${server.url}/stream`, { pollUrl: 'poll', openTimeoutMs: 40 })
+    await eventually(() => polls.length === 2)
+    expect(polls.map((query) => query.get('wait'))).to.deep.equal(['1', '20000'])
+    expect(polls[1]?.get('cursor')).to.equal(await multiplexer.cursor('log'))
   })
 
   it('retries the stream without a pollUrl', async () => {
