@@ -34,13 +34,13 @@ http {
     listen 127.0.0.1:${port} backlog=4096;
     location = / {
       nchan_subscriber eventsource;
-      nchan_channel_id bench;
+      nchan_channel_id bench$arg_channel;
       ${throughRedis}
       nchan_eventsource_ping_interval ${pingSeconds};
     }
     location = /pub {
       nchan_publisher;
-      nchan_channel_id bench;
+      nchan_channel_id bench$arg_channel;
       ${throughRedis}
       nchan_eventsource_event message;
       nchan_message_buffer_length ${buffer};

@@ -3,15 +3,16 @@ import { connect } from 'node:net'
 
 /**
  * @param count of sockets; further posts wait for one
- * @returns a function that posts a body and resolves with the answer 2xx; anything else ends the process
+ * @returns a function that posts a body, to `path` or another one, and resolves with the answer 2xx; anything else ends
+ * the process
  */
 export function openPosts(port, path, count) {
   const free = []
   const waiting = []
   for (let i = 0; i < count; i++) open()
-  return (body) =>
+  return (body, target = path) =>
     new Promise((resolve) => {
-      const post = { body, resolve }
+      const post = { body, target, resolve }
       const send = free.pop()
       if (send) send(post)
       else waiting.push(post)
@@ -24,7 +25,7 @@ export function openPosts(port, path, count) {
     let answer = ''
     const send = (post) => {
       current = post
-      const head = `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n`
+      const head = `POST ${post.target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n`
       socket.write(`${head}Content-Length: ${Buffer.byteLength(post.body)}\r\n\r\n${post.body}`)
     }
     socket.on('data', (chunk) => {
