@@ -8,7 +8,11 @@ export interface HistoryOptions {
    * @defaultValue 2000
    */
   readonly historySize?: number
-  /** The time after a log's last publish when its events are removed, in ms. @defaultValue 3_600_000 (one hour) */
+  /**
+   * The time after a log's last publish when its events are removed, in ms. In Redis they may stay up to an eighth
+   * longer, and the log's epoch and offset by as much: setting an expiry at each publish would cost.
+   * @defaultValue 3_600_000 (one hour)
+   */
   readonly historyTtlMs?: number
   /**
    * The time after a log's last publish or subscription when its epoch and offset are removed, in ms, at least

@@ -7,10 +7,10 @@ import { hasEnded, type RedisClient } from './connect.js'
 import { reportBrokerError, unavailable, warnOnce } from './errors.js'
 
 /**
- * Sends commands. It must send all of them before it returns: a command that is sent later (such as a script in full
- * after NOSCRIPT) only counts as written because an earlier one was.
+ * Sends commands. A command that is sent after it has returned (such as a script in full after NOSCRIPT) counts as
+ * written because an earlier one was. If it sends no command before it returns, it must notify the listener itself.
  */
-export type Send<T, C extends RedisClient = RedisClient> = (client: C) => Promise<T>
+export type Send<T, C extends RedisClient = RedisClient> = (client: C, listener: WriteListener) => Promise<T>
 
 /** Is notified when one of its commands is written. */
 export interface WriteListener {
@@ -93,7 +93,7 @@ export class RedisConnection {
   async send<T>(send: Send<T>, listener: WriteListener): Promise<T> {
     this.#writeListener = listener
     try {
-      return send(this.#tracked)
+      return send(this.#tracked, listener)
     } finally {
       this.#writeListener = undefined
     }

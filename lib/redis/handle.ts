@@ -7,7 +7,7 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../core/clock.js'
 import { BrokerError } from '../core/errors.js'
 import { type ConnectOptions, connectRedis, disconnect, isCluster, isRedisClient, type RedisClient } from './connect.js'
-import { RedisConnection, type Send } from './connection.js'
+import { RedisConnection, type Send, type WriteListener } from './connection.js'
 import { toBrokerError } from './errors.js'
 import { Probe } from './probe.js'
 import { Run, type RunOptions } from './run.js'
@@ -125,6 +125,14 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
       return run.outcome
     }
     return options.report === undefined ? start() : reported(options.report, clock, start)
+  }
+
+  /** Sends commands on behalf of several runs, within their `send`. The listeners are notified when they are written. */
+  sendFor<T>(listeners: readonly WriteListener[], send: Send<T, C>): Promise<T> {
+    const onWritten = (): void => {
+      for (const listener of listeners) listener.onWritten()
+    }
+    return this.#connection.send(send as Send<T>, { onWritten })
   }
 
   /** Rejects all runs that have not finished, and closes the connection if the handle opened it. Idempotent. */

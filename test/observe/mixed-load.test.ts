@@ -166,7 +166,8 @@ describe('metrics under mixed load', function () {
       )
     calls = {
       kit: called('publish'),
-      redis: calledInRedis('xadd'),
+      // The first publication on a channel needs a second XADD, which creates the log.
+      redis: calledInRedis('xadd') - (await client.keys('*:s')).length,
       scripts: called('publish', 'open', 'read', 'limit', 'lease'),
       scriptsInRedis: calledInRedis('evalsha') + calledInRedis('eval') - failedInRedis,
     }

@@ -1,6 +1,6 @@
 /**
  * commands ─► **attempts** ─► publish script: what identifies a publish call and bounds each attempt of it. Owns that
- * Redis recognises or refuses an attempt that arrives twice or late. The script compares (scripts.ts), and redis/run.ts
+ * Redis recognises or refuses an attempt that arrives twice or late. The script compares (publish-script.ts), and redis/run.ts
  * decides when another attempt is made.
  *
  * ```
@@ -12,7 +12,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../core/clock.js'
-import type { PublishReply } from './scripts.js'
+import type { PublishReply } from './publish-script.js'
 
 /** The minimum time that Redis remembers the last publication of a process on a channel, in ms. */
 const MIN_TTL_MS = 60_000
@@ -49,11 +49,11 @@ export class PublishAttempts {
     return Math.floor(this.#redisOffsetMs + this.#clock.now() + this.ttlMs / 2)
   }
 
-  /** Awaits the reply to an attempt, and reads Redis's clock from it. */
-  async settle(attempt: Promise<PublishReply>): Promise<PublishReply> {
+  /** Awaits the reply to a call, and reads Redis's clock from it. */
+  async settle(call: Promise<PublishReply>): Promise<PublishReply> {
     try {
-      const reply = await attempt
-      this.#noteRedisTime(reply[3])
+      const reply = await call
+      this.#noteRedisTime(reply[0])
       return reply
     } catch (error) {
       // LATE: the kit had a wrong time for Redis's clock. The next attempt gets a deadline by the right one.

@@ -10,6 +10,7 @@ import { BrokerError, SseError } from '../../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../../core/message.js'
 import { createEpoch, type Head, type Position } from '../../core/position.js'
 import { isCluster } from '../../redis/connect.js'
+import type { Send } from '../../redis/connection.js'
 import { reportBrokerError } from '../../redis/errors.js'
 import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
 import type { RedisSource } from '../../redis/source.js'
@@ -18,8 +19,11 @@ import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
 import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
+import type { ScriptHead } from './open-log.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
-import { type RedisWithScripts, type ScriptHead, type StreamEntries, withScripts } from './scripts.js'
+import { PublishCalls } from './publish-calls.js'
+import { metaExpiry, type PublicationReply } from './publish-script.js'
+import { type RedisWithScripts, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
 /** The maximum number of commands that are in flight or wait for the connection. Further commands fail immediately. */
@@ -49,6 +53,7 @@ export class RedisCommands {
   readonly #clock: Clock
   readonly #seen = new SeenPositions()
   readonly #attempts: PublishAttempts
+  readonly #publishCalls: PublishCalls
   #pending = 0
 
   constructor(options: RedisCommandsOptions, clock: Clock) {
@@ -70,6 +75,9 @@ export class RedisCommands {
         withScripts(client)
       },
     })
+    const sendFor = this.#redis.sendFor.bind(this.#redis)
+    const { publisherId, ttlMs: lastPublicationTtlMs } = this.#attempts
+    this.#publishCalls = new PublishCalls(sendFor, this.#attempts, { ...options, publisherId, lastPublicationTtlMs })
     this.keys = new Keys(namespace.keyPrefix + options.prefix, namespace.db)
   }
 
@@ -106,34 +114,25 @@ export class RedisCommands {
     idempotencyKey: string | undefined,
     options: CallOptions,
   ): Promise<Head> {
-    const { historySize, historyTtlMs, idempotencyTtlMs } = this.#options
-    const attempts = this.#attempts
-    const number = attempts.nextNumber()
+    const { keys } = this
+    const number = this.#attempts.nextNumber()
     const logged = events.filter(({ ephemeral }) => !ephemeral)
     const now = this.#clock.wallTime()
-    const payload = printPayload(events, now)
-    const kept = logged.length === events.length ? '' : printPayload(logged, now)
-    const { keys } = this
-    const attempt = (client: RedisWithScripts) =>
-      client.ssePublish(
-        keys.meta(channel),
-        keys.stream(channel),
-        keys.lastPublication(channel, attempts.publisherId),
-        idempotencyKey === undefined ? keys.meta(channel) : keys.idempotency(channel, idempotencyKey),
-        ...this.#openArgs(channel),
-        keys.pubSub(channel),
-        number,
-        attempts.ttlMs,
-        historySize,
-        historyTtlMs,
-        idempotencyKey === undefined ? 0 : idempotencyTtlMs,
-        logged.length,
-        payload,
-        kept,
-        attempts.deadline,
-      )
-    const send = (client: RedisWithScripts) => attempts.settle(attempt(client))
-    const [epoch, offset, earlier, , refusal] = await this.#run('publish', send, options)
+    const publication = {
+      keys: {
+        meta: keys.meta(channel),
+        stream: keys.stream(channel),
+        idempotency: idempotencyKey === undefined ? undefined : keys.idempotency(channel, idempotencyKey),
+      },
+      pubSub: keys.pubSub(channel),
+      number,
+      logged: logged.length,
+      payload: printPayload(events, now),
+      kept: logged.length === events.length ? undefined : printPayload(logged, now),
+    }
+    const send: Send<PublicationReply, RedisWithScripts> = (client, listener) =>
+      this.#publishCalls.publish(client, { ...publication, open: this.#openArgs(channel) }, listener)
+    const [epoch, offset, earlier, refusal] = await this.#run('publish', send, options)
     if (refusal !== undefined) {
       throw new BrokerError(
         'ERR_SSE_BROKER_TIMEOUT',
@@ -156,19 +155,24 @@ export class RedisCommands {
     return this.#run('signal', (client) => send(client, name, text))
   }
 
-  /** Calls `send`; the commands that it sends reach the socket in one write. */
+  /** Calls `send`; the commands that it sends reach the socket in one write, and its publications share calls. */
   inOneWrite(send: () => void): void {
     // A connection that is not ready has no socket to cork. Its commands wait.
     const sockets = this.#redis.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
     for (const socket of sockets) socket.cork()
-    send()
+    this.#publishCalls.collect(send)
     for (const socket of sockets) socket.uncork()
   }
 
   /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
   async openLog(channel: string): Promise<Head> {
     const head = await this.#run('open', (client) =>
-      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...this.#openArgs(channel)),
+      client.sseOpen(
+        this.keys.meta(channel),
+        this.keys.stream(channel),
+        ...this.#openArgs(channel),
+        metaExpiry(this.#options),
+      ),
     )
     return this.#toHead(channel, head)
   }
@@ -227,7 +231,7 @@ export class RedisCommands {
   /**
    * All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat.
    */
-  #run<T>(command: string, send: (client: RedisWithScripts) => Promise<T>, options: CallOptions = {}): Promise<T> {
+  #run<T>(command: string, send: Send<T, RedisWithScripts>, options: CallOptions = {}): Promise<T> {
     if (this.#pending >= MAX_PENDING) {
       options.onSettled?.()
       return Promise.reject(
@@ -250,9 +254,9 @@ export class RedisCommands {
     })
   }
 
-  #openArgs(channel: string): [string, string, number, number] {
+  #openArgs(channel: string): [fresh: string, seenEpoch: string, seenOffset: number] {
     const seen = this.#seen.get(channel)
-    return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0, this.#options.metaTtlMs]
+    return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0]
   }
 
   #toHead(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {

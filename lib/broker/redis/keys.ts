@@ -18,7 +18,7 @@ export function takeNamespace(client: RedisClient): Namespace {
 }
 
 /**
- * The names of a channel in Redis; see scripts.ts. A channel name contains no braces, so the hash tag is always the one
+ * The names of a channel in Redis; see open-log.ts. A channel name contains no braces, so the hash tag is always the one
  * that is added here.
  */
 export class Keys {
@@ -42,11 +42,6 @@ export class Keys {
 
   stream(channel: string): string {
     return `${this.#key(channel)}:s`
-  }
-
-  /** The last publication of one process. */
-  lastPublication(channel: string, publisherId: string): string {
-    return `${this.#key(channel)}:a:${publisherId}`
   }
 
   idempotency(channel: string, key: string): string {

@@ -8,7 +8,7 @@
  * ```
  * Each channel has one call in flight at a time. Events that are published meanwhile wait and share the next call. So
  * the order holds for every outcome of a call: its retries precede all events that were published after it. The calls
- * of several channels reach the socket in one write.
+ * of several channels reach Redis together (publish-calls.ts).
  *
  * A call costs the client several times as much as an event in it, and Redis does no work per event
  * (`npm run bench -- publish`). Waiting for the end of the tick adds no measurable delay (bench `redis`).

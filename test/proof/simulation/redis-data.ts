@@ -2,8 +2,9 @@
  * The data of a simulated Redis, and the kit's scripts on it. `differential.test.ts` compares it with a real Redis that
  * runs the real scripts.
  */
-/** The same value as in the script. */
+/** The same values as in the scripts. */
 const READ_STEP = 16
+const MAX_FIELDS = 32
 
 type Hash = Map<string, string>
 
@@ -23,17 +24,38 @@ interface Value {
   expiresAt: number
 }
 
-/** The changes of one publication. */
-interface Write {
+/** One publication, and what it shares with the others of its call. */
+interface Publication {
   readonly meta: string
   readonly stream: string
+  readonly idempotency: string
+  /** A new epoch, and epoch and offset that the caller has seen. */
+  readonly open: readonly string[]
+  readonly pubSub: string
+  readonly number: string
+  /** 0: without a key. */
+  readonly idempotencyTtl: number
+  readonly logged: number
   readonly payload: Buffer
-  /** `undefined`: without a key. */
-  readonly idempotency: string | undefined
+  readonly kept: Buffer
+  readonly metaTtl: number
+  readonly lastTtl: number
+  readonly size: number
+  readonly historyTtl: number
+  /** The field of the process in the meta hash. */
+  readonly field: string
+  readonly renewMs: number
+  readonly now: number
+}
+
+/** The changes of one publication. */
+interface Write {
   readonly last: number
   /** `undefined`: the log keeps no entries. */
   readonly oldest: number | undefined
   readonly position: string
+  /** Whether the expiries are set. */
+  readonly renews: boolean
   /** What was changed so far. */
   moved: boolean
   keyed: boolean
@@ -126,68 +148,92 @@ export class RedisData {
     return [log.epoch, String(log.offset), log.earlier]
   }
 
-  publish(keys: readonly string[], args: readonly string[], payload: Buffer, keptPayload: Buffer): unknown {
-    const [meta = '', stream = '', lastKey = '', idempotency = ''] = keys
+  /** @returns as the script: the server's time, and for each publication a reply or an error @throws RedisError */
+  publish(keys: readonly string[], args: readonly Buffer[]): readonly unknown[] {
     const now = this.#options.now()
-    const deadline = args[13] as string
-    if (deadline !== '0' && now > Number(deadline)) throw new RedisError(`LATE ${now}`)
-    const { epoch, offset, earlier } = this.#openLog(meta, stream, args)
-    const isKept = (e: string, o: string): boolean =>
-      [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
-    const size = Number(args[7])
-    const last = offset + Number(args[10])
-    const oldest = Math.max(0, last - size + 1)
-    const position = `${epoch}-${last}`
-    const number = args[5] as string
-    this.#call('set')
-    const before = this.#setText(lastKey, `${number} ${position}`, Number(args[6]))
-    const attempted = before === undefined ? undefined : this.#attempted(before, number, lastKey, args)
-    const idempotencyTtl = args[9] as string
-    const known = attempted ?? (idempotencyTtl === '0' ? undefined : this.#text(idempotency))
-    if (known !== undefined) {
-      const [, ke = '', ko = ''] = /^(\w+)-(\d{1,15})$/.exec(known) ?? []
-      const kept = isKept(ke, ko)
-      if (attempted !== undefined) return kept ? [epoch, ko, earlier, now] : [ke, ko, '', now]
-      if (kept) {
-        this.#setText(lastKey, `${number} ${known}`, Number(args[6]))
-        return [epoch, ko, earlier, now]
+    const [metaTtl = 0, lastTtl = 0, size = 0, historyTtl = 0, deadline = 0] = args.slice(0, 5).map(Number)
+    const field = String(args[5])
+    const renewMs = Number(args[6])
+    if (deadline !== 0 && now > deadline) throw new RedisError(`LATE ${now}`)
+    const replies: unknown[] = [now]
+    for (let i = 0; i < keys.length / 3; i++) {
+      const [meta = '', stream = '', idempotency = ''] = keys.slice(i * 3)
+      const own = args.slice(7 + i * 9, 16 + i * 9)
+      const [fresh = '', seenEpoch = '', seenOffset = '', pubSub = '', number = ''] = own.map(String)
+      const payload = own[7] as Buffer
+      const kept = own[8] as Buffer
+      try {
+        replies.push(
+          this.#publish({
+            ...{ field, renewMs, now, meta, stream, idempotency, open: [fresh, seenEpoch, seenOffset], pubSub, number },
+            ...{ metaTtl, lastTtl, size, historyTtl, payload, kept: kept.length === 0 ? payload : kept },
+            idempotencyTtl: Number(own[5]),
+            logged: Number(own[6]),
+          }),
+        )
+      } catch (refusal) {
+        if (!(refusal instanceof RedisError)) throw refusal
+        replies.push(refusal)
       }
     }
+    return replies
+  }
+
+  #publish(publication: Publication): unknown {
+    const { meta, stream, idempotency, idempotencyTtl, number, size, field, now, renewMs } = publication
+    const { epoch, offset, earlier } = this.#openLog(meta, stream, publication.open)
+    const isKept = (e: string, o: string): boolean =>
+      [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
+    const last = offset + publication.logged
+    const oldest = Math.max(0, last - size + 1)
+    const position = `${epoch}-${last}`
+    const before = this.hash(meta).get(field)
+    const [, sequence, be = '', bo = ''] = /^(\d{1,15}) (\w+)-(\d{1,15}) /.exec(before ?? '') ?? []
+    if (sequence !== undefined && Number(sequence) >= Number(number)) {
+      return isKept(be, bo) ? [epoch, bo, earlier] : [be, bo, '']
+    }
+    if (idempotencyTtl > 0) {
+      this.#call('get')
+      const known = this.#text(idempotency) ?? ''
+      const [, ke = '', ko = ''] = /^(\w+)-(\d{1,15})$/.exec(known) ?? []
+      if (ko !== '' && isKept(ke, ko)) {
+        this.#call('hset')
+        this.#writableHash(meta).set(field, `${number} ${known} ${now}`)
+        return [epoch, ko, earlier]
+      }
+    }
+    if (before === undefined) this.#prune(publication)
+    const renewedAt = whole(this.hash(meta).get('t')) ?? 0
     const write: Write = {
-      meta,
-      stream,
-      payload: keptPayload,
-      idempotency: idempotencyTtl === '0' ? undefined : idempotency,
       last,
       oldest: size > 0 ? oldest : undefined,
       position,
+      renews: now < renewedAt || now >= renewedAt + renewMs,
       moved: false,
       keyed: false,
       added: false,
     }
-    const message = Buffer.concat([Buffer.from(`${epoch} ${offset + 1}\n`), payload])
-    const refusal = this.#writeOrUndo(write, args, message, offset, () => {
-      this.#setText(lastKey, before ?? '0 0-0', before === undefined ? 1 : Number(args[6]))
-    })
-    const reply = [epoch, String(last), earlier, now]
+    const message = Buffer.concat([Buffer.from(`${epoch} ${offset + 1}\n`), publication.payload])
+    const refusal = this.#writeOrUndo(publication, write, message, offset, before)
+    const reply = [epoch, String(last), earlier]
     return refusal === undefined ? reply : [...reply, refusal]
   }
 
   /** @returns the reason of a refused command if its undo was refused too @throws RedisError if nothing was changed */
   #writeOrUndo(
+    publication: Publication,
     write: Write,
-    args: readonly string[],
     message: Buffer,
     offset: number,
-    undoLast: () => void,
+    before: string | undefined,
   ): string | undefined {
     try {
-      this.#write(write, args, message)
+      this.#write(publication, write, message)
       return undefined
     } catch (refusal) {
       if (!(refusal instanceof RedisError)) throw refusal
       try {
-        this.#undo(write, refusal.message.includes('equal or smaller') ? '' : String(offset), undoLast)
+        this.#undo(publication, write, refusal.message.includes('equal or smaller') ? '' : String(offset), before)
       } catch (second) {
         if (!(second instanceof RedisError)) throw second
         return refusal.message
@@ -196,46 +242,73 @@ export class RedisData {
     }
   }
 
-  /** @returns the position of the last publication of the process, if this one is not newer */
-  #attempted(before: string, number: string, lastKey: string, args: readonly string[]): string | undefined {
-    const [, sequence, position] = /^(\d{1,15}) (\w+-\d{1,15})$/.exec(before) ?? []
-    if (sequence === undefined || Number(sequence) < Number(number)) return undefined
-    this.#setText(lastKey, before, Number(args[6]))
-    return position
+  /** Removes the fields of processes that have not published for a long time. */
+  #prune({ meta, lastTtl, now }: Publication): void {
+    this.#call('hlen')
+    const fields = this.hash(meta)
+    if (fields.size <= MAX_FIELDS) return
+    this.#call('hgetall')
+    for (const [name, value] of [...fields]) {
+      const at = Number(/ (\d+)$/.exec(value)?.[1] ?? 0)
+      if (!name.startsWith('a:') || at + lastTtl >= now) continue
+      this.#call('hdel')
+      this.#writableHash(meta).delete(name)
+    }
   }
 
   /** @throws RedisError in the middle, if a command is refused */
-  #write(write: Write, args: readonly string[], message: Buffer): void {
-    const { meta, stream, payload, idempotency, last, oldest, position } = write
+  #write(publication: Publication, write: Write, message: Buffer): void {
+    const { meta, stream, kept, idempotency, idempotencyTtl, metaTtl, historyTtl, pubSub } = publication
+    const { field, number, now } = publication
+    let { renews } = write
     this.#call('hset')
-    this.#writableHash(meta).set('o', String(last))
+    const fields = this.#writableHash(meta)
+    fields.set('o', String(write.last)).set(field, `${number} ${write.position} ${now}`)
+    if (renews) fields.set('t', String(now))
     write.moved = true
-    this.#call('pexpire')
-    this.#expire(meta, Number(args[3]))
-    if (idempotency !== undefined) {
+    if (renews) {
+      this.#call('pexpire')
+      this.#expire(meta, metaTtl)
+    }
+    if (idempotencyTtl > 0) {
       this.#call('set')
-      this.#setText(idempotency, position, Number(args[9]))
+      this.#setText(idempotency, write.position, idempotencyTtl)
       write.keyed = true
     }
-    if (oldest !== undefined) {
+    if (write.oldest !== undefined) {
       this.#call('xadd')
-      this.#add(stream, last, oldest, payload)
+      if (this.#stream(stream) === undefined) renews = true
+      this.#add(stream, write.last, write.oldest, kept)
       write.added = true
-      this.#call('pexpire')
-      this.#expire(stream, Number(args[8]))
+      if (renews) {
+        this.#call('pexpire')
+        this.#expire(stream, historyTtl)
+      }
     }
     this.#call('publish')
-    this.#options.publish(args[4] as string, message)
+    this.#options.publish(pubSub, message)
   }
 
-  #undo({ meta, stream, moved, keyed, added, last, idempotency }: Write, offset: string, undoLast: () => void): void {
+  #undo(
+    { meta, stream, field, idempotency }: Publication,
+    { moved, keyed, added, last }: Write,
+    offset: string,
+    before: string | undefined,
+  ): void {
     if (added) {
       this.#call('xdel')
       this.removeEntry(stream, last)
     }
-    this.#call('set')
-    if (keyed && idempotency !== undefined) this.#setText(idempotency, '-', 1)
-    undoLast()
+    if (keyed) {
+      this.#call('set')
+      this.#setText(idempotency, '-', 1)
+    }
+    if (moved) {
+      this.#call('hset')
+      this.#writableHash(meta)
+        .set(field, before ?? '')
+        .set('t', '0')
+    }
     if (added) {
       this.#call('xsetid')
       const log = this.#stream(stream)

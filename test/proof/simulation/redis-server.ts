@@ -209,10 +209,7 @@ export class SimulatedRedis {
     const args = rest.slice(keys.length)
     if (name === 'open') return this.data.open(keys, args.map(text))
     if (name === 'read') return this.data.read(keys, args.map(text))
-    const payload = args[11] as Buffer
-    const kept = args[12] as Buffer
-    const texts = args.map((arg, i) => (i === 11 || i === 12 ? '' : text(arg)))
-    return this.data.publish(keys, texts, payload, kept.length === 0 ? payload : kept)
+    return this.data.publish(keys, args)
   }
 
   #subscription(connection: Connection, name: 'subscribe' | 'unsubscribe', args: readonly Buffer[]): Buffer {
@@ -261,6 +258,7 @@ function print(value: unknown, parts: Buffer[]): void {
   else if (typeof value === 'number') parts.push(Buffer.from(`:${value}\r\n`))
   else if (typeof value === 'string') parts.push(Buffer.from(`$${Buffer.byteLength(value)}\r\n${value}\r\n`))
   else if (Buffer.isBuffer(value)) parts.push(Buffer.from(`$${value.length}\r\n`), value, CRLF)
+  else if (value instanceof RedisError) parts.push(Buffer.from(`-${value.message}\r\n`))
   else if (Array.isArray(value)) {
     parts.push(Buffer.from(`*${value.length}\r\n`))
     for (const each of value) print(each, parts)

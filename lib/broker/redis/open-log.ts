@@ -1,0 +1,64 @@
+/**
+ * The keys of a log in Redis, and the first step of the scripts that write. Owns that a log which has lost entries
+ * continues under a new epoch. The keys of a channel share one hash tag, so each step touches one slot:
+ *
+ *   <prefix>{<channel>}        pub/sub channel; in a database other than 0 followed by `@<number>`, because databases
+ *                              share pub/sub
+ *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
+ *                              p = earlier lives, t = when the expiry was last set, in ms,
+ *                              a:… = last publication of a process: its number, position and time
+ *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
+ *   <prefix>{<channel>}:i:…    position published under an idempotency key
+ *
+ * Two entries must never share an `<epoch>-<offset>`. After a failover to a replica that lagged, or a restart that lost
+ * the last writes, the offset is lower while the epoch is unchanged. Both events change the server's `master_replid`;
+ * so does a slot that moves in a cluster. The meta hash therefore stores that id, and a log that was written under
+ * another id continues under a new epoch. Redis loses only the end of a log, so a reader whose position the log still
+ * has can continue. Each call reads the id from INFO, which costs about 4 µs; an id that the caller sends could be out
+ * of date.
+ */
+import { WHOLE } from '../../redis/lua.js'
+
+/** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
+const MAX_LIVES = 8
+
+/**
+ * `openLog`: returns the log's epoch, offset, earlier lives, the time when its expiry was last set, and the value of
+ * `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `fresh` is a new
+ * epoch, used if one is needed; `se` and `so` are epoch and offset that the caller has seen. A log whose meta hash
+ * another program has damaged is replaced.
+ */
+export const OPEN_LOG = `${WHOLE}
+local call, format, match = redis.call, string.format, string.match
+local info = redis.pcall('INFO', 'replication')
+local replid = type(info) == 'string' and match(info, 'master_replid:(%w+)') or ''
+local function openLog(metaKey, stream, fresh, se, so, field)
+  local meta = call('HMGET', metaKey, 'e', 'o', 'r', 'p', 't', field)
+  local e = meta[1] and #meta[1] <= 16 and match(meta[1], '^[a-z0-9]+$')
+  local o, earlier = whole(meta[2]), match(meta[4] or '', '^[a-z0-9.-]*$') or ''
+  if #earlier > ${MAX_LIVES} * 33 then earlier = '' end
+  local other = replid ~= '' and meta[3] ~= replid
+  if e and (not o or other or (e == se and o < tonumber(so))) then
+    local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    if o and not (last and tonumber(match(last[1], '^%d+')) > o) then
+      local lives = {format('%s-%d', e, o)}
+      for life in string.gmatch(earlier, '[^.]+') do
+        if #lives < ${MAX_LIVES} then lives[#lives + 1] = life end
+      end
+      e, earlier = fresh, table.concat(lives, '.')
+      call('HSET', metaKey, 'e', e, 'r', replid, 'p', earlier)
+    else
+      e = false
+    end
+  end
+  if not e then
+    e, o, earlier = fresh, 0, ''
+    call('HSET', metaKey, 'e', e, 'o', 0, 'r', replid, 'p', '')
+    call('DEL', stream)
+  end
+  return e, o, earlier, whole(meta[5]) or 0, meta[6]
+end
+`
+
+/** The head of a log, as the scripts reply it. */
+export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]

@@ -1,0 +1,112 @@
+/**
+ * commands ─► **publish calls** ─► publish script: which publications share a call. Owns the collection of the
+ * publications that are sent in one write, and the distribution of the replies. Must not know outcomes or retries: each
+ * publication has its own.
+ *
+ * A call costs Redis and this process about as much as the publications in it (`npm run bench -- sparse`).
+ */
+import { isCluster } from '../../redis/connect.js'
+import type { Send, WriteListener } from '../../redis/connection.js'
+import type { PublishAttempts } from './attempts.js'
+import {
+  type Publication,
+  type PublicationReply,
+  type PublishScriptOptions,
+  sendPublications,
+} from './publish-script.js'
+import type { RedisWithScripts } from './scripts.js'
+
+/** The bounds of one call, because Redis does nothing else meanwhile. Only one publication may exceed the bytes. */
+const MAX_PUBLICATIONS = 64
+const MAX_BYTES = 1_048_576
+
+/** A publication that waits for its call to be sent. */
+interface Collected {
+  readonly publication: Publication
+  /** Is notified when the call is written. */
+  readonly listener: WriteListener
+  readonly resolve: (reply: PublicationReply | Error) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** The replies to the publications of a call, in their order. */
+type Replies = readonly (PublicationReply | Error)[]
+
+/** Sends commands, and notifies the listeners when they are written. */
+type SendFor = (listeners: readonly WriteListener[], send: Send<Replies, RedisWithScripts>) => Promise<Replies>
+
+export class PublishCalls {
+  readonly #sendFor: SendFor
+  readonly #attempts: PublishAttempts
+  readonly #options: PublishScriptOptions
+  /** `undefined`: each publication is sent immediately, in a call of its own. */
+  #collected: Collected[] | undefined
+  #bytes = 0
+
+  constructor(sendFor: SendFor, attempts: PublishAttempts, options: PublishScriptOptions) {
+    this.#sendFor = sendFor
+    this.#attempts = attempts
+    this.#options = options
+  }
+
+  /** Calls `send`. The publications that it sends share calls, which are sent before this method returns. */
+  collect(send: () => void): void {
+    this.#collected = []
+    try {
+      send()
+    } finally {
+      this.#sendCollected()
+      this.#collected = undefined
+    }
+  }
+
+  /**
+   * Sends a publication. In a cluster it has a call of its own, because each channel is in another slot.
+   * @param listener is notified when the publication is written
+   */
+  async publish(
+    client: RedisWithScripts,
+    publication: Publication,
+    listener: WriteListener,
+  ): Promise<PublicationReply> {
+    const reply = await (this.#collected === undefined || isCluster(client)
+      ? this.#call(client, [publication]).then(([only]) => only as Replies[number])
+      : this.#collect(this.#collected, publication, listener))
+    if (reply instanceof Error) throw reply
+    return reply
+  }
+
+  #collect(collected: Collected[], publication: Publication, listener: WriteListener): Promise<Replies[number]> {
+    const bytes = publication.payload.length
+    if (collected.length === MAX_PUBLICATIONS || (collected.length > 0 && this.#bytes + bytes > MAX_BYTES)) {
+      this.#sendCollected()
+    }
+    this.#bytes += bytes
+    return new Promise((resolve, reject) => {
+      collected.push({ publication, listener, resolve, reject })
+    })
+  }
+
+  #sendCollected(): void {
+    const collected = this.#collected?.splice(0) ?? []
+    this.#bytes = 0
+    if (collected.length === 0) return
+    const publications = collected.map(({ publication }) => publication)
+    const listeners = collected.map(({ listener }) => listener)
+    this.#sendFor(listeners, (client) => this.#call(client, publications)).then(
+      (replies) => {
+        for (const [i, { resolve }] of collected.entries()) resolve(replies[i] as Replies[number])
+      },
+      (error: unknown) => {
+        for (const { reject } of collected) reject(error)
+      },
+    )
+  }
+
+  async #call(client: RedisWithScripts, publications: readonly Publication[]): Promise<Replies> {
+    const attempts = this.#attempts
+    const call = sendPublications(client, publications, this.#options, attempts.deadline)
+    const [, ...replies] = await attempts.settle(call)
+    return replies
+  }
+}

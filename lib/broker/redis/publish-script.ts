@@ -1,0 +1,207 @@
+/**
+ * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a repeated
+ * or undone one changes nothing more.
+ */
+import { OPEN_LOG, type ScriptHead } from './open-log.js'
+
+/** The keys and the arguments of each publication in a call, and the arguments that all of them share. */
+const [PUBLICATION_KEYS, PUBLICATION_ARGS, SHARED_ARGS] = [3, 9, 7]
+/** With more fields in a meta hash, the first publication of a process removes those of processes that have ended. */
+const MAX_FIELDS = 32
+
+/**
+ * Publishes on one channel, or independently on several: each publication is atomic and has its own result.
+ *
+ * KEYS for each publication: meta, stream, idempotency key · ARGV 1 meta TTL in ms, 2 how long the last publication of a
+ * process is remembered, 3 history size, 4 history TTL, 5 the time on Redis's clock after which this attempt has no
+ * effect, or 0, 6 the field of the process in the meta hashes, 7 how long an expiry stays before it is set anew. Then
+ * for each publication: a new epoch, epoch and offset that the caller has seen, pub/sub channel, number of the
+ * publication, idempotency TTL or 0, how many events enter the log, payload, the payload to keep if it differs,
+ * otherwise ''. The cost does not depend on the number of events.
+ *
+ * A publication may arrive repeatedly, and late, so each attempt reads the last publication of its process. The same
+ * number: another attempt has published it. A higher number: this attempt was delayed, and its process has published
+ * more since. In both cases nothing is published. A call that arrives after its deadline is refused with `LATE <Redis's
+ * time>`, because Redis may have forgotten the last publication by then. An idempotency key has no effect if the log has
+ * lost its events.
+ *
+ * If Redis refuses a command in the middle of a publication, the script undoes the earlier ones, so a refused
+ * publication is neither logged nor delivered. The undo only uses commands that this publication has used before, except
+ * XDEL and XSETID. Once the event is in no log, nothing may say that it was published, because another attempt would
+ * report that. If Redis refuses the undo as well, the offset stays used, and the fourth value is the reason.
+ * Returns Redis's time in ms, then for each publication an error, or epoch, offset of the last event, earlier lives.
+ */
+export const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if ARGV[5] ~= '0' and now > tonumber(ARGV[5]) then return {err = string.format('LATE %d', now)} end
+${OPEN_LOG}
+local metaTtl, lastTtl, size, historyTtl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local field, renewMs, nowText = ARGV[6], tonumber(ARGV[7]), format('%d', now)
+local function isKept(e, o, earlier, epoch, offset)
+  if epoch == e then return tonumber(offset) <= o end
+  for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
+    if le == epoch then return tonumber(offset) <= tonumber(lo) end
+  end
+  return false
+end
+local function prune(metaKey)
+  if call('HLEN', metaKey) <= ${MAX_FIELDS} then return end
+  local all = call('HGETALL', metaKey)
+  for i = 1, #all, 2 do
+    local at = string.sub(all[i], 1, 2) == 'a:' and (tonumber(match(all[i + 1], ' (%d+)$')) or 0)
+    if at and at + lastTtl < now then call('HDEL', metaKey, all[i]) end
+  end
+end
+local moved, keyed, added
+local function append(k, a, e, first, last, position, renews)
+  local own = ARGV[a + 4] .. ' ' .. position .. ' ' .. nowText
+  if renews then
+    call('HSET', KEYS[k], 'o', last, field, own, 't', nowText)
+    moved = true
+    call('PEXPIRE', KEYS[k], metaTtl)
+  else
+    call('HSET', KEYS[k], 'o', last, field, own)
+    moved = true
+  end
+  if ARGV[a + 5] ~= '0' then
+    call('SET', KEYS[k + 2], position, 'PX', ARGV[a + 5])
+    keyed = true
+  end
+  local payload = ARGV[a + 7]
+  if size > 0 then
+    local id, oldest = last .. '-0', format('%d', math.max(0, last - size + 1))
+    local kept = ARGV[a + 8] == '' and payload or ARGV[a + 8]
+    if not call('XADD', KEYS[k + 1], 'NOMKSTREAM', 'MINID', '~', oldest, id, 'p', kept) then
+      call('XADD', KEYS[k + 1], id, 'p', kept)
+      renews = true
+    end
+    added = true
+    if renews then call('PEXPIRE', KEYS[k + 1], historyTtl) end
+  end
+  call('${publish}', ARGV[a + 3], e .. ' ' .. first .. '\\n' .. payload)
+end
+local function undo(k, a, last, former, before, refusal)
+  if added then call('XDEL', KEYS[k + 1], last .. '-0') end
+  if keyed then call('SET', KEYS[k + 2], '-', 'PX', 1) end
+  if moved then call('HSET', KEYS[k], field, before or '', 't', 0) end
+  if added then call('XSETID', KEYS[k + 1], former .. '-0') end
+  -- Another program has added an entry with a higher id, so no entry can be added: the next call replaces the log.
+  if string.find(refusal, 'equal or smaller', 1, true) then former = '' end
+  if moved then call('HSET', KEYS[k], 'o', former) end
+end
+local function publish(k, a)
+  local e, o, earlier, renewedAt, before = openLog(KEYS[k], KEYS[k + 1], ARGV[a], ARGV[a + 1], ARGV[a + 2], field)
+  local number = ARGV[a + 4]
+  local sequence, be, bo = match(before or '', '^(%d+) (%w+)-(%d+) ')
+  if whole(sequence) and whole(bo) and whole(sequence) >= tonumber(number) then
+    if isKept(e, o, earlier, be, bo) then return {e, bo, earlier} end
+    return {be, bo, ''}
+  end
+  if ARGV[a + 5] ~= '0' then
+    local known = call('GET', KEYS[k + 2])
+    local ke, ko = match(known or '', '^(%w+)-(%d+)$')
+    if whole(ko) and isKept(e, o, earlier, ke, ko) then
+      call('HSET', KEYS[k], field, number .. ' ' .. known .. ' ' .. nowText)
+      return {e, ko, earlier}
+    end
+  end
+  if not before then prune(KEYS[k]) end
+  local former, first = format('%d', o), format('%d', o + 1)
+  local last = format('%d', o + tonumber(ARGV[a + 6]))
+  local renews = now < renewedAt or now >= renewedAt + renewMs
+  moved, keyed, added = false, false, false
+  local done, refusal = pcall(append, k, a, e, first, last, e .. '-' .. last, renews)
+  if done then return {e, last, earlier} end
+  if type(refusal) == 'table' then refusal = refusal.err end
+  if pcall(undo, k, a, last, former, before, refusal) then return {err = refusal} end
+  return {e, last, earlier, refusal}
+end
+local replies = {now}
+for i = 0, #KEYS / ${PUBLICATION_KEYS} - 1 do
+  local done, reply = pcall(publish, i * ${PUBLICATION_KEYS} + 1, i * ${PUBLICATION_ARGS} + ${SHARED_ARGS} + 1)
+  if not done then reply = {err = type(reply) == 'table' and reply.err or reply} end
+  -- Of all publications, and the client reconnects only if the call itself fails (connect.ts).
+  if reply.err and string.find(reply.err, 'READONLY', 1, true) then return reply end
+  replies[i + 2] = reply
+end
+return replies
+`
+
+/** What one publication needs, see `publishScript`. */
+export interface Publication {
+  readonly keys: {
+    readonly meta: string
+    readonly stream: string
+    /** `undefined`: without a key. */
+    readonly idempotency: string | undefined
+  }
+  /** See `openLog`. */
+  readonly open: readonly [fresh: string, seenEpoch: string, seenOffset: number]
+  readonly pubSub: string
+  readonly number: number
+  readonly logged: number
+  readonly payload: Buffer
+  /** `undefined`: the payload. */
+  readonly kept: Buffer | undefined
+}
+
+/** What all publications of a process share: who it is, and how long and how much Redis keeps. */
+export interface PublishScriptOptions {
+  readonly publisherId: string
+  readonly metaTtlMs: number
+  readonly lastPublicationTtlMs: number
+  readonly historySize: number
+  readonly historyTtlMs: number
+  readonly idempotencyTtlMs: number
+}
+
+/** An expiry is set anew after this part of `historyTtlMs`, and lasts so much longer: setting it costs. */
+const RENEWED_AFTER = 1 / 8
+
+/** The reply to a publication: the head, and the reason of a refusal that could not be undone. */
+export type PublicationReply = readonly [...ScriptHead, refusal?: string]
+/** The reply of PUBLISH: Redis's time in ms, and the reply to each publication. */
+export type PublishReply = readonly [now: number, ...publications: readonly (PublicationReply | Error)[]]
+type Arg = string | number | Buffer
+
+export interface PublishClient {
+  /** See `sendPublications`. */
+  ssePublish(...numberOfKeysThenAll: readonly Arg[]): Promise<PublishReply>
+}
+
+/** How long an expiry stays before it is set anew, in ms. */
+function renewMs(historyTtlMs: number): number {
+  return Math.floor(historyTtlMs * RENEWED_AFTER)
+}
+
+/** The TTL of the meta hash, in ms, so that it exists for at least `metaTtlMs` after each publication. */
+export function metaExpiry({
+  metaTtlMs,
+  historyTtlMs,
+}: Pick<PublishScriptOptions, 'metaTtlMs' | 'historyTtlMs'>): number {
+  return metaTtlMs + renewMs(historyTtlMs)
+}
+
+/**
+ * Sends publications in one call. In a cluster their channels must be in the same slot.
+ * @param deadline the time on Redis's clock after which the call has no effect; 0: none
+ */
+export function sendPublications(
+  client: PublishClient,
+  publications: readonly Publication[],
+  options: PublishScriptOptions,
+  deadline: number,
+): Promise<PublishReply> {
+  const { publisherId, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
+  const renewed = renewMs(historyTtlMs)
+  const all: Arg[] = [PUBLICATION_KEYS * publications.length]
+  for (const { keys } of publications) all.push(keys.meta, keys.stream, keys.idempotency ?? keys.meta)
+  all.push(metaExpiry(options), lastPublicationTtlMs, historySize, historyTtlMs + renewed, deadline)
+  all.push(`a:${publisherId}`, renewed)
+  for (const { keys, open, pubSub, number, logged, payload, kept } of publications) {
+    const ttlMs = keys.idempotency === undefined ? 0 : idempotencyTtlMs
+    all.push(...open, pubSub, number, ttlMs, logged, payload, kept ?? '')
+  }
+  return client.ssePublish(...all)
+}
