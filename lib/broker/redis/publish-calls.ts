@@ -20,12 +20,12 @@ import type { RedisWithScripts } from './scripts.js'
 const MAX_PUBLICATIONS = 64
 const MAX_BYTES = 1_048_576
 
-/** A publication that waits for its call to be sent. */
+/** A publication, and who waits for its reply. */
 interface Collected {
   readonly publication: Publication
   /** Is notified when the call is written. */
   readonly listener: WriteListener
-  readonly resolve: (reply: PublicationReply | Error) => void
+  readonly resolve: (reply: PublicationReply) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -64,27 +64,22 @@ export class PublishCalls {
    * Sends a publication. In a cluster it has a call of its own, because each channel is in another slot.
    * @param listener is notified when the publication is written
    */
-  async publish(
-    client: RedisWithScripts,
-    publication: Publication,
-    listener: WriteListener,
-  ): Promise<PublicationReply> {
-    const reply = await (this.#collected === undefined || isCluster(client)
-      ? this.#call(client, [publication]).then(([only]) => only as Replies[number])
-      : this.#collect(this.#collected, publication, listener))
-    if (reply instanceof Error) throw reply
-    return reply
+  publish(client: RedisWithScripts, publication: Publication, listener: WriteListener): Promise<PublicationReply> {
+    const collected = this.#collected
+    return new Promise((resolve, reject) => {
+      const only = { publication, listener, resolve, reject }
+      if (collected === undefined || isCluster(client)) distribute(this.#call(client, [publication]), [only])
+      else this.#collect(collected, only)
+    })
   }
 
-  #collect(collected: Collected[], publication: Publication, listener: WriteListener): Promise<Replies[number]> {
-    const bytes = publication.payload.length
+  #collect(collected: Collected[], next: Collected): void {
+    const bytes = next.publication.payload.length
     if (collected.length === MAX_PUBLICATIONS || (collected.length > 0 && this.#bytes + bytes > MAX_BYTES)) {
       this.#sendCollected()
     }
     this.#bytes += bytes
-    return new Promise((resolve, reject) => {
-      collected.push({ publication, listener, resolve, reject })
-    })
+    collected.push(next)
   }
 
   #sendCollected(): void {
@@ -93,13 +88,9 @@ export class PublishCalls {
     if (collected.length === 0) return
     const publications = collected.map(({ publication }) => publication)
     const listeners = collected.map(({ listener }) => listener)
-    this.#sendFor(listeners, (client) => this.#call(client, publications)).then(
-      (replies) => {
-        for (const [i, { resolve }] of collected.entries()) resolve(replies[i] as Replies[number])
-      },
-      (error: unknown) => {
-        for (const { reject } of collected) reject(error)
-      },
+    distribute(
+      this.#sendFor(listeners, (client) => this.#call(client, publications)),
+      collected,
     )
   }
 
@@ -109,4 +100,20 @@ export class PublishCalls {
     const [, ...replies] = await attempts.settle(call)
     return replies
   }
+}
+
+/** Passes each publication its reply, or the error of the call. */
+function distribute(call: Promise<Replies>, publications: readonly Collected[]): void {
+  call.then(
+    (replies) => {
+      for (const [i, { resolve, reject }] of publications.entries()) {
+        const reply = replies[i] as Replies[number]
+        if (reply instanceof Error) reject(reply)
+        else resolve(reply)
+      }
+    },
+    (error: unknown) => {
+      for (const { reject } of publications) reject(error)
+    },
+  )
 }
