@@ -10,7 +10,8 @@
  * ```
  *
  * Every tab has its own position and ignores events that its position includes. A new leader opens its stream from its
- * own position. So no event is lost or repeated, whatever the position of the last leader was.
+ * own position. So no event is lost or repeated, whatever the position of the last leader was. docs/guarantees.md names
+ * the limits.
  */
 import { createEventStream } from './event-stream.js'
 import { ClientEvent } from './listeners.js'

@@ -18,7 +18,7 @@ import type { Blocks } from '../wire/blocks.js'
  * - `drop-random`: any waiting event, so that the others are a fair sample.
  * - `drop-low-priority`: the oldest event of the lowest priority, the one that arrives included. Waiting events are
  *   sent by priority, high first. An event that is sent before an older one has no id, so it may be sent again after a
- *   reconnect.
+ *   reconnect, and a listener of a shared stream that joins later does not get it.
  * - `coalesce`: an event replaces the waiting event with the same `key`, also if the queue is not full. Without such an
  *   event: as `drop-oldest`.
  * - `disconnect`: no event. The stream is closed with `backlog_full`, and its client resumes at its position.
