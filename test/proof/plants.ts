@@ -49,8 +49,26 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'attempts get a new number each time',
     file: 'broker/redis/commands.ts',
-    find: '        number,\n        attempts.ttlMs',
-    replace: '        attempts.nextNumber(),\n        attempts.ttlMs',
+    find: '{ ...publication, open',
+    replace: '{ ...publication, number: this.#attempts.nextNumber(), open',
+  },
+  {
+    fault: 'the replies of a call for several channels are mixed up',
+    file: 'broker/redis/publish-calls.ts',
+    find: 'replies[i] as',
+    replace: 'replies[publications.length - 1 - i] as',
+  },
+  {
+    fault: 'a publication that shares a call does not learn that it was written',
+    file: 'redis/handle.ts',
+    find: 'for (const listener of listeners) listener.onWritten()',
+    replace: 'void listeners',
+  },
+  {
+    fault: 'a refused publication of a shared call counts as a lost connection',
+    file: 'broker/redis/publish-calls.ts',
+    find: 'reject(reply)',
+    replace: 'reject(new Error("lost"))',
   },
   {
     fault: 'a lost answer counts as not done',

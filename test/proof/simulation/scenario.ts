@@ -42,6 +42,8 @@ export type Action = { readonly at: number } & (
       readonly pad: number
       readonly key?: boolean
       readonly ephemeral?: boolean
+      /** At the same time on all channels. */
+      readonly everywhere?: boolean
     }
   | { readonly do: 'cutClient' | 'vanishClient'; readonly client: number }
   | { readonly do: 'pauseClient' | 'leaveClient'; readonly client: number; readonly ms: number }
@@ -238,6 +240,7 @@ function actionsOf(
     pad: random.chance(0.9) ? random.below(80) : random.below(theme?.largeBytes ?? 3000),
     ...(random.chance(0.15) && { key: true }),
     ...(random.chance(0.05) && { ephemeral: true }),
+    ...(random.chance(0.15) && { everywhere: true }),
   }))
   for (let i = sessions ? random.below(theme === undefined ? 3 : 6) : 0; i > 0; i--) {
     const at = random.chance(0.5) ? random.pick(bursts) + random.below(100) : time()

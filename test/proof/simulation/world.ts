@@ -292,11 +292,15 @@ class World {
     return links === 'all' ? all : all.filter((link) => redis.isSubscriber(link) === (links === 'subscribers'))
   }
 
-  #publishFor({ process: index, channel, count, pad, key, ephemeral }: Extract<Action, { do: 'publish' }>): void {
-    const process = this.#processes[index]
+  #publishFor(action: Extract<Action, { do: 'publish' }>): void {
+    const process = this.#processes[action.process]
     if (process?.isRunning !== true) return
-    const events = Array.from({ length: count }, () => this.#event(channel, pad, ephemeral === true))
-    void this.#publish(process, channel, events, key === true ? (events[0] as PublishedEvent).token : undefined)
+    for (const channel of action.everywhere === true ? this.#scenario.channels : [action.channel]) {
+      const events = Array.from({ length: action.count }, () =>
+        this.#event(channel, action.pad, action.ephemeral === true),
+      )
+      void this.#publish(process, channel, events, action.key === true ? events[0]?.token : undefined)
+    }
   }
 
   #event(channel: string, pad: number, ephemeral: boolean): PublishedEvent {
