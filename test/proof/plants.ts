@@ -65,12 +65,6 @@ const PLANTS: readonly Plant[] = [
     replace: 'void listeners',
   },
   {
-    fault: 'a refused publication of a shared call counts as a lost connection',
-    file: 'broker/redis/publish-calls.ts',
-    find: 'reject(reply)',
-    replace: 'reject(new Error("lost"))',
-  },
-  {
     fault: 'a lost answer counts as not done',
     file: 'redis/run.ts',
     find: 'if (!isRefused && this.#written && !this.#options.readOnly) this.#unknown = true',
