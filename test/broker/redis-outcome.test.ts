@@ -16,7 +16,7 @@ import { eventually } from '../helpers/eventually.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { freePort } from '../helpers/free-port.js'
 import { range } from '../helpers/range.js'
-import { RedisServer } from '../helpers/redis-server.js'
+import { commandCalls, RedisServer } from '../helpers/redis-server.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
 import { makeCertificate } from '../interop/certificate.js'
 import { codeOf, Recorder } from '../suites/broker.js'
@@ -83,9 +83,8 @@ describe('publishes on the redis broker', () => {
     return (await reader.read(channel, 0, 10_000)).entries.map(dataOf)
   }
 
-  /** How often Redis has run a command, including calls from scripts. */
-  async function calls(command: string): Promise<number> {
-    return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await admin.info('commandstats'))?.[1] ?? 0)
+  function calls(command: string): Promise<number> {
+    return commandCalls(admin, command)
   }
 
   async function settle(publications: readonly Promise<unknown>[]): Promise<readonly (string | undefined)[]> {

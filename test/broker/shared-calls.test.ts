@@ -5,7 +5,7 @@ import { systemClock } from '../../lib/core/system-clock.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
 import { range } from '../helpers/range.js'
-import { RedisServer } from '../helpers/redis-server.js'
+import { commandCalls, RedisServer } from '../helpers/redis-server.js'
 import { TcpProxy } from '../helpers/tcp-proxy.js'
 
 const event = (data: unknown) => encodePublished({ data })
@@ -34,9 +34,8 @@ describe('publications on several channels in one tick', () => {
     broker = new RedisBroker({ redis: url, commandTimeoutMs: 2000, probeMs: 60_000, ...options }, systemClock)
   }
 
-  async function calls(): Promise<number> {
-    const stats = await admin.info('commandstats')
-    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+  function calls(): Promise<number> {
+    return commandCalls(admin, 'evalsha')
   }
 
   /** The offset, or the code of the error, of each publication. */

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Redis } from 'ioredis'
 import { freePort } from './free-port.js'
 
 /** A real redis-server, started for the test on a free loopback port, with its data in a temporary folder. */
@@ -129,4 +130,10 @@ function answersPing(port: number): Promise<boolean> {
     socket.once('connect', () => socket.write('PING\r\n'))
     socket.once('data', (data) => settle(data.toString().startsWith('+PONG')))
   })
+}
+
+/** How often the server has run a command, including calls from scripts. */
+export async function commandCalls(client: Redis, command: string): Promise<number> {
+  const stats = await client.info('commandstats')
+  return Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
 }

@@ -4,7 +4,7 @@ import type { Broker } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import type { Clock } from '../../lib/core/clock.js'
 import { createPacing } from '../../lib/limits/pacing/pacing.js'
-import { createMultiplexer, ProcessMultiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, type Multiplexer, ProcessMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -18,12 +18,7 @@ describe('the queue of a stream and its log', () => {
         clock,
         stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing },
       })
-      const server = await serve(
-        express().get(
-          '/',
-          multiplexer.stream(() => 'log'),
-        ),
-      )
+      const server = await serveLog(multiplexer)
       const client = await SseClient.open(server.url)
       await client.control('sse.open')
       const publish = (event: 'queue' | 'log') =>
@@ -44,17 +39,22 @@ describe('the queue of a stream and its log', () => {
     })
   }
 
-  /** A client that lags on a log that is read page by page, at a pace slower than pages are kept. */
-  async function behind(broker: Broker, clock: FakeClock) {
-    const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
-    const options = { clock, stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing } }
-    const multiplexer = new ProcessMultiplexer(broker, options, clock)
-    const server = await serve(
+  /** Streams of the channel `log`. */
+  function serveLog(multiplexer: Multiplexer): ReturnType<typeof serve> {
+    return serve(
       express().get(
         '/',
         multiplexer.stream(() => 'log'),
       ),
     )
+  }
+
+  /** A client that lags on a log that is read page by page, at a pace slower than pages are kept. */
+  async function behind(broker: Broker, clock: FakeClock) {
+    const pacing = createPacing({ stream: { capacity: 1, refillPerSecond: 0.1 } }, { clock })
+    const options = { clock, stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0, queueTtlMs: 3_600_000, pacing } }
+    const multiplexer = new ProcessMultiplexer(broker, options, clock)
+    const server = await serveLog(multiplexer)
     const cursor = await multiplexer.cursor('log')
     // These are in no tail: the channel had no stream when they were published.
     for (let i = 1; i <= 20; i++) await multiplexer.publish('log', { event: 'log', data: i })
@@ -120,12 +120,7 @@ describe('the queue of a stream and its log', () => {
       tailBytes: 1e9,
       stream: { heartbeatMs: 0, maxAgeMs: 0, stallMs: 0 },
     })
-    const server = await serve(
-      express().get(
-        '/',
-        multiplexer.stream(() => 'log'),
-      ),
-    )
+    const server = await serveLog(multiplexer)
     const client = await SseClient.open(server.url)
     await client.control('sse.open')
     client.pause()

@@ -3,7 +3,7 @@ import { Redis } from 'ioredis'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
-import type { RedisServer } from '../../helpers/redis-server.js'
+import { commandCalls, type RedisServer } from '../../helpers/redis-server.js'
 import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { admittedOf, ask, overBucket, request } from './support.js'
 
@@ -33,9 +33,8 @@ describe('request limits on leases from Redis', () => {
     return made
   }
 
-  async function calls(): Promise<number> {
-    const stats = await admin.info('commandstats')
-    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+  function calls(): Promise<number> {
+    return commandCalls(admin, 'evalsha')
   }
 
   /** Sends requests until none is admitted any more, and no other limiter holds a lease. */

@@ -4,7 +4,7 @@ import type { Redis } from 'ioredis'
 import { type RateLimitHandler, rateLimit } from '../../../lib/routers/rate-limit.js'
 import { eventually } from '../../helpers/eventually.js'
 import { FakeClock } from '../../helpers/fake-clock.js'
-import type { RedisServer } from '../../helpers/redis-server.js'
+import { commandCalls, type RedisServer } from '../../helpers/redis-server.js'
 import { startSuiteRedis } from '../../helpers/suite-redis.js'
 import { ask, request } from './support.js'
 
@@ -31,9 +31,8 @@ describe('request limits of a machine that was suspended', () => {
     await admin.flushall()
   })
 
-  async function calls(): Promise<number> {
-    const stats = await admin.info('commandstats')
-    return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1] ?? 0)
+  function calls(): Promise<number> {
+    return commandCalls(admin, 'evalsha')
   }
 
   for (const algorithm of ['fixed-window', 'token-bucket'] as const) {
