@@ -1,6 +1,6 @@
 /**
- * Many channels with one viewer each, as in an inbox: the CPU that an event costs the publisher, Redis and the server of
- * the streams, and its delay. The work cannot be shared between streams.
+ * Many channels with one viewer each, as in an inbox: the CPU that an event costs the publisher, Redis and the server
+ * of the streams, and its delay. The work cannot be shared between streams.
  */
 import { chosen, wayOf } from '../harness/contestants.mjs'
 import { ask, cpuMicros, LOAD_CORE, message, SERVER_CORE, start, startRedis, stop } from '../harness/processes.mjs'

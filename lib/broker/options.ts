@@ -10,7 +10,7 @@ export interface HistoryOptions {
   readonly historySize?: number
   /**
    * The time after a log's last publish when its events are removed, in ms. In Redis they may stay up to an eighth
-   * longer, and the log's epoch and offset by as much: setting an expiry at each publish would cost.
+   * longer, and the log's epoch and offset by as much, because their TTLs are not renewed at each publish.
    * @defaultValue 3_600_000 (one hour)
    */
   readonly historyTtlMs?: number

@@ -74,7 +74,7 @@ export function createEventQueue(limit: number, onHandled: (event: ClientEvent) 
         }
       } finally {
         isActive = false
-        // Nothing else would report these events as handled, and a server that waits for acknowledgements would wait on.
+        // Nothing else would report these events as handled, and a server would wait for their acknowledgement forever.
         for (const event of events) onHandled(event)
         events = []
         notifyRoom()

@@ -209,8 +209,8 @@ export function createEventStream<Events extends object = Record<string, unknown
   async function requestPoll(signal: AbortSignal, { url, streamAt }: Polling): Promise<PollAnswer> {
     const target = new URL(url)
     if (cursor !== '') target.searchParams.set('cursor', cursor)
-    // No long polls after `sse.poll`: that server is overloaded and should not hold requests. And none before there is a
-    // cursor: if such a poll failed, the next one would begin at a later position.
+    // No long polls after `sse.poll`: that server is overloaded and should not hold requests. And none before there is
+    // a cursor: if such a poll failed, the next one would begin at a later position.
     if (streamAt !== undefined) target.searchParams.set('wait', String(cursor === '' ? 1 : longPollMs))
     const headers = { Accept: JSON_TYPE, ...(await requests.authorize(target)) }
     signal.throwIfAborted()

@@ -23,7 +23,7 @@ export class ClientEvent<Data = unknown> {
 /** Called with each event of the type that it listens to. */
 export type ClientListener<Data = unknown> = (event: ClientEvent<Data>) => void
 
-/** Functions that are called with a value. Each registration is its own, also of a function that is registered twice. */
+/** Functions that are called with a value. A function that is registered twice has two registrations. */
 export interface Callbacks<Value> {
   /** @returns removes this registration */
   add(callback: (value: Value) => void): () => void

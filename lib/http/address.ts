@@ -48,10 +48,11 @@ const UNKNOWN = 'unknown'
  * 6177). Ports, brackets, quotes and zones, as some proxies write them into X-Forwarded-For, are ignored.
  */
 export function addressKey(text: string | undefined): string {
+  if (text === undefined) return UNKNOWN
   // Most addresses are in one of these two forms of Node. Parsing them is measurable (bench `join`).
-  const plain = text?.startsWith(MAPPED) ? text.slice(MAPPED.length) : text
-  if (plain !== undefined && isIPv4(plain)) return plain
-  const address = text === undefined ? undefined : addressIn(text)
+  const plain = text.startsWith(MAPPED) ? text.slice(MAPPED.length) : text
+  if (isIPv4(plain)) return plain
+  const address = addressIn(text)
   if (address === undefined) return UNKNOWN
   const parsed = ipaddr.parse(address)
   if (parsed instanceof ipaddr.IPv4) return parsed.toString()

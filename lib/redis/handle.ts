@@ -127,7 +127,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     return options.report === undefined ? start() : reported(options.report, clock, start)
   }
 
-  /** Sends commands on behalf of several runs, within their `send`. The listeners are notified when they are written. */
+  /** Sends commands of several runs, within their `send`. The listeners are notified when the commands are written. */
   sendFor<T>(listeners: readonly WriteListener[], send: Send<T, C>): Promise<T> {
     const onWritten = (): void => {
       for (const listener of listeners) listener.onWritten()

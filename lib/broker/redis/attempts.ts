@@ -1,7 +1,7 @@
 /**
  * commands ─► **attempts** ─► publish script: what identifies a publish call and bounds each attempt of it. Owns that
- * Redis recognises or refuses an attempt that arrives twice or late. The script compares (publish-script.ts), and redis/run.ts
- * decides when another attempt is made.
+ * Redis recognises or refuses an attempt that arrives twice or late. The script compares (publish-script.ts), and
+ * redis/run.ts decides when another attempt is made.
  *
  * ```
  *   call 7 ─┬─► attempt: number 7, deadline t1 ─► published

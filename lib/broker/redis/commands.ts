@@ -22,7 +22,7 @@ import { Keys, takeNamespace } from './keys.js'
 import type { ScriptHead } from './open-log.js'
 import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
 import { PublishCalls } from './publish-calls.js'
-import { metaExpiry, type PublicationReply } from './publish-script.js'
+import { type PublicationReply, renewalMs } from './publish-script.js'
 import { type RedisWithScripts, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
@@ -166,13 +166,10 @@ export class RedisCommands {
 
   /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
   async openLog(channel: string): Promise<Head> {
+    const { metaTtlMs, historyTtlMs } = this.#options
+    const ttlMs = metaTtlMs + renewalMs(historyTtlMs)
     const head = await this.#run('open', (client) =>
-      client.sseOpen(
-        this.keys.meta(channel),
-        this.keys.stream(channel),
-        ...this.#openArgs(channel),
-        metaExpiry(this.#options),
-      ),
+      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...this.#openArgs(channel), ttlMs),
     )
     return this.#toHead(channel, head)
   }

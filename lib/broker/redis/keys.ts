@@ -18,8 +18,8 @@ export function takeNamespace(client: RedisClient): Namespace {
 }
 
 /**
- * The names of a channel in Redis; see open-log.ts. A channel name contains no braces, so the hash tag is always the one
- * that is added here.
+ * The names of a channel in Redis; see open-log.ts. A channel name contains no braces, so the hash tag is always the
+ * one that is added here.
  */
 export class Keys {
   readonly #prefix: string

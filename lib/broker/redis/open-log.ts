@@ -5,7 +5,7 @@
  *   <prefix>{<channel>}        pub/sub channel; in a database other than 0 followed by `@<number>`, because databases
  *                              share pub/sub
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
- *                              p = earlier lives, t = when the expiry was last set, in ms,
+ *                              p = earlier lives, t = when the TTLs were last renewed, in ms,
  *                              a:… = last publication of a process: its number, position and time
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
@@ -23,8 +23,8 @@ import { WHOLE } from '../../redis/lua.js'
 const MAX_LIVES = 8
 
 /**
- * `openLog`: returns the log's epoch, offset, earlier lives, the time when its expiry was last set, and the value of
- * `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `fresh` is a new
+ * `openLog`: returns the log's epoch, offset, earlier lives, the time when its TTLs were last renewed, and the value
+ * of `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `fresh` is a new
  * epoch, used if one is needed; `se` and `so` are epoch and offset that the caller has seen. A log whose meta hash
  * another program has damaged is replaced.
  */

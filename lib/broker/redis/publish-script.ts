@@ -1,6 +1,6 @@
 /**
- * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a repeated
- * or undone one changes nothing more.
+ * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a
+ * repeated or undone one changes nothing more.
  */
 import { OPEN_LOG, type ScriptHead } from './open-log.js'
 
@@ -12,9 +12,9 @@ const MAX_FIELDS = 32
 /**
  * Publishes on one channel, or independently on several: each publication is atomic and has its own result.
  *
- * KEYS for each publication: meta, stream, idempotency key · ARGV 1 meta TTL in ms, 2 how long the last publication of a
- * process is remembered, 3 history size, 4 history TTL, 5 the time on Redis's clock after which this attempt has no
- * effect, or 0, 6 the field of the process in the meta hashes, 7 how long an expiry stays before it is set anew. Then
+ * KEYS for each publication: meta, stream, idempotency key · ARGV 1 meta TTL in ms, 2 how long the last publication of
+ * a process is remembered, 3 history size, 4 history TTL, 5 the time on Redis's clock after which this attempt has no
+ * effect, or 0, 6 the field of the process in the meta hashes, 7 the minimum time between two renewals of a TTL. Then
  * for each publication: a new epoch, epoch and offset that the caller has seen, pub/sub channel, number of the
  * publication, idempotency TTL or 0, how many events enter the log, payload, the payload to keep if it differs,
  * otherwise ''. The cost does not depend on the number of events.
@@ -22,13 +22,13 @@ const MAX_FIELDS = 32
  * A publication may arrive repeatedly, and late, so each attempt reads the last publication of its process. The same
  * number: another attempt has published it. A higher number: this attempt was delayed, and its process has published
  * more since. In both cases nothing is published. A call that arrives after its deadline is refused with `LATE <Redis's
- * time>`, because Redis may have forgotten the last publication by then. An idempotency key has no effect if the log has
- * lost its events.
+ * time>`, because Redis may have forgotten the last publication by then. An idempotency key has no effect if the log
+ * has lost its events.
  *
  * If Redis refuses a command in the middle of a publication, the script undoes the earlier ones, so a refused
- * publication is neither logged nor delivered. The undo only uses commands that this publication has used before, except
- * XDEL and XSETID. Once the event is in no log, nothing may say that it was published, because another attempt would
- * report that. If Redis refuses the undo as well, the offset stays used, and the fourth value is the reason.
+ * publication is neither logged nor delivered. The undo only uses commands that this publication has used before,
+ * except XDEL and XSETID. Once the event is in no log, nothing may say that it was published, because another attempt
+ * would report that. If Redis refuses the undo as well, the offset stays used, and the fourth value is the reason.
  * Returns Redis's time in ms, then for each publication an error, or epoch, offset of the last event, earlier lives.
  */
 export const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
@@ -56,13 +56,11 @@ end
 local moved, keyed, added
 local function append(k, a, e, first, last, position, renews)
   local own = ARGV[a + 4] .. ' ' .. position .. ' ' .. nowText
+  call('HSET', KEYS[k], 'o', last, field, own)
+  moved = true
   if renews then
-    call('HSET', KEYS[k], 'o', last, field, own, 't', nowText)
-    moved = true
+    call('HSET', KEYS[k], 't', nowText)
     call('PEXPIRE', KEYS[k], metaTtl)
-  else
-    call('HSET', KEYS[k], 'o', last, field, own)
-    moved = true
   end
   if ARGV[a + 5] ~= '0' then
     call('SET', KEYS[k + 2], position, 'PX', ARGV[a + 5])
@@ -156,13 +154,11 @@ export interface PublishScriptOptions {
   readonly idempotencyTtlMs: number
 }
 
-/** An expiry is set anew after this part of `historyTtlMs`, and lasts so much longer: setting it costs. */
-const RENEWED_AFTER = 1 / 8
-
 /** The reply to a publication: the head, and the reason of a refusal that could not be undone. */
 export type PublicationReply = readonly [...ScriptHead, refusal?: string]
 /** The reply of PUBLISH: Redis's time in ms, and the reply to each publication. */
 export type PublishReply = readonly [now: number, ...publications: readonly (PublicationReply | Error)[]]
+
 type Arg = string | number | Buffer
 
 export interface PublishClient {
@@ -170,17 +166,12 @@ export interface PublishClient {
   ssePublish(...numberOfKeysThenAll: readonly Arg[]): Promise<PublishReply>
 }
 
-/** How long an expiry stays before it is set anew, in ms. */
-function renewMs(historyTtlMs: number): number {
-  return Math.floor(historyTtlMs * RENEWED_AFTER)
-}
-
-/** The TTL of the meta hash, in ms, so that it exists for at least `metaTtlMs` after each publication. */
-export function metaExpiry({
-  metaTtlMs,
-  historyTtlMs,
-}: Pick<PublishScriptOptions, 'metaTtlMs' | 'historyTtlMs'>): number {
-  return metaTtlMs + renewMs(historyTtlMs)
+/**
+ * The minimum time between two renewals of a TTL, in ms: a renewal at each publication is measurable (bench `sparse`).
+ * The TTLs in Redis are longer by this time.
+ */
+export function renewalMs(historyTtlMs: number): number {
+  return Math.floor(historyTtlMs / 8)
 }
 
 /**
@@ -193,12 +184,12 @@ export function sendPublications(
   options: PublishScriptOptions,
   deadline: number,
 ): Promise<PublishReply> {
-  const { publisherId, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
-  const renewed = renewMs(historyTtlMs)
+  const { publisherId, metaTtlMs, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
+  const renewMs = renewalMs(historyTtlMs)
   const all: Arg[] = [PUBLICATION_KEYS * publications.length]
   for (const { keys } of publications) all.push(keys.meta, keys.stream, keys.idempotency ?? keys.meta)
-  all.push(metaExpiry(options), lastPublicationTtlMs, historySize, historyTtlMs + renewed, deadline)
-  all.push(`a:${publisherId}`, renewed)
+  all.push(metaTtlMs + renewMs, lastPublicationTtlMs, historySize, historyTtlMs + renewMs, deadline)
+  all.push(`a:${publisherId}`, renewMs)
   for (const { keys, open, pubSub, number, logged, payload, kept } of publications) {
     const ttlMs = keys.idempotency === undefined ? 0 : idempotencyTtlMs
     all.push(...open, pubSub, number, ttlMs, logged, payload, kept ?? '')

@@ -145,8 +145,7 @@ export class RedisLeases {
 
   /** Releases the remaining leases, unless Redis is away. */
   async close(): Promise<void> {
-    void this.#releaseWaiting()
-    await Promise.all(this.#releasing)
+    await Promise.all([...this.#releasing, this.#releaseWaiting()])
     this.#closed = true
     this.#timer?.cancel()
     this.#redis.close()

@@ -264,9 +264,9 @@ export class RedisData {
     this.#call('hset')
     const fields = this.#writableHash(meta)
     fields.set('o', String(write.last)).set(field, `${number} ${write.position} ${now}`)
-    if (renews) fields.set('t', String(now))
     write.moved = true
     if (renews) {
+      fields.set('t', String(now))
       this.#call('pexpire')
       this.#expire(meta, metaTtl)
     }
