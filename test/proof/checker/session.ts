@@ -7,7 +7,7 @@
  * - no event twice between two resets
  * - no event of a channel that the client did not request
  * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`), except `sse.reconnect`
- *   after `sse.expired`
+ *   after `sse.expired` or `sse.poll`
  * - at most `window` events that the client has not acknowledged
  * - nothing that was published after the session of the connection had ended (`deny`)
  */
@@ -163,7 +163,7 @@ export class Session {
   received(event: ReceivedEvent): void {
     const { event: type = 'message', id, data } = event
     this.note(`${type} ${id ?? ''} ${data.slice(0, 80)}`)
-    const isNotice = this.#ended === 'sse.expired' && type === 'sse.reconnect'
+    const isNotice = (this.#ended === 'sse.expired' || this.#ended === 'sse.poll') && type === 'sse.reconnect'
     if (this.#ended !== undefined && !isNotice) this.violate(`${type} after ${this.#ended}`)
     if (!this.#opened && type !== 'sse.open') this.violate(`${type} before sse.open`)
     if (type === 'sse.open') this.#open(id)
