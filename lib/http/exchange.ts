@@ -10,9 +10,13 @@
  * `prefinish` reports a call of `res.end()`, but not on such a response before its turn, and never on HTTP/2. There
  * `res.end` is watched.
  */
-import { type IncomingMessage, OutgoingMessage, type ServerResponse } from 'node:http'
+import { IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { Connection, prepareRelease } from './connection.js'
+
+/** The events of a response to which `onOver`, `onEnded`, a stream and Node listen. */
+const OWN_EVENTS = ['close', 'prefinish', 'error', 'finish']
 
 /** A request of Node's HTTP/1 server or of its HTTP/2 compatibility API, plain or as Express passes it. */
 export type AnyRequest = IncomingMessage | Http2ServerRequest
@@ -31,9 +35,18 @@ export interface StreamResponse {
   flush?: () => void
 }
 
+/** Writes to the response of an exchange. */
+export interface ExchangeUser {
+  /** The exchange is over. */
+  onExchangeOver(): void
+  /** The response is in use again, so it must be used instead of what `release` returned. */
+  onRestore(req: AnyRequest, res: AnyResponse): void
+}
+
 export class Exchange {
-  readonly #req: AnyRequest
-  readonly #res: AnyResponse
+  #req: AnyRequest | Connection
+  #res: AnyResponse | Connection
+  #user: ExchangeUser | undefined
 
   constructor(req: AnyRequest, res: AnyResponse) {
     this.#req = req
@@ -46,6 +59,7 @@ export class Exchange {
    */
   get over(): boolean {
     const res = this.#res
+    if (res instanceof Connection) return !isOpen(res.socket)
     if (!isHttp2(res)) return res.destroyed || res.closed || !isOpen(this.#req.socket)
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
   }
@@ -57,7 +71,8 @@ export class Exchange {
 
   /** The HTTP/2 stream of the response. `undefined` on HTTP/1, and when the stream is closed. */
   get http2Stream(): ServerHttp2Stream | undefined {
-    return isHttp2(this.#res) ? this.#res.stream : undefined
+    const res = this.#res
+    return !(res instanceof Connection) && isHttp2(res) ? res.stream : undefined
   }
 
   /**
@@ -65,7 +80,7 @@ export class Exchange {
    * @returns removes the listener
    */
   onOver(listener: () => void): () => void {
-    const res = this.#res
+    const res = this.#response()
     const queued = this.#isQueued()
     if (!queued && !this.over) {
       // The most frequent case. The response reports its end once, and nothing else does (bench `idle`).
@@ -96,7 +111,7 @@ export class Exchange {
    * @param listener is called with the response as `this`; it may be called again if `res.end()` is
    */
   onEnded(listener: (this: object) => void): void {
-    const res = this.#res
+    const res = this.#response()
     if (res.writableEnded) process.nextTick(() => listener.call(res))
     else if (isHttp2(res) || this.#isQueued()) afterEach(res, 'end', listener)
     else res.on('prefinish', listener)
@@ -111,7 +126,7 @@ export class Exchange {
     if (!this.#isQueued() || this.over) return undefined
     return new Promise((resolve) => {
       const unwatch = this.onOver(resolve)
-      this.#res.once('socket', () => {
+      this.#response().once('socket', () => {
         unwatch()
         resolve()
       })
@@ -124,6 +139,10 @@ export class Exchange {
    */
   destroy(): void {
     const res = this.#res
+    if (res instanceof Connection) {
+      res.socket.destroy()
+      return
+    }
     if (isHttp2(res)) {
       res.stream?.destroy()
       return
@@ -135,7 +154,48 @@ export class Exchange {
 
   /** Whether the response waits for its turn on an HTTP/1 connection. */
   #isQueued(): boolean {
-    return !isHttp2(this.#res) && this.#res.socket === null
+    const res = this.#res
+    return !(res instanceof Connection) && !isHttp2(res) && res.socket === null
+  }
+
+  /** Called before the headers are sent, if `release` is wanted. */
+  prepareRelease(): void {
+    const [req, res] = [this.#req, this.#res]
+    if (req instanceof IncomingMessage && res instanceof ServerResponse) prepareRelease(req, res)
+  }
+
+  /**
+   * Releases the request and the response of an open stream on HTTP/1, to free their memory. Nothing may be registered
+   * with this exchange afterwards.
+   * @param user the only one who has registered listeners: with `onOver` and `onEnded`, and for `error`
+   * @returns where to write instead of the response; `undefined`: something else uses them, so they stay
+   */
+  release(user: ExchangeUser): StreamResponse | undefined {
+    const [req, res] = [this.#req, this.#res]
+    if (!(req instanceof IncomingMessage && res instanceof ServerResponse)) return undefined
+    const connection = Connection.release(req, res, OWN_EVENTS, this)
+    if (connection === undefined) return undefined
+    this.#user = user
+    this.#req = connection
+    this.#res = connection
+    return connection
+  }
+
+  /** See `Connection`. */
+  onConnectionOver(): void {
+    this.#user?.onExchangeOver()
+  }
+
+  /** See `Connection`. */
+  onRestore(req: IncomingMessage, res: ServerResponse): void {
+    this.#req = req
+    this.#res = res
+    this.#user?.onRestore(req, res)
+  }
+
+  #response(): AnyResponse {
+    if (this.#res instanceof Connection) throw new Error('The response has been released')
+    return this.#res
   }
 }
 

@@ -24,7 +24,8 @@ const NO_OWNER = '-'
  */
 export function streamId(processId: string, auth: Auth | undefined): string {
   const uuid = randomUUID()
-  return `${processId}.${uuid}.${ownerTag(uuid, auth)}`
+  // Joined, because a template would keep its parts in memory, and each stream keeps its id.
+  return [processId, uuid, ownerTag(uuid, auth)].join('.')
 }
 
 /**

@@ -83,7 +83,7 @@ export class PollOpener {
     const tokenLeftMs = auth?.expiresAt ? auth.expiresAt - clock.wallTime() : maxWaitMs
     const waitMs = isClosing() ? 0 : Math.max(0, Math.min(params.waitMs, maxWaitMs, tokenLeftMs))
     const settings = { maxEvents, maxBytes, pollMs, waitMs, streamPauseMs }
-    const poll = beginPoll(exchange, res, starts, settings, clock, release)
+    const poll = beginPoll(exchange, res, starts, settings, clock, { onReaderClosed: release })
     const watched = { auth, close: () => poll.end(tokenRevoked()) }
     this.#polls.add(poll)
     revocations?.watch(watched)

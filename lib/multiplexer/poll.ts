@@ -10,6 +10,7 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { SseError } from '../core/errors.js'
 import type { AnyResponse, Exchange } from '../http/exchange.js'
 import type { PollAnswer } from '../wire/contract.js'
+import type { ReaderUser } from './reader/log-reader.js'
 import { type PollBounds, PollReader } from './reader/poll-reader.js'
 import type { StartPosition } from './reader/positions.js'
 
@@ -38,17 +39,14 @@ export interface PollSettings extends PollBounds {
   readonly streamPauseMs: () => number
 }
 
-/**
- * Answers a request with the entries after the start positions.
- * @param onClosed called once, when the channels are no longer needed
- */
+/** Answers a request with the entries after the start positions. */
 export function beginPoll(
   exchange: Exchange,
   res: AnyResponse,
   starts: readonly StartPosition[],
   settings: PollSettings,
   clock: Clock,
-  onClosed: () => void,
+  user: ReaderUser,
 ): Poll {
   const { waitMs, pollMs, streamPauseMs } = settings
   let ended = false
@@ -82,7 +80,7 @@ export function beginPoll(
   const onProgress = (): void => {
     if (reader.full || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
   }
-  const reader = new PollReader(starts, onClosed, settings, onProgress)
+  const reader = new PollReader(starts, user, settings, onProgress)
   const waiting = clock.after(waitMs > 0 ? waitMs : MAX_READ_MS, () => end())
   const stopWatching = exchange.onOver(() => end())
   reader.begin()

@@ -29,6 +29,7 @@ import type { Channel } from './channel/channel.js'
 import type { ChannelRegistry } from './channel/registry.js'
 import type { OpenStreams } from './open-streams.js'
 import type { ChannelsOf } from './options.js'
+import type { ReaderUser } from './reader/log-reader.js'
 import { resumePositions } from './reader/resume.js'
 import { StreamReader } from './reader/stream-reader.js'
 import { channelNames, closeReasonOf, type StreamParams, streamParams } from './requests.js'
@@ -36,18 +37,18 @@ import { channelNames, closeReasonOf, type StreamParams, streamParams } from './
 const NO_CHANNELS: readonly Channel[] = []
 
 /** What a stream on channels holds until it is closed: its lease, and a reference to each channel. */
-class StreamResources implements LeasedStream {
+class StreamResources implements LeasedStream, ReaderUser {
   readonly id: string
-  readonly #registry: ChannelRegistry
+  readonly #options: StreamOpenerOptions
   #channels = NO_CHANNELS
   #stream: SseStream | undefined
   #lossReason: LossReason | undefined
   lease: StreamLease | undefined
 
   /** @param id the id of the stream */
-  constructor(id: string, registry: ChannelRegistry) {
+  constructor(id: string, options: StreamOpenerOptions) {
     this.id = id
-    this.#registry = registry
+    this.#options = options
   }
 
   get channels(): readonly Channel[] {
@@ -61,7 +62,7 @@ class StreamResources implements LeasedStream {
 
   /** Adds a reference to each channel. */
   reference(names: readonly string[]): readonly Channel[] {
-    this.#channels = this.#registry.reference(names)
+    this.#channels = this.#options.registry.reference(names)
     return this.#channels
   }
 
@@ -70,10 +71,16 @@ class StreamResources implements LeasedStream {
     this.#stream = stream
   }
 
+  /** The stream has closed. */
+  onReaderClosed(): void {
+    if (this.#stream !== undefined) this.#options.streams.delete(this.#stream)
+    this.release()
+  }
+
   /** Releases everything. Idempotent. */
   release(): void {
     this.lease?.release()
-    this.#registry.release(this.#channels)
+    this.#options.registry.release(this.#channels)
     this.#channels = NO_CHANNELS
   }
 
@@ -141,7 +148,7 @@ export class StreamOpener {
   }
 
   #resources(auth: Auth | undefined): StreamResources {
-    return new StreamResources(streamId(this.#options.processId, auth), this.#options.registry)
+    return new StreamResources(streamId(this.#options.processId, auth), this.#options)
   }
 
   /** Step 6. Synchronous, so that no entry can arrive between the positions and the reader. */
@@ -161,15 +168,11 @@ export class StreamOpener {
       resources.release()
       return
     }
-    const onClosed = (): void => {
-      streams.delete(stream)
-      resources.release()
-    }
     // From here on, the reader and the resources are closed with the stream, also if a diagnostics subscriber closes
     // it.
-    const reader = new StreamReader(stream, starts, onClosed, window)
-    streams.add(stream, reader)
+    const reader = new StreamReader(stream, starts, resources, window)
     resources.attach(stream)
+    streams.add(stream, reader)
     stream.start(reader.announcedCursor, window)
     reader.begin()
     stream.uncork()

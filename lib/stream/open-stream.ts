@@ -120,6 +120,7 @@ export function beginStream(
     res.setHeader('Cache-Control', 'no-store')
   } else if (reason !== 'client_gone') {
     setHead(res)
+    if (reason === undefined && !options.keepRequest) exchange.prepareRelease()
     corked = req.httpVersionMajor === 1 ? cork(req.socket) : undefined
     if (res instanceof ServerResponse) res.flushHeaders()
     else res.writeHead(res.statusCode)

@@ -93,6 +93,13 @@ export interface StreamOptions {
    * stream, for native EventSource, which never reconnects after another status. @defaultValue 'status'
    */
   readonly refuseWith?: 'status' | 'stream'
+  /**
+   * Whether Node's request and response stay in memory as long as the stream is open. With Express they are most of what
+   * an idle stream costs. By default an HTTP/1.1 stream has `Connection: close` and releases them soon after it has
+   * opened, unless something listens to one of them or has wrapped a method (logging, tracing and session middleware
+   * do). A handler that uses one of them later is not affected. @defaultValue false
+   */
+  readonly keepRequest?: boolean
   /** The largest event that `send` accepts, in bytes after encoding. @defaultValue 1_048_576 */
   readonly maxEventBytes?: number
   /** A clock for tests. @defaultValue the system's clock */
@@ -133,6 +140,7 @@ export function resolveStreamOptions(options: StreamOptions): ResolvedStreamOpti
     pollUrl: options.pollUrl === undefined ? undefined : urlOption(options.pollUrl),
     saturatedMs: wholeNumber('saturatedMs', options.saturatedMs ?? 30_000, 0),
     refuseWith: oneOf('refuseWith', options.refuseWith ?? 'status', ['status', 'stream']),
+    keepRequest: options.keepRequest ?? false,
     maxEventBytes: wholeNumber('maxEventBytes', options.maxEventBytes ?? MAX_EVENT_BYTES, 16),
     clock: options.clock ?? systemClock,
   }

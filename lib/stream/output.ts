@@ -31,7 +31,7 @@ const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefin
 
 export abstract class StreamOutput implements Sink, PressureMember {
   abstract readonly id: string
-  protected readonly res: StreamResponse
+  protected res: StreamResponse
   protected readonly exchange: Exchange
   protected readonly options: ResolvedStreamOptions
   /** Set when the stream begins to close. From then on only the last control events are written. */
@@ -72,7 +72,8 @@ export abstract class StreamOutput implements Sink, PressureMember {
   abstract close(reason: CloseReason): Promise<void>
   /** The application has ended the response: anything written from now on would follow its end. */
   abstract onResponseEnd(): void
-  protected abstract onExchangeOver(): void
+  /** The client gets nothing more. */
+  abstract onExchangeOver(): void
 
   get writable(): boolean {
     return !this.#full && this.#pace?.exhausted !== true && this.closing === undefined
@@ -225,6 +226,13 @@ export abstract class StreamOutput implements Sink, PressureMember {
   protected detach(): void {
     this.#pace?.close()
     this.#source?.onClose()
+  }
+
+  /** Writes to another response from now on, which has the same socket. */
+  protected setResponse(res: StreamResponse): void {
+    this.res = res
+    this.#writer.setResponse(res)
+    this.#socket = this.#writer.socket
   }
 
   /** Ends the response. See `Writer.end`. */

@@ -17,6 +17,7 @@ import type { Timer } from '../core/clock.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
+import { addressOf, hasOtherAddress, knownAddressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
 import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
 import { cursorOrigin } from '../http/query.js'
@@ -46,7 +47,8 @@ export interface Opening {
 export class SseStream extends StreamOutput implements EventStream {
   readonly id: string
   readonly auth: Auth | undefined
-  readonly #req: StreamRequest
+  /** The request. Once it has been released: the address of its client, unless that is the socket's. */
+  #from: StreamRequest | string | undefined
   readonly #pollUrl: string | undefined
   readonly #openStreams: Set<SseStream> | undefined
   readonly #openedAt: number
@@ -62,7 +64,7 @@ export class SseStream extends StreamOutput implements EventStream {
     super(res, new HttpRequester(req), opening.exchange ?? new Exchange(req, res), options, opening.corked)
     this.id = opening.id ?? randomUUID()
     this.auth = authOf(req)
-    this.#req = req
+    this.#from = req
     this.#pollUrl = opening.pollUrl
     this.#openStreams = opening.openStreams
     this.#openedAt = options.clock.now()
@@ -94,7 +96,7 @@ export class SseStream extends StreamOutput implements EventStream {
     const { sent, queued, queuedBytes, full } = this.counts()
     return {
       auth: this.auth,
-      ip: new HttpRequester(this.#req).ip,
+      ip: this.#ip,
       id: this.id,
       ageMs: this.#ageMs(),
       sent,
@@ -107,13 +109,13 @@ export class SseStream extends StreamOutput implements EventStream {
   }
 
   describe(details: object): object {
-    const requester = new HttpRequester(this.#req)
+    const addressOfClient = (): string | undefined => this.#ip
     const message = {
       stream: this.id,
       auth: this.auth,
       // An own property, so that copies of the message have it.
       get ip() {
-        return requester.ip
+        return addressOfClient()
       },
     }
     return Object.assign(message, details)
@@ -134,9 +136,11 @@ export class SseStream extends StreamOutput implements EventStream {
     const expiresAt = this.options.expiresAt ?? this.auth?.expiresAt
     this.options.revocations?.watch(this)
     this.#deadlines = new Deadlines(this, { clock, heartbeatMs, maxAgeMs, expiresAt })
-    if (diagnostics.streamOpen.hasSubscribers) {
-      diagnostics.streamOpen.publish(this.describe({ cursor: cursorOrigin(this.#req), source: this }))
+    if (diagnostics.streamOpen.hasSubscribers && typeof this.#from === 'object') {
+      const cursor = cursorOrigin(this.#from)
+      diagnostics.streamOpen.publish(this.describe({ cursor, source: this }))
     }
+    if (!this.options.keepRequest) releaseSoon(this)
     // The token may have expired while the stream was being opened.
     if (expiresAt && clock.wallTime() >= expiresAt) void this.close('expired')
   }
@@ -168,7 +172,23 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#boundClosing()
   }
 
-  protected onExchangeOver(): void {
+  /** Frees the memory of the request and the response, if nothing else uses them. */
+  releaseRequest(): void {
+    const from = this.#from
+    if (this.closing !== undefined || typeof from !== 'object') return
+    const res = this.exchange.release(this)
+    if (res === undefined) return
+    this.#from = hasOtherAddress(from) ? knownAddressOf(from) : undefined
+    this.setResponse(res)
+  }
+
+  /** See `ExchangeUser`. */
+  onRestore(req: StreamRequest, res: AnyResponse): void {
+    this.#from = req
+    this.setResponse(res)
+  }
+
+  onExchangeOver(): void {
     if (this.#over) return
     this.#over = true
     this.release()
@@ -223,9 +243,28 @@ export class SseStream extends StreamOutput implements EventStream {
     diagnostics.streamClose.publish(this.describe({ reason, ageMs: this.#ageMs(), sent, dropped }))
   }
 
+  get #ip(): string | undefined {
+    const from = this.#from
+    if (typeof from === 'object') return addressOf(from)
+    return from ?? this.exchange.socket.remoteAddress
+  }
+
   #ageMs(): number {
     return this.options.clock.now() - this.#openedAt
   }
+}
+
+let opened: SseStream[] = []
+
+/** Releases the requests of all streams that open in this turn, once their handlers had the time to add listeners. */
+function releaseSoon(stream: SseStream): void {
+  if (opened.push(stream) === 1) outsideContext(() => setImmediate(releaseAll))
+}
+
+function releaseAll(): void {
+  const streams = opened
+  opened = []
+  for (const stream of streams) stream.releaseRequest()
 }
 
 function abort(controller: AbortController, reason: CloseReason | undefined): void {

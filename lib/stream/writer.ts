@@ -56,7 +56,7 @@ export class Writer {
    * a write touches is a cache miss for each stream and event (`npm run bench -- fanout`).
    */
   socket: Socket | undefined
-  readonly #res: StreamResponse
+  #res: StreamResponse
   readonly #exchange: Exchange
   readonly #owner: WriterOwner
   readonly #options: WriterOptions
@@ -83,6 +83,11 @@ export class Writer {
     this.#corked = corked
     this.socket = socketForChunks(res)
     if (this.socket === undefined) this.#listenOnResponse()
+  }
+
+  /** Writes to another response, which has the same socket. */
+  setResponse(res: StreamResponse): void {
+    this.#res = res
   }
 
   /** Waits for room after a write that returned `false`, and then notifies the owner. */
@@ -229,7 +234,8 @@ export class Writer {
 
   /** Uses `res.write` from now on if the application has wrapped it. */
   noticeWrap(): void {
-    if (this.socket !== undefined && this.#res.write !== nodeWrite) this.#leaveSocket()
+    const res = this.#res
+    if (this.socket !== undefined && res instanceof ServerResponse && res.write !== nodeWrite) this.#leaveSocket()
   }
 
   #leaveSocket(): void {

@@ -6,7 +6,7 @@ import { resumePositions } from '../../lib/multiplexer/reader/resume.js'
 import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
-import { OPTIONS, Setup, SmallStream, soon } from './reader-setup.js'
+import { NO_USER, OPTIONS, Setup, SmallStream, soon } from './reader-setup.js'
 
 type Seen = number | { readonly event: string; readonly from: number; readonly to: number }
 
@@ -32,7 +32,7 @@ describe('gaps and resets announced to a stream', () => {
   it('include each later gap, if the stream began with the oldest entry kept', async () => {
     const setup = new Setup(10, { tailBytes: 0, tailEntries: 0 })
     await setup.channel.open()
-    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), NO_USER)
     reader.begin()
     // The stream is live immediately: the log is empty. Then its socket is full, and the log trims unsent events.
     setup.stream.allow(0)
@@ -48,7 +48,7 @@ describe('gaps and resets announced to a stream', () => {
     await setup.publish(50)
     setup.broker.deliver(50)
     await setup.settle()
-    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), () => undefined)
+    const reader = new StreamReader(setup.stream, await setup.startsFrom(undefined, true), NO_USER)
     reader.begin()
     await setup.settle()
     expect(setup.stream.seen()).to.deep.equal(range(41, 50))
@@ -64,7 +64,7 @@ describe('gaps and resets announced to a stream', () => {
         await setup.settle()
         setup.broker.remove('log', gone)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-0`)
-        new StreamReader(setup.stream, starts, () => undefined).begin()
+        new StreamReader(setup.stream, starts, NO_USER).begin()
         await setup.settle()
         const seen = accountedFor(setup.stream.seen(), 40)
         expect(seen).to.deep.equal(range(1, 40).filter((n) => !gone.includes(n)))
@@ -95,7 +95,7 @@ describe('gaps and resets announced to a stream', () => {
       await setup.open()
       await setup.publish(5)
       const ahead = new SmallStream()
-      new StreamReader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), () => undefined).begin()
+      new StreamReader(ahead, await setup.startsFrom(`${setup.channel.epoch}-4`), NO_USER).begin()
       setup.broker.deliver(3)
       await soon()
       await setup.publish(2)
@@ -138,7 +138,7 @@ describe('gaps and resets announced to a stream', () => {
       false,
     )
     const before = b.epoch
-    new StreamReader(stream, starts, () => undefined).begin()
+    new StreamReader(stream, starts, NO_USER).begin()
     await soon()
     // The page of `a` is being read when the channel `b` finds that its log was replaced.
     broker.lose()
@@ -169,7 +169,7 @@ describe('gaps and resets announced to a stream', () => {
     await Promise.all(channels.map((channel) => channel.open()))
     stream.grant(0)
     stream.allow(Number.POSITIVE_INFINITY)
-    new StreamReader(stream, resumePositions(channels, undefined, false), () => undefined).begin()
+    new StreamReader(stream, resumePositions(channels, undefined, false), NO_USER).begin()
     const publish = async (name: string) => {
       await broker.publish(name, encodePublished({ event: name, data: {} }))
       broker.deliver(1)

@@ -7,7 +7,7 @@ import { systemClock } from '../../lib/core/system-clock.js'
 import { Channel } from '../../lib/multiplexer/channel/channel.js'
 import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { encodePublished } from '../../lib/wire/encode.js'
-import { OPTIONS, SmallStream, soon } from './reader-setup.js'
+import { NO_USER, OPTIONS, SmallStream, soon } from './reader-setup.js'
 
 /** A broker with one log whose head, entries and deliveries the test defines. */
 class ScriptedBroker extends MemoryBroker {
@@ -67,7 +67,7 @@ describe('a channel whose log continues under another epoch', () => {
     channel = new Channel('log', broker, systemClock, OPTIONS)
     stream = new SmallStream()
     await channel.open()
-    new StreamReader(stream, [{ channel, offset: 0 }], () => undefined).begin()
+    new StreamReader(stream, [{ channel, offset: 0 }], NO_USER).begin()
   })
 
   afterEach(() => channel.close())

@@ -100,7 +100,7 @@ describe('a multiplexer that closes over a period', () => {
   })
 
   it('ends connections with their streams, so that no client reconnects to the closing process', async () => {
-    await start()
+    await start({ keepRequest: true })
     // Otherwise the connection would be kept for the next request.
     server.server.keepAliveTimeout = 0
     const agent = new Agent({ keepAlive: true })

@@ -84,7 +84,7 @@ describe('a multiplexer whose clients disconnect at any moment', () => {
     const streams: EventStream[] = []
     let polls = 0
     const app = express()
-      .get('/stream', (req, res) => void streams.push(openStream(req, res)))
+      .get('/stream', (req, res) => void streams.push(openStream(req, res, { keepRequest: true })))
       .get('/poll', (_req, _res, next) => {
         polls++
         next()

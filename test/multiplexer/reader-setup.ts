@@ -16,6 +16,9 @@ import { parseCursor } from '../../lib/wire/cursor.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { UnrulyBroker } from '../helpers/unruly-broker.js'
 
+/** For readers whose end nobody awaits. */
+export const NO_USER = { onReaderClosed: (): void => undefined }
+
 /** A stream whose socket and pace the test controls. */
 export class SmallStream implements ReaderStream {
   readonly whenBehind = 'replay'
@@ -114,7 +117,7 @@ export class Setup {
   async open(cursor?: string, window?: number): Promise<void> {
     await this.channel.open()
     const starts = await this.startsFrom(cursor)
-    this.reader = new StreamReader(this.stream, starts, () => undefined, window)
+    this.reader = new StreamReader(this.stream, starts, NO_USER, window)
     this.reader.begin()
   }
 

@@ -6,7 +6,7 @@ import { Channel } from '../../lib/multiplexer/channel/channel.js'
 import { StreamReader } from '../../lib/multiplexer/reader/stream-reader.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { range } from '../helpers/range.js'
-import { OPTIONS, ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
+import { NO_USER, OPTIONS, ORDINARY, run, Setup, SmallStream, soon, steps } from './reader-setup.js'
 
 describe('a reader on a channel', () => {
   it('sends every entry once and in order, for any order of deliveries, answers and drains', async () => {
@@ -46,7 +46,7 @@ describe('a reader on a channel', () => {
         const offset = at % (setup.published + 1)
         const starts = await setup.startsFrom(`${setup.channel.epoch}-${offset}`)
         const resumed = new SmallStream()
-        new StreamReader(resumed, starts, () => undefined).begin()
+        new StreamReader(resumed, starts, NO_USER).begin()
         await run(setup, after)
         expect(resumed.seen()).to.deep.equal(range(offset + 1, setup.published))
         expect(setup.stream.seen(), 'the stream that was open before').to.deep.equal(range(1, setup.published))
@@ -135,7 +135,7 @@ describe('a reader on a channel', () => {
     await publish('other', range(101, 105))
     await Promise.all([channel.open(), other.open()])
     const starts = [channel, other].map((each) => ({ channel: each, offset: 0 }))
-    new StreamReader(stream, starts, () => undefined).begin()
+    new StreamReader(stream, starts, NO_USER).begin()
     await soon()
     expect(broker.calls.reads).to.equal(2)
     broker.lose()
@@ -184,7 +184,7 @@ describe('a reader on a channel', () => {
     await soon()
     const streams = range(1, 100).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
-      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-${i}`), NO_USER).begin()
     }
     await setup.settle()
     for (const [i, stream] of streams.entries()) expect(stream.seen()).to.deep.equal(range(i + 1, 200))
@@ -200,7 +200,7 @@ describe('a reader on a channel', () => {
     const streams = range(1, 3).map(() => new SmallStream())
     for (const [i, stream] of streams.entries()) {
       const starts = await setup.startsFrom(`${setup.channel.epoch}-${i === 2 ? 51 : 50}`)
-      new StreamReader(stream, starts, () => undefined).begin()
+      new StreamReader(stream, starts, NO_USER).begin()
     }
     await setup.settle()
     const [first, second, third] = streams.map(({ written }) => written[0])
@@ -217,7 +217,7 @@ describe('a reader on a channel', () => {
       setup.broker.deliver(events)
       await setup.settle()
       const stream = new SmallStream()
-      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), () => undefined).begin()
+      new StreamReader(stream, await setup.startsFrom(`${setup.channel.epoch}-0`), NO_USER).begin()
       stream.allow(Number.POSITIVE_INFINITY)
       await setup.settle()
       return stream

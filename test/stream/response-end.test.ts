@@ -10,6 +10,7 @@ import { diagnosticsChannels } from '../../lib/index.js'
 import { sseMiddleware } from '../../lib/routers/sse-middleware.js'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
 import { SseClient } from '../helpers/sse-client.js'
@@ -73,7 +74,7 @@ describe('a stream on a response that the application uses too', () => {
         res.end('next answer')
         return
       }
-      const stream = openStream(req, res)
+      const stream = openStream(req, res, { keepRequest: true })
       stream.signal.addEventListener('abort', () => reasons.push(stream.signal.reason))
       setImmediate(() => {
         verdicts.push(stream.send({ data: 'one' }))
@@ -246,10 +247,14 @@ describe('a stream on a response that the application uses too', () => {
   })
 
   describe('in its headers', () => {
-    async function head(request: string, before: (res: ServerResponse) => void = () => undefined): Promise<string> {
+    async function head(
+      request: string,
+      before: (res: ServerResponse) => void = () => undefined,
+      options: StreamOptions = {},
+    ): Promise<string> {
       server = await serve((req, res) => {
         before(res)
-        openStream(req, res)
+        openStream(req, res, options)
       })
       return (await ask(request, 'sse.open')).split('\r\n\r\n')[0] ?? ''
     }
@@ -258,8 +263,22 @@ describe('a stream on a response that the application uses too', () => {
       expect(await head(get('/', 'Connection: close\r\n'))).to.match(/^Connection: close$/m)
     })
 
-    it('sends keep-alive to a client that did not request close', async () => {
-      expect(await head(get('/'))).to.match(/^Connection: keep-alive$/m)
+    it('sends close, because the request is released, or keep-alive if it is kept', async () => {
+      expect(await head(get('/'))).to.match(/^Connection: close$/m)
+      await server.stop()
+      expect(await head(get('/'), undefined, { keepRequest: true })).to.match(/^Connection: keep-alive$/m)
+    })
+
+    it('sends keep-alive if the application listens to the response or the request', async () => {
+      const listens = (res: ServerResponse): void => void res.on('close', () => undefined)
+      expect(await head(get('/'), listens)).to.match(/^Connection: keep-alive$/m)
+      await server.stop()
+      const listensToRequest = (res: ServerResponse): void => void res.req.on('close', () => undefined)
+      expect(await head(get('/'), listensToRequest)).to.match(/^Connection: keep-alive$/m)
+    })
+
+    it('sends keep-alive in the answer to a POST, after which the client probably sends more', async () => {
+      expect(await head(get('/').replace('GET', 'POST'))).to.match(/^Connection: keep-alive$/m)
     })
 
     it('keeps a Connection header that was set before', async () => {

@@ -64,7 +64,7 @@ describe('the writer of a stream', () => {
     const sockets: Socket[] = []
     server = await serve((req, res) => {
       sockets.push(req.socket)
-      const stream = openStream(req, res)
+      const stream = openStream(req, res, { keepRequest: true })
       stream.send({ data: sockets.length })
       void stream.close()
     })

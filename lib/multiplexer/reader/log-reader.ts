@@ -35,19 +35,24 @@ const CLAIM_MS = 5000
  */
 type Step = 'moved' | 'waits' | 'caught_up' | 'blocked'
 
+/** What uses a reader: it holds the channels. An object, because a closure for each stream takes more memory. */
+export interface ReaderUser {
+  /** Called once: the channels are no longer needed. */
+  onReaderClosed(): void
+}
+
 export abstract class LogReader implements ChannelReader {
   protected readonly positions: ReaderPositions
   protected readonly channels: readonly Channel[]
-  readonly #onClosed: () => void
+  readonly #user: ReaderUser
   /** The page just read. Not kept: a reader without credit holds nothing but its positions. */
   #fresh: { readonly position: ChannelPosition; readonly page: Page } | undefined
   #closed = false
 
-  /** @param onClosed called once, when the channels are no longer needed */
-  constructor(starts: readonly StartPosition[], onClosed: () => void) {
+  constructor(starts: readonly StartPosition[], user: ReaderUser) {
     this.positions = new ReaderPositions(starts)
     this.channels = starts.map(({ channel }) => channel)
-    this.#onClosed = onClosed
+    this.#user = user
   }
 
   abstract onBatch(batch: Batch): boolean
@@ -111,7 +116,7 @@ export abstract class LogReader implements ChannelReader {
     this.#closed = true
     this.leaveLive()
     for (const channel of this.channels) channel.leave(this)
-    this.#onClosed()
+    this.#user.onReaderClosed()
   }
 
   get closed(): boolean {

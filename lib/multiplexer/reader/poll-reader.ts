@@ -6,7 +6,7 @@ import type { LogEntry } from '../../core/message.js'
 import type { ControlEvents, GapData, PolledEvent, ResetData } from '../../wire/contract.js'
 import { decodeEvent } from '../../wire/encode.js'
 import type { Batch } from '../channel/batch.js'
-import { LogReader, reportReplay } from './log-reader.js'
+import { LogReader, type ReaderUser, reportReplay } from './log-reader.js'
 import type { ChannelPosition, StartPosition } from './positions.js'
 
 export interface PollBounds {
@@ -25,17 +25,14 @@ export class PollReader extends LogReader {
   #full = false
   #stopped = false
 
-  /**
-   * @param onClosed called once, when the channels are no longer needed
-   * @param onProgress called after an event was collected, when the reader is full, and when it has caught up
-   */
+  /** @param onProgress called after an event was collected, when the reader is full, and when it has caught up */
   constructor(
     starts: readonly StartPosition[],
-    onClosed: () => void,
+    user: ReaderUser,
     { maxEvents, maxBytes }: PollBounds,
     onProgress: () => void,
   ) {
-    super(starts, onClosed)
+    super(starts, user)
     this.#bounds = { maxEvents, maxBytes }
     this.#onProgress = onProgress
   }

@@ -19,7 +19,7 @@ import type { Channel } from '../channel/channel.js'
 import { type ChunkOptions, chunkAfter } from '../channel/chunk.js'
 import type { Page } from '../channel/page.js'
 import { AckWindow } from './ack-window.js'
-import { LogReader, reportReplay } from './log-reader.js'
+import { LogReader, type ReaderUser, reportReplay } from './log-reader.js'
 import type { ChannelPosition, StartPosition } from './positions.js'
 
 /** The part of a stream that a reader needs. */
@@ -36,11 +36,10 @@ export class StreamReader extends LogReader implements StreamSource {
 
   /**
    * Attaches itself to the stream.
-   * @param onClosed called once, when the stream closes and the channels are no longer needed
    * @param window the maximum number of unacknowledged events; only for a stream with `whenBehind: 'replay'`
    */
-  constructor(stream: ReaderStream, starts: readonly StartPosition[], onClosed: () => void, window?: number) {
-    super(starts, onClosed)
+  constructor(stream: ReaderStream, starts: readonly StartPosition[], user: ReaderUser, window?: number) {
+    super(starts, user)
     this.#window = window === undefined ? undefined : new AckWindow(window, starts)
     this.#stream = stream
     this.#alone = starts.length === 1

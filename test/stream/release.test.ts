@@ -1,0 +1,407 @@
+import { channel } from 'node:diagnostics_channel'
+import { type EventEmitter, once } from 'node:events'
+import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect } from 'chai'
+import type { Response } from 'express'
+import type { EventStream } from '../../lib/stream/event-stream.js'
+import { openStream } from '../../lib/stream/open-stream.js'
+import type { StreamOptions } from '../../lib/stream/options.js'
+import { eventually } from '../helpers/eventually.js'
+import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
+import { FakeClock } from '../helpers/fake-clock.js'
+import { serve, type TestServer } from '../helpers/http-server.js'
+import { makeCertificate } from '../interop/certificate.js'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
+const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+const LAST_CHUNK = '\r\n0\r\n\r\n'
+
+/** The response whose turn it is, in the eyes of Node. */
+function responseOn(socket: Socket): unknown {
+  return (socket as Socket & { _httpMessage?: unknown })._httpMessage
+}
+
+function isReleased(socket: Socket): boolean {
+  const { parser } = socket as Socket & { parser?: unknown }
+  return parser === null && responseOn(socket) !== null && !(responseOn(socket) instanceof ServerResponse)
+}
+
+describe('an open stream whose request and response nothing uses', () => {
+  let server: TestServer
+  let text: string
+  let client: Socket
+
+  afterEach(async () => {
+    client?.destroy()
+    await server.stop()
+  })
+
+  async function dial(requests = REQUEST): Promise<void> {
+    const { port } = server.server.address() as AddressInfo
+    client = connect(port, '127.0.0.1')
+    read(requests)
+    await eventually(() => text.includes('sse.open'))
+  }
+
+  function read(requests: string): void {
+    text = ''
+    client.on('data', (bytes) => {
+      text += bytes
+    })
+    client.on('error', () => undefined)
+    client.write(requests)
+  }
+
+  interface Opened {
+    readonly stream: EventStream
+    readonly socket: Socket
+    readonly req: IncomingMessage
+    readonly res: ServerResponse
+  }
+
+  /** Opens a stream. What is returned keeps the request and the response in memory. */
+  async function open(
+    options: StreamOptions = {},
+    before: (req: IncomingMessage, res: ServerResponse) => void = () => undefined,
+    requests = REQUEST,
+  ): Promise<Opened> {
+    let opened: Opened | undefined
+    server = await serve((req, res) => {
+      if (req.url !== '/') {
+        res.end('another answer')
+        return
+      }
+      before(req, res)
+      opened = { stream: openStream(req, res, options), socket: req.socket, req, res }
+    })
+    await dial(requests)
+    // The second turn is that of the release.
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    return opened as Opened
+  }
+
+  for (const { name, express } of EXPRESS_VERSIONS) {
+    it(`has neither of them in memory: ${name}`, async () => {
+      const held: WeakRef<object>[] = []
+      const streams: EventStream[] = []
+      const app = express().get('/', (req, res) => {
+        held.push(new WeakRef(req), new WeakRef(res))
+        Object.assign(req, { auth: { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 60_000, claims: {} } })
+        streams.push(openStream(req, res))
+      })
+      server = await serve(app.set('trust proxy', true))
+      await dial('GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n')
+      await eventually(() => {
+        collectGarbage()
+        return held.every((reference) => reference.deref() === undefined)
+      })
+      const [stream] = streams as [EventStream]
+      expect(stream.status()).to.deep.include({ ip: '192.0.2.7' })
+      expect(stream.auth).to.include({ user: 'ada', tenant: 'acme' })
+      expect(stream.send({ data: 'later' })).to.equal('sent')
+      await eventually(() => text.includes('data: later\n\n'))
+      await stream.close('completed')
+      await once(client, 'close')
+      expect(text).to.match(/event: sse\.close\n.*\n\n\r\n0\r\n\r\n$/s)
+      expect(text).to.match(/^Connection: close\r$/m)
+    })
+  }
+
+  it('has neither of them in memory on TLS', async () => {
+    const certificate = await makeCertificate()
+    const sockets: Socket[] = []
+    const streams: EventStream[] = []
+    const listener: RequestListener = (req, res) => {
+      sockets.push(req.socket)
+      streams.push(openStream(req, res))
+    }
+    const tls = createHttpsServer(certificate, listener).listen(0, '127.0.0.1')
+    await once(tls, 'listening')
+    server = { url: '', server: tls as unknown as Server, stop: async () => void tls.close() }
+    client = connectTls({ port: (tls.address() as AddressInfo).port, host: '127.0.0.1', ca: certificate.cert })
+    read(REQUEST)
+    await eventually(() => text.includes('sse.open') && isReleased(sockets[0] as Socket))
+    streams[0]?.send({ data: 'later' })
+    await streams[0]?.close()
+    await once(client, 'close')
+    expect(text)
+      .to.contain('data: later\n\n')
+      .and.to.match(/\r\n0\r\n\r\n$/)
+  })
+
+  for (const [how, leave] of [
+    ['ends its side', () => client.end()],
+    ['resets the connection', () => client.resetAndDestroy()],
+  ] as const) {
+    it(`notices a client that ${how}`, async () => {
+      const { stream, socket } = await open()
+      expect(isReleased(socket)).to.equal(true)
+      const aborted = once(stream.signal, 'abort')
+      leave()
+      await aborted
+      expect(stream.closeReason).to.equal('client_gone')
+      await stream.close()
+      expect(socket.destroyed || socket.writableEnded).to.equal(true)
+    })
+  }
+
+  it('is closed by closeAllConnections, but not by closeIdleConnections or close', async () => {
+    const { stream } = await open()
+    const http = server.server
+    const closed = once(http, 'close')
+    http.close()
+    http.closeIdleConnections()
+    expect(stream.send({ data: 'still open' })).to.equal('sent')
+    await eventually(() => text.includes('still open'))
+    http.closeAllConnections()
+    await closed
+    await eventually(() => stream.closeReason === 'client_gone')
+    server = await serve(() => undefined)
+  })
+
+  it('lets the server close once it has ended', async () => {
+    const { stream } = await open()
+    const closed = once(server.server, 'close')
+    server.server.close()
+    await stream.close()
+    await closed
+    server = await serve(() => undefined)
+  })
+
+  it('ignores what the client sends, and disconnects it if that is too much', async () => {
+    const { stream, socket } = await open()
+    client.write('x'.repeat(65_536))
+    await eventually(() => socket.bytesRead >= 65_536 + REQUEST.length)
+    expect(stream.send({ data: 'more' })).to.equal('sent')
+    await eventually(() => text.includes('data: more'))
+    client.write('x')
+    await once(client, 'close')
+    await eventually(() => stream.closeReason === 'client_gone')
+  })
+
+  it('answers a request that is pipelined behind it, so it is not released', async () => {
+    const { stream, socket } = await open({}, undefined, REQUEST + REQUEST.replace('/', '/other'))
+    expect(isReleased(socket)).to.equal(false)
+    await stream.close()
+    await once(client, 'close')
+    // It had been told that the connection would be closed.
+    expect(text.endsWith(LAST_CHUNK)).to.equal(true)
+  })
+
+  it('queues while the socket is full, and goes on when there is room', async () => {
+    const { stream, socket } = await open({ maxEventBytes: 50_000_000 })
+    client.pause()
+    stream.send({ data: 'x'.repeat(20_000_000) })
+    expect(stream.send({ data: 'next' })).to.equal('queued')
+    expect(isReleased(socket)).to.equal(true)
+    client.resume()
+    await eventually(() => text.endsWith('data: next\n\n\r\n'))
+    expect(stream.status()).to.include({ full: false, queued: 0 })
+  })
+
+  it('ends if its client reads nothing for stallMs', async () => {
+    const clock = new FakeClock()
+    const { stream, socket } = await open({ maxEventBytes: 50_000_000, stallMs: 800, heartbeatMs: 0, clock })
+    client.pause()
+    stream.send({ data: 'x'.repeat(20_000_000) })
+    // Until the kernel takes nothing more.
+    let taken = -1
+    await eventually(async () => {
+      const before = taken
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      taken = socket.bytesWritten - socket.writableLength
+      return before === taken
+    })
+    for (let step = 0; step < 10; step++) clock.advance(100)
+    expect(stream.closeReason).to.equal('stalled')
+  })
+
+  it('leaves listeners of the application on the socket', async () => {
+    const heard: string[] = []
+    const { stream } = await open({}, ({ socket }) => {
+      socket.on('close', () => heard.push('close'))
+      socket.on('end', () => heard.push('end'))
+      socket.on('data', () => heard.push('data'))
+    })
+    client.write('x')
+    await eventually(() => heard.includes('data'))
+    client.end()
+    await eventually(() => heard.includes('close'))
+    expect(stream.closeReason).to.equal('client_gone')
+    expect(heard).to.deep.equal(['data', 'end', 'close'])
+  })
+
+  describe('but the application does, so both stay:', () => {
+    const finished = channel('http.server.response.finish')
+    const ignore = (): void => undefined
+    const cases: readonly (readonly [string, (req: IncomingMessage, res: ServerResponse) => void])[] = [
+      ['a listener for finish', (_, res) => void res.on('finish', ignore)],
+      ['a listener for close', (_, res) => void res.on('close', ignore)],
+      ['a listener for an event of its own', (_, res) => void res.on('audit', ignore)],
+      ['a listener on the request', (req) => void req.on('close', ignore)],
+      ['a wrapped write', (_, res) => void Object.assign(res, { write: res.write.bind(res) })],
+      ['a wrapped end', (_, res) => void Object.assign(res, { end: res.end.bind(res) })],
+      ['a wrapped emit', (_, res) => void Object.assign(res, { emit: res.emit.bind(res) })],
+      ['a wrapped on of the request', (req) => void Object.assign(req, { on: req.on.bind(req) })],
+      ['a Connection header of its own', (_, res) => void res.setHeader('Connection', 'keep-alive')],
+      ['a subscriber of http.server.response.finish', () => finished.subscribe(ignore)],
+      ['a server for half-open connections', () => void Object.assign(server.server, { httpAllowHalfOpen: true })],
+    ]
+    for (const [what, before] of cases) {
+      it(what, async () => {
+        const { stream, socket, res } = await open({}, before)
+        expect([isReleased(socket), responseOn(socket)]).to.deep.equal([false, res])
+        if (what.includes('listener')) expect(text).to.match(/^Connection: keep-alive\r$/m)
+        finished.unsubscribe(ignore)
+        await stream.close()
+        await eventually(() => text.endsWith(LAST_CHUNK))
+      })
+    }
+
+    it('the option keepRequest', async () => {
+      const { socket } = await open({ keepRequest: true })
+      expect(isReleased(socket)).to.equal(false)
+      expect(text).to.match(/^Connection: keep-alive\r$/m)
+    })
+
+    it('a listener that is added in the same turn, after the stream was opened', async () => {
+      const closed: string[] = []
+      let socket: Socket | undefined
+      server = await serve((req, res) => {
+        socket = req.socket
+        openStream(req, res)
+        req.on('close', () => closed.push('request'))
+        res.on('close', () => closed.push('response'))
+      })
+      await dial()
+      for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+      expect(isReleased(socket as Socket)).to.equal(false)
+      client.destroy()
+      await eventually(() => closed.length === 2)
+    })
+  })
+
+  describe('and that the application has kept, works as ever:', () => {
+    const NAMES = ['close', 'finish', 'aborted', 'error', 'end'] as const
+
+    function listen(emitter: EventEmitter, name: string, heard: string[]): void {
+      for (const event of NAMES) emitter.on(event, () => heard.push(`${name} ${event}`))
+    }
+
+    it('listeners that are added later are called once when the client leaves', async () => {
+      const { stream, req, res, socket } = await open()
+      expect(isReleased(socket)).to.equal(true)
+      const heard: string[] = []
+      listen(res, 'response', heard)
+      listen(req, 'request', heard)
+      expect(responseOn(socket)).to.equal(res)
+      client.destroy()
+      await eventually(() => heard.includes('request close'))
+      const expected = ['request aborted', 'request close', 'request error', 'response close']
+      expect([...heard].sort()).to.deep.equal(expected)
+      expect([stream.closeReason, res.destroyed, req.destroyed]).to.deep.equal(['client_gone', true, true])
+    })
+
+    it('listeners that are added later are called once when the stream ends', async () => {
+      const { stream, req, res } = await open()
+      const heard: string[] = []
+      listen(res, 'response', heard)
+      listen(req, 'request', heard)
+      await stream.close()
+      await once(client, 'close')
+      await eventually(() => heard.includes('request close'))
+      expect([...heard].sort()).to.deep.equal(['request close', 'request end', 'response close', 'response finish'])
+      expect(text.endsWith(LAST_CHUNK)).to.equal(true)
+      expect([res.writableEnded, res.writableFinished]).to.deep.equal([true, true])
+    })
+
+    it('the state tells that the client has left', async () => {
+      const { stream, req, res } = await open()
+      expect([res.writableEnded, res.destroyed, res.closed, req.destroyed]).to.deep.equal([false, false, false, false])
+      client.destroy()
+      await eventually(() => stream.closeReason !== undefined)
+      await eventually(() => res.closed && req.closed)
+      expect([res.destroyed, req.destroyed, req.complete]).to.deep.equal([true, true, true])
+    })
+
+    it('the state tells that the stream has ended', async () => {
+      const { stream, req, res } = await open()
+      await stream.close()
+      await eventually(() => res.closed && req.closed)
+      expect([res.writableEnded, res.writableFinished, res.destroyed]).to.deep.equal([true, true, true])
+    })
+
+    it('end() ends the stream', async () => {
+      const { stream, res } = await open()
+      res.end('data: the last\n\n')
+      expect(stream.closeReason).to.equal('ended')
+      await once(client, 'close')
+      expect(text)
+        .to.contain('data: the last\n\n')
+        .and.to.match(/\r\n0\r\n\r\n$/)
+    })
+
+    it('write() keeps the order with the stream', async () => {
+      const { stream, res } = await open()
+      stream.send({ data: 1 })
+      res.write('data: 2\n\n')
+      stream.send({ data: 3 })
+      await eventually(() => text.includes('data: 3'))
+      expect(text.match(/(?<=^data: )\d$/gm)).to.deep.equal(['1', '2', '3'])
+    })
+
+    it('destroy() ends the stream', async () => {
+      const { stream, res } = await open()
+      res.destroy()
+      await once(client, 'close')
+      await eventually(() => stream.closeReason === 'client_gone')
+    })
+
+    it('a method that is wrapped later is called', async () => {
+      const { stream, res } = await open()
+      const ended: string[] = []
+      const { end } = res
+      Object.assign(res, {
+        end: (...args: Parameters<typeof end>) => {
+          ended.push('end')
+          return end.apply(res, args)
+        },
+      })
+      await stream.close()
+      await once(client, 'close')
+      expect(ended).to.deep.equal(['end'])
+    })
+
+    it('a writable stream is piped into it', async () => {
+      const { stream, res } = await open()
+      const { Readable } = await import('node:stream')
+      Readable.from(['data: piped\n\n']).pipe(res)
+      await once(client, 'close')
+      expect(text)
+        .to.contain('data: piped\n\n')
+        .and.to.match(/\r\n0\r\n\r\n$/)
+      expect(stream.closeReason).to.equal('ended')
+    })
+
+    it('closeAllConnections closes it', async () => {
+      const { stream, res } = await open()
+      res.on('close', () => undefined)
+      server.server.closeAllConnections()
+      await eventually(() => stream.closeReason === 'client_gone')
+    })
+
+    it('a second stream is refused', async () => {
+      const { req, res } = await open()
+      expect(() => openStream(req, res as Response))
+        .to.throw()
+        .with.property('code', 'ERR_SSE_HEADERS_SENT')
+    })
+  })
+})
