@@ -8,6 +8,7 @@ const DIFFERENT = {
   '@fastify/sse': { server: 'servers/fastify-sse.mjs' },
   // Runs nginx on the server's core. The script itself only publishes, which must not count as work of nginx.
   nchan: { core: LOAD_CORE, hasHeap: false, files: [NGINX, NCHAN_MODULE] },
+  'kit, keepRequest': { server: 'servers/kit.mjs' },
   'socket.io': { load: 'load/count-websocket.mjs' },
 }
 

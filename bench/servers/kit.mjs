@@ -8,9 +8,10 @@ const {
   shared = 1,
   /** Channels each stream has for itself. */
   own = 0,
+  stream,
 } = optionsOf()
 const channels = Array.from({ length: shared }, (_, i) => `bench:${i}`)
-const multiplexer = fullKit()
+const multiplexer = fullKit(undefined, stream)
 let streams = 0
 
 serve(
