@@ -9,17 +9,20 @@
  *          ▲                           │
  *          └─────────restore───────────┘   the application uses one of them, or still has it at the end
  * ```
- * The application cannot tell: if it listens to one of them or has wrapped a method, both stay. If it only keeps one of
- * them, each use restores both.
+ * If the application listens to one of them or has wrapped a method, both stay. Otherwise only the application can have
+ * them in memory. If it does, a new listener restores them, and so does a write: the response has a proxy instead of its
+ * socket.
  *
  * Internals of Node 20 to 24. Each is looked for first; if one is missing, nothing is released:
  *
- * - the socket's listeners `socketOnData`, `socketOnEnd`, `socketOnClose`, `socketOnDrain`, which hold the request
+ * - the socket's listeners `socketOnData`, `socketOnEnd`, `socketOnClose`, `socketOnDrain`, which hold the request, and
+ *   `onSocketPause`, `onSocketResume`, which belong to the parser
  * - `socket.parser`: its methods `unconsume`, `remove` and `close` are what Node calls when a socket is closed
- * - `socket._httpMessage`: the response whose turn it is. Node's listeners for errors and time-outs on a socket read its
- *   `_headerSent` and call its `emit`
+ * - `socket._httpMessage`: the response whose turn it is. A response only writes if it is this one. Node's listeners for
+ *   the end, errors and time-outs of a socket read its `_headerSent` and call its `emit`
  * - `socket.server`: its `closeAllConnections` closes only sockets that have a parser
- * - `assignSocket`, `detachSocket` and `shouldKeepAlive` of a response
+ * - `response._header`: the head that was sent
+ * - `_eventsCount`: how many events an emitter has listeners for
  */
 import { channel } from 'node:diagnostics_channel'
 import { IncomingMessage, type Server, ServerResponse } from 'node:http'
@@ -28,20 +31,26 @@ import { Blocks } from '../wire/blocks.js'
 
 /** How many bytes a client may send while its response is open. They are ignored. */
 const MAX_EXTRA_BYTES = 65_536
+const CLOSES = /\r\nConnection: close\r\n/i
 /** The last chunk of a response (RFC 9112, 7.1). */
 const LAST_CHUNK = '0\r\n\r\n'
 
 /** Node's listeners on a socket: event, name, and where it is unless somebody has prepended another one. */
 const NODE_LISTENERS = [
   ['drain', 'bound socketOnDrain', 0],
+  ['close', 'bound socketOnClose', 0],
   ['data', 'bound socketOnData', 0],
   ['end', 'bound socketOnEnd', 1],
-  ['close', 'bound socketOnClose', 0],
+  ['pause', 'onSocketPause', 0],
+  ['resume', 'onSocketResume', 0],
 ] as const
 const PARSER_METHODS = ['unconsume', 'remove', 'close'] as const
-const ADD_LISTENER = ['on', 'once', 'addListener', 'prependListener', 'prependOnceListener'] as const
-/** The uses of a response that the application has kept. All others call one of these, or only read. */
-const USES = ['write', 'end', 'destroy', 'assignSocket', 'detachSocket', ...ADD_LISTENER] as const
+/** The events of a response to which Node listens. */
+const NODE_EVENTS = ['finish']
+/** Before an application could patch them. */
+const { write, end, destroy, emit, on } = ServerResponse.prototype
+const request = IncomingMessage.prototype
+const [requestEmit, requestOn, requestDestroy] = [request.emit, request.on, request.destroy]
 
 type Parser = { readonly [name in (typeof PARSER_METHODS)[number]]: () => void } & {
   /** The request that was read last. */
@@ -53,18 +62,9 @@ type HttpSocket = Socket & {
   parser?: Parser | null
   readonly server?: Server & { readonly httpAllowHalfOpen?: boolean }
 }
-
+type HeadSent = ServerResponse & { readonly _header?: string | null }
 type Listener = () => void
 type Emitter = { readonly _eventsCount?: number; listenerCount(event: string): number }
-
-/** What was released. */
-interface Pair {
-  readonly req: IncomingMessage
-  readonly res: ServerResponse
-  /** Node's listener for `drain` on the socket, which emits it on the response. */
-  readonly onDrain: Listener
-  readonly restore: (pair: Pair) => void
-}
 
 /** Has the connection instead of the request and the response. */
 interface Holder {
@@ -74,8 +74,6 @@ interface Holder {
   onRestore(req: IncomingMessage, res: ServerResponse): void
 }
 
-/** The events of a response to which Node listens. */
-const NODE_EVENTS = ['finish']
 const responseFinish = channel('http.server.response.finish')
 
 /**
@@ -89,13 +87,50 @@ export function prepareRelease(req: IncomingMessage, res: ServerResponse): void 
   res.shouldKeepAlive = false
 }
 
+/**
+ * What was released, and the handler of the proxy that the response has instead of its socket. The response and the
+ * request have a reference to it, so it exists as long as one of them does.
+ */
+class Pair implements ProxyHandler<HttpSocket> {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  /** Node's listener for `drain` on the socket. */
+  readonly onDrain: Listener
+  /** Node's listener for `close` on the socket. */
+  readonly onClose: Listener
+  /** Restores both. */
+  readonly onUse: Listener
+
+  constructor(
+    req: IncomingMessage,
+    res: ServerResponse,
+    onDrain: Listener,
+    onClose: Listener,
+    restore: (pair: Pair) => void,
+  ) {
+    this.req = req
+    this.res = res
+    this.onDrain = onDrain
+    this.onClose = onClose
+    this.onUse = () => restore(this)
+  }
+
+  get(socket: HttpSocket, name: keyof HttpSocket): unknown {
+    // Read by each method of the response that writes.
+    if (name === '_httpMessage' || name === 'cork') this.onUse()
+    if (name === '_httpMessage') return this.res
+    const value: unknown = socket[name]
+    return typeof value === 'function' && value !== socket.constructor ? value.bind(socket) : value
+  }
+}
+
 /** Writes chunks to the socket, like the response whose place it takes. */
 export class Connection {
   readonly socket: Socket
   writableEnded = false
   readonly #holder: Holder
-  /** Exists as long as the application has the request or the response. */
-  readonly #pair: WeakRef<Pair>
+  /** Weak until it is restored. `undefined`: the application has neither. */
+  #pair: WeakRef<Pair> | Pair | undefined
   #extraBytes = 0
 
   private constructor(socket: Socket, holder: Holder, pair: Pair) {
@@ -105,7 +140,7 @@ export class Connection {
   }
 
   /**
-   * Takes the socket from the response, whose headers were sent after `prepareRelease`.
+   * Takes the place of the response, whose headers were sent after `prepareRelease`.
    * @param own the events of the response to which the holder has one listener each, and Node's
    * @returns `undefined`: something else uses the request or the response, so they stay
    */
@@ -116,40 +151,51 @@ export class Connection {
     holder: Holder,
   ): Connection | undefined {
     const socket: HttpSocket | null = res.socket
-    if (socket?._httpMessage !== res || res.shouldKeepAlive || res.writableEnded || res.writableCorked > 0) return
+    if (socket?._httpMessage !== res || res.writableEnded || res.writableNeedDrain) return
+    // The application may have set or removed the header.
+    if (!CLOSES.test((res as HeadSent)._header ?? '')) return
     const { parser, server } = socket
     // The request is still being read, or a later one has been read and waits for its turn.
-    if (parser?.incoming !== req || !req.complete || req.readableLength > 0) return
+    if (parser?.incoming !== req || !req.complete || req.readableLength > 0 || res.writableCorked > 0) return
     if (server === undefined || responseFinish.hasSubscribers) return
     if (!isUnheard(req, res, own) || isWrapped(req, res)) return
     const listeners = NODE_LISTENERS.map(([event, name, at]) => listenerOf(socket, event, name, at))
     if (listeners.includes(undefined) || !PARSER_METHODS.every((name) => typeof parser[name] === 'function')) return
+    const all = socketsOf(server)
+    if (all === undefined) return
     for (const [i, [event]] of NODE_LISTENERS.entries()) socket.off(event, listeners[i] as Listener)
-    res.detachSocket(socket)
     parser.unconsume()
     parser.remove()
     parser.socket = null
     socket.parser = null
     parser.close()
-    // The application may read it.
-    Object.assign(res, { socket })
-    const onDrain = listeners[0] as Listener
-    const pair: Pair = { req, res, onDrain, restore: () => connection.#restore(pair) }
+    const [onDrain, onClose] = listeners as [Listener, Listener]
+    const pair = new Pair(req, res, onDrain, onClose, (used) => connection.#restore(used))
     const connection = new Connection(socket, holder, pair)
     socket._httpMessage = connection
-    socket.on('data', onData)
-    socket.on('end', onEnd)
-    socket.on('close', onClose)
-    socketsOf(server).add(socket)
-    watchUse(pair)
+    socket.prependListener('close', onSocketClose)
+    socket.on('drain', onSocketDrain)
+    socket.on('data', onSocketData)
+    socket.on('end', onSocketEnd)
+    all.add(socket)
+    Object.assign(res, { socket: new Proxy(socket, pair) })
+    req.on('newListener', pair.onUse)
+    res.on('newListener', pair.onUse)
     return connection
+  }
+
+  /** Libraries that close servers look for responses without it. */
+  get headersSent(): boolean {
+    return true
   }
 
   get _headerSent(): boolean {
     return true
   }
 
-  emit(): boolean {
+  /** Node emits `close` when the socket is closed, and `timeout`. */
+  emit(event: string): boolean {
+    if (event === 'close') this.#holder.onConnectionOver()
     return false
   }
 
@@ -158,20 +204,46 @@ export class Connection {
   }
 
   write(bytes: Uint8Array): boolean {
-    return Blocks.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)).writeTo(this.socket)
+    const socket: HttpSocket = this.socket
+    // The application may have detached the socket from its response.
+    if (socket._httpMessage !== this) return false
+    return Blocks.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)).writeTo(socket)
   }
 
   end(): void {
     if (this.writableEnded) return
     this.writableEnded = true
-    const pair = this.#pair.deref()
+    const { socket } = this
+    const pair = this.restore()
     if (pair !== undefined) {
-      this.#restore(pair)
       pair.res.end()
-    } else if (this.socket.writable) {
-      this.socket.write(LAST_CHUNK, 'latin1')
-      this.socket.destroySoon()
+    } else if (socket.writable) {
+      if (typeof socket.destroySoon === 'function') {
+        socket.end(LAST_CHUNK, 'latin1')
+        socket.destroySoon()
+      } else {
+        // Another kind of duplex stream. Its client closes the connection.
+        socket.end(LAST_CHUNK, 'latin1', () => this.#holder.onConnectionOver())
+      }
     }
+  }
+
+  /** Restores both, if the application has one of them. */
+  restore(): Pair | undefined {
+    const pair = this.#held
+    if (pair !== undefined) this.#restore(pair)
+    return pair
+  }
+
+  /** Restores both if the application has wrapped a method of one. */
+  noticeWrap(): void {
+    const pair = this.#held
+    if (pair !== undefined && isWrapped(pair.req, pair.res)) this.#restore(pair)
+  }
+
+  get #held(): Pair | undefined {
+    if (this.#pair instanceof WeakRef && this.#pair.deref() === undefined) this.#pair = undefined
+    return this.#pair instanceof WeakRef ? this.#pair.deref() : this.#pair
   }
 
   onExtraBytes(bytes: number): void {
@@ -179,47 +251,50 @@ export class Connection {
     if (this.#extraBytes > MAX_EXTRA_BYTES) this.socket.destroy()
   }
 
-  onClosed(): void {
-    const { socket } = this
-    const pair = this.#pair.deref()
-    if (pair === undefined) {
-      this.#holder.onConnectionOver()
-      return
-    }
-    const before = socket.listeners('close')
-    this.#restore(pair)
-    // Those that `close` would call if it came now.
-    for (const listener of socket.listeners('close')) if (!before.includes(listener)) listener.call(socket, false)
-  }
-
   #restore(pair: Pair): void {
+    if (this.#pair === pair) return
+    const { req, res, onDrain, onUse } = pair
     const socket: HttpSocket = this.socket
-    const { req, res, onDrain } = pair
-    stopWatching(pair)
-    socket._httpMessage = null
-    res.assignSocket(socket)
+    this.#pair = pair
+    restored.set(socket, this)
+    req.off('newListener', onUse)
+    res.off('newListener', onUse)
+    socket.off('drain', onSocketDrain)
     socket.on('drain', onDrain)
-    // As Node does.
-    socket.once('close', () => {
-      if (!req.destroyed) req.destroy(Object.assign(new Error('aborted'), { code: 'ECONNRESET' }))
-    })
+    // Otherwise the application has detached the socket.
+    if (socket._httpMessage === this) socket._httpMessage = res
+    if (res.socket !== null) Object.assign(res, { socket })
     this.#holder.onRestore(req, res)
   }
 }
 
-/** Shared by all sockets, instead of closures for each. */
-function onData(this: HttpSocket, bytes: Buffer): void {
-  if (this._httpMessage instanceof Connection) this._httpMessage.onExtraBytes(bytes.length)
+/** The connections of sockets whose responses are in use again. */
+const restored = new WeakMap<Socket, Connection>()
+
+function connectionOf(socket: HttpSocket): Connection | undefined {
+  const { _httpMessage: current } = socket
+  return current instanceof Connection ? current : restored.get(socket)
+}
+
+/** The listeners on sockets are shared, instead of closures for each. */
+function onSocketData(this: HttpSocket, bytes: Buffer): void {
+  connectionOf(this)?.onExtraBytes(bytes.length)
 }
 
 /** The client has ended its side. As Node without `httpAllowHalfOpen`. */
-function onEnd(this: Socket): void {
+function onSocketEnd(this: Socket): void {
   this.end()
 }
 
-function onClose(this: HttpSocket): void {
-  if (this.server !== undefined) socketsOf(this.server).delete(this)
-  if (this._httpMessage instanceof Connection) this._httpMessage.onClosed()
+/** A response that the application has kept may wait for room. */
+function onSocketDrain(this: HttpSocket): void {
+  connectionOf(this)?.restore()?.onDrain()
+}
+
+/** Node's next listener emits `close` on the response, or on the connection. */
+function onSocketClose(this: HttpSocket): void {
+  if (this.server !== undefined) socketsOf(this.server)?.delete(this)
+  connectionOf(this)?.restore()?.onClose()
 }
 
 /**
@@ -231,17 +306,18 @@ function isUnheard(req: Emitter, res: Emitter, own: readonly string[]): boolean 
   return own.every((event) => res.listenerCount(event) === 1)
 }
 
-/** Whether middleware has wrapped a method of the request or the response. */
+/** Whether middleware has wrapped a method of the request or the response, or whether they are of other classes. */
 function isWrapped(req: IncomingMessage, res: ServerResponse): boolean {
-  const { write, end, destroy, emit, on } = ServerResponse.prototype
   return (
     res.write !== write ||
     res.end !== end ||
     res.destroy !== destroy ||
     res.emit !== emit ||
     res.on !== on ||
-    req.emit !== IncomingMessage.prototype.emit ||
-    req.on !== IncomingMessage.prototype.on
+    req.emit !== requestEmit ||
+    req.on !== requestOn ||
+    req.destroy !== requestDestroy ||
+    req._destroy !== request._destroy
   )
 }
 
@@ -250,74 +326,17 @@ function listenerOf(socket: Socket, event: string, name: string, at: number): Li
   return all[at]?.name === name ? all[at] : all.find((listener) => listener.name === name)
 }
 
-/** By the request, and by the response. */
-const released = new WeakMap<object, Pair>()
-
-/** By the prototype of responses, of which each Express application has its own: what replaces it. */
-const watchedPrototypes = new WeakMap<object, object>()
-
-/**
- * Restores both before the application uses one of them: adds a listener to the request, or calls or replaces a method of
- * the response. The prototype of the response is replaced, because with Express each response has its own hidden class,
- * and V8 would make another one for each property that is added (bench `join`).
- */
-function watchUse(pair: Pair): void {
-  const { req, res } = pair
-  released.set(req, pair)
-  released.set(res, pair)
-  req.on('newListener', onNewListener)
-  const prototype = Object.getPrototypeOf(res)
-  let watched = watchedPrototypes.get(prototype)
-  if (watched === undefined) {
-    watched = watchedPrototype(prototype)
-    watchedPrototypes.set(prototype, watched)
-  }
-  Object.setPrototypeOf(res, watched)
-}
-
-function stopWatching({ req, res }: Pair): void {
-  released.delete(req)
-  released.delete(res)
-  req.off('newListener', onNewListener)
-  Object.setPrototypeOf(res, Object.getPrototypeOf(Object.getPrototypeOf(res)))
-}
-
-function onNewListener(this: object): void {
-  restore(this)
-}
-
-/** A prototype that inherits from another one. Reading or replacing one of its methods restores the object. */
-function watchedPrototype(prototype: object): object {
-  const watched = Object.create(prototype)
-  for (const name of USES) {
-    Object.defineProperty(watched, name, {
-      get() {
-        restore(this)
-        return Reflect.get(this, name)
-      },
-      set(method: unknown) {
-        restore(this)
-        Reflect.set(this, name, method)
-      },
-    })
-  }
-  return watched
-}
-
-function restore(object: object): void {
-  const pair = released.get(object)
-  pair?.restore(pair)
-}
-
 const sockets = new WeakMap<Server, Set<Socket>>()
 
-/** The sockets of a server without a parser. Its `closeAllConnections` closes them too. */
-function socketsOf(server: Server): Set<Socket> {
+/** The sockets of a server without a parser. Its `closeAllConnections` closes them too. `undefined`: it cannot. */
+function socketsOf(server: Server): Set<Socket> | undefined {
   const known = sockets.get(server)
-  if (known !== undefined) return known
+  if (known !== undefined || !Object.isExtensible(server)) return known
   const all = new Set<Socket>()
   sockets.set(server, all)
   const { closeAllConnections } = server
+  // HTTP/2 servers that accept HTTP/1 do not have it.
+  if (typeof closeAllConnections !== 'function') return all
   Object.assign(server, {
     closeAllConnections() {
       closeAllConnections.call(server)

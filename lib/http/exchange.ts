@@ -181,6 +181,11 @@ export class Exchange {
     return connection
   }
 
+  /** Undoes `release` if the application has wrapped a method of the request or the response. */
+  noticeWrap(): void {
+    if (this.#res instanceof Connection) this.#res.noticeWrap()
+  }
+
   /** See `Connection`. */
   onConnectionOver(): void {
     this.#user?.onExchangeOver()

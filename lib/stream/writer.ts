@@ -209,6 +209,8 @@ export class Writer {
     this.release()
     const socket = leaving && this.#res instanceof ServerResponse ? this.#res.socket : null
     if (socket !== null) this.#res.on('finish', () => socket.destroySoon())
+    // Node would send the last chunk before those that a corked response holds back.
+    while (this.#res instanceof ServerResponse && this.#res.writableCorked > 0) this.#res.uncork()
     this.#res.end()
     this.uncork()
   }
@@ -234,6 +236,7 @@ export class Writer {
 
   /** Uses `res.write` from now on if the application has wrapped it. */
   noticeWrap(): void {
+    this.#exchange.noticeWrap()
     const res = this.#res
     if (this.socket !== undefined && res instanceof ServerResponse && res.write !== nodeWrite) this.#leaveSocket()
   }

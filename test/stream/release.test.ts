@@ -1,13 +1,15 @@
 import { channel } from 'node:diagnostics_channel'
 import { type EventEmitter, once } from 'node:events'
 import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http'
+import { createSecureServer } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
 import { type AddressInfo, connect, type Socket } from 'node:net'
+import { Duplex } from 'node:stream'
 import { connect as connectTls } from 'node:tls'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect } from 'chai'
-import type { Response } from 'express'
+import express5, { type Response } from 'express'
 import type { EventStream } from '../../lib/stream/event-stream.js'
 import { openStream } from '../../lib/stream/open-stream.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
@@ -31,6 +33,25 @@ function responseOn(socket: Socket): unknown {
 function isReleased(socket: Socket): boolean {
   const { parser } = socket as Socket & { parser?: unknown }
   return parser === null && responseOn(socket) !== null && !(responseOn(socket) instanceof ServerResponse)
+}
+
+/** Two streams, each of which reads what is written to the other. (Node 22 has `duplexPair`.) */
+function duplexPair(): [Duplex, Duplex] {
+  const make = (other: () => Duplex): Duplex =>
+    new Duplex({
+      read: () => undefined,
+      write: (chunk: Buffer, _, done) => {
+        other().push(chunk)
+        done()
+      },
+      final: (done) => {
+        other().push(null)
+        done()
+      },
+    })
+  const near: Duplex = make(() => far)
+  const far: Duplex = make(() => near)
+  return [near, far]
 }
 
 describe('an open stream whose request and response nothing uses', () => {
@@ -225,17 +246,74 @@ describe('an open stream whose request and response nothing uses', () => {
 
   it('leaves listeners of the application on the socket', async () => {
     const heard: string[] = []
-    const { stream } = await open({}, ({ socket }) => {
+    const { stream, socket } = await open({}, ({ socket }) => {
       socket.on('close', () => heard.push('close'))
       socket.on('end', () => heard.push('end'))
-      socket.on('data', () => heard.push('data'))
     })
-    client.write('x')
-    await eventually(() => heard.includes('data'))
+    expect(isReleased(socket)).to.equal(true)
     client.end()
     await eventually(() => heard.includes('close'))
     expect(stream.closeReason).to.equal('client_gone')
-    expect(heard).to.deep.equal(['data', 'end', 'close'])
+    expect(heard).to.deep.equal(['end', 'close'])
+  })
+
+  it('stays as it is if the address of its client cannot be determined', async () => {
+    const streams: EventStream[] = []
+    const sockets: Socket[] = []
+    const app = express5().set('trust proxy', () => {
+      throw new Error('not an address')
+    })
+    server = await serve(
+      app.get('/', (req, res) => {
+        sockets.push(req.socket)
+        streams.push(openStream(req, res))
+      }),
+    )
+    await dial('GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: garbage\r\n\r\n')
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect(isReleased(sockets[0] as Socket)).to.equal(false)
+    expect(streams[0]?.send({ data: 'one' })).to.equal('sent')
+  })
+
+  it('leaves an HTTP/2 server that accepts HTTP/1 without closeAllConnections', async () => {
+    const certificate = await makeCertificate()
+    const streams: EventStream[] = []
+    const both = createSecureServer({ ...certificate, allowHTTP1: true }, (req, res) => {
+      streams.push(openStream(req, res))
+    })
+    both.listen(0, '127.0.0.1')
+    await once(both, 'listening')
+    server = { url: '', server: both as unknown as Server, stop: async () => void both.close() }
+    client = connectTls({ port: (both.address() as AddressInfo).port, host: '127.0.0.1', ca: certificate.cert })
+    read(REQUEST)
+    await eventually(() => text.includes('sse.open'))
+    const had = 'closeAllConnections' in both
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    expect('closeAllConnections' in both).to.equal(had)
+    await streams[0]?.close()
+    await once(client, 'close')
+  })
+
+  it('ends on a duplex stream that is no socket', async () => {
+    const [near, far] = duplexPair()
+    const opened: EventStream[] = []
+    server = await serve((req, res) => void opened.push(openStream(req, res)))
+    server.server.emit('connection', far)
+    let got = ''
+    near.on('data', (bytes: Buffer) => {
+      got += bytes
+    })
+    near.write(REQUEST)
+    await eventually(() => got.includes('sse.open'))
+    await eventually(() => {
+      collectGarbage()
+      return responseOn(far as unknown as Socket) !== undefined && isReleased(far as unknown as Socket)
+    })
+    const ended = once(near, 'end')
+    await opened[0]?.close()
+    await ended
+    expect(got.endsWith(LAST_CHUNK)).to.equal(true)
+    near.end()
   })
 
   describe('but the application does, so both stay:', () => {
@@ -346,6 +424,67 @@ describe('an open stream whose request and response nothing uses', () => {
       expect(text)
         .to.contain('data: the last\n\n')
         .and.to.match(/\r\n0\r\n\r\n$/)
+    })
+
+    it('methods that were taken from it before', async () => {
+      const heard: string[] = []
+      let methods: { write: (text: string) => boolean; end: () => unknown; on: ServerResponse['on'] } | undefined
+      const { stream, res } = await open({}, (_, res) => {
+        methods = { write: res.write.bind(res), end: res.end.bind(res), on: res.on.bind(res) }
+      })
+      expect(methods?.write('data: bound\n\n')).to.equal(true)
+      await eventually(() => text.includes('data: bound\n\n'))
+      methods?.on('close', () => heard.push('close'))
+      methods?.end()
+      await once(client, 'close')
+      expect([stream.closeReason, text.endsWith(LAST_CHUNK), res.writableFinished]).to.deep.equal(['ended', true, true])
+      await eventually(() => heard.length === 1)
+    })
+
+    it('a prototype that is replaced, as Express does for each application', async () => {
+      const { stream, res } = await open()
+      Object.setPrototypeOf(res, Object.create(Object.getPrototypeOf(res)))
+      res.write('data: replaced\n\n')
+      await eventually(() => text.includes('data: replaced\n\n'))
+      res.end()
+      await once(client, 'close')
+      expect(stream.closeReason).to.equal('ended')
+    })
+
+    it('drain is emitted after a write that filled the socket', async () => {
+      const { res } = await open()
+      client.pause()
+      while (res.write('x'.repeat(1_000_000))) await new Promise((resolve) => setImmediate(resolve))
+      expect(res.writableNeedDrain).to.equal(true)
+      const drained = once(res, 'drain')
+      client.resume()
+      await drained
+      expect(res.writableNeedDrain).to.equal(false)
+    })
+
+    it('a listener on the socket may use it when the client leaves', async () => {
+      const closed: string[] = []
+      const { stream, res, req } = await open({}, ({ socket }, res) => {
+        socket.on('close', () => {
+          closed.push(`${res.destroyed} ${res.req.destroyed}`)
+          res.end()
+          res.on('close', () => closed.push('late'))
+        })
+      })
+      client.destroy()
+      await eventually(() => stream.closeReason !== undefined)
+      expect(stream.closeReason).to.equal('client_gone')
+      await eventually(() => req.closed)
+      expect([res.destroyed, req.destroyed, closed[0]]).to.deep.equal([true, true, 'true true'])
+    })
+
+    it('the request is destroyed before the response closes', async () => {
+      const { req, res } = await open()
+      const states: boolean[] = []
+      res.on('close', () => states.push(req.destroyed))
+      client.destroy()
+      await eventually(() => states.length === 1)
+      expect(states).to.deep.equal([true])
     })
 
     it('write() keeps the order with the stream', async () => {

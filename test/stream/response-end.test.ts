@@ -219,6 +219,16 @@ describe('a stream on a response that the application uses too', () => {
     expect(client.messages.map(({ data }) => Number(data))).to.deep.equal([1, 2, 3, 4, 5, 6, 7, 8])
   })
 
+  it('ends after the events that the response held back because the application had corked it', async () => {
+    const { stream, res, client } = await open(undefined, { keepRequest: true })
+    res.cork()
+    stream.send({ data: 'held back' })
+    await stream.close()
+    await client.ended()
+    expect(client.messages.map(({ data }) => data)).to.deep.equal(['held back'])
+    await client.control('sse.reconnect')
+  })
+
   it('writes through a res.write that was wrapped after the stream was opened', async () => {
     const { stream, res, client } = await open(undefined, { heartbeatMs: 0 })
     const seen: string[] = []
