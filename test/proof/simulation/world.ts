@@ -448,8 +448,11 @@ class World {
       }
       return undefined
     }
-    if (await this.#time.run(() => behind() === undefined, ARRIVAL_MS)) return
-    this.#history.violate(`${behind()} has not received what is in the log ${ARRIVAL_MS} ms after the faults`)
+    // A paced stream may have to send all of them after the faults.
+    const { pacing } = this.#scenario.stream
+    const withinMs = ARRIVAL_MS + (pacing === undefined ? 0 : (this.#tokens * 1000) / pacing.refillPerSecond)
+    if (await this.#time.run(() => behind() === undefined, withinMs)) return
+    this.#history.violate(`${behind()} has not received what is in the log ${withinMs} ms after the faults`)
     for (const { session } of clients) session.note('VIOLATION waits')
   }
 
