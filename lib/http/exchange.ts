@@ -181,6 +181,11 @@ export class Exchange {
     return connection
   }
 
+  /** Undoes `release`, if the application or the caller still has the request or the response. */
+  restore(): void {
+    if (this.#res instanceof Connection) this.#res.restore()
+  }
+
   /** Undoes `release` if the application has wrapped a method of the request or the response. */
   noticeWrap(): void {
     if (this.#res instanceof Connection) this.#res.noticeWrap()

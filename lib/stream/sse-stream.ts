@@ -176,17 +176,15 @@ export class SseStream extends StreamOutput implements EventStream {
   releaseRequest(): void {
     const from = this.#from
     if (this.closing !== undefined || typeof from !== 'object') return
-    let ip: string | undefined
-    try {
-      if (hasOtherAddress(from)) ip = knownAddressOf(from)
-    } catch {
-      // The application's `trust proxy` function or its own `req.ip` throws, and must do so only where it is read.
-      return
-    }
     const res = this.exchange.release(this)
     if (res === undefined) return
-    this.#from = ip
     this.setResponse(res)
+    try {
+      this.#from = hasOtherAddress(from) ? knownAddressOf(from) : undefined
+    } catch {
+      // The application's `trust proxy` function or its own `req.ip` throws, and must do so only where it is read.
+      this.exchange.restore()
+    }
   }
 
   /** See `ExchangeUser`. */
