@@ -1,4 +1,7 @@
-/** One process of a fleet: sends requests to its limiter as fast as possible, and reports the times of admission. */
+/**
+ * One process of a fleet: sends requests to its limiter as fast as possible, and reports when each admitted one was sent,
+ * and when its admission was known.
+ */
 import { setImmediate as turn } from 'node:timers/promises'
 import type { RateLimitOptions } from '../../../lib/limits/requests/options.js'
 import { rateLimit } from '../../../lib/routers/rate-limit.js'
@@ -12,13 +15,14 @@ const requests = Array.from({ length: users }, (_, i) => request({ user: `user $
 
 process.send?.('ready')
 process.once('message', async () => {
-  const admissions: number[][] = requests.map(() => [])
+  const admissions: [sent: number, known: number][][] = requests.map(() => [])
   const until = Date.now() + seconds * 1000
   while (Date.now() < until) {
     await Promise.all(
       requests.map(async (req, i) => {
+        const sent = Date.now()
         const { admitted, at } = await ask(limiter, req)
-        if (admitted) admissions[i]?.push(at)
+        if (admitted) admissions[i]?.push([sent, at])
       }),
     )
     await turn()

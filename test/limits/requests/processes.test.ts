@@ -22,19 +22,19 @@ describe('request limits of four processes on one Redis', () => {
     await server.stop()
   })
 
-  /** @returns when each user's requests were admitted, over all processes */
-  async function hammer(options: RateLimitOptions, seconds: number): Promise<number[][]> {
+  /** @returns when each user's admitted requests were sent, and when their admission was known, over all processes */
+  async function hammer(options: RateLimitOptions, seconds: number): Promise<[sent: number, known: number][][]> {
     const all = { options: { redis: server.url, timeoutMs: 10_000, ...options }, users: USERS, seconds }
     const path = await script(new URL('process.ts', import.meta.url))
     const fleet = Array.from({ length: PROCESSES }, () => fork(path, [JSON.stringify(all)], { execArgv: [] }))
     children.push(...fleet)
     await Promise.all(fleet.map((child) => once(child, 'message')))
-    const results = fleet.map((child) => once(child, 'message') as Promise<[number[][]]>)
+    const results = fleet.map((child) => once(child, 'message') as Promise<[[number, number][][]]>)
     for (const child of fleet) child.send('go')
     const perProcess = await Promise.all(results)
     await Promise.all(fleet.map((child) => child.exitCode ?? once(child, 'exit')))
     return Array.from({ length: USERS }, (_, user) =>
-      perProcess.flatMap(([admissions]) => admissions[user] ?? []).sort((a, b) => a - b),
+      perProcess.flatMap(([admissions]) => admissions[user] ?? []).sort(([, a], [, b]) => a - b),
     )
   }
 
@@ -43,12 +43,14 @@ describe('request limits of four processes on one Redis', () => {
     const users = await hammer({ by: 'user', points, duration: 1 }, 3)
     for (const admissions of users) {
       const windows = new Map<number, number>()
-      for (const at of admissions) {
-        const window = Math.floor(at / 1000)
-        windows.set(window, (windows.get(window) ?? 0) + 1)
+      for (const [sent, known] of admissions) {
+        const window = Math.floor(known / 1000)
+        // Otherwise it may have been admitted in either window.
+        if (window === Math.floor(sent / 1000)) windows.set(window, (windows.get(window) ?? 0) + 1)
       }
       expect(windows.size).to.be.above(2)
-      expect(Math.max(...windows.values())).to.equal(points)
+      expect(Math.max(...windows.values())).to.be.at.most(points)
+      expect(admissions.length).to.be.at.least(2 * points)
     }
   })
 
@@ -63,7 +65,12 @@ describe('request limits of four processes on one Redis', () => {
     } as const
     for (const admissions of await hammer(options, 4)) {
       // On a busy machine an admission is recorded some ms late.
-      expect(overBucket(admissions, { burst, perSecond })).to.be.at.most(1)
+      expect(
+        overBucket(
+          admissions.map(([, known]) => known),
+          { burst, perSecond },
+        ),
+      ).to.be.at.most(1)
       expect(admissions.length).to.be.above(burst)
     }
   })
