@@ -2,6 +2,7 @@
  * Where a request comes from, for request limits, stream limits, pacing and diagnostics. Owns the address and the key
  * under which it is counted.
  */
+import type { IncomingHttpHeaders } from 'node:http'
 import { isIP, isIPv4 } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
@@ -29,17 +30,29 @@ export function knownAddressOf(req: object): string | undefined {
   return typeof ip === 'string' && ip !== '' ? ip : socket?.remoteAddress
 }
 
+/** By getter of `req.ip`: whether it is Express's, which reads only `X-Forwarded-For` and the socket. */
+const expressGetters = new WeakMap<object, boolean>()
+
 /**
- * Whether the address of a request may be another one than its connection's: a proxy has sent it in a header
- * (`X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `CF-Connecting-IP`), or middleware has set `req.ip`. Cheaper than the
- * lookup (bench `join`).
+ * Whether the address of a request may be another one than its connection's: a proxy has sent it, or the application has
+ * its own `req.ip`. Cheaper than the lookup (bench `join`).
  */
-export function hasOtherAddress(req: { readonly headers: object }): boolean {
-  if (Object.hasOwn(req, 'ip')) return true
-  for (const name in req.headers) {
-    if (name.endsWith('ip') || name.includes('forwarded') || name.includes('address')) return true
+export function hasOtherAddress(req: { readonly headers: IncomingHttpHeaders }): boolean {
+  for (let owner: object | null = req; owner !== null; owner = Object.getPrototypeOf(owner)) {
+    const property = Object.getOwnPropertyDescriptor(owner, 'ip')
+    if (property !== undefined) return req.headers['x-forwarded-for'] !== undefined || !isExpressGetter(property.get)
   }
   return false
+}
+
+function isExpressGetter(getter: object | undefined): boolean {
+  if (getter === undefined) return false
+  let known = expressGetters.get(getter)
+  if (known === undefined) {
+    known = /proxyaddr\(/.test(Function.prototype.toString.call(getter))
+    expressGetters.set(getter, known)
+  }
+  return known
 }
 
 let warned = false

@@ -47,10 +47,11 @@ const NODE_LISTENERS = [
 const PARSER_METHODS = ['unconsume', 'remove', 'close'] as const
 /** The events of a response to which Node listens. */
 const NODE_EVENTS = ['finish']
-/** Before an application could patch them. */
-const { write, end, destroy, emit, on } = ServerResponse.prototype
-const request = IncomingMessage.prototype
-const [requestEmit, requestOn, requestDestroy] = [request.emit, request.on, request.destroy]
+/** The classes of Node inherit these methods. Agents that patch the classes for all requests give them their own. */
+const INHERITED = ['write', 'end', 'destroy', 'emit', 'on'] as const
+const [response, request] = [ServerResponse.prototype, IncomingMessage.prototype]
+const { write, end, destroy, emit, on } = response
+const requestMethods = { emit: request.emit, on: request.on, destroy: request.destroy, _destroy: request._destroy }
 
 type Parser = { readonly [name in (typeof PARSER_METHODS)[number]]: () => void } & {
   /** The request that was read last. */
@@ -116,11 +117,17 @@ class Pair implements ProxyHandler<HttpSocket> {
   }
 
   get(socket: HttpSocket, name: keyof HttpSocket): unknown {
-    // Read by each method of the response that writes.
-    if (name === '_httpMessage' || name === 'cork') this.onUse()
+    // `_httpMessage` is read by each method of the response that writes.
+    this.onUse()
     if (name === '_httpMessage') return this.res
     const value: unknown = socket[name]
-    return typeof value === 'function' && value !== socket.constructor ? value.bind(socket) : value
+    const isMethod = typeof value === 'function' && !Object.hasOwn(socket, name) && value !== socket.constructor
+    return isMethod ? value.bind(socket) : value
+  }
+
+  set(socket: HttpSocket, name: keyof HttpSocket, value: unknown): boolean {
+    this.onUse()
+    return Reflect.set(socket, name, value)
   }
 }
 
@@ -163,22 +170,26 @@ export class Connection {
     if (listeners.includes(undefined) || !PARSER_METHODS.every((name) => typeof parser[name] === 'function')) return
     const all = socketsOf(server)
     if (all === undefined) return
+    const [onDrain, onClose] = listeners as [Listener, Listener]
+    const pair = new Pair(req, res, onDrain, onClose, (used) => connection.#restore(used))
+    const connection = new Connection(socket, holder, pair)
+    const proxy = new Proxy(socket, pair)
+    // Fails if the application has made the property its own. Nothing after this step can fail.
+    Reflect.set(res, 'socket', proxy)
+    if (res.socket !== proxy) return
     for (const [i, [event]] of NODE_LISTENERS.entries()) socket.off(event, listeners[i] as Listener)
     parser.unconsume()
     parser.remove()
     parser.socket = null
     socket.parser = null
     parser.close()
-    const [onDrain, onClose] = listeners as [Listener, Listener]
-    const pair = new Pair(req, res, onDrain, onClose, (used) => connection.#restore(used))
-    const connection = new Connection(socket, holder, pair)
     socket._httpMessage = connection
     socket.prependListener('close', onSocketClose)
     socket.on('drain', onSocketDrain)
     socket.on('data', onSocketData)
     socket.on('end', onSocketEnd)
     all.add(socket)
-    Object.assign(res, { socket: new Proxy(socket, pair) })
+    held.set(req, pair)
     req.on('newListener', pair.onUse)
     res.on('newListener', pair.onUse)
     return connection
@@ -263,10 +274,13 @@ export class Connection {
     socket.on('drain', onDrain)
     // Otherwise the application has detached the socket.
     if (socket._httpMessage === this) socket._httpMessage = res
-    if (res.socket !== null) Object.assign(res, { socket })
+    if (res.socket !== null) Reflect.set(res, 'socket', socket)
     this.#holder.onRestore(req, res)
   }
 }
+
+/** A request has no other reference to its pair if the application removes all of its listeners. */
+const held = new WeakMap<IncomingMessage, Pair>()
 
 /** The connections of sockets whose responses are in use again. */
 const restored = new WeakMap<Socket, Connection>()
@@ -306,7 +320,7 @@ function isUnheard(req: Emitter, res: Emitter, own: readonly string[]): boolean 
   return own.every((event) => res.listenerCount(event) === 1)
 }
 
-/** Whether middleware has wrapped a method of the request or the response, or whether they are of other classes. */
+/** Whether something has wrapped a method of the request, the response or their classes, or they are of other classes. */
 function isWrapped(req: IncomingMessage, res: ServerResponse): boolean {
   return (
     res.write !== write ||
@@ -314,10 +328,11 @@ function isWrapped(req: IncomingMessage, res: ServerResponse): boolean {
     res.destroy !== destroy ||
     res.emit !== emit ||
     res.on !== on ||
-    req.emit !== requestEmit ||
-    req.on !== requestOn ||
-    req.destroy !== requestDestroy ||
-    req._destroy !== request._destroy
+    req.emit !== requestMethods.emit ||
+    req.on !== requestMethods.on ||
+    req.destroy !== requestMethods.destroy ||
+    req._destroy !== requestMethods._destroy ||
+    INHERITED.some((name) => Object.hasOwn(response, name) || Object.hasOwn(request, name))
   )
 }
 
@@ -331,17 +346,16 @@ const sockets = new WeakMap<Server, Set<Socket>>()
 /** The sockets of a server without a parser. Its `closeAllConnections` closes them too. `undefined`: it cannot. */
 function socketsOf(server: Server): Set<Socket> | undefined {
   const known = sockets.get(server)
-  if (known !== undefined || !Object.isExtensible(server)) return known
+  if (known !== undefined) return known
   const all = new Set<Socket>()
-  sockets.set(server, all)
   const { closeAllConnections } = server
-  // HTTP/2 servers that accept HTTP/1 do not have it.
-  if (typeof closeAllConnections !== 'function') return all
-  Object.assign(server, {
-    closeAllConnections() {
-      closeAllConnections.call(server)
-      for (const socket of all) socket.destroy()
-    },
-  })
+  const closeAll = (): void => {
+    closeAllConnections.call(server)
+    for (const socket of all) socket.destroy()
+  }
+  // HTTP/2 servers that accept HTTP/1 do not have it. It cannot be replaced in a frozen server, for example.
+  const has = typeof closeAllConnections === 'function'
+  if (has && !Reflect.set(server, 'closeAllConnections', closeAll)) return undefined
+  sockets.set(server, all)
   return all
 }

@@ -55,8 +55,8 @@ export class SseStream extends StreamOutput implements EventStream {
   #deadlines: Deadlines | undefined
   #graceTimer: Timer | undefined
   #abort: AbortController | undefined
-  #closed: Promise<void> | undefined
-  #resolveClosed: (() => void) | undefined
+  /** What `close` has returned. */
+  #closed: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined
   #over = false
 
   /** The caller has sent the headers: use `res.sse()`, `openStream` or a multiplexer. */
@@ -151,10 +151,8 @@ export class SseStream extends StreamOutput implements EventStream {
     }
     if (this.closing === undefined) this.#close(reason)
     if (this.#over) return Promise.resolve()
-    this.#closed ??= new Promise((resolve) => {
-      this.#resolveClosed = resolve
-    })
-    return this.#closed
+    this.#closed ??= withResolver()
+    return this.#closed.promise
   }
 
   /** Closes a stream whose response has no body. */
@@ -180,7 +178,7 @@ export class SseStream extends StreamOutput implements EventStream {
     if (res === undefined) return
     this.setResponse(res)
     try {
-      this.#from = hasOtherAddress(from) ? knownAddressOf(from) : undefined
+      this.#from = from.socket !== this.exchange.socket || hasOtherAddress(from) ? knownAddressOf(from) : undefined
     } catch {
       // The application's `trust proxy` function or its own `req.ip` throws, and must do so only where it is read.
       this.exchange.restore()
@@ -199,7 +197,7 @@ export class SseStream extends StreamOutput implements EventStream {
     this.release()
     if (this.closing === undefined) this.#cleanUp(this.res.writableEnded ? 'ended' : 'client_gone')
     this.#graceTimer?.cancel()
-    this.#resolveClosed?.()
+    this.#closed?.resolve()
   }
 
   #close(reason: CloseReason): void {
@@ -270,6 +268,14 @@ function releaseAll(): void {
   const streams = opened
   opened = []
   for (const stream of streams) stream.releaseRequest()
+}
+
+function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: () => void = () => undefined
+  const promise = new Promise<void>((done) => {
+    resolve = done
+  })
+  return { promise, resolve }
 }
 
 function abort(controller: AbortController, reason: CloseReason | undefined): void {

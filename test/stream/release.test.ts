@@ -1,5 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
-import { type EventEmitter, once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { type IncomingMessage, type RequestListener, type Server, ServerResponse } from 'node:http'
 import { createSecureServer } from 'node:http2'
 import { createServer as createHttpsServer } from 'node:https'
@@ -319,6 +319,12 @@ describe('an open stream whose request and response nothing uses', () => {
   describe('but the application does, so both stay:', () => {
     const finished = channel('http.server.response.finish')
     const ignore = (): void => undefined
+    const closeAll = function (this: Server): void {
+      Reflect.apply(Reflect.get(Object.getPrototypeOf(this), 'closeAllConnections'), this, [])
+    }
+    const patched = function (this: ServerResponse, ...args: Parameters<ServerResponse['emit']>): boolean {
+      return Reflect.apply(EventEmitter.prototype.emit, this, args)
+    }
     const cases: readonly (readonly [string, (req: IncomingMessage, res: ServerResponse) => void])[] = [
       ['a listener for finish', (_, res) => void res.on('finish', ignore)],
       ['a listener for close', (_, res) => void res.on('close', ignore)],
@@ -327,6 +333,18 @@ describe('an open stream whose request and response nothing uses', () => {
       ['a wrapped write', (_, res) => void Object.assign(res, { write: res.write.bind(res) })],
       ['a wrapped end', (_, res) => void Object.assign(res, { end: res.end.bind(res) })],
       ['a wrapped emit', (_, res) => void Object.assign(res, { emit: res.emit.bind(res) })],
+      [
+        'a class whose method an agent has patched',
+        () => void Object.assign(ServerResponse.prototype, { emit: patched }),
+      ],
+      [
+        'a socket that cannot be replaced',
+        (_, res) => void Object.defineProperty(res, 'socket', { get: () => res.req.socket, set: ignore }),
+      ],
+      [
+        'a server whose closeAllConnections cannot be replaced',
+        () => void Object.defineProperty(server.server, 'closeAllConnections', { value: closeAll, writable: false }),
+      ],
       ['a wrapped on of the request', (req) => void Object.assign(req, { on: req.on.bind(req) })],
       ['a Connection header of its own', (_, res) => void res.setHeader('Connection', 'keep-alive')],
       ['a subscriber of http.server.response.finish', () => finished.subscribe(ignore)],
@@ -338,6 +356,7 @@ describe('an open stream whose request and response nothing uses', () => {
         expect([isReleased(socket), responseOn(socket)]).to.deep.equal([false, res])
         if (what.includes('listener')) expect(text).to.match(/^Connection: keep-alive\r$/m)
         finished.unsubscribe(ignore)
+        if (ServerResponse.prototype.emit === patched) Reflect.deleteProperty(ServerResponse.prototype, 'emit')
         await stream.close()
         await eventually(() => text.endsWith(LAST_CHUNK))
       })
@@ -501,6 +520,30 @@ describe('an open stream whose request and response nothing uses', () => {
       res.destroy()
       await once(client, 'close')
       await eventually(() => stream.closeReason === 'client_gone')
+    })
+
+    it('its socket has the properties that the application has given it', async () => {
+      const { res, socket } = await open()
+      const log = Object.assign(() => 'logged', { enabled: true })
+      Object.defineProperty(socket, 'tenant', { value: () => 'acme' })
+      Object.assign(socket, { log })
+      const { socket: proxy } = res
+      const seen = proxy as unknown as { tenant(): string; log: typeof log; mark?: number }
+      seen.mark = 1
+      expect([seen.tenant(), seen.log(), seen.log.enabled, Reflect.get(socket, 'mark')]).to.deep.equal([
+        'acme',
+        'logged',
+        true,
+        1,
+      ])
+      expect(res.socket).to.equal(socket)
+    })
+
+    it('a request whose listeners are all removed is destroyed when the client leaves', async () => {
+      const { req } = await open()
+      req.removeAllListeners()
+      client.destroy()
+      await eventually(() => req.destroyed)
     })
 
     it('a method that is wrapped later is called', async () => {
