@@ -30,6 +30,12 @@ import type { ResolvedStreamOptions } from './options.js'
 import { StreamOutput } from './output.js'
 import { streamOf } from './stream-of.js'
 
+/**
+ * When the request of a stream is released, in ms. Not while thousands of clients reconnect, which is work enough (bench
+ * `join`), nor for a stream that ends soon.
+ */
+const RELEASE_MS = 1000
+
 /** How a stream is opened, in addition to its options. */
 export interface Opening {
   /** @defaultValue a random UUID */
@@ -53,7 +59,8 @@ export class SseStream extends StreamOutput implements EventStream {
   readonly #openStreams: Set<SseStream> | undefined
   readonly #openedAt: number
   #deadlines: Deadlines | undefined
-  #graceTimer: Timer | undefined
+  /** Until the request is released. When the stream closes: until the exchange is destroyed. */
+  #timer: Timer | undefined
   #abort: AbortController | undefined
   /** What `close` has returned. */
   #closed: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined
@@ -140,7 +147,7 @@ export class SseStream extends StreamOutput implements EventStream {
       const cursor = cursorOrigin(this.#from)
       diagnostics.streamOpen.publish(this.describe({ cursor, source: this }))
     }
-    if (!this.options.keepRequest) releaseSoon(this)
+    if (!this.options.keepRequest) this.#timer = clock.after(RELEASE_MS, () => this.#releaseRequest())
     // The token may have expired while the stream was being opened.
     if (expiresAt && clock.wallTime() >= expiresAt) void this.close('expired')
   }
@@ -171,7 +178,7 @@ export class SseStream extends StreamOutput implements EventStream {
   }
 
   /** Frees the memory of the request and the response, if nothing else uses them. */
-  releaseRequest(): void {
+  #releaseRequest(): void {
     const from = this.#from
     if (this.closing !== undefined || typeof from !== 'object') return
     const res = this.exchange.release(this)
@@ -196,7 +203,7 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#over = true
     this.release()
     if (this.closing === undefined) this.#cleanUp(this.res.writableEnded ? 'ended' : 'client_gone')
-    this.#graceTimer?.cancel()
+    this.#timer?.cancel()
     this.#closed?.resolve()
   }
 
@@ -226,7 +233,7 @@ export class SseStream extends StreamOutput implements EventStream {
   /** Destroys the exchange if it is not over within `closeGraceMs`, whatever the client does. */
   #boundClosing(): void {
     const { clock, closeGraceMs } = this.options
-    this.#graceTimer = clock.after(closeGraceMs, () => {
+    this.#timer = clock.after(closeGraceMs, () => {
       this.exchange.destroy()
       this.onExchangeOver()
     })
@@ -236,6 +243,7 @@ export class SseStream extends StreamOutput implements EventStream {
   #cleanUp(reason: CloseReason): void {
     this.closing = reason
     this.#deadlines?.cancel()
+    this.#timer?.cancel()
     this.options.pressure?.leave(this)
     this.options.revocations?.unwatch(this)
     this.#openStreams?.delete(this)
@@ -255,19 +263,6 @@ export class SseStream extends StreamOutput implements EventStream {
   #ageMs(): number {
     return this.options.clock.now() - this.#openedAt
   }
-}
-
-let opened: SseStream[] = []
-
-/** Releases the requests of all streams that open in this turn, once their handlers had the time to add listeners. */
-function releaseSoon(stream: SseStream): void {
-  if (opened.push(stream) === 1) outsideContext(() => setImmediate(releaseAll))
-}
-
-function releaseAll(): void {
-  const streams = opened
-  opened = []
-  for (const stream of streams) stream.releaseRequest()
 }
 
 function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {

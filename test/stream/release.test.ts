@@ -23,6 +23,8 @@ setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+/** When a stream releases its request. */
+const RELEASE_MS = 1000
 const LAST_CHUNK = '\r\n0\r\n\r\n'
 
 /** The response whose turn it is, in the eyes of Node. */
@@ -58,6 +60,11 @@ describe('an open stream whose request and response nothing uses', () => {
   let server: TestServer
   let text: string
   let client: Socket
+  let clock: FakeClock
+
+  beforeEach(() => {
+    clock = new FakeClock()
+  })
 
   afterEach(async () => {
     client?.destroy()
@@ -100,11 +107,10 @@ describe('an open stream whose request and response nothing uses', () => {
         return
       }
       before(req, res)
-      opened = { stream: openStream(req, res, options), socket: req.socket, req, res }
+      opened = { stream: openStream(req, res, { clock, heartbeatMs: 0, ...options }), socket: req.socket, req, res }
     })
     await dial(requests)
-    // The second turn is that of the release.
-    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(RELEASE_MS)
     return opened as Opened
   }
 
@@ -115,10 +121,11 @@ describe('an open stream whose request and response nothing uses', () => {
       const app = express().get('/', (req, res) => {
         held.push(new WeakRef(req), new WeakRef(res))
         Object.assign(req, { auth: { user: 'ada', tenant: 'acme', expiresAt: Date.now() + 60_000, claims: {} } })
-        streams.push(openStream(req, res))
+        streams.push(openStream(req, res, { clock }))
       })
       server = await serve(app.set('trust proxy', true))
       await dial('GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n')
+      clock.advance(RELEASE_MS)
       await eventually(() => {
         collectGarbage()
         return held.every((reference) => reference.deref() === undefined)
@@ -141,14 +148,16 @@ describe('an open stream whose request and response nothing uses', () => {
     const streams: EventStream[] = []
     const listener: RequestListener = (req, res) => {
       sockets.push(req.socket)
-      streams.push(openStream(req, res))
+      streams.push(openStream(req, res, { clock }))
     }
     const tls = createHttpsServer(certificate, listener).listen(0, '127.0.0.1')
     await once(tls, 'listening')
     server = { url: '', server: tls as unknown as Server, stop: async () => void tls.close() }
     client = connectTls({ port: (tls.address() as AddressInfo).port, host: '127.0.0.1', ca: certificate.cert })
     read(REQUEST)
-    await eventually(() => text.includes('sse.open') && isReleased(sockets[0] as Socket))
+    await eventually(() => text.includes('sse.open'))
+    clock.advance(RELEASE_MS)
+    expect(isReleased(sockets[0] as Socket)).to.equal(true)
     streams[0]?.send({ data: 'later' })
     await streams[0]?.close()
     await once(client, 'close')
@@ -228,8 +237,7 @@ describe('an open stream whose request and response nothing uses', () => {
   })
 
   it('ends if its client reads nothing for stallMs', async () => {
-    const clock = new FakeClock()
-    const { stream, socket } = await open({ maxEventBytes: 50_000_000, stallMs: 800, heartbeatMs: 0, clock })
+    const { stream, socket } = await open({ maxEventBytes: 50_000_000, stallMs: 800 })
     client.pause()
     stream.send({ data: 'x'.repeat(20_000_000) })
     // Until the kernel takes nothing more.
@@ -266,11 +274,11 @@ describe('an open stream whose request and response nothing uses', () => {
     server = await serve(
       app.get('/', (req, res) => {
         sockets.push(req.socket)
-        streams.push(openStream(req, res))
+        streams.push(openStream(req, res, { clock }))
       }),
     )
     await dial('GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: garbage\r\n\r\n')
-    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(RELEASE_MS)
     expect(isReleased(sockets[0] as Socket)).to.equal(false)
     expect(streams[0]?.send({ data: 'one' })).to.equal('sent')
   })
@@ -279,7 +287,7 @@ describe('an open stream whose request and response nothing uses', () => {
     const certificate = await makeCertificate()
     const streams: EventStream[] = []
     const both = createSecureServer({ ...certificate, allowHTTP1: true }, (req, res) => {
-      streams.push(openStream(req, res))
+      streams.push(openStream(req, res, { clock }))
     })
     both.listen(0, '127.0.0.1')
     await once(both, 'listening')
@@ -288,7 +296,7 @@ describe('an open stream whose request and response nothing uses', () => {
     read(REQUEST)
     await eventually(() => text.includes('sse.open'))
     const had = 'closeAllConnections' in both
-    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+    clock.advance(RELEASE_MS)
     expect('closeAllConnections' in both).to.equal(had)
     await streams[0]?.close()
     await once(client, 'close')
@@ -297,7 +305,7 @@ describe('an open stream whose request and response nothing uses', () => {
   it('ends on a duplex stream that is no socket', async () => {
     const [near, far] = duplexPair()
     const opened: EventStream[] = []
-    server = await serve((req, res) => void opened.push(openStream(req, res)))
+    server = await serve((req, res) => void opened.push(openStream(req, res, { clock })))
     server.server.emit('connection', far)
     let got = ''
     near.on('data', (bytes: Buffer) => {
@@ -305,6 +313,7 @@ describe('an open stream whose request and response nothing uses', () => {
     })
     near.write(REQUEST)
     await eventually(() => got.includes('sse.open'))
+    clock.advance(RELEASE_MS)
     await eventually(() => {
       collectGarbage()
       return responseOn(far as unknown as Socket) !== undefined && isReleased(far as unknown as Socket)
@@ -373,12 +382,12 @@ describe('an open stream whose request and response nothing uses', () => {
       let socket: Socket | undefined
       server = await serve((req, res) => {
         socket = req.socket
-        openStream(req, res)
+        openStream(req, res, { clock })
         req.on('close', () => closed.push('request'))
         res.on('close', () => closed.push('response'))
       })
       await dial()
-      for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve))
+      clock.advance(RELEASE_MS)
       expect(isReleased(socket as Socket)).to.equal(false)
       client.destroy()
       await eventually(() => closed.length === 2)
