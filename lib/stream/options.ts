@@ -96,8 +96,8 @@ export interface StreamOptions {
   /**
    * Whether Node's request and response stay in memory as long as the stream is open. With Express they are most of what
    * an idle stream costs. By default an HTTP/1.1 stream on GET has `Connection: close` and releases them a second
-   * after it has opened, unless something listens to one of them or has wrapped a method (logging, tracing and session middleware
-   * do). A handler that uses one of them later is not affected. @defaultValue false
+   * after it has opened, unless something listens to one of them or has wrapped a method (logging, tracing and session
+   * middleware do). A handler that uses one of them later is not affected. @defaultValue false
    */
   readonly keepRequest?: boolean
   /** The largest event that `send` accepts, in bytes after encoding. @defaultValue 1_048_576 */

@@ -179,6 +179,7 @@ export class SseStream extends StreamOutput implements EventStream {
 
   /** Frees the memory of the request and the response, if nothing else uses them. */
   #releaseRequest(): void {
+    this.#timer = undefined
     const from = this.#from
     if (this.closing !== undefined || typeof from !== 'object') return
     const res = this.exchange.release(this)
