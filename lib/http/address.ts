@@ -2,7 +2,6 @@
  * Where a request comes from, for request limits, stream limits, pacing and diagnostics. Owns the address and the key
  * under which it is counted.
  */
-import type { IncomingHttpHeaders } from 'node:http'
 import { isIP, isIPv4 } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
@@ -28,31 +27,6 @@ export function addressOf(req: object): string | undefined {
 export function knownAddressOf(req: object): string | undefined {
   const { ip, socket } = req as AddressedRequest
   return typeof ip === 'string' && ip !== '' ? ip : socket?.remoteAddress
-}
-
-/** By getter of `req.ip`: whether it is Express's, which reads only `X-Forwarded-For` and the socket. */
-const expressGetters = new WeakMap<object, boolean>()
-
-/**
- * Whether the address of a request may be another one than its connection's: a proxy has sent it, or the application has
- * its own `req.ip`. Cheaper than the lookup (bench `join`).
- */
-export function hasOtherAddress(req: { readonly headers: IncomingHttpHeaders }): boolean {
-  for (let owner: object | null = req; owner !== null; owner = Object.getPrototypeOf(owner)) {
-    const property = Object.getOwnPropertyDescriptor(owner, 'ip')
-    if (property !== undefined) return req.headers['x-forwarded-for'] !== undefined || !isExpressGetter(property.get)
-  }
-  return false
-}
-
-function isExpressGetter(getter: object | undefined): boolean {
-  if (getter === undefined) return false
-  let known = expressGetters.get(getter)
-  if (known === undefined) {
-    known = /proxyaddr\(/.test(Function.prototype.toString.call(getter))
-    expressGetters.set(getter, known)
-  }
-  return known
 }
 
 let warned = false

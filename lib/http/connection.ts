@@ -1,8 +1,7 @@
 /**
  * exchange ─► **connection** ─► socket: what stays of an exchange whose request and response were released. With Express
  * those two and the HTTP parser of their socket are most of what an idle stream costs (bench `idle`), and an open stream
- * needs only the socket. Owns when they may be released, and everything that is internal to Node about it. Must not know
- * streams.
+ * needs only the socket. Owns how they are released and restored. Must not know streams.
  *
  * ```
  *   request, response ──release──► connection ──the socket is closed──► over
@@ -12,60 +11,15 @@
  * If the application listens to one of them or has wrapped a method, both stay. Otherwise only the application can have
  * them in memory. If it does, a new listener restores them, and so does a write: the response has a proxy instead of its
  * socket.
- *
- * Internals of Node 20 to 24. Each is looked for first; if one is missing, nothing is released:
- *
- * - the socket's listeners `socketOnData`, `socketOnEnd`, `socketOnClose`, `socketOnDrain`, which hold the request, and
- *   `onSocketPause`, `onSocketResume`, which belong to the parser
- * - `socket.parser`: its methods `unconsume`, `remove` and `close` are what Node calls when a socket is closed
- * - `socket._httpMessage`: the response whose turn it is. A response only writes if it is this one. Node's listeners for
- *   the end, errors and time-outs of a socket read its `_headerSent` and call its `emit`
- * - `socket.server`: its `closeAllConnections` closes only sockets that have a parser
- * - `response._header`: the head that was sent
- * - `_eventsCount`: how many events an emitter has listeners for
  */
-import { channel } from 'node:diagnostics_channel'
-import { IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { Blocks } from '../wire/blocks.js'
+import { type HttpSocket, isWrapped, type NodeListeners, releasable } from './releasable.js'
 
 /** How many bytes a client may send while its response is open. They are ignored. */
 const MAX_EXTRA_BYTES = 65_536
-const CLOSES = /\r\nConnection: close\r\n/i
 /** The last chunk of a response (RFC 9112, 7.1). */
 const LAST_CHUNK = '0\r\n\r\n'
-
-/** Node's listeners on a socket: event, name, and where it is unless somebody has prepended another one. */
-const NODE_LISTENERS = [
-  ['drain', 'bound socketOnDrain', 0],
-  ['close', 'bound socketOnClose', 0],
-  ['data', 'bound socketOnData', 0],
-  ['end', 'bound socketOnEnd', 1],
-  ['pause', 'onSocketPause', 0],
-  ['resume', 'onSocketResume', 0],
-] as const
-const PARSER_METHODS = ['unconsume', 'remove', 'close'] as const
-/** The events of a response to which Node listens. */
-const NODE_EVENTS = ['finish']
-/** The classes of Node inherit these methods. Agents that patch the classes for all requests give them their own. */
-const INHERITED = ['write', 'end', 'destroy', 'emit', 'on'] as const
-const [response, request] = [ServerResponse.prototype, IncomingMessage.prototype]
-const { write, end, destroy, emit, on } = response
-const requestMethods = { emit: request.emit, on: request.on, destroy: request.destroy, _destroy: request._destroy }
-
-type Parser = { readonly [name in (typeof PARSER_METHODS)[number]]: () => void } & {
-  /** The request that was read last. */
-  readonly incoming: unknown
-  socket: unknown
-}
-type HttpSocket = Socket & {
-  _httpMessage?: unknown
-  parser?: Parser | null
-  readonly server?: Server & { readonly httpAllowHalfOpen?: boolean }
-}
-type HeadSent = ServerResponse & { readonly _header?: string | null }
-type Listener = () => void
-type Emitter = { readonly _eventsCount?: number; listenerCount(event: string): number }
 
 /** Has the connection instead of the request and the response. */
 interface Holder {
@@ -75,19 +29,6 @@ interface Holder {
   onRestore(req: IncomingMessage, res: ServerResponse): void
 }
 
-const responseFinish = channel('http.server.response.finish')
-
-/**
- * Prepares a response whose headers are not sent yet, if it could be released as it is now. Only for GET: the answer to a
- * POST usually ends soon, and then the client would need a new connection.
- */
-export function prepareRelease(req: IncomingMessage, res: ServerResponse): void {
-  const { server }: HttpSocket = req.socket
-  if (req.method !== 'GET' || server?.httpAllowHalfOpen === true || !isUnheard(req, res, NODE_EVENTS)) return
-  // Node will read no further request from the socket, so the client must not send one (RFC 9112, 9.6).
-  res.shouldKeepAlive = false
-}
-
 /**
  * What was released, and the handler of the proxy that the response has instead of its socket. The response and the
  * request have a reference to it, so it exists as long as one of them does.
@@ -95,24 +36,15 @@ export function prepareRelease(req: IncomingMessage, res: ServerResponse): void 
 class Pair implements ProxyHandler<HttpSocket> {
   readonly req: IncomingMessage
   readonly res: ServerResponse
-  /** Node's listener for `drain` on the socket. */
-  readonly onDrain: Listener
-  /** Node's listener for `close` on the socket. */
-  readonly onClose: Listener
+  /** Node's listeners, which were removed from the socket. */
+  readonly listeners: NodeListeners
   /** Restores both. */
-  readonly onUse: Listener
+  readonly onUse: () => void
 
-  constructor(
-    req: IncomingMessage,
-    res: ServerResponse,
-    onDrain: Listener,
-    onClose: Listener,
-    restore: (pair: Pair) => void,
-  ) {
+  constructor(req: IncomingMessage, res: ServerResponse, listeners: NodeListeners, restore: (pair: Pair) => void) {
     this.req = req
     this.res = res
-    this.onDrain = onDrain
-    this.onClose = onClose
+    this.listeners = listeners
     this.onUse = () => restore(this)
   }
 
@@ -131,7 +63,7 @@ class Pair implements ProxyHandler<HttpSocket> {
   }
 }
 
-/** Writes chunks to the socket, like the response whose place it takes. */
+/** Takes the place of the response. Its user writes chunks to the socket. */
 export class Connection {
   readonly socket: Socket
   writableEnded = false
@@ -157,27 +89,17 @@ export class Connection {
     own: readonly string[],
     holder: Holder,
   ): Connection | undefined {
-    const socket: HttpSocket | null = res.socket
-    if (socket?._httpMessage !== res || res.writableEnded || res.writableNeedDrain) return
-    // The application may have set or removed the header.
-    if (!CLOSES.test((res as HeadSent)._header ?? '')) return
-    const { parser, server } = socket
-    // The request is still being read, or a later one has been read and waits for its turn.
-    if (parser?.incoming !== req || !req.complete || req.readableLength > 0 || res.writableCorked > 0) return
-    if (server === undefined || responseFinish.hasSubscribers) return
-    if (!isUnheard(req, res, own) || isWrapped(req, res)) return
-    const listeners = NODE_LISTENERS.map(([event, name, at]) => listenerOf(socket, event, name, at))
-    if (listeners.includes(undefined) || !PARSER_METHODS.every((name) => typeof parser[name] === 'function')) return
-    const all = socketsOf(server)
-    if (all === undefined) return
-    const [onDrain, onClose] = listeners as [Listener, Listener]
-    const pair = new Pair(req, res, onDrain, onClose, (used) => connection.#restore(used))
+    const found = releasable(req, res, own)
+    const all = found === undefined ? undefined : socketsOf(found.server)
+    if (found === undefined || all === undefined) return undefined
+    const { socket, parser, listeners } = found
+    const pair = new Pair(req, res, listeners, (used) => connection.#restore(used))
     const connection = new Connection(socket, holder, pair)
     const proxy = new Proxy(socket, pair)
     // Fails if the application has made the property its own. Nothing after this step can fail.
     Reflect.set(res, 'socket', proxy)
-    if (res.socket !== proxy) return
-    for (const [i, [event]] of NODE_LISTENERS.entries()) socket.off(event, listeners[i] as Listener)
+    if (res.socket !== proxy) return undefined
+    for (const [event, listener] of Object.entries(listeners)) socket.off(event, listener)
     parser.unconsume()
     parser.remove()
     parser.socket = null
@@ -210,15 +132,10 @@ export class Connection {
     return false
   }
 
-  on(event: 'drain' | 'finish' | 'error', listener: (error: Error) => void): void {
-    this.socket.on(event, listener)
-  }
-
-  write(bytes: Uint8Array): boolean {
-    const socket: HttpSocket = this.socket
-    // The application may have detached the socket from its response.
-    if (socket._httpMessage !== this) return false
-    return Blocks.of(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)).writeTo(socket)
+  /** Whether bytes can reach the client: the socket is open, and no other code has taken it. */
+  get writable(): boolean {
+    const { socket }: { socket: HttpSocket } = this
+    return socket._httpMessage === this && !socket.destroyed && !socket.writableEnded
   }
 
   end(): void {
@@ -253,8 +170,9 @@ export class Connection {
   }
 
   get #held(): Pair | undefined {
-    if (this.#pair instanceof WeakRef && this.#pair.deref() === undefined) this.#pair = undefined
-    return this.#pair instanceof WeakRef ? this.#pair.deref() : this.#pair
+    const pair = this.#pair instanceof WeakRef ? this.#pair.deref() : this.#pair
+    if (pair === undefined) this.#pair = undefined
+    return pair
   }
 
   onExtraBytes(bytes: number): void {
@@ -264,14 +182,14 @@ export class Connection {
 
   #restore(pair: Pair): void {
     if (this.#pair === pair) return
-    const { req, res, onDrain, onUse } = pair
+    const { req, res, listeners, onUse } = pair
     const socket: HttpSocket = this.socket
     this.#pair = pair
     restored.set(socket, this)
     req.off('newListener', onUse)
     res.off('newListener', onUse)
     socket.off('drain', onSocketDrain)
-    socket.on('drain', onDrain)
+    socket.on('drain', listeners.drain)
     // Otherwise the application has detached the socket.
     if (socket._httpMessage === this) socket._httpMessage = res
     if (res.socket !== null) Reflect.set(res, 'socket', socket)
@@ -302,43 +220,13 @@ function onSocketEnd(this: Socket): void {
 
 /** A response that the application has kept may wait for room. */
 function onSocketDrain(this: HttpSocket): void {
-  connectionOf(this)?.restore()?.onDrain()
+  connectionOf(this)?.restore()?.listeners.drain()
 }
 
 /** Node's next listener emits `close` on the response, or on the connection. */
 function onSocketClose(this: HttpSocket): void {
   if (this.server !== undefined) socketsOf(this.server)?.delete(this)
-  connectionOf(this)?.restore()?.onClose()
-}
-
-/**
- * Whether nothing else listens to the request or the response.
- * @param own the events of the response to which Node and the caller have one listener each, and no others
- */
-function isUnheard(req: Emitter, res: Emitter, own: readonly string[]): boolean {
-  if (req._eventsCount !== 0 || res._eventsCount !== own.length) return false
-  return own.every((event) => res.listenerCount(event) === 1)
-}
-
-/** Whether something has wrapped a method of the request, the response or their classes, or they are of other classes. */
-function isWrapped(req: IncomingMessage, res: ServerResponse): boolean {
-  return (
-    res.write !== write ||
-    res.end !== end ||
-    res.destroy !== destroy ||
-    res.emit !== emit ||
-    res.on !== on ||
-    req.emit !== requestMethods.emit ||
-    req.on !== requestMethods.on ||
-    req.destroy !== requestMethods.destroy ||
-    req._destroy !== requestMethods._destroy ||
-    INHERITED.some((name) => Object.hasOwn(response, name) || Object.hasOwn(request, name))
-  )
-}
-
-function listenerOf(socket: Socket, event: string, name: string, at: number): Listener | undefined {
-  const all = socket.listeners(event) as Listener[]
-  return all[at]?.name === name ? all[at] : all.find((listener) => listener.name === name)
+  connectionOf(this)?.restore()?.listeners.close()
 }
 
 const sockets = new WeakMap<Server, Set<Socket>>()

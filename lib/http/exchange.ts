@@ -13,7 +13,8 @@
 import { IncomingMessage, OutgoingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { Connection, prepareRelease } from './connection.js'
+import { Connection } from './connection.js'
+import { prepareRelease } from './releasable.js'
 
 /** The events of a response to which `onOver`, `onEnded`, a stream and Node listen. */
 const OWN_EVENTS = ['close', 'prefinish', 'error', 'finish']
@@ -34,6 +35,9 @@ export interface StreamResponse {
   /** Added by compressing middleware. */
   flush?: () => void
 }
+
+/** What a stream writes to: a response, or what remains of it after `Exchange.release`. */
+export type StreamTarget = StreamResponse | Connection
 
 /** Writes to the response of an exchange. */
 export interface ExchangeUser {
@@ -59,7 +63,7 @@ export class Exchange {
    */
   get over(): boolean {
     const res = this.#res
-    if (res instanceof Connection) return !isOpen(res.socket)
+    if (res instanceof Connection) return !res.writable
     if (!isHttp2(res)) return res.destroyed || res.closed || !isOpen(this.#req.socket)
     return res.stream === undefined || res.stream.destroyed || res.stream.closed
   }
@@ -152,12 +156,6 @@ export class Exchange {
     res.destroy()
   }
 
-  /** Whether the response waits for its turn on an HTTP/1 connection. */
-  #isQueued(): boolean {
-    const res = this.#res
-    return !(res instanceof Connection) && !isHttp2(res) && res.socket === null
-  }
-
   /** Called before the headers are sent, if `release` is wanted. */
   prepareRelease(): void {
     const [req, res] = [this.#req, this.#res]
@@ -168,9 +166,9 @@ export class Exchange {
    * Releases the request and the response of an open stream on HTTP/1, to free their memory. Nothing may be registered
    * with this exchange afterwards.
    * @param user the only one who has registered listeners: with `onOver` and `onEnded`, and for `error`
-   * @returns where to write instead of the response; `undefined`: something else uses them, so they stay
+   * @returns has the socket to write to; `undefined`: something else uses them, so they stay
    */
-  release(user: ExchangeUser): StreamResponse | undefined {
+  release(user: ExchangeUser): Connection | undefined {
     const [req, res] = [this.#req, this.#res]
     if (!(req instanceof IncomingMessage && res instanceof ServerResponse)) return undefined
     const connection = Connection.release(req, res, OWN_EVENTS, this)
@@ -179,11 +177,6 @@ export class Exchange {
     this.#req = connection
     this.#res = connection
     return connection
-  }
-
-  /** Undoes `release`, if the application or the caller still has the request or the response. */
-  restore(): void {
-    if (this.#res instanceof Connection) this.#res.restore()
   }
 
   /** Undoes `release` if the application has wrapped a method of the request or the response. */
@@ -201,6 +194,12 @@ export class Exchange {
     this.#req = req
     this.#res = res
     this.#user?.onRestore(req, res)
+  }
+
+  /** Whether the response waits for its turn on an HTTP/1 connection. */
+  #isQueued(): boolean {
+    const res = this.#res
+    return !(res instanceof Connection) && !isHttp2(res) && res.socket === null
   }
 
   #response(): AnyResponse {

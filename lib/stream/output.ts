@@ -14,7 +14,7 @@ import type { Socket } from 'node:net'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import type { QueueHints, SendResult, SseEvent } from '../core/message.js'
-import type { AnyResponse, Exchange, StreamResponse } from '../http/exchange.js'
+import type { AnyResponse, Exchange, StreamTarget } from '../http/exchange.js'
 import type { Requester } from '../http/requester.js'
 import { Blocks } from '../wire/blocks.js'
 import { HEARTBEAT, HEARTBEAT_EVENT } from '../wire/control.js'
@@ -31,7 +31,7 @@ const COMMENT: QueueHints = { priority: 'normal', key: undefined, ttlMs: undefin
 
 export abstract class StreamOutput implements Sink, PressureMember {
   abstract readonly id: string
-  protected res: StreamResponse
+  protected res: StreamTarget
   protected readonly exchange: Exchange
   protected readonly options: ResolvedStreamOptions
   /** Set when the stream begins to close. From then on only the last control events are written. */
@@ -229,7 +229,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
   }
 
   /** Writes to another response from now on, which has the same socket. */
-  protected setResponse(res: StreamResponse): void {
+  protected setResponse(res: StreamTarget): void {
     this.res = res
     this.#writer.setResponse(res)
     this.#socket = this.#writer.socket

@@ -17,7 +17,7 @@ import type { Timer } from '../core/clock.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
-import { addressOf, hasOtherAddress, knownAddressOf } from '../http/address.js'
+import { addressOf, knownAddressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
 import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
 import { cursorOrigin } from '../http/query.js'
@@ -77,7 +77,7 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#openedAt = options.clock.now()
     options.pressure?.join(this)
     this.exchange.onOver(() => this.onExchangeOver())
-    this.res.on('error', reportError)
+    res.on('error', reportError)
     this.exchange.onEnded(reportEnd)
     this.#openStreams?.add(this)
   }
@@ -182,15 +182,17 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#timer = undefined
     const from = this.#from
     if (this.closing !== undefined || typeof from !== 'object') return
+    let address: string | undefined
+    try {
+      address = knownAddressOf(from)
+    } catch {
+      // The application's `trust proxy` function or its own `req.ip` throws, and must do so only where it is read.
+      return
+    }
     const res = this.exchange.release(this)
     if (res === undefined) return
     this.setResponse(res)
-    try {
-      this.#from = from.socket !== this.exchange.socket || hasOtherAddress(from) ? knownAddressOf(from) : undefined
-    } catch {
-      // The application's `trust proxy` function or its own `req.ip` throws, and must do so only where it is read.
-      this.exchange.restore()
-    }
+    this.#from = address === this.exchange.socket.remoteAddress ? undefined : address
   }
 
   /** See `ExchangeUser`. */

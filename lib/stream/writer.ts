@@ -14,7 +14,8 @@
 import { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../core/clock.js'
-import type { Exchange, StreamResponse } from '../http/exchange.js'
+import { Connection } from '../http/connection.js'
+import type { Exchange, StreamResponse, StreamTarget } from '../http/exchange.js'
 import { Blocks, chunkText } from '../wire/blocks.js'
 
 /** The stream that writes. */
@@ -56,7 +57,7 @@ export class Writer {
    * a write touches is a cache miss for each stream and event (`npm run bench -- fanout`).
    */
   socket: Socket | undefined
-  #res: StreamResponse
+  #res: StreamTarget
   readonly #exchange: Exchange
   readonly #owner: WriterOwner
   readonly #options: WriterOptions
@@ -82,11 +83,11 @@ export class Writer {
     this.#options = options
     this.#corked = corked
     this.socket = socketForChunks(res)
-    if (this.socket === undefined) this.#listenOnResponse()
+    if (this.socket === undefined) this.#listenTo(res)
   }
 
   /** Writes to another response, which has the same socket. */
-  setResponse(res: StreamResponse): void {
+  setResponse(res: StreamTarget): void {
     this.#res = res
   }
 
@@ -157,19 +158,20 @@ export class Writer {
    * @returns whether more may be written immediately; `undefined`: the response has ended
    */
   write(blocks: Blocks): boolean | undefined {
-    const res = this.#res
     this.noticeWrap()
     const { socket } = this
+    const res = this.#res
     if (socket !== undefined && takesChunks(socket, res, this.#corked === undefined ? 0 : 1)) {
       return blocks.writeTo(socket)
     }
-    if (this.#exchange.over || res.writableEnded) return undefined
-    if (socket !== undefined) {
-      if (takesChunks(socket, res, socket.writableCorked)) return this.#writeCorked(socket, blocks)
-      // The application has detached the socket from the response.
-      this.#leaveSocket()
+    const open = !this.#exchange.over && !res.writableEnded
+    if (open && socket !== undefined && takesChunks(socket, res, socket.writableCorked)) {
+      return this.#writeCorked(socket, blocks)
     }
-    const room = this.#writeToResponse(blocks.bytes)
+    if (!open || res instanceof Connection) return undefined
+    // The application has detached the socket from the response.
+    if (socket !== undefined) this.#leaveSocket(res)
+    const room = this.#writeToResponse(res, blocks.bytes)
     // Compressing middleware holds bytes back until `flush`.
     res.flush?.()
     return room
@@ -180,13 +182,13 @@ export class Writer {
    * one large event slowly would seem stalled. `_writev` is removed because Node would join the waiting portions into
    * one write.
    */
-  #writeToResponse(bytes: Buffer): boolean {
+  #writeToResponse(res: StreamResponse, bytes: Buffer): boolean {
     const stream = this.#exchange.http2Stream
-    if (stream === undefined || bytes.length <= PORTION_BYTES) return this.#res.write(bytes)
+    if (stream === undefined || bytes.length <= PORTION_BYTES) return res.write(bytes)
     Object.assign(stream, { _writev: undefined })
     let room = true
     for (let at = 0; at < bytes.length; at += PORTION_BYTES) {
-      room = this.#res.write(bytes.subarray(at, at + PORTION_BYTES))
+      room = res.write(bytes.subarray(at, at + PORTION_BYTES))
     }
     return room
   }
@@ -207,11 +209,14 @@ export class Writer {
    */
   end(leaving: boolean): void {
     this.release()
-    const socket = leaving && this.#res instanceof ServerResponse ? this.#res.socket : null
-    if (socket !== null) this.#res.on('finish', () => socket.destroySoon())
-    // Node would send the last chunk before those that a corked response holds back.
-    while (this.#res instanceof ServerResponse && this.#res.writableCorked > 0) this.#res.uncork()
-    this.#res.end()
+    const res = this.#res
+    if (res instanceof ServerResponse) {
+      const { socket } = res
+      if (leaving && socket !== null) res.on('finish', () => socket.destroySoon())
+      // Node would send the last chunk before those that a corked response holds back.
+      while (res.writableCorked > 0) res.uncork()
+    }
+    res.end()
     this.uncork()
   }
 
@@ -238,16 +243,16 @@ export class Writer {
   noticeWrap(): void {
     this.#exchange.noticeWrap()
     const res = this.#res
-    if (this.socket !== undefined && res instanceof ServerResponse && res.write !== nodeWrite) this.#leaveSocket()
+    if (this.socket !== undefined && res instanceof ServerResponse && res.write !== nodeWrite) this.#leaveSocket(res)
   }
 
-  #leaveSocket(): void {
+  #leaveSocket(res: StreamResponse): void {
     this.socket = undefined
-    this.#listenOnResponse()
+    this.#listenTo(res)
   }
 
-  #listenOnResponse(): void {
-    this.#res.on('drain', () => this.#onRoom())
+  #listenTo(res: StreamResponse): void {
+    res.on('drain', () => this.#onRoom())
   }
 
   #onRoom(): void {
@@ -264,7 +269,7 @@ export class Writer {
  * reports the response's end, and `noticeWrap` finds a wrapped `res.write`.
  * @param corks how many times the socket may be corked
  */
-export function takesChunks(socket: Socket & OnSocket, res: StreamResponse, corks: number): boolean {
+export function takesChunks(socket: Socket & OnSocket, res: StreamTarget, corks: number): boolean {
   return socket._httpMessage === res && socket.writable && socket.writableCorked <= corks
 }
 

@@ -17,25 +17,14 @@ import { eventually } from '../helpers/eventually.js'
 import { EXPRESS_VERSIONS } from '../helpers/express-versions.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { isReleased, RELEASE_MS, responseOn } from '../helpers/released.js'
 import { makeCertificate } from '../interop/certificate.js'
 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
-/** When a stream releases its request. */
-const RELEASE_MS = 1000
 const LAST_CHUNK = '\r\n0\r\n\r\n'
-
-/** The response whose turn it is, in the eyes of Node. */
-function responseOn(socket: Socket): unknown {
-  return (socket as Socket & { _httpMessage?: unknown })._httpMessage
-}
-
-function isReleased(socket: Socket): boolean {
-  const { parser } = socket as Socket & { parser?: unknown }
-  return parser === null && responseOn(socket) !== null && !(responseOn(socket) instanceof ServerResponse)
-}
 
 /** Two streams, each of which reads what is written to the other. (Node 22 has `duplexPair`.) */
 function duplexPair(): [Duplex, Duplex] {
@@ -216,7 +205,7 @@ describe('an open stream whose request and response nothing uses', () => {
     await eventually(() => stream.closeReason === 'client_gone')
   })
 
-  it('answers a request that is pipelined behind it, so it is not released', async () => {
+  it('is not released if a request is pipelined behind it, which gets no answer', async () => {
     const { stream, socket } = await open({}, undefined, REQUEST + REQUEST.replace('/', '/other'))
     expect(isReleased(socket)).to.equal(false)
     await stream.close()

@@ -13,6 +13,7 @@ import { openStream } from '../../lib/stream/open-stream.js'
 import type { StreamOptions } from '../../lib/stream/options.js'
 import { FakeClock } from '../helpers/fake-clock.js'
 import { serve, type TestServer } from '../helpers/http-server.js'
+import { isReleased, RELEASE_MS } from '../helpers/released.js'
 import { SseClient } from '../helpers/sse-client.js'
 
 describe('a stream on a response that the application uses too', () => {
@@ -40,31 +41,167 @@ describe('a stream on a response that the application uses too', () => {
 
   const get = (path: string, headers = ''): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n${headers}\r\n`
 
-  async function open(before: (res: Response) => void = () => undefined, options = {}) {
-    const app = express().use(sseMiddleware(options))
-    const opened = new Promise<{ stream: EventStream; res: Response }>((resolve) => {
-      app.get('/', (_req, res) => {
-        before(res)
-        resolve({ stream: res.sse(), res })
+  for (const released of [false, true]) {
+    describe(released ? 'after its request was released' : 'before its request is released', () => {
+      async function open(before?: (res: Response) => void, options: StreamOptions = {}) {
+        const clock = new FakeClock()
+        const app = express().use(sseMiddleware({ clock, ...options }))
+        const opened = new Promise<{ stream: EventStream; res: Response }>((resolve) => {
+          app.get('/', (_req, res) => {
+            before?.(res)
+            resolve({ stream: res.sse(), res })
+          })
+        })
+        server = await serve(app)
+        client = await SseClient.open(server.url)
+        await client.control('sse.open')
+        const { stream, res } = await opened
+        const { socket } = res.req
+        if (released) clock.advance(RELEASE_MS)
+        // A response that the application has wrapped stays.
+        expect(isReleased(socket)).to.equal(released && before === undefined)
+        return { stream, res, client, clock }
+      }
+
+      it('reports an error of the response, which ends neither the process nor the stream', async () => {
+        const { stream, res } = await open()
+        const reported: unknown[] = []
+        const onError = (message: unknown): void => void reported.push(message)
+        diagnosticsChannels.streamError.subscribe(onError)
+        const error = new Error('broken')
+        res.emit('error', error)
+        diagnosticsChannels.streamError.unsubscribe(onError)
+        expect(reported).to.deep.equal([{ stream: stream.id, error }])
+        expect([stream.closeReason, stream.send({ data: 'more' })]).to.deep.equal([undefined, 'sent'])
+      })
+
+      it('closes once, as ended, and keeps no timer', async () => {
+        const { stream, res, client, clock } = await open()
+        res.end()
+        expect(stream.closeReason).to.equal('ended')
+        await client.ended()
+        await stream.close('error')
+        expect(stream.closeReason).to.equal('ended')
+        expect(client.raw).to.not.include('sse.reconnect')
+        expect(clock.pending).to.equal(0)
+      })
+
+      it('closes within the grace time if the client does not read the rest', async () => {
+        const { stream, res, client, clock } = await open(undefined, { closeGraceMs: 1000, maxEventBytes: 50_000_000 })
+        client.pause()
+        stream.send({ data: 'x'.repeat(40_000_000) })
+        res.end()
+        expect(stream.closeReason).to.equal('ended')
+        const end = stream.close()
+        clock.advance(1000)
+        await end
+      })
+
+      it('is closed after the response was destroyed, in the same tick', async () => {
+        const { stream, res } = await open()
+        res.destroy()
+        expect(stream.send({ data: 1 })).to.equal('closed')
+        expect(stream.closeReason).to.equal('client_gone')
+        await stream.close()
+      })
+
+      it('is closed after its socket was destroyed', async () => {
+        const { stream, res } = await open()
+        res.socket?.destroy()
+        expect(stream.send({ data: 1 })).to.equal('closed')
+        await stream.close()
+      })
+
+      it('is closed after its socket was ended, as shutdown libraries do', async () => {
+        const { stream, res, client } = await open()
+        res.socket?.end()
+        expect(stream.send({ data: 'lost' })).to.equal('closed')
+        expect(stream.closeReason).to.equal('client_gone')
+        await client.ended()
+        expect(client.raw).to.not.include('lost')
+        await stream.close()
+      })
+
+      it('writes nothing to a socket that was detached from the response', async () => {
+        const { stream, res, client } = await open()
+        const { socket } = res
+        if (socket) res.detachSocket(socket)
+        stream.send({ data: 'lost' })
+        socket?.end('0\r\n\r\n')
+        await client.ended()
+        expect(client.raw).to.not.include('lost')
+        await stream.close()
+      })
+
+      it('is closed by res.end() while its socket is full, and queues nothing', async () => {
+        const { stream, res, client } = await open(
+          (response) => {
+            response.write = response.write.bind(response) as typeof response.write
+          },
+          { maxEventBytes: 50_000_000 },
+        )
+        client.pause()
+        stream.send({ data: 'x'.repeat(40_000_000) })
+        expect(stream.send({ data: 'waits' })).to.equal('queued')
+        res.end()
+        expect(stream.send({ data: 'too late' })).to.equal('closed')
+        expect(stream.closeReason).to.equal('ended')
+      })
+
+      it('keeps the order of its writes and those of the application, corked or not', async () => {
+        const { stream, res, client } = await open()
+        stream.send({ data: 1 })
+        res.write('data: 2\n\n')
+        stream.send({ data: 3 })
+        res.cork()
+        res.write('data: 4\n\n')
+        stream.send({ data: 5 })
+        res.write('data: 6\n\n')
+        stream.send({ data: 7 })
+        res.uncork()
+        stream.send({ data: 8 })
+        await client.messagesUntil(8)
+        expect(client.messages.map(({ data }) => Number(data))).to.deep.equal([1, 2, 3, 4, 5, 6, 7, 8])
+      })
+
+      it('ends after the events that the response held back because the application had corked it', async () => {
+        const { stream, res, client } = await open()
+        res.cork()
+        stream.send({ data: 'held back' })
+        await stream.close()
+        await client.ended()
+        expect(client.messages.map(({ data }) => data)).to.deep.equal(['held back'])
+        await client.control('sse.reconnect')
+      })
+
+      it('writes through a res.write that was wrapped after the stream was opened', async () => {
+        const { stream, res, client } = await open(undefined, { heartbeatMs: 0 })
+        const seen: string[] = []
+        stream.send({ data: 'before' })
+        const write = res.write.bind(res) as (chunk: Buffer) => boolean
+        res.write = ((chunk: Buffer) => {
+          seen.push(chunk.toString())
+          return write(chunk)
+        }) as typeof res.write
+        stream.send({ data: 'after' })
+        stream.comment('too')
+        await client.until(({ comments }) => comments.length === 1)
+        expect(seen).to.deep.equal(['data: after\n\n', ': too\n\n'])
+        expect(client.messages.map(({ data }) => data)).to.deep.equal(['before', 'after'])
+      })
+
+      it('waits for room with a res.write that was wrapped later', async () => {
+        const { stream, res, client } = await open(undefined, { queueEvents: 5, maxEventBytes: 50_000_000 })
+        res.write = res.write.bind(res) as typeof res.write
+        client.pause()
+        stream.send({ data: 'x'.repeat(20_000_000) })
+        expect(stream.send({ data: 'next' })).to.equal('queued')
+        client.resume()
+        await client.messagesUntil(2)
+        expect(client.messages.at(-1)?.data).to.equal('next')
       })
     })
-    server = await serve(app)
-    client = await SseClient.open(server.url)
-    await client.control('sse.open')
-    return { ...(await opened), client }
   }
-
-  it('reports an error of the response, which ends neither the process nor the stream', async () => {
-    const { stream, res } = await open()
-    const reported: unknown[] = []
-    const onError = (message: unknown): void => void reported.push(message)
-    diagnosticsChannels.streamError.subscribe(onError)
-    const error = new Error('broken')
-    res.emit('error', error)
-    diagnosticsChannels.streamError.unsubscribe(onError)
-    expect(reported).to.deep.equal([{ stream: stream.id, error }])
-    expect([stream.closeReason, stream.send({ data: 'more' })]).to.deep.equal([undefined, 'sent'])
-  })
 
   it('writes nothing after the end, and the connection stays open for the next request', async () => {
     const verdicts: SendResult[] = []
@@ -88,66 +225,6 @@ describe('a stream on a response that the application uses too', () => {
     expect(answer).to.not.match(/two|three/)
     expect(verdicts).to.deep.equal(['sent', 'closed', 'closed'])
     expect(reasons).to.deep.equal(['ended', 'ended'])
-  })
-
-  it('closes once, as ended, and keeps no timer', async () => {
-    const clock = new FakeClock()
-    const { stream, res, client } = await open(undefined, { clock })
-    res.end()
-    expect(stream.closeReason).to.equal('ended')
-    await client.ended()
-    await stream.close('error')
-    expect(stream.closeReason).to.equal('ended')
-    expect(client.raw).to.not.include('sse.reconnect')
-    expect(clock.pending).to.equal(0)
-  })
-
-  it('closes within the grace time if the client does not read the rest', async () => {
-    const clock = new FakeClock()
-    const { stream, res, client } = await open(undefined, { clock, closeGraceMs: 1000, maxEventBytes: 50_000_000 })
-    client.pause()
-    stream.send({ data: 'x'.repeat(40_000_000) })
-    res.end()
-    expect(stream.closeReason).to.equal('ended')
-    const end = stream.close()
-    clock.advance(1000)
-    await end
-  })
-
-  it('is closed after the response was destroyed, in the same tick', async () => {
-    const { stream, res } = await open()
-    res.destroy()
-    expect(stream.send({ data: 1 })).to.equal('closed')
-    expect(stream.closeReason).to.equal('client_gone')
-    await stream.close()
-  })
-
-  it('is closed after its socket was destroyed', async () => {
-    const { stream, res } = await open()
-    res.socket?.destroy()
-    expect(stream.send({ data: 1 })).to.equal('closed')
-    await stream.close()
-  })
-
-  it('is closed after its socket was ended, as shutdown libraries do', async () => {
-    const { stream, res, client } = await open()
-    res.socket?.end()
-    expect(stream.send({ data: 'lost' })).to.equal('closed')
-    expect(stream.closeReason).to.equal('client_gone')
-    await client.ended()
-    expect(client.raw).to.not.include('lost')
-    await stream.close()
-  })
-
-  it('writes nothing to a socket that was detached from the response', async () => {
-    const { stream, res, client } = await open()
-    const { socket } = res
-    if (socket) res.detachSocket(socket)
-    stream.send({ data: 'lost' })
-    socket?.end('0\r\n\r\n')
-    await client.ended()
-    expect(client.raw).to.not.include('lost')
-    await stream.close()
   })
 
   it('is closed by res.end() on HTTP/2', async () => {
@@ -186,74 +263,6 @@ describe('a stream on a response that the application uses too', () => {
     await client.ended()
     expect(client.messages.map(({ data }) => data)).to.deep.equal(['one'])
     expect(await closed).to.equal('ended')
-  })
-
-  it('is closed by res.end() while its socket is full, and queues nothing', async () => {
-    const { stream, res, client } = await open(
-      (response) => {
-        response.write = response.write.bind(response) as typeof response.write
-      },
-      { maxEventBytes: 50_000_000 },
-    )
-    client.pause()
-    stream.send({ data: 'x'.repeat(40_000_000) })
-    expect(stream.send({ data: 'waits' })).to.equal('queued')
-    res.end()
-    expect(stream.send({ data: 'too late' })).to.equal('closed')
-    expect(stream.closeReason).to.equal('ended')
-  })
-
-  it('keeps the order of its writes and those of the application, corked or not', async () => {
-    const { stream, res, client } = await open()
-    stream.send({ data: 1 })
-    res.write('data: 2\n\n')
-    stream.send({ data: 3 })
-    res.cork()
-    res.write('data: 4\n\n')
-    stream.send({ data: 5 })
-    res.write('data: 6\n\n')
-    stream.send({ data: 7 })
-    res.uncork()
-    stream.send({ data: 8 })
-    await client.messagesUntil(8)
-    expect(client.messages.map(({ data }) => Number(data))).to.deep.equal([1, 2, 3, 4, 5, 6, 7, 8])
-  })
-
-  it('ends after the events that the response held back because the application had corked it', async () => {
-    const { stream, res, client } = await open(undefined, { keepRequest: true })
-    res.cork()
-    stream.send({ data: 'held back' })
-    await stream.close()
-    await client.ended()
-    expect(client.messages.map(({ data }) => data)).to.deep.equal(['held back'])
-    await client.control('sse.reconnect')
-  })
-
-  it('writes through a res.write that was wrapped after the stream was opened', async () => {
-    const { stream, res, client } = await open(undefined, { heartbeatMs: 0 })
-    const seen: string[] = []
-    stream.send({ data: 'before' })
-    const write = res.write.bind(res) as (chunk: Buffer) => boolean
-    res.write = ((chunk: Buffer) => {
-      seen.push(chunk.toString())
-      return write(chunk)
-    }) as typeof res.write
-    stream.send({ data: 'after' })
-    stream.comment('too')
-    await client.until(({ comments }) => comments.length === 1)
-    expect(seen).to.deep.equal(['data: after\n\n', ': too\n\n'])
-    expect(client.messages.map(({ data }) => data)).to.deep.equal(['before', 'after'])
-  })
-
-  it('waits for room with a res.write that was wrapped later', async () => {
-    const { stream, res, client } = await open(undefined, { queueEvents: 5, maxEventBytes: 50_000_000 })
-    res.write = res.write.bind(res) as typeof res.write
-    client.pause()
-    stream.send({ data: 'x'.repeat(20_000_000) })
-    expect(stream.send({ data: 'next' })).to.equal('queued')
-    client.resume()
-    await client.messagesUntil(2)
-    expect(client.messages.at(-1)?.data).to.equal('next')
   })
 
   describe('in its headers', () => {
