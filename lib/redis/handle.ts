@@ -5,12 +5,12 @@
 import type { Channel } from 'node:diagnostics_channel'
 import type { Redis } from 'ioredis'
 import type { Clock } from '../core/clock.js'
-import { BrokerError } from '../core/errors.js'
+import { BrokerError, type SseError } from '../core/errors.js'
 import { type ConnectOptions, connectRedis, disconnect, isCluster, isRedisClient, type RedisClient } from './connect.js'
-import { RedisConnection, type Send, type WriteListener } from './connection.js'
+import { RedisConnection, type Send } from './connection.js'
 import { toBrokerError } from './errors.js'
 import { Probe } from './probe.js'
-import { Run, type RunOptions } from './run.js'
+import { Command, Run, type RunOptions, type SendAll } from './run.js'
 import { type RedisSource, sharedClientOf } from './source.js'
 
 /** The default interval between two tests of a connection that the kit opened, in ms. */
@@ -43,8 +43,43 @@ export interface CommandReport {
 }
 
 export interface CommandOptions extends RunOptions {
+  /** The time limit for the wait and all attempts together, in ms. @defaultValue the handle's `commandTimeoutMs` */
+  readonly timeoutMs?: number | undefined
+  /** Called once, when the commands neither wait nor are in flight any more. Never before the outcome. */
+  readonly onSettled?: () => void
   /** @defaultValue no report */
   readonly report?: CommandReport | undefined
+}
+
+/** The commands of one caller, who awaits a promise. */
+class AwaitedCommand<T> extends Command<T> {
+  readonly deadline: number
+  readonly outcome: Promise<T>
+  readonly #onSettled: (() => void) | undefined
+  #resolve!: (reply: T) => void
+  #reject!: (error: SseError) => void
+
+  constructor(deadline: number, onSettled: (() => void) | undefined) {
+    super()
+    this.deadline = deadline
+    this.#onSettled = onSettled
+    this.outcome = new Promise<T>((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+  }
+
+  resolve(reply: T): void {
+    this.#resolve(reply)
+  }
+
+  reject(error: SseError): void {
+    this.#reject(error)
+  }
+
+  onSettled(): void {
+    this.#onSettled?.()
+  }
 }
 
 /**
@@ -112,27 +147,29 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
    * they were not written before `close`
    */
   run<T>(send: Send<T, C>, options: CommandOptions = {}): Promise<T> {
-    if (this.#closed || this.#connection.ended) {
-      options.onSettled?.()
-      return Promise.reject(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed'))
-    }
     const { clock, commandTimeoutMs } = this.#options
-    const timeoutMs = options.timeoutMs ?? commandTimeoutMs
-    const run = new Run<T>(this.#connection, clock, send as Send<T>, options, timeoutMs, this.#onSettled)
-    if (this.#runs.add(run).size === 1) this.#setRef(true)
+    const { timeoutMs = commandTimeoutMs, onSettled, report } = options
     const start = (): Promise<T> => {
-      run.start()
-      return run.outcome
+      const command = new AwaitedCommand<T>(clock.now() + timeoutMs, onSettled)
+      this.runAll<T, typeof command>([command], async (_, client, listener) => [await send(client, listener)], options)
+      return command.outcome
     }
-    return options.report === undefined ? start() : reported(options.report, clock, start)
+    return report === undefined ? start() : reported(report, clock, start)
   }
 
-  /** Sends commands of several runs, within their `send`. The listeners are notified when the commands are written. */
-  sendFor<T>(listeners: readonly WriteListener[], send: Send<T, C>): Promise<T> {
-    const onWritten = (): void => {
-      for (const listener of listeners) listener.onWritten()
+  /** Like `run`, for commands that are sent together. Each has its own outcome. */
+  runAll<T, K extends Command<T>>(commands: readonly K[], send: SendAll<T, K, C>, options: RunOptions): void {
+    if (this.#closed || this.#connection.ended) {
+      for (const command of commands) {
+        command.reject(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed'))
+        command.onSettled()
+      }
+      return
     }
-    return this.#connection.send(send as Send<T>, { onWritten })
+    const { clock } = this.#options
+    const run = new Run<T, K>(this.#connection, clock, commands, send as SendAll<T, K>, options, this.#onOver)
+    if (this.#runs.add(run).size === 1) this.#setRef(true)
+    run.start()
   }
 
   /** Rejects all runs that have not finished, and closes the connection if the handle opened it. Idempotent. */
@@ -146,7 +183,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     if (this.#owned) disconnect(this.client)
   }
 
-  readonly #onSettled = (run: { close(): void }): void => {
+  readonly #onOver = (run: { close(): void }): void => {
     if (this.#runs.delete(run) && this.#runs.size === 0) this.#setRef(false)
   }
 

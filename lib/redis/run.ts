@@ -1,5 +1,6 @@
 /**
- * One run of commands in Redis. Owns the deadline, the retries, and a truthful outcome: done, not done or unknown.
+ * One run of commands in Redis. Owns the deadlines, the retries, and a truthful outcome: done, not done or unknown.
+ * Commands of several callers may share a run. Each has its own deadline and outcome; they are attempted together.
  *
  * ```
  *            not connected                      reply
@@ -10,21 +11,37 @@
  *   at the deadline:  waiting, never written: not done · in flight, or an earlier attempt was written: unknown
  * ```
  * An attempt counts as written when its bytes are serialised for the socket. The last error does not decide the
- * outcome. At the deadline the run rejects, but it is *settled* only when the client holds none of its commands any
- * more: until then they count against the bounds of the caller.
+ * outcome. At its deadline a command is rejected, but it is *settled* only when the client does not hold it any more:
+ * until then it counts against the bounds of the caller.
  */
-
 import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
 import type { RedisClient } from './connect.js'
-import type { RedisConnection, Send } from './connection.js'
+import type { RedisConnection, WriteListener } from './connection.js'
 import { isRefusal, isTemporaryRefusal, reasonOf, refused, unavailable, unknownOutcome } from './errors.js'
 
 const RETRY_PAUSE_MS = 20
 
+/** A command, and who waits for its outcome. */
+export abstract class Command<T> {
+  /** Resolved or rejected. Written by the run only. */
+  decided = false
+  /** Until when the command waits and is attempted, on the run's clock. */
+  abstract readonly deadline: number
+  abstract resolve(reply: T): void
+  abstract reject(error: SseError): void
+  /** Called once, when the command neither waits nor is in flight any more. Never before its outcome. */
+  abstract onSettled(): void
+}
+
+/** Sends the commands. @returns the reply to each, in order, or the error with which Redis refused it */
+export type SendAll<T, K extends Command<T>, C extends RedisClient = RedisClient> = (
+  commands: readonly K[],
+  client: C,
+  listener: WriteListener,
+) => Promise<readonly (T | Error)[]>
+
 export interface RunOptions {
-  /** The time limit for the wait and all attempts together, in ms. @defaultValue the handle's `commandTimeoutMs` */
-  readonly timeoutMs?: number | undefined
   /**
    * `true`: sends the commands again, until the deadline, if their connection broke or the server temporarily refused
    * them. Only for commands that may run twice, or whose repetition Redis recognises. @defaultValue false
@@ -42,22 +59,20 @@ export interface RunOptions {
    * @defaultValue false
    */
   readonly untracked?: boolean
-  /** Called once, when none of the commands waits or is in flight any more. Never before the outcome. */
-  readonly onSettled?: () => void
-  /** Called at the deadline if an attempt is still in flight. */
+  /** Called at a deadline if an attempt is still in flight. */
   readonly onOverdue?: () => void
 }
 
-export class Run<T> {
+export class Run<T, K extends Command<T>> {
   readonly #connection: RedisConnection
-  readonly #send: Send<T>
+  readonly #clock: Clock
+  readonly #send: SendAll<T, K>
   readonly #options: RunOptions
-  readonly #timeoutMs: number
-  readonly #onSettled: (run: { close(): void }) => void
-  readonly outcome: Promise<T>
-  #resolve!: (reply: T) => void
-  #reject!: (error: SseError) => void
-  #deadline: Timer
+  readonly #onOver: (run: { close(): void }) => void
+  readonly #startedAt: number
+  /** The commands that are not settled. While they are in flight, some may be decided. */
+  #commands: readonly K[]
+  #deadline: Timer | undefined
   #retry: NodeJS.Timeout | undefined
   #stopWaiting: (() => void) | undefined
   #inFlight = false
@@ -65,45 +80,44 @@ export class Run<T> {
   #written = false
   /** An attempt was written and got no reply. */
   #unknown = false
-  /** `outcome` is resolved or rejected. */
-  #decided = false
   #lastError: unknown
 
+  /** @param onOver called once, when all commands are settled */
   constructor(
     connection: RedisConnection,
     clock: Clock,
-    send: Send<T>,
+    commands: readonly K[],
+    send: SendAll<T, K>,
     options: RunOptions,
-    timeoutMs: number,
-    onSettled: (run: { close(): void }) => void,
+    onOver: (run: { close(): void }) => void,
   ) {
     this.#connection = connection
+    this.#clock = clock
+    this.#commands = commands
     this.#send = send
     this.#options = options
-    this.#timeoutMs = timeoutMs
-    this.#onSettled = onSettled
-    this.outcome = new Promise<T>((resolve, reject) => {
-      this.#resolve = resolve
-      this.#reject = reject
-    })
-    this.#deadline = clock.after(timeoutMs, () => this.#expire())
+    this.#onOver = onOver
+    this.#startedAt = clock.now()
   }
 
   start(): void {
     const { ready, waitedInVain } = this.#connection
-    if (this.#options.failsFast && waitedInVain && !ready) this.#fail(this.#notSent())
-    else this.#attempt()
+    if (this.#options.failsFast && waitedInVain && !ready) {
+      this.#fail(this.#commands, this.#notSent)
+      return
+    }
+    this.#awaitDeadline()
+    this.#attempt()
   }
 
-  /** Rejects the outcome, because no more replies will arrive. */
+  /** Rejects the commands that have no outcome, because no more replies will arrive. */
   close(): void {
-    if (this.#decided) return
     const sent = this.#inFlight && !this.#options.readOnly
-    if (this.#unknown || sent) {
-      this.#fail(unknownOutcome('The connection to Redis was closed before the reply', this.#lastError))
-    } else {
-      this.#fail(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed', this.#lastError))
-    }
+    this.#fail(this.#commands, () =>
+      this.#unknown || sent
+        ? unknownOutcome('The connection to Redis was closed before the reply', this.#lastError)
+        : new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed', this.#lastError),
+    )
   }
 
   /** Called when a command is serialised for the socket. */
@@ -112,7 +126,7 @@ export class Run<T> {
   }
 
   #attempt(): void {
-    if (this.#decided) return
+    if (this.#commands.length === 0) return
     if (this.#connection.ended) {
       this.close()
       return
@@ -124,80 +138,104 @@ export class Run<T> {
     this.#stopWaiting = undefined
     this.#inFlight = true
     this.#written = this.#options.untracked === true || isPipelined(this.#connection.client)
-    this.#connection.send(this.#send, this).then(
-      (value) => this.#onReply(value),
-      (error: unknown) => this.#onError(error),
-    )
+    const commands = this.#commands
+    this.#connection
+      .send((client, listener) => this.#send(commands, client, listener), this)
+      .then(
+        (replies) => this.#onReplies(replies),
+        (error: unknown) => this.#onError(error instanceof Error ? error : new Error(String(error))),
+      )
   }
 
-  #onReply(value: T): void {
-    this.#inFlight = false
-    if (this.#decided) {
-      this.#settle()
-      return
-    }
-    this.#decide()
-    this.#resolve(value)
-    this.#settle()
+  #onError(error: Error): void {
+    if (!isRefusal(error) && this.#written && !this.#options.readOnly) this.#unknown = true
+    this.#onReplies(this.#commands.map(() => error))
   }
 
-  #onError(error: unknown): void {
+  #onReplies(replies: readonly (T | Error)[]): void {
     this.#inFlight = false
-    this.#lastError = error
-    if (this.#decided) {
-      this.#settle()
-      return
-    }
-    if (error instanceof SseError) {
-      this.#fail(error)
-      return
-    }
-    const isRefused = isRefusal(error)
-    if (!isRefused && this.#written && !this.#options.readOnly) this.#unknown = true
-    const retries = this.#options.retries === true && (isRefused ? isTemporaryRefusal(error) : true)
-    if (!retries) this.#fail(this.#errorOf(error))
+    const commands = this.#commands
+    const again = commands.filter(({ decided }, i) => !decided && this.#retries(replies[i]))
+    this.#commands = again
+    if (again.length === 0) this.#end()
     else this.#retry = setTimeout(() => this.#attempt(), RETRY_PAUSE_MS)
+    for (const [i, command] of commands.entries()) {
+      const reply = replies[i] as T | Error
+      if (reply instanceof Error) this.#lastError = reply
+      if (again.length > 0 && again.includes(command)) continue
+      if (!command.decided) {
+        command.decided = true
+        if (reply instanceof Error) command.reject(this.#errorOf(reply))
+        else command.resolve(reply)
+      }
+      command.onSettled()
+    }
+  }
+
+  #retries(reply: unknown): boolean {
+    if (!(reply instanceof Error) || reply instanceof SseError || this.#options.retries !== true) return false
+    return !isRefusal(reply) || isTemporaryRefusal(reply)
+  }
+
+  #awaitDeadline(): void {
+    let deadline = Number.POSITIVE_INFINITY
+    for (const command of this.#commands) if (!command.decided) deadline = Math.min(deadline, command.deadline)
+    if (deadline === Number.POSITIVE_INFINITY) return
+    this.#deadline = this.#clock.after(Math.max(1, deadline - this.#clock.now()), () => this.#expire())
   }
 
   #expire(): void {
-    if (this.#decided) return
-    if (this.#inFlight) {
-      this.#fail(unknownOutcome(`Redis did not reply within ${Math.round(this.#timeoutMs)} ms`, this.#lastError))
-      this.#options.onOverdue?.()
-    } else if (this.#unknown || isRefusal(this.#lastError)) {
-      this.#fail(this.#errorOf(this.#lastError))
-    } else {
-      this.#fail(this.#notSent())
-    }
+    const now = this.#clock.now()
+    const due = this.#commands.filter(({ decided, deadline }) => !decided && deadline <= now)
+    const overdue = this.#inFlight && due.length > 0
+    this.#fail(due, (command) => {
+      if (overdue) {
+        const withinMs = Math.round(this.#timeoutOf(command))
+        return unknownOutcome(`Redis did not reply within ${withinMs} ms`, this.#lastError)
+      }
+      if (this.#unknown || isRefusal(this.#lastError)) return this.#errorOf(this.#lastError)
+      return this.#notSent(command)
+    })
+    this.#awaitDeadline()
+    if (overdue) this.#options.onOverdue?.()
   }
 
-  #notSent(): BrokerError {
-    return this.#connection.unavailable(this.#timeoutMs)
+  readonly #notSent = (command: K): BrokerError => this.#connection.unavailable(this.#timeoutOf(command))
+
+  #timeoutOf({ deadline }: K): number {
+    return deadline - this.#startedAt
   }
 
-  #errorOf(error: unknown): BrokerError {
+  #errorOf(error: unknown): SseError {
+    if (error instanceof SseError) return error
     if (this.#unknown) {
       return unknownOutcome(`The connection to Redis was lost before the reply (${reasonOf(error)})`, error)
     }
     return isRefusal(error) ? refused(error) : unavailable(undefined, error)
   }
 
-  #fail(error: SseError): void {
-    this.#decide()
-    this.#reject(error)
-    if (!this.#inFlight) this.#settle()
+  /** Rejects commands. Those in flight are settled with the reply. */
+  #fail(failed: readonly K[], errorFor: (command: K) => SseError): void {
+    if (failed.length === 0) return
+    const settles = !this.#inFlight
+    if (settles) {
+      this.#commands = this.#commands.filter((command) => !failed.includes(command))
+      if (this.#commands.length === 0) this.#end()
+    }
+    for (const command of failed) {
+      if (!command.decided) {
+        command.decided = true
+        command.reject(errorFor(command))
+      }
+      if (settles) command.onSettled()
+    }
   }
 
-  #settle(): void {
-    this.#onSettled(this)
-    this.#options.onSettled?.()
-  }
-
-  #decide(): void {
-    this.#decided = true
-    this.#deadline.cancel()
+  #end(): void {
+    this.#deadline?.cancel()
     clearTimeout(this.#retry)
     this.#stopWaiting?.()
+    this.#onOver(this)
   }
 }
 

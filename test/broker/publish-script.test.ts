@@ -25,7 +25,7 @@ function publication(log: string, number: number, payload: string, withKey = fal
     pubSub: log,
     number,
     logged: 1,
-    payload: Buffer.from(payload),
+    payload,
     kept: undefined,
   }
 }

@@ -56,7 +56,7 @@ function payload(random: Random): Buffer {
   const events = Array.from({ length: random.below(4) + 1 }, (_, i) =>
     encodePublished({ event: 'n', data: `${i} ${random.pick(['', 'x', '\n'])}`, ephemeral: random.chance(0.1) }),
   )
-  const right = printPayload(events, Date.now())
+  const right = Buffer.from(printPayload(events, Date.now()))
   if (random.chance(0.4)) return right
   if (random.chance(0.5)) return mutate(right, random)
   const body = Buffer.from(hostileText(random, 1))

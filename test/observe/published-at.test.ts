@@ -22,12 +22,12 @@ describe('the time of publishing', () => {
   ]
 
   it('is written once for all events of a call; traces are written only for traced events', () => {
-    const [line] = printPayload(events, 1_700_000_000_000.7).toString().split('\n')
+    const [line] = printPayload(events, 1_700_000_000_000.7).split('\n')
     expect(line).to.equal(`@loyw3v28;9 n 5 k;9 l 0  ${TRACE};9 n 0 k ${TRACE}`)
   })
 
   it('is read with every entry of a message and of a log', () => {
-    const payload = printPayload(events, 1_700_000_000_000)
+    const payload = Buffer.from(printPayload(events, 1_700_000_000_000))
     const message = parseMessage(Buffer.concat([Buffer.from('abcdef 7\n'), payload]))
     expect(message).to.deep.equal(parseLogged('abcdef', 9, payload))
     expect(message?.map(({ offset, key, publishedAt, trace }) => [offset, key, publishedAt, trace])).to.deep.equal([
@@ -35,7 +35,8 @@ describe('the time of publishing', () => {
       [8, undefined, 1_700_000_000_000, TRACE],
       [9, 'k', 1_700_000_000_000, TRACE],
     ])
-    const [ephemeral] = parseMessage(ephemeralMessage([encodePublished({ data: 1, ephemeral: true })], 42)) ?? []
+    const ephemerals = [encodePublished({ data: 1, ephemeral: true })]
+    const [ephemeral] = parseMessage(Buffer.from(ephemeralMessage(ephemerals, 42))) ?? []
     expect(ephemeral).to.include({ offset: 0, publishedAt: 42 })
   })
 

@@ -37,8 +37,8 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'a call is not sent in one piece: keys are ignored',
     file: PUBLISHER,
-    find: 'first.idempotencyKey, options',
-    replace: 'undefined, options',
+    find: 'return this.#publishes[0].idempotencyKey',
+    replace: 'return undefined',
   },
   {
     fault: 'a call joins publications across a key',
@@ -48,21 +48,21 @@ const PLANTS: readonly Plant[] = [
   },
   {
     fault: 'attempts get a new number each time',
-    file: 'broker/redis/commands.ts',
-    find: '{ ...publication, open',
-    replace: '{ ...publication, number: this.#attempts.nextNumber(), open',
+    file: 'broker/redis/publish-script.ts',
+    find: 'all.push(...open, pubSub, number',
+    replace: 'all.push(...open, pubSub, number + Math.random()',
   },
   {
     fault: 'the replies of a call for several channels are mixed up',
-    file: 'broker/redis/publish-calls.ts',
-    find: 'replies[i] as',
-    replace: 'replies[publications.length - 1 - i] as',
+    file: 'redis/run.ts',
+    find: 'replies[i] as T',
+    replace: 'replies[commands.length - 1 - i] as T',
   },
   {
-    fault: 'a publication that shares a call does not learn that it was written',
-    file: 'redis/handle.ts',
-    find: 'for (const listener of listeners) listener.onWritten()',
-    replace: 'void listeners',
+    fault: 'a call does not learn that it was written',
+    file: 'redis/run.ts',
+    find: '    this.#written = true\n',
+    replace: '',
   },
   {
     fault: 'a lost answer counts as not done',

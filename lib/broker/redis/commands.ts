@@ -7,22 +7,22 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, SseError } from '../../core/errors.js'
-import type { EncodedEvent, LogEntry } from '../../core/message.js'
-import { createEpoch, type Head, type Position } from '../../core/position.js'
+import type { LogEntry } from '../../core/message.js'
+import type { Head, Position } from '../../core/position.js'
 import { isCluster } from '../../redis/connect.js'
 import type { Send } from '../../redis/connection.js'
 import { reportBrokerError } from '../../redis/errors.js'
 import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
+import type { SendAll } from '../../redis/run.js'
 import type { RedisSource } from '../../redis/source.js'
-import { parsePosition } from '../../wire/cursor.js'
 import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
 import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
-import type { ScriptHead } from './open-log.js'
-import { ephemeralMessage, parseLogged, printPayload } from './payload.js'
-import { PublishCalls } from './publish-calls.js'
-import { type PublicationReply, renewalMs } from './publish-script.js'
+import { headOf, openArgs } from './open-log.js'
+import { ephemeralMessage, parseLogged } from './payload.js'
+import { callsOf, type PublishCall, PublishCommand, type Publishing } from './publish-calls.js'
+import { type PublicationReply, type PublishScriptOptions, renewalMs, sendPublications } from './publish-script.js'
 import { type RedisWithScripts, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
@@ -53,7 +53,8 @@ export class RedisCommands {
   readonly #clock: Clock
   readonly #seen = new SeenPositions()
   readonly #attempts: PublishAttempts
-  readonly #publishCalls: PublishCalls
+  readonly #scriptOptions: PublishScriptOptions
+  readonly #publishing: Publishing
   #pending = 0
 
   constructor(options: RedisCommandsOptions, clock: Clock) {
@@ -75,10 +76,10 @@ export class RedisCommands {
         withScripts(client)
       },
     })
-    const sendFor = this.#redis.sendFor.bind(this.#redis)
     const { publisherId, ttlMs: lastPublicationTtlMs } = this.#attempts
-    this.#publishCalls = new PublishCalls(sendFor, this.#attempts, { ...options, publisherId, lastPublicationTtlMs })
+    this.#scriptOptions = { ...options, publisherId, lastPublicationTtlMs }
     this.keys = new Keys(namespace.keyPrefix + options.prefix, namespace.db)
+    this.#publishing = { keys: this.keys, seen: this.#seen, clock, onSettled: () => void this.#pending-- }
   }
 
   get client(): RedisWithScripts {
@@ -104,50 +105,35 @@ export class RedisCommands {
   }
 
   /**
-   * Adds the events to the log and sends them to subscribers, as one step. A channel must have at most one call in
-   * flight: the next call may start when the previous one has settled.
-   * @returns the log's head after the events
+   * Adds the events to the logs and sends them to subscribers, each call's as one step. A channel must have at most one
+   * call in flight: the next call may start when the previous one has settled. Several calls reach Redis together.
    */
-  async append(
-    channel: string,
-    events: readonly EncodedEvent[],
-    idempotencyKey: string | undefined,
-    options: CallOptions,
-  ): Promise<Head> {
-    const { keys } = this
-    const number = this.#attempts.nextNumber()
-    const logged = events.filter(({ ephemeral }) => !ephemeral)
+  append(calls: readonly PublishCall[]): void {
     const now = this.#clock.wallTime()
-    const publication = {
-      keys: {
-        meta: keys.meta(channel),
-        stream: keys.stream(channel),
-        idempotency: idempotencyKey === undefined ? undefined : keys.idempotency(channel, idempotencyKey),
-      },
-      pubSub: keys.pubSub(channel),
-      number,
-      logged: logged.length,
-      payload: printPayload(events, now),
-      kept: logged.length === events.length ? undefined : printPayload(logged, now),
+    const commands = calls.map((call) => new PublishCommand(call, this.#attempts.nextNumber(), this.#publishing, now))
+    for (const together of callsOf(commands, this.client)) {
+      this.#pending += together.length
+      const overload = this.#overload
+      if (overload === undefined) {
+        this.#redis.runAll(together, this.#sendPublications, { retries: true })
+        continue
+      }
+      for (const command of together) {
+        command.reject(overload)
+        command.onSettled()
+      }
     }
-    const send: Send<PublicationReply, RedisWithScripts> = (client, listener) =>
-      this.#publishCalls.publish(client, { ...publication, open: this.#openArgs(channel) }, listener)
-    const [epoch, offset, earlier, refusal] = await this.#run('publish', send, options)
-    if (refusal !== undefined) {
-      throw new BrokerError(
-        'ERR_SSE_BROKER_TIMEOUT',
-        `Redis refused a command (${refusal}) after it had added the event to the log, and refused to undo that: ` +
-          'streams may or may not get the event',
-      )
-    }
-    return this.#toHead(channel, [epoch, offset, earlier])
   }
 
   /** Sends ephemeral events to subscribers. They enter no log. */
-  async broadcast(channel: string, events: readonly EncodedEvent[], options: CallOptions): Promise<Position> {
-    const message = ephemeralMessage(events, this.#clock.wallTime())
-    await this.#run('broadcast', (client) => send(client, this.keys.pubSub(channel), message), options)
-    return EPHEMERAL_POSITION
+  broadcast(call: PublishCall): void {
+    const message = ephemeralMessage(call.events, this.#clock.wallTime())
+    const timeoutMs = Math.max(1, call.deadline - this.#clock.now())
+    const options = { timeoutMs, onSettled: () => call.onSettled() }
+    this.#run('broadcast', (client) => send(client, this.keys.pubSub(call.channel), message), options).then(
+      () => call.resolve(EPHEMERAL_POSITION),
+      (error: SseError) => call.reject(error),
+    )
   }
 
   /** Sends a signal. @returns the number of subscribed connections */
@@ -155,12 +141,12 @@ export class RedisCommands {
     return this.#run('signal', (client) => send(client, name, text))
   }
 
-  /** Calls `send`; the commands that it sends reach the socket in one write, and its publications share calls. */
+  /** Calls `send`; the commands that it sends reach the socket in one write. */
   inOneWrite(send: () => void): void {
     // A connection that is not ready has no socket to cork. Its commands wait.
     const sockets = this.#redis.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
     for (const socket of sockets) socket.cork()
-    this.#publishCalls.collect(send)
+    send()
     for (const socket of sockets) socket.uncork()
   }
 
@@ -169,9 +155,9 @@ export class RedisCommands {
     const { metaTtlMs, historyTtlMs } = this.#options
     const ttlMs = metaTtlMs + renewalMs(historyTtlMs)
     const head = await this.#run('open', (client) =>
-      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...this.#openArgs(channel), ttlMs),
+      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...openArgs(this.#seen, channel), ttlMs),
     )
-    return this.#toHead(channel, head)
+    return headOf(this.#seen, channel, head)
   }
 
   async read(channel: string, after: number, limit: number, maxBytes: number): Promise<HistoryPage> {
@@ -229,41 +215,43 @@ export class RedisCommands {
    * All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat.
    */
   #run<T>(command: string, send: Send<T, RedisWithScripts>, options: CallOptions = {}): Promise<T> {
-    if (this.#pending >= MAX_PENDING) {
-      options.onSettled?.()
-      return Promise.reject(
-        new BrokerError(
-          'ERR_SSE_BROKER_UNAVAILABLE',
-          `${MAX_PENDING} commands are already waiting for Redis: try again later`,
-        ),
-      )
-    }
     this.#pending++
+    const onSettled = (): void => {
+      this.#pending--
+      options.onSettled?.()
+    }
+    const overload = this.#overload
+    if (overload !== undefined) {
+      onSettled()
+      return Promise.reject(overload)
+    }
     return this.#redis.run(send, {
       timeoutMs: options.timeoutMs,
       retries: true,
       readOnly: READ_ONLY.has(command),
-      onSettled: () => {
-        this.#pending--
-        options.onSettled?.()
-      },
+      onSettled,
       report: diagnostics.brokerCommand.hasSubscribers ? { to: diagnostics.brokerCommand, command } : undefined,
     })
   }
 
-  #openArgs(channel: string): [fresh: string, seenEpoch: string, seenOffset: number] {
-    const seen = this.#seen.get(channel)
-    return [createEpoch(), seen?.epoch ?? '', seen?.offset ?? 0]
+  /** The error for further commands; `undefined`: they may be sent. */
+  get #overload(): BrokerError | undefined {
+    if (this.#pending <= MAX_PENDING) return undefined
+    return new BrokerError(
+      'ERR_SSE_BROKER_UNAVAILABLE',
+      `${MAX_PENDING} commands are already waiting for Redis: try again later`,
+    )
   }
 
-  #toHead(channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
-    const position = { epoch, offset: Number(offset) }
-    const head =
-      earlier === ''
-        ? position
-        : { ...position, earlier: earlier.split('.').flatMap((life) => parsePosition(life) ?? []) }
-    const lossy = this.#seen.noteHead(channel, head)
-    return lossy.length === 0 ? head : { ...head, lossy }
+  readonly #sendPublications: SendAll<PublicationReply, PublishCommand, RedisWithScripts> = async (
+    commands,
+    client,
+  ) => {
+    const attempts = this.#attempts
+    const [, ...replies] = await attempts.settle(
+      sendPublications(client, commands, this.#scriptOptions, attempts.deadline),
+    )
+    return replies
   }
 }
 

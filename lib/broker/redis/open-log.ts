@@ -17,7 +17,10 @@
  * has can continue. Each call reads the id from INFO, which costs about 4 µs; an id that the caller sends could be out
  * of date.
  */
+import { createEpoch, type Head } from '../../core/position.js'
 import { WHOLE } from '../../redis/lua.js'
+import { parsePosition } from '../../wire/cursor.js'
+import type { SeenPositions } from './seen-positions.js'
 
 /** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
 const MAX_LIVES = 8
@@ -62,3 +65,22 @@ end
 
 /** The head of a log, as the scripts reply it. */
 export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
+
+/** The arguments of `openLog`. */
+export type OpenArgs = readonly [fresh: string, seenEpoch: string, seenOffset: number]
+
+export function openArgs(seen: SeenPositions, channel: string): OpenArgs {
+  const position = seen.get(channel)
+  return [createEpoch(), position?.epoch ?? '', position?.offset ?? 0]
+}
+
+/** Parses a head and notes it as seen. */
+export function headOf(seen: SeenPositions, channel: string, [epoch, offset, earlier]: Readonly<ScriptHead>): Head {
+  const position = { epoch, offset: Number(offset) }
+  const head =
+    earlier === ''
+      ? position
+      : { ...position, earlier: earlier.split('.').flatMap((life) => parsePosition(life) ?? []) }
+  const lossy = seen.noteHead(channel, head)
+  return lossy.length === 0 ? head : { ...head, lossy }
+}

@@ -1,119 +1,143 @@
 /**
- * commands ─► **publish calls** ─► publish script: which publications share a call. Owns the collection of the
- * publications that are sent in one write, and the distribution of the replies. Must not know outcomes or retries: each
- * publication has its own.
+ * commands ─► **publish calls** ─► publish script: what one call of the script publishes, on one channel or on several.
+ * Owns the arguments of a publication, and what its reply means.
  *
- * With 100 channels in a tick, sharing saves Redis about a quarter of the CPU (`npm run bench -- publish`).
+ * With 100 channels in a tick, sharing calls saves Redis about a quarter of the CPU (`npm run bench -- publish`).
  */
-import { isCluster } from '../../redis/connect.js'
-import type { Send, WriteListener } from '../../redis/connection.js'
-import type { PublishAttempts } from './attempts.js'
-import {
-  type Publication,
-  type PublicationReply,
-  type PublishScriptOptions,
-  sendPublications,
-} from './publish-script.js'
-import type { RedisWithScripts } from './scripts.js'
+import type { Clock } from '../../core/clock.js'
+import { diagnostics } from '../../core/diagnostics.js'
+import { BrokerError, type SseError } from '../../core/errors.js'
+import type { EncodedEvent } from '../../core/message.js'
+import type { Position } from '../../core/position.js'
+import { isCluster, type RedisClient } from '../../redis/connect.js'
+import { Command } from '../../redis/run.js'
+import type { Keys } from './keys.js'
+import { headOf, type OpenArgs, openArgs } from './open-log.js'
+import { printPayload } from './payload.js'
+import type { Publication, PublicationReply } from './publish-script.js'
+import type { SeenPositions } from './seen-positions.js'
 
 /** The bounds of one call, because Redis does nothing else meanwhile. Only one publication may exceed the bytes. */
 const MAX_PUBLICATIONS = 64
 const MAX_BYTES = 1_048_576
 
-/** A publication, and who waits for its reply. */
-interface Collected {
-  readonly publication: Publication
-  /** Is notified when the call is written. */
-  readonly listener: WriteListener
-  readonly resolve: (reply: PublicationReply) => void
-  readonly reject: (error: unknown) => void
+/** Events to publish on a channel as one step, and who waits for the outcome. */
+export interface PublishCall {
+  readonly channel: string
+  readonly events: readonly EncodedEvent[]
+  /** The bytes of the events. */
+  readonly bytes: number
+  readonly idempotencyKey: string | undefined
+  /** On the clock of the process. */
+  readonly deadline: number
+  /** @param head the position of the last event */
+  resolve(head: Position): void
+  reject(error: SseError): void
+  /** See `Command`. */
+  onSettled(): void
 }
 
-/** The replies to the publications of a call, in their order. */
-type Replies = readonly (PublicationReply | Error)[]
+/** What the publications of a process share. */
+export interface Publishing {
+  readonly keys: Keys
+  readonly seen: SeenPositions
+  readonly clock: Clock
+  /** A publication is settled. */
+  onSettled(): void
+}
 
-/** Sends commands, and notifies the listeners when they are written. */
-type SendFor = (listeners: readonly WriteListener[], send: Send<Replies, RedisWithScripts>) => Promise<Replies>
+export class PublishCommand extends Command<PublicationReply> implements Publication {
+  readonly keys: Publication['keys']
+  readonly pubSub: string
+  readonly number: number
+  readonly logged: number
+  readonly payload: string
+  readonly kept: string | undefined
+  readonly #call: PublishCall
+  readonly #publishing: Publishing
+  /** `undefined`: nobody is told how long it took. */
+  readonly #beganAt: number | undefined
 
-export class PublishCalls {
-  readonly #sendFor: SendFor
-  readonly #attempts: PublishAttempts
-  readonly #options: PublishScriptOptions
-  /** `undefined`: each publication is sent immediately, in a call of its own. */
-  #collected: Collected[] | undefined
-  #bytes = 0
-
-  constructor(sendFor: SendFor, attempts: PublishAttempts, options: PublishScriptOptions) {
-    this.#sendFor = sendFor
-    this.#attempts = attempts
-    this.#options = options
-  }
-
-  /** Calls `send`. The publications that it sends share calls, which are sent before this method returns. */
-  collect(send: () => void): void {
-    this.#collected = []
-    try {
-      send()
-    } finally {
-      this.#sendCollected()
-      this.#collected = undefined
+  /** @param now in ms since 1970 */
+  constructor(call: PublishCall, number: number, publishing: Publishing, now: number) {
+    super()
+    const { channel, events, idempotencyKey } = call
+    const { keys } = publishing
+    this.#call = call
+    this.#publishing = publishing
+    this.#beganAt = diagnostics.brokerCommand.hasSubscribers ? publishing.clock.now() : undefined
+    this.number = number
+    this.keys = {
+      meta: keys.meta(channel),
+      stream: keys.stream(channel),
+      idempotency: idempotencyKey === undefined ? undefined : keys.idempotency(channel, idempotencyKey),
     }
+    this.pubSub = keys.pubSub(channel)
+    const logged = events.filter(({ ephemeral }) => !ephemeral)
+    this.logged = logged.length
+    this.payload = printPayload(events, now)
+    this.kept = logged.length === events.length ? undefined : printPayload(logged, now)
   }
 
-  /**
-   * Sends a publication. In a cluster it has a call of its own, because each channel is in another slot.
-   * @param listener is notified when the publication is written
-   */
-  publish(client: RedisWithScripts, publication: Publication, listener: WriteListener): Promise<PublicationReply> {
-    const collected = this.#collected
-    return new Promise((resolve, reject) => {
-      const only = { publication, listener, resolve, reject }
-      if (collected === undefined || isCluster(client)) distribute(this.#call(client, [publication]), [only])
-      else this.#collect(collected, only)
-    })
+  get deadline(): number {
+    return this.#call.deadline
   }
 
-  #collect(collected: Collected[], next: Collected): void {
-    const bytes = next.publication.payload.length
-    if (collected.length === MAX_PUBLICATIONS || (collected.length > 0 && this.#bytes + bytes > MAX_BYTES)) {
-      this.#sendCollected()
+  get bytes(): number {
+    return this.#call.bytes
+  }
+
+  /** Looked up for each attempt. */
+  get open(): OpenArgs {
+    return openArgs(this.#publishing.seen, this.#call.channel)
+  }
+
+  resolve([epoch, offset, earlier, refusal]: PublicationReply): void {
+    this.#report(undefined)
+    if (refusal === undefined) {
+      this.#call.resolve(headOf(this.#publishing.seen, this.#call.channel, [epoch, offset, earlier]))
+      return
     }
-    this.#bytes += bytes
-    collected.push(next)
-  }
-
-  #sendCollected(): void {
-    const collected = this.#collected?.splice(0) ?? []
-    this.#bytes = 0
-    if (collected.length === 0) return
-    const publications = collected.map(({ publication }) => publication)
-    const listeners = collected.map(({ listener }) => listener)
-    distribute(
-      this.#sendFor(listeners, (client) => this.#call(client, publications)),
-      collected,
+    this.#call.reject(
+      new BrokerError(
+        'ERR_SSE_BROKER_TIMEOUT',
+        `Redis refused a command (${refusal}) after it had added the event to the log, and refused to undo that: ` +
+          'streams may or may not get the event',
+      ),
     )
   }
 
-  async #call(client: RedisWithScripts, publications: readonly Publication[]): Promise<Replies> {
-    const attempts = this.#attempts
-    const call = sendPublications(client, publications, this.#options, attempts.deadline)
-    const [, ...replies] = await attempts.settle(call)
-    return replies
+  reject(error: SseError): void {
+    this.#report(error)
+    this.#call.reject(error)
+  }
+
+  onSettled(): void {
+    this.#publishing.onSettled()
+    this.#call.onSettled()
+  }
+
+  #report(error: SseError | undefined): void {
+    if (this.#beganAt === undefined) return
+    const ms = this.#publishing.clock.now() - this.#beganAt
+    diagnostics.brokerCommand.publish({ command: 'publish', ms, error })
   }
 }
 
-/** Passes each publication its reply, or the error of the call. */
-function distribute(call: Promise<Replies>, publications: readonly Collected[]): void {
-  call.then(
-    (replies) => {
-      for (const [i, { resolve, reject }] of publications.entries()) {
-        const reply = replies[i] as Replies[number]
-        if (reply instanceof Error) reject(reply)
-        else resolve(reply)
-      }
-    },
-    (error: unknown) => {
-      for (const { reject } of publications) reject(error)
-    },
-  )
+/** Divides publications into calls. In a cluster each has a call of its own, because each channel is in another slot. */
+export function callsOf(commands: readonly PublishCommand[], client: RedisClient): readonly PublishCommand[][] {
+  const max = isCluster(client) ? 1 : MAX_PUBLICATIONS
+  const calls: PublishCommand[][] = []
+  let bytes = 0
+  for (const command of commands) {
+    const last = calls.at(-1)
+    if (last === undefined || last.length === max || bytes + command.bytes > MAX_BYTES) {
+      calls.push([command])
+      bytes = command.bytes
+    } else {
+      last.push(command)
+      bytes += command.bytes
+    }
+  }
+  return calls
 }

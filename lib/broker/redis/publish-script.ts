@@ -2,7 +2,7 @@
  * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a
  * repeated or undone one changes nothing more.
  */
-import { OPEN_LOG, type ScriptHead } from './open-log.js'
+import { OPEN_LOG, type OpenArgs, type ScriptHead } from './open-log.js'
 
 /** The keys and the arguments of each publication in a call, and the arguments that all of them share. */
 const [PUBLICATION_KEYS, PUBLICATION_ARGS, SHARED_ARGS] = [3, 9, 7]
@@ -134,14 +134,13 @@ export interface Publication {
     /** `undefined`: without a key. */
     readonly idempotency: string | undefined
   }
-  /** See `openLog`. */
-  readonly open: readonly [fresh: string, seenEpoch: string, seenOffset: number]
+  readonly open: OpenArgs
   readonly pubSub: string
   readonly number: number
   readonly logged: number
-  readonly payload: Buffer
+  readonly payload: string
   /** `undefined`: the payload. */
-  readonly kept: Buffer | undefined
+  readonly kept: string | undefined
 }
 
 /** What all publications of a process share: who it is, and how long and how much Redis keeps. */

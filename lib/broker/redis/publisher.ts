@@ -16,10 +16,11 @@
 import { outsideContext } from '../../core/async-context.js'
 import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError } from '../../core/errors.js'
+import { BrokerError, type SseError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { type Position, positionsUpTo } from '../../core/position.js'
 import type { RedisCommands } from './commands.js'
+import type { PublishCall } from './publish-calls.js'
 
 /**
  * The bounds of one call: at least 256 events, at most 1000, and in between a quarter of the history. The events of a
@@ -59,13 +60,6 @@ interface PublishQueue {
   readonly waiting: PendingPublish[]
   /** A call of this channel is in flight. */
   inFlight: boolean
-}
-
-/** The publishes that one call of the script sends. */
-interface PublishCall {
-  readonly publishes: readonly PendingPublish[]
-  readonly events: readonly EncodedEvent[]
-  readonly bytes: number
 }
 
 export interface PublisherOptions {
@@ -178,43 +172,24 @@ export class RedisPublisher {
 
   #flush(): void {
     this.#flushing = false
-    if (this.#commands.ready) {
-      this.#commands.inOneWrite(() => {
-        for (const queue of this.#ready) {
-          if (this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) break
-          this.#ready.delete(queue)
-          this.#send(queue, takeCall(queue, this.#maxCallEvents))
-        }
-      })
-    }
+    if (!this.#commands.ready) return
+    this.#commands.inOneWrite(() => {
+      const calls: QueuedCall[] = []
+      for (const queue of this.#ready) {
+        if (this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) break
+        this.#ready.delete(queue)
+        const call = new QueuedCall(queue, takePublishes(queue, this.#maxCallEvents), this.#onSettled)
+        queue.inFlight = true
+        this.#inFlightBytes += call.bytes
+        if (call.ephemeral) this.#commands.broadcast(call)
+        else calls.push(call)
+      }
+      this.#commands.append(calls)
+    })
   }
 
-  #send(queue: PublishQueue, { publishes, events, bytes }: PublishCall): void {
-    queue.inFlight = true
-    this.#inFlightBytes += bytes
-    const [first] = publishes as readonly [PendingPublish]
-    const options = {
-      timeoutMs: Math.max(1, first.deadline - this.#clock.now()),
-      onSettled: () => this.#onSettled(queue, events.length, bytes),
-    }
-    const published = first.ephemeral
-      ? this.#commands.broadcast(queue.channel, events, options)
-      : this.#commands.append(queue.channel, events, first.idempotencyKey, options)
-    published.then(
-      (head) => {
-        const positions = positionsUpTo(head, events)
-        let next = 0
-        for (const { promise, events } of publishes) {
-          promise?.resolve(positions.slice(next, next + events.length))
-          next += events.length
-        }
-      },
-      (error: unknown) => rejectAll(queue.channel, publishes, error),
-    )
-  }
-
-  /** The client holds none of the call's commands any more. Does not depend on the outcome. */
-  #onSettled(queue: PublishQueue, events: number, bytes: number): void {
+  /** The client does not hold the call any more. Does not depend on the outcome. */
+  readonly #onSettled = (queue: PublishQueue, events: number, bytes: number): void => {
     queue.inFlight = false
     this.#inFlightBytes -= bytes
     this.#release(queue, events, bytes)
@@ -269,8 +244,64 @@ export class RedisPublisher {
   }
 }
 
+/** Publishes of one channel that are sent as one step. */
+class QueuedCall implements PublishCall {
+  readonly events: readonly EncodedEvent[]
+  readonly bytes: number
+  readonly #queue: PublishQueue
+  readonly #publishes: readonly [PendingPublish, ...PendingPublish[]]
+  readonly #whenSettled: (queue: PublishQueue, events: number, bytes: number) => void
+
+  constructor(
+    queue: PublishQueue,
+    publishes: readonly [PendingPublish, ...PendingPublish[]],
+    whenSettled: (queue: PublishQueue, events: number, bytes: number) => void,
+  ) {
+    this.#queue = queue
+    this.#publishes = publishes
+    this.#whenSettled = whenSettled
+    const [first] = publishes
+    this.events = publishes.length === 1 ? first.events : publishes.flatMap(({ events }) => events)
+    this.bytes = publishes.reduce((sum, { bytes }) => sum + bytes, 0)
+  }
+
+  get channel(): string {
+    return this.#queue.channel
+  }
+
+  get idempotencyKey(): string | undefined {
+    return this.#publishes[0].idempotencyKey
+  }
+
+  get ephemeral(): boolean {
+    return this.#publishes[0].ephemeral
+  }
+
+  /** The first publish waits longest. */
+  get deadline(): number {
+    return this.#publishes[0].deadline
+  }
+
+  resolve(head: Position): void {
+    const positions = positionsUpTo(head, this.events)
+    let next = 0
+    for (const { promise, events } of this.#publishes) {
+      promise?.resolve(positions.slice(next, next + events.length))
+      next += events.length
+    }
+  }
+
+  reject(error: SseError): void {
+    rejectAll(this.channel, this.#publishes, error)
+  }
+
+  onSettled(): void {
+    this.#whenSettled(this.#queue, this.events.length, this.bytes)
+  }
+}
+
 /** Removes the first publish from the queue, and those after it that may share its call. */
-function takeCall(queue: PublishQueue, maxEvents: number): PublishCall {
+function takePublishes(queue: PublishQueue, maxEvents: number): [PendingPublish, ...PendingPublish[]] {
   const [first] = queue.waiting as [PendingPublish]
   let { bytes } = first
   let events = first.events.length
@@ -283,14 +314,7 @@ function takeCall(queue: PublishQueue, maxEvents: number): PublishCall {
     events += publish.events.length
     bytes += publish.bytes
   }
-  if (count === 1) {
-    queue.waiting.shift()
-    return { publishes: [first], events: first.events, bytes }
-  }
-  const publishes = queue.waiting.splice(0, count)
-  const all: EncodedEvent[] = []
-  for (const publish of publishes) for (const event of publish.events) all.push(event)
-  return { publishes, events: all, bytes }
+  return queue.waiting.splice(0, count) as [PendingPublish, ...PendingPublish[]]
 }
 
 /** Rejects publishes, and reports the events given to `offer`. */
