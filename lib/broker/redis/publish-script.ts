@@ -36,8 +36,9 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if ARGV[5] ~= '0' and now > tonumber(ARGV[5]) then return {err = string.format('LATE %d', now)} end
 ${OPEN_LOG}
-local metaTtl, lastTtl, size, historyTtl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local field, renewMs, nowText = ARGV[6], tonumber(ARGV[7]), format('%d', now)
+local keys, args, pcall = KEYS, ARGV, pcall
+local metaTtl, lastTtl, size, historyTtl = args[1], tonumber(args[2]), tonumber(args[3]), args[4]
+local field, renewMs, nowText = args[6], tonumber(args[7]), format('%d', now)
 local function isKept(e, o, earlier, epoch, offset)
   if epoch == e then return tonumber(offset) <= o end
   for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
@@ -53,75 +54,83 @@ local function prune(metaKey)
     if at and at + lastTtl < now then call('HDEL', metaKey, all[i]) end
   end
 end
-local moved, keyed, added
-local function append(k, a, e, first, last, position, renews)
-  local own = ARGV[a + 4] .. ' ' .. position .. ' ' .. nowText
-  call('HSET', KEYS[k], 'o', last, field, own)
+-- Of the publication that is being written: its log before, its last offset, and the changes so far.
+local epoch, former, lives, before, last, moved, keyed, added
+local function publish(k, a)
+  local metaKey, stream, number = keys[k], keys[k + 1], args[a + 4]
+  local o, renewedAt
+  moved, keyed, added = false, false, false
+  epoch, o, lives, renewedAt, before = openLog(metaKey, stream, args[a], args[a + 1], args[a + 2], field)
+  local sequence = before and tonumber(match(before, '^%d+'))
+  if sequence and sequence >= tonumber(number) then
+    local digits, be, bo = match(before, '^(%d+) (%w+)-(%d+) ')
+    if whole(digits) and whole(bo) then
+      if isKept(epoch, o, lives, be, bo) then return {epoch, bo, lives} end
+      return {be, bo, ''}
+    end
+  end
+  local keyTtl = args[a + 5]
+  if keyTtl ~= '0' then
+    local known = call('GET', keys[k + 2])
+    local ke, ko = match(known or '', '^(%w+)-(%d+)$')
+    if whole(ko) and isKept(epoch, o, lives, ke, ko) then
+      call('HSET', metaKey, field, number .. ' ' .. known .. ' ' .. nowText)
+      return {epoch, ko, lives}
+    end
+  end
+  if not before then prune(metaKey) end
+  former = o
+  local first, events = format('%d', o + 1), args[a + 6]
+  last = events == '1' and first or format('%d', o + tonumber(events))
+  local renews = not (renewedAt and now >= renewedAt and now < renewedAt + renewMs)
+  call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. nowText)
   moved = true
   if renews then
-    call('HSET', KEYS[k], 't', nowText)
-    call('PEXPIRE', KEYS[k], metaTtl)
+    call('HSET', metaKey, 't', nowText)
+    call('PEXPIRE', metaKey, metaTtl)
   end
-  if ARGV[a + 5] ~= '0' then
-    call('SET', KEYS[k + 2], position, 'PX', ARGV[a + 5])
+  if keyTtl ~= '0' then
+    call('SET', keys[k + 2], epoch .. '-' .. last, 'PX', keyTtl)
     keyed = true
   end
-  local payload = ARGV[a + 7]
+  local payload = args[a + 7]
   if size > 0 then
-    local id, oldest = last .. '-0', format('%d', math.max(0, last - size + 1))
-    local kept = ARGV[a + 8] == '' and payload or ARGV[a + 8]
-    if not call('XADD', KEYS[k + 1], 'NOMKSTREAM', 'MINID', '~', oldest, id, 'p', kept) then
-      call('XADD', KEYS[k + 1], id, 'p', kept)
+    local id, kept = last .. '-0', args[a + 8]
+    if kept == '' then kept = payload end
+    local oldest = o + tonumber(events) - size + 1
+    if not call('XADD', stream, 'NOMKSTREAM', 'MINID', '~', oldest > 0 and format('%d', oldest) or '0', id, 'p', kept) then
+      call('XADD', stream, id, 'p', kept)
       renews = true
     end
     added = true
-    if renews then call('PEXPIRE', KEYS[k + 1], historyTtl) end
+    if renews then call('PEXPIRE', stream, historyTtl) end
   end
-  call('${publish}', ARGV[a + 3], e .. ' ' .. first .. '\\n' .. payload)
+  call('${publish}', args[a + 3], epoch .. ' ' .. first .. '\\n' .. payload)
+  return {epoch, last, lives}
 end
-local function undo(k, a, last, former, before, refusal)
-  if added then call('XDEL', KEYS[k + 1], last .. '-0') end
-  if keyed then call('SET', KEYS[k + 2], '-', 'PX', 1) end
-  if moved then call('HSET', KEYS[k], field, before or '', 't', 0) end
-  if added then call('XSETID', KEYS[k + 1], former .. '-0') end
+local function undo(k, refusal)
+  local id = format('%d', former)
+  if added then call('XDEL', keys[k + 1], last .. '-0') end
+  if keyed then call('SET', keys[k + 2], '-', 'PX', 1) end
+  if moved then call('HSET', keys[k], field, before or '', 't', 0) end
+  if added then call('XSETID', keys[k + 1], id .. '-0') end
   -- Another program has added an entry with a higher id, so no entry can be added: the next call replaces the log.
-  if string.find(refusal, 'equal or smaller', 1, true) then former = '' end
-  if moved then call('HSET', KEYS[k], 'o', former) end
-end
-local function publish(k, a)
-  local e, o, earlier, renewedAt, before = openLog(KEYS[k], KEYS[k + 1], ARGV[a], ARGV[a + 1], ARGV[a + 2], field)
-  local number = ARGV[a + 4]
-  local sequence, be, bo = match(before or '', '^(%d+) (%w+)-(%d+) ')
-  if whole(sequence) and whole(bo) and whole(sequence) >= tonumber(number) then
-    if isKept(e, o, earlier, be, bo) then return {e, bo, earlier} end
-    return {be, bo, ''}
-  end
-  if ARGV[a + 5] ~= '0' then
-    local known = call('GET', KEYS[k + 2])
-    local ke, ko = match(known or '', '^(%w+)-(%d+)$')
-    if whole(ko) and isKept(e, o, earlier, ke, ko) then
-      call('HSET', KEYS[k], field, number .. ' ' .. known .. ' ' .. nowText)
-      return {e, ko, earlier}
-    end
-  end
-  if not before then prune(KEYS[k]) end
-  local former, first = format('%d', o), format('%d', o + 1)
-  local last = format('%d', o + tonumber(ARGV[a + 6]))
-  local renews = now < renewedAt or now >= renewedAt + renewMs
-  moved, keyed, added = false, false, false
-  local done, refusal = pcall(append, k, a, e, first, last, e .. '-' .. last, renews)
-  if done then return {e, last, earlier} end
-  if type(refusal) == 'table' then refusal = refusal.err end
-  if pcall(undo, k, a, last, former, before, refusal) then return {err = refusal} end
-  return {e, last, earlier, refusal}
+  if string.find(refusal, 'equal or smaller', 1, true) then id = '' end
+  if moved then call('HSET', keys[k], 'o', id) end
 end
 local replies = {now}
-for i = 0, #KEYS / ${PUBLICATION_KEYS} - 1 do
-  local done, reply = pcall(publish, i * ${PUBLICATION_KEYS} + 1, i * ${PUBLICATION_ARGS} + ${SHARED_ARGS} + 1)
-  if not done then reply = {err = type(reply) == 'table' and reply.err or reply} end
-  -- Of all publications, and the client reconnects only if the call itself fails (connect.ts).
-  if reply.err and string.find(reply.err, 'READONLY', 1, true) then return reply end
-  replies[i + 2] = reply
+local k, a = 1, ${SHARED_ARGS + 1}
+for i = 1, #keys / ${PUBLICATION_KEYS} do
+  local done, reply = pcall(publish, k, a)
+  if not done then
+    local refusal = type(reply) == 'table' and reply.err or reply
+    reply = {err = refusal}
+    if moved and not pcall(undo, k, refusal) then reply = {epoch, last, lives, refusal} end
+    -- Of all publications, and the client reconnects only if the call itself fails (connect.ts).
+    if reply.err and string.find(refusal, 'READONLY', 1, true) then return reply end
+  end
+  replies[i + 1] = reply
+  k, a = k + ${PUBLICATION_KEYS}, a + ${PUBLICATION_ARGS}
 end
 return replies
 `
