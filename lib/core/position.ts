@@ -74,8 +74,8 @@ export function isEpoch(text: string): boolean {
 /** The maximum number of channels of a stream, and so of positions in a cursor. */
 export const MAX_CHANNELS = 8
 
-const EPOCH_LENGTH = 6
-const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
+export const EPOCH_LENGTH = 6
+export const EPOCH_ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
 
 /**
  * A new random epoch. Six characters give 2.2e9 values and keep a cursor over eight channels within 128 bytes up to
@@ -84,6 +84,6 @@ const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
  */
 export function createEpoch(random: () => number = Math.random): string {
   let epoch = ''
-  for (let i = 0; i < EPOCH_LENGTH; i++) epoch += ALPHABET[Math.floor(random() * ALPHABET.length)]
+  for (let i = 0; i < EPOCH_LENGTH; i++) epoch += EPOCH_ALPHABET[Math.floor(random() * EPOCH_ALPHABET.length)]
   return epoch
 }

@@ -15,14 +15,14 @@ const OPTIONS = {
   historyTtlMs: 60_000,
   idempotencyTtlMs: 1000,
   publisherId: 'test',
+  pubSubSuffix: '',
 }
 
 function publication(log: string, number: number, payload: string, withKey = false): Publication {
   const idempotency = withKey ? `${log}:i` : undefined
   return {
     keys: { meta: `${log}:m`, stream: `${log}:s`, idempotency },
-    open: ['epoch', '', 0],
-    pubSub: log,
+    seen: ['', 0],
     number,
     logged: 1,
     payload,
@@ -30,13 +30,20 @@ function publication(log: string, number: number, payload: string, withKey = fal
   }
 }
 
+/** The first epoch of each log, by the name of its meta hash. */
+const epochs = new Map<string, string>()
+
 /** The position, `unknown`, or `refused`, of each publication of one call. */
 async function outcomesOf(client: RedisWithScripts, publications: readonly Publication[]): Promise<readonly string[]> {
   const [, ...replies] = await sendPublications(client, publications, OPTIONS, 0)
-  return replies.map((reply) => {
+  return replies.map((reply, i) => {
     if (reply instanceof Error) return 'refused'
     const [epoch, offset, , refusal] = reply
-    return refusal === undefined ? `${epoch}-${offset}` : 'unknown'
+    if (refusal !== undefined) return 'unknown'
+    const { meta } = (publications[i] as Publication).keys
+    const first = epochs.get(meta) ?? epoch
+    epochs.set(meta, first)
+    return epoch === first ? `epoch-${offset}` : `another-${offset}`
   })
 }
 

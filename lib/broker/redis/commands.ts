@@ -19,7 +19,7 @@ import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
 import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
-import { headOf, openArgs } from './open-log.js'
+import { freshEpochs, headOf, seenArgs } from './open-log.js'
 import { ephemeralMessage, parseLogged } from './payload.js'
 import { callsOf, type PublishCall, PublishCommand, type Publishing } from './publish-calls.js'
 import { type PublicationReply, type PublishScriptOptions, renewalMs, sendPublications } from './publish-script.js'
@@ -77,8 +77,8 @@ export class RedisCommands {
       },
     })
     const { publisherId, ttlMs: lastPublicationTtlMs } = this.#attempts
-    this.#scriptOptions = { ...options, publisherId, lastPublicationTtlMs }
     this.keys = new Keys(namespace.keyPrefix + options.prefix, namespace.db)
+    this.#scriptOptions = { ...options, publisherId, lastPublicationTtlMs, pubSubSuffix: this.keys.pubSubSuffix }
     this.#publishing = { keys: this.keys, seen: this.#seen, clock, onSettled: () => void this.#pending-- }
   }
 
@@ -155,7 +155,13 @@ export class RedisCommands {
     const { metaTtlMs, historyTtlMs } = this.#options
     const ttlMs = metaTtlMs + renewalMs(historyTtlMs)
     const head = await this.#run('open', (client) =>
-      client.sseOpen(this.keys.meta(channel), this.keys.stream(channel), ...openArgs(this.#seen, channel), ttlMs),
+      client.sseOpen(
+        this.keys.meta(channel),
+        this.keys.stream(channel),
+        freshEpochs(),
+        ...seenArgs(this.#seen, channel),
+        ttlMs,
+      ),
     )
     return headOf(this.#seen, channel, head)
   }

@@ -24,16 +24,16 @@ export function takeNamespace(client: RedisClient): Namespace {
 export class Keys {
   readonly #prefix: string
   /** The suffix of pub/sub channels in a database other than 0, because all databases share pub/sub. */
-  readonly #database: string
+  readonly pubSubSuffix: string
 
   constructor(prefix: string, db: number) {
     this.#prefix = prefix
-    this.#database = db === 0 ? '' : `@${db}`
+    this.pubSubSuffix = db === 0 ? '' : `@${db}`
   }
 
   /** The pub/sub channel. */
   pubSub(channel: string): string {
-    return this.#key(channel) + this.#database
+    return this.#key(channel) + this.pubSubSuffix
   }
 
   meta(channel: string): string {
@@ -50,12 +50,12 @@ export class Keys {
 
   /** The pub/sub channel of the signals to one process, or to all. */
   signals(processId?: string): string {
-    return `${this.#prefix}signal${processId === undefined ? '' : `:${processId}`}${this.#database}`
+    return `${this.#prefix}signal${processId === undefined ? '' : `:${processId}`}${this.pubSubSuffix}`
   }
 
   /** A pub/sub channel without subscribers. */
   ping(): string {
-    return `${this.#prefix}signal:ping${this.#database}`
+    return `${this.#prefix}signal:ping${this.pubSubSuffix}`
   }
 
   #key(channel: string): string {

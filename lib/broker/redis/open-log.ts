@@ -17,19 +17,21 @@
  * has can continue. Each call reads the id from INFO, which costs about 4 µs; an id that the caller sends could be out
  * of date.
  */
-import { createEpoch, type Head } from '../../core/position.js'
+import { EPOCH_ALPHABET, EPOCH_LENGTH, type Head } from '../../core/position.js'
 import { WHOLE } from '../../redis/lua.js'
 import { parsePosition } from '../../wire/cursor.js'
 import type { SeenPositions } from './seen-positions.js'
 
 /** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
 const MAX_LIVES = 8
+/** How many epochs there are. */
+const EPOCHS = EPOCH_ALPHABET.length ** EPOCH_LENGTH
 
 /**
  * `openLog`: returns the log's epoch, offset, earlier lives, the time when its TTLs were last renewed (nil: unknown), and
- * the value of `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `fresh`
- * is a new epoch, used if one is needed; `se` and `so` are epoch and offset that the caller has seen. A log whose meta
- * hash another program has damaged is replaced.
+ * the value of `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `i` is
+ * another whole number for each log that a script opens; `se` and `so` are epoch and offset that the caller has seen. A
+ * log whose meta hash another program has damaged is replaced. ARGV[1] must be `freshEpochs()`.
  *
  * Usually the hash has what the caller has seen, in the form in which the kit prints it. That is tested first, because
  * comparing equal texts costs Lua nothing, and matching patterns much (bench `sparse`).
@@ -38,7 +40,16 @@ export const OPEN_LOG = `${WHOLE}
 local call, format, match, tonumber = redis.call, string.format, string.match, tonumber
 local info = redis.pcall('INFO', 'replication')
 local replid = type(info) == 'string' and match(info, 'master_replid:(%w+)') or ''
-local function openLog(metaKey, stream, fresh, se, so, field)
+local function freshEpoch(i)
+  local number, epoch = (tonumber(ARGV[1]) + i) % ${EPOCHS}, ''
+  for _ = 1, ${EPOCH_LENGTH} do
+    local digit = number % ${EPOCH_ALPHABET.length}
+    epoch = string.sub('${EPOCH_ALPHABET}', digit + 1, digit + 1) .. epoch
+    number = (number - digit) / ${EPOCH_ALPHABET.length}
+  end
+  return epoch
+end
+local function openLog(metaKey, stream, i, se, so, field)
   local meta = call('HMGET', metaKey, 'e', 'o', 'r', 'p', 't', field)
   local text, seen = meta[2], tonumber(meta[2])
   if seen and meta[1] == se and meta[3] == replid and meta[4] == '' and seen >= tonumber(so) and #text <= 15
@@ -56,14 +67,14 @@ local function openLog(metaKey, stream, fresh, se, so, field)
       for life in string.gmatch(earlier, '[^.]+') do
         if #lives < ${MAX_LIVES} then lives[#lives + 1] = life end
       end
-      e, earlier = fresh, table.concat(lives, '.')
+      e, earlier = freshEpoch(i), table.concat(lives, '.')
       call('HSET', metaKey, 'e', e, 'r', replid, 'p', earlier)
     else
       e = false
     end
   end
   if not e then
-    e, o, earlier = fresh, 0, ''
+    e, o, earlier = freshEpoch(i), 0, ''
     call('HSET', metaKey, 'e', e, 'o', 0, 'r', replid, 'p', '')
     call('DEL', stream)
   end
@@ -74,12 +85,17 @@ end
 /** The head of a log, as the scripts reply it. */
 export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
 
-/** The arguments of `openLog`. */
-export type OpenArgs = readonly [fresh: string, seenEpoch: string, seenOffset: number]
+/** A random number from which a script makes the epochs of the logs that it creates or continues. */
+export function freshEpochs(): number {
+  return Math.floor(Math.random() * EPOCHS)
+}
 
-export function openArgs(seen: SeenPositions, channel: string): OpenArgs {
+/** Epoch and offset that the caller has seen, for `openLog`. */
+export type SeenArgs = readonly [epoch: string, offset: number]
+
+export function seenArgs(seen: SeenPositions, channel: string): SeenArgs {
   const position = seen.get(channel)
-  return [createEpoch(), position?.epoch ?? '', position?.offset ?? 0]
+  return [position?.epoch ?? '', position?.offset ?? 0]
 }
 
 /** Parses a head and notes it as seen. */

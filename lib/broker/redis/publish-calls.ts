@@ -12,7 +12,7 @@ import type { Position } from '../../core/position.js'
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 import { Command } from '../../redis/run.js'
 import type { Keys } from './keys.js'
-import { headOf, type OpenArgs, openArgs } from './open-log.js'
+import { headOf, type SeenArgs, seenArgs } from './open-log.js'
 import { printPayload } from './payload.js'
 import type { Publication, PublicationReply } from './publish-script.js'
 import type { SeenPositions } from './seen-positions.js'
@@ -48,7 +48,6 @@ export interface Publishing {
 
 export class PublishCommand extends Command<PublicationReply> implements Publication {
   readonly keys: Publication['keys']
-  readonly pubSub: string
   readonly number: number
   readonly logged: number
   readonly payload: string
@@ -72,7 +71,6 @@ export class PublishCommand extends Command<PublicationReply> implements Publica
       stream: keys.stream(channel),
       idempotency: idempotencyKey === undefined ? undefined : keys.idempotency(channel, idempotencyKey),
     }
-    this.pubSub = keys.pubSub(channel)
     const logged = events.filter(({ ephemeral }) => !ephemeral)
     this.logged = logged.length
     this.payload = printPayload(events, now)
@@ -88,8 +86,8 @@ export class PublishCommand extends Command<PublicationReply> implements Publica
   }
 
   /** Looked up for each attempt. */
-  get open(): OpenArgs {
-    return openArgs(this.#publishing.seen, this.#call.channel)
+  get seen(): SeenArgs {
+    return seenArgs(this.#publishing.seen, this.#call.channel)
   }
 
   resolve([epoch, offset, earlier, refusal]: PublicationReply): void {

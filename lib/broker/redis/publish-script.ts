@@ -2,22 +2,29 @@
  * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a
  * repeated or undone one changes nothing more.
  */
-import { OPEN_LOG, type OpenArgs, type ScriptHead } from './open-log.js'
+import { freshEpochs, OPEN_LOG, type ScriptHead, type SeenArgs } from './open-log.js'
 
 /** The keys and the arguments of each publication in a call, and the arguments that all of them share. */
-const [PUBLICATION_KEYS, PUBLICATION_ARGS, SHARED_ARGS] = [3, 9, 7]
+const [PUBLICATION_KEYS, PUBLICATION_ARGS, SHARED_ARGS] = [2, 5, 11]
+/** A log with a longer history is trimmed once in as many offsets, because XADD with trimming costs more. */
+const TRIM_INTERVAL = 16
 /** With more fields in a meta hash, the first publication of a process removes those of processes that have ended. */
 const MAX_FIELDS = 32
 
 /**
  * Publishes on one channel, or independently on several: each publication is atomic and has its own result.
  *
- * KEYS for each publication: meta, stream, idempotency key · ARGV 1 meta TTL in ms, 2 how long the last publication of
- * a process is remembered, 3 history size, 4 history TTL, 5 the time on Redis's clock after which this attempt has no
- * effect, or 0, 6 the field of the process in the meta hashes, 7 the minimum time between two renewals of a TTL. Then
- * for each publication: a new epoch, epoch and offset that the caller has seen, pub/sub channel, number of the
- * publication, idempotency TTL or 0, how many events enter the log, payload, the payload to keep if it differs,
- * otherwise ''. The cost does not depend on the number of events.
+ * Each key and argument costs Redis as much as a short command (bench `sparse`), so rare ones are at the end, and the
+ * name of the pub/sub channel is that of the meta hash without its end.
+ *
+ * KEYS for each publication: meta, stream. Then, if one has an idempotency key, for each: its key, or meta for none.
+ *
+ * ARGV 1 `freshEpochs()`, 2 the number of publications, 3 meta TTL in ms, 4 how long the last publication of a process is
+ * remembered, 5 history size, 6 history TTL, 7 the time on Redis's clock after which this attempt has no effect, or 0,
+ * 8 the field of the process in the meta hashes, 9 the minimum time between two renewals of a TTL, 10 the end of the
+ * names of pub/sub channels, 11 idempotency TTL. Then for each publication: epoch and offset that the caller has seen,
+ * number of the publication, how many events enter the log, payload. Then, if one keeps another payload than it sends,
+ * for each: that payload, or '' for the same. The cost does not depend on the number of events.
  *
  * A publication may arrive repeatedly, and late, so each attempt reads the last publication of its process. The same
  * number: another attempt has published it. A higher number: this attempt was delayed, and its process has published
@@ -34,11 +41,13 @@ const MAX_FIELDS = 32
 export const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if ARGV[5] ~= '0' and now > tonumber(ARGV[5]) then return {err = string.format('LATE %d', now)} end
+if ARGV[7] ~= '0' and now > tonumber(ARGV[7]) then return {err = string.format('LATE %d', now)} end
 ${OPEN_LOG}
 local keys, args, pcall = KEYS, ARGV, pcall
-local metaTtl, lastTtl, size, historyTtl = args[1], tonumber(args[2]), tonumber(args[3]), args[4]
-local field, renewMs, nowText = args[6], tonumber(args[7]), format('%d', now)
+local count, metaTtl, lastTtl, size, historyTtl = tonumber(args[2]), args[3], tonumber(args[4]), tonumber(args[5]), args[6]
+local field, renewMs, suffix, keyTtl, nowText = args[8], tonumber(args[9]), args[10], args[11], format('%d', now)
+local keyedFrom, keptFrom = count * ${PUBLICATION_KEYS} + 1, count * ${PUBLICATION_ARGS} + ${SHARED_ARGS + 1}
+local trims = size < ${8 * TRIM_INTERVAL} and 1 or ${TRIM_INTERVAL}
 local function isKept(e, o, earlier, epoch, offset)
   if epoch == e then return tonumber(offset) <= o end
   for le, lo in string.gmatch(earlier, '(%w+)-(%d+)') do
@@ -56,11 +65,11 @@ local function prune(metaKey)
 end
 -- Of the publication that is being written: its log before, its last offset, and the changes so far.
 local epoch, former, lives, before, last, moved, keyed, added
-local function publish(k, a)
-  local metaKey, stream, number = keys[k], keys[k + 1], args[a + 4]
+local function publish(i, k, a)
+  local metaKey, stream, number, key = keys[k], keys[k + 1], args[a + 2], keys[keyedFrom + i]
   local o, renewedAt
   moved, keyed, added = false, false, false
-  epoch, o, lives, renewedAt, before = openLog(metaKey, stream, args[a], args[a + 1], args[a + 2], field)
+  epoch, o, lives, renewedAt, before = openLog(metaKey, stream, i, args[a], args[a + 1], field)
   local sequence = before and tonumber(match(before, '^%d+'))
   if sequence and sequence >= tonumber(number) then
     local digits, be, bo = match(before, '^(%d+) (%w+)-(%d+) ')
@@ -69,9 +78,9 @@ local function publish(k, a)
       return {be, bo, ''}
     end
   end
-  local keyTtl = args[a + 5]
-  if keyTtl ~= '0' then
-    local known = call('GET', keys[k + 2])
+  if key == metaKey then key = nil end
+  if key then
+    local known = call('GET', key)
     local ke, ko = match(known or '', '^(%w+)-(%d+)$')
     if whole(ko) and isKept(epoch, o, lives, ke, ko) then
       call('HSET', metaKey, field, number .. ' ' .. known .. ' ' .. nowText)
@@ -80,7 +89,7 @@ local function publish(k, a)
   end
   if not before then prune(metaKey) end
   former = o
-  local first, events = format('%d', o + 1), args[a + 6]
+  local first, events = format('%d', o + 1), args[a + 3]
   last = events == '1' and first or format('%d', o + tonumber(events))
   local renews = not (renewedAt and now >= renewedAt and now < renewedAt + renewMs)
   call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. nowText)
@@ -89,29 +98,35 @@ local function publish(k, a)
     call('HSET', metaKey, 't', nowText)
     call('PEXPIRE', metaKey, metaTtl)
   end
-  if keyTtl ~= '0' then
-    call('SET', keys[k + 2], epoch .. '-' .. last, 'PX', keyTtl)
-    keyed = true
+  if key then
+    call('SET', key, epoch .. '-' .. last, 'PX', keyTtl)
+    keyed = key
   end
-  local payload = args[a + 7]
+  local payload = args[a + 4]
   if size > 0 then
-    local id, kept = last .. '-0', args[a + 8]
+    local id, kept = last .. '-0', args[keptFrom + i] or ''
     if kept == '' then kept = payload end
-    local oldest = o + tonumber(events) - size + 1
-    if not call('XADD', stream, 'NOMKSTREAM', 'MINID', '~', oldest > 0 and format('%d', oldest) or '0', id, 'p', kept) then
+    local exists
+    if math.floor(o / trims) == math.floor(tonumber(last) / trims) then
+      exists = call('XADD', stream, 'NOMKSTREAM', id, 'p', kept)
+    else
+      local oldest = format('%d', math.max(0, tonumber(last) - size + 1))
+      exists = call('XADD', stream, 'NOMKSTREAM', 'MINID', '~', oldest, id, 'p', kept)
+    end
+    if not exists then
       call('XADD', stream, id, 'p', kept)
       renews = true
     end
     added = true
     if renews then call('PEXPIRE', stream, historyTtl) end
   end
-  call('${publish}', args[a + 3], epoch .. ' ' .. first .. '\\n' .. payload)
+  call('${publish}', string.sub(metaKey, 1, -3) .. suffix, epoch .. ' ' .. first .. '\\n' .. payload)
   return {epoch, last, lives}
 end
 local function undo(k, refusal)
   local id = format('%d', former)
   if added then call('XDEL', keys[k + 1], last .. '-0') end
-  if keyed then call('SET', keys[k + 2], '-', 'PX', 1) end
+  if keyed then call('SET', keyed, '-', 'PX', 1) end
   if moved then call('HSET', keys[k], field, before or '', 't', 0) end
   if added then call('XSETID', keys[k + 1], id .. '-0') end
   -- Another program has added an entry with a higher id, so no entry can be added: the next call replaces the log.
@@ -120,8 +135,8 @@ local function undo(k, refusal)
 end
 local replies = {now}
 local k, a = 1, ${SHARED_ARGS + 1}
-for i = 1, #keys / ${PUBLICATION_KEYS} do
-  local done, reply = pcall(publish, k, a)
+for i = 0, count - 1 do
+  local done, reply = pcall(publish, i, k, a)
   if not done then
     local refusal = type(reply) == 'table' and reply.err or reply
     reply = {err = refusal}
@@ -129,7 +144,7 @@ for i = 1, #keys / ${PUBLICATION_KEYS} do
     -- Of all publications, and the client reconnects only if the call itself fails (connect.ts).
     if reply.err and string.find(refusal, 'READONLY', 1, true) then return reply end
   end
-  replies[i + 1] = reply
+  replies[i + 2] = reply
   k, a = k + ${PUBLICATION_KEYS}, a + ${PUBLICATION_ARGS}
 end
 return replies
@@ -143,8 +158,7 @@ export interface Publication {
     /** `undefined`: without a key. */
     readonly idempotency: string | undefined
   }
-  readonly open: OpenArgs
-  readonly pubSub: string
+  readonly seen: SeenArgs
   readonly number: number
   readonly logged: number
   readonly payload: string
@@ -160,6 +174,8 @@ export interface PublishScriptOptions {
   readonly historySize: number
   readonly historyTtlMs: number
   readonly idempotencyTtlMs: number
+  /** The end of the names of pub/sub channels. */
+  readonly pubSubSuffix: string
 }
 
 /** The reply to a publication: the head, and the reason of a refusal that could not be undone. */
@@ -194,13 +210,14 @@ export function sendPublications(
 ): Promise<PublishReply> {
   const { publisherId, metaTtlMs, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
   const renewMs = renewalMs(historyTtlMs)
-  const all: Arg[] = [PUBLICATION_KEYS * publications.length]
-  for (const { keys } of publications) all.push(keys.meta, keys.stream, keys.idempotency ?? keys.meta)
-  all.push(metaTtlMs + renewMs, lastPublicationTtlMs, historySize, historyTtlMs + renewMs, deadline)
-  all.push(`a:${publisherId}`, renewMs)
-  for (const { keys, open, pubSub, number, logged, payload, kept } of publications) {
-    const ttlMs = keys.idempotency === undefined ? 0 : idempotencyTtlMs
-    all.push(...open, pubSub, number, ttlMs, logged, payload, kept ?? '')
-  }
+  const count = publications.length
+  const isKeyed = publications.some(({ keys }) => keys.idempotency !== undefined)
+  const all: Arg[] = [(isKeyed ? PUBLICATION_KEYS + 1 : PUBLICATION_KEYS) * count]
+  for (const { keys } of publications) all.push(keys.meta, keys.stream)
+  if (isKeyed) for (const { keys } of publications) all.push(keys.idempotency ?? keys.meta)
+  all.push(freshEpochs(), count, metaTtlMs + renewMs, lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
+  all.push(deadline, `a:${publisherId}`, renewMs, options.pubSubSuffix, idempotencyTtlMs)
+  for (const { seen, number, logged, payload } of publications) all.push(...seen, number, logged, payload)
+  if (publications.some(({ kept }) => kept !== undefined)) for (const { kept } of publications) all.push(kept ?? '')
   return client.ssePublish(...all)
 }

@@ -28,12 +28,12 @@ interface Value {
 interface Publication {
   readonly meta: string
   readonly stream: string
-  readonly idempotency: string
-  /** A new epoch, and epoch and offset that the caller has seen. */
+  /** `undefined`: without a key. */
+  readonly idempotency: string | undefined
+  /** See `#openLog`. */
   readonly open: readonly string[]
   readonly pubSub: string
   readonly number: string
-  /** 0: without a key. */
   readonly idempotencyTtl: number
   readonly logged: number
   readonly payload: Buffer
@@ -60,6 +60,15 @@ interface Write {
   moved: boolean
   keyed: boolean
   added: boolean
+}
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789'
+
+/** As `freshEpoch` in the scripts. */
+function epochOf(number: number): string {
+  let epoch = ''
+  for (let i = 0, left = number % 36 ** 6; i < 6; i++, left = Math.floor(left / 36)) epoch = ALPHABET[left % 36] + epoch
+  return epoch
 }
 
 export class RedisError extends Error {}
@@ -151,24 +160,41 @@ export class RedisData {
   /** @returns as the script: the server's time, and for each publication a reply or an error @throws RedisError */
   publish(keys: readonly string[], args: readonly Buffer[]): readonly unknown[] {
     const now = this.#options.now()
-    const [metaTtl = 0, lastTtl = 0, size = 0, historyTtl = 0, deadline = 0] = args.slice(0, 5).map(Number)
-    const field = String(args[5])
-    const renewMs = Number(args[6])
+    const [fresh = 0, count = 0, metaTtl = 0, lastTtl = 0, size = 0, historyTtl = 0, deadline = 0] = args
+      .slice(0, 7)
+      .map(Number)
+    const [field = '', renews = '', suffix = '', idempotencyTtl = ''] = args.slice(7, 11).map(String)
     if (deadline !== 0 && now > deadline) throw new RedisError(`LATE ${now}`)
     const replies: unknown[] = [now]
-    for (let i = 0; i < keys.length / 3; i++) {
-      const [meta = '', stream = '', idempotency = ''] = keys.slice(i * 3)
-      const own = args.slice(7 + i * 9, 16 + i * 9)
-      const [fresh = '', seenEpoch = '', seenOffset = '', pubSub = '', number = ''] = own.map(String)
-      const payload = own[7] as Buffer
-      const kept = own[8] as Buffer
+    for (let i = 0; i < count; i++) {
+      const [meta = '', stream = ''] = keys.slice(i * 2)
+      const key = keys[count * 2 + i]
+      const own = args.slice(11 + i * 5, 16 + i * 5)
+      const [seenEpoch = '', seenOffset = '', number = ''] = own.map(String)
+      const payload = own[4] as Buffer
+      const kept = args[11 + count * 5 + i]
       try {
         replies.push(
           this.#publish({
-            ...{ field, renewMs, now, meta, stream, idempotency, open: [fresh, seenEpoch, seenOffset], pubSub, number },
-            ...{ metaTtl, lastTtl, size, historyTtl, payload, kept: kept.length === 0 ? payload : kept },
-            idempotencyTtl: Number(own[5]),
-            logged: Number(own[6]),
+            ...{
+              field,
+              renewMs: Number(renews),
+              now,
+              meta,
+              stream,
+              number,
+              metaTtl,
+              lastTtl,
+              size,
+              historyTtl,
+              payload,
+            },
+            open: [String(fresh + i), seenEpoch, seenOffset],
+            pubSub: meta.slice(0, -2) + suffix,
+            idempotency: key === meta ? undefined : key,
+            idempotencyTtl: Number(idempotencyTtl),
+            logged: Number(own[3]),
+            kept: kept === undefined || kept.length === 0 ? payload : kept,
           }),
         )
       } catch (refusal) {
@@ -180,7 +206,7 @@ export class RedisData {
   }
 
   #publish(publication: Publication): unknown {
-    const { meta, stream, idempotency, idempotencyTtl, number, size, field, now, renewMs } = publication
+    const { meta, stream, idempotency, number, size, field, now, renewMs } = publication
     const { epoch, offset, earlier } = this.#openLog(meta, stream, publication.open)
     const isKept = (e: string, o: string): boolean =>
       [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
@@ -192,7 +218,7 @@ export class RedisData {
     if (sequence !== undefined && Number(sequence) >= Number(number)) {
       return isKept(be, bo) ? [epoch, bo, earlier] : [be, bo, '']
     }
-    if (idempotencyTtl > 0) {
+    if (idempotency !== undefined) {
       this.#call('get')
       const known = this.#text(idempotency) ?? ''
       const [, ke = '', ko = ''] = /^(\w+)-(\d{1,15})$/.exec(known) ?? []
@@ -270,7 +296,7 @@ export class RedisData {
       this.#call('pexpire')
       this.#expire(meta, metaTtl)
     }
-    if (idempotencyTtl > 0) {
+    if (idempotency !== undefined) {
       this.#call('set')
       this.#setText(idempotency, write.position, idempotencyTtl)
       write.keyed = true
@@ -299,7 +325,7 @@ export class RedisData {
       this.#call('xdel')
       this.removeEntry(stream, last)
     }
-    if (keyed) {
+    if (keyed && idempotency !== undefined) {
       this.#call('set')
       this.#setText(idempotency, '-', 1)
     }
@@ -353,12 +379,14 @@ export class RedisData {
     ]
   }
 
+  /** @param args a number that makes a new epoch, and epoch and offset that the caller has seen */
   #openLog(
     meta: string,
     streamKey: string,
     args: readonly string[],
   ): { epoch: string; offset: number; earlier: string } {
-    const [fresh = '', seenEpoch = '', seenOffset = ''] = args
+    const [number = '', seenEpoch = '', seenOffset = ''] = args
+    const fresh = epochOf(Number(number))
     const info = this.#options.refusal('info') === undefined ? this.replid : ''
     this.#call('hmget')
     const fields = this.hash(meta)
