@@ -36,13 +36,13 @@ const PLANTS: readonly Plant[] = [
   },
   {
     fault: 'a call is not sent in one piece: keys are ignored',
-    file: PUBLISHER,
+    file: 'broker/redis/queued-call.ts',
     find: 'return this.#publishes[0].idempotencyKey',
     replace: 'return undefined',
   },
   {
     fault: 'a call joins publications across a key',
-    file: PUBLISHER,
+    file: 'broker/redis/queued-call.ts',
     find: 'if (publish.idempotencyKey !== undefined || publish',
     replace: 'if (publish',
   },
@@ -67,7 +67,7 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'a lost answer counts as not done',
     file: 'redis/run.ts',
-    find: 'if (!isRefused && this.#written && !this.#options.readOnly) this.#unknown = true',
+    find: 'if (!isRefusal(error) && this.#written && !this.#options.readOnly) this.#unknown = true',
     replace: '',
   },
   {

@@ -1,6 +1,6 @@
 /**
- * publish ─► **publisher** ─► commands. Owns the order of the events in a channel, which events share a call, and how
- * many may wait. Must not know the scripts, nor when a call is sent again.
+ * publish ─► **publisher** ─► commands. Owns the order of the events in a channel, when calls are sent, and how many
+ * events may wait. Must not know the scripts, nor when a call is sent again.
  *
  * ```
  *   channel a:  ┌ in flight ┐  waiting: publish publish publish │ publish with a key │ publish      the next 3 calls
@@ -16,51 +16,31 @@
 import { outsideContext } from '../../core/async-context.js'
 import type { Clock, Timer } from '../../core/clock.js'
 import { diagnostics } from '../../core/diagnostics.js'
-import { BrokerError, type SseError } from '../../core/errors.js'
+import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
-import { type Position, positionsUpTo } from '../../core/position.js'
+import type { Position } from '../../core/position.js'
 import type { RedisCommands } from './commands.js'
-import type { PublishCall } from './publish-calls.js'
+import {
+  type PendingPublish,
+  type PublishPromise,
+  type PublishQueue,
+  QueuedCall,
+  rejectAll,
+  takePublishes,
+} from './queued-call.js'
 
 /**
  * The bounds of one call: at least 256 events, at most 1000, and in between a quarter of the history. The events of a
  * call are one stream entry in Redis, which is read and trimmed as one, so a call must not hold most of a short
- * history. The bound also limits how many events a process publishes on one channel per round trip. Only `publishMany`
- * may exceed `MAX_CALL_BYTES`.
+ * history. The bound also limits how many events a process publishes on one channel per round trip.
  */
 const [MIN_CALL_EVENTS, MAX_CALL_EVENTS] = [256, 1000]
 const CALLS_IN_HISTORY = 4
-const MAX_CALL_BYTES = 1_048_576
 /** The bounds on events that wait or are in flight. Further publishes fail immediately. */
 const MAX_PENDING_EVENTS = 10_000
 const MAX_PENDING_BYTES = 67_108_864
 /** The bound on bytes in flight, because these exist twice more: in the call and in the socket's buffer. */
 const MAX_IN_FLIGHT_BYTES = 16_777_216
-
-/** The events of one `publish`, `publishMany` or `offer`. */
-interface PendingPublish {
-  readonly events: readonly EncodedEvent[]
-  readonly bytes: number
-  readonly ephemeral: boolean
-  readonly idempotencyKey: string | undefined
-  /** If the events are not sent by then, the publish fails. */
-  readonly deadline: number
-  /** `undefined`: an `offer`, whose outcome no caller awaits. */
-  readonly promise: PublishPromise | undefined
-}
-
-interface PublishPromise {
-  readonly resolve: (positions: readonly Position[]) => void
-  readonly reject: (error: unknown) => void
-}
-
-/** The publishes of one channel, in order. Exists while any of them waits or is in flight. */
-interface PublishQueue {
-  readonly channel: string
-  readonly waiting: PendingPublish[]
-  /** A call of this channel is in flight. */
-  inFlight: boolean
-}
 
 export interface PublisherOptions {
   readonly commandTimeoutMs: number
@@ -241,90 +221,5 @@ export class RedisPublisher {
       this.#discard(queue, expired, error)
     }
     this.#scheduleExpiry()
-  }
-}
-
-/** Publishes of one channel that are sent as one step. */
-class QueuedCall implements PublishCall {
-  readonly events: readonly EncodedEvent[]
-  readonly bytes: number
-  readonly #queue: PublishQueue
-  readonly #publishes: readonly [PendingPublish, ...PendingPublish[]]
-  readonly #whenSettled: (queue: PublishQueue, events: number, bytes: number) => void
-
-  constructor(
-    queue: PublishQueue,
-    publishes: readonly [PendingPublish, ...PendingPublish[]],
-    whenSettled: (queue: PublishQueue, events: number, bytes: number) => void,
-  ) {
-    this.#queue = queue
-    this.#publishes = publishes
-    this.#whenSettled = whenSettled
-    const [first] = publishes
-    this.events = publishes.length === 1 ? first.events : publishes.flatMap(({ events }) => events)
-    this.bytes = publishes.reduce((sum, { bytes }) => sum + bytes, 0)
-  }
-
-  get channel(): string {
-    return this.#queue.channel
-  }
-
-  get idempotencyKey(): string | undefined {
-    return this.#publishes[0].idempotencyKey
-  }
-
-  get ephemeral(): boolean {
-    return this.#publishes[0].ephemeral
-  }
-
-  /** The first publish waits longest. */
-  get deadline(): number {
-    return this.#publishes[0].deadline
-  }
-
-  resolve(head: Position): void {
-    const positions = positionsUpTo(head, this.events)
-    let next = 0
-    for (const { promise, events } of this.#publishes) {
-      promise?.resolve(positions.slice(next, next + events.length))
-      next += events.length
-    }
-  }
-
-  reject(error: SseError): void {
-    rejectAll(this.channel, this.#publishes, error)
-  }
-
-  onSettled(): void {
-    this.#whenSettled(this.#queue, this.events.length, this.bytes)
-  }
-}
-
-/** Removes the first publish from the queue, and those after it that may share its call. */
-function takePublishes(queue: PublishQueue, maxEvents: number): [PendingPublish, ...PendingPublish[]] {
-  const [first] = queue.waiting as [PendingPublish]
-  let { bytes } = first
-  let events = first.events.length
-  let count = 1
-  for (; count < queue.waiting.length && first.idempotencyKey === undefined; count++) {
-    const publish = queue.waiting[count] as PendingPublish
-    // An idempotency key covers exactly the events of its own publish.
-    if (publish.idempotencyKey !== undefined || publish.ephemeral !== first.ephemeral) break
-    if (events + publish.events.length > maxEvents || bytes + publish.bytes > MAX_CALL_BYTES) break
-    events += publish.events.length
-    bytes += publish.bytes
-  }
-  return queue.waiting.splice(0, count) as [PendingPublish, ...PendingPublish[]]
-}
-
-/** Rejects publishes, and reports the events given to `offer`. */
-function rejectAll(channel: string, publishes: readonly PendingPublish[], error: unknown): void {
-  let offered = 0
-  for (const { promise, events } of publishes) {
-    if (promise === undefined) offered += events.length
-    else promise.reject(error)
-  }
-  if (offered > 0 && diagnostics.publishError.hasSubscribers) {
-    diagnostics.publishError.publish({ channel, events: offered, error })
   }
 }
