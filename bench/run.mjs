@@ -20,11 +20,12 @@ import { publish } from './benches/publish.mjs'
 import { redis } from './benches/redis.mjs'
 import { scale } from './benches/scale.mjs'
 import { slow } from './benches/slow.mjs'
+import { soak } from './benches/soak.mjs'
 import { sparse } from './benches/sparse.mjs'
 import { inWords, judge } from './harness/goals.mjs'
 import { report } from './report.mjs'
 
-const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, sparse, scale, polling, limiter, drops }
+const BENCHES = { fanout, burst, multi, join, slow, idle, publish, redis, sparse, scale, polling, limiter, drops, soak }
 
 /** The major version of Node for results without a version in their name. */
 const OLDEST_NODE = '20'

@@ -74,7 +74,8 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#from = req
     this.#pollUrl = opening.pollUrl
     this.#openStreams = opening.openStreams
-    this.#openedAt = options.clock.now()
+    // Whole, see `Deadlines`.
+    this.#openedAt = Math.floor(options.clock.now())
     options.pressure?.join(this)
     this.exchange.onOver(() => this.onExchangeOver())
     res.on('error', reportError)

@@ -49,8 +49,8 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'attempts get a new number each time',
     file: 'broker/redis/publish-script.ts',
-    find: 'all.push(...open, pubSub, number',
-    replace: 'all.push(...open, pubSub, number + Math.random()',
+    find: 'all.push(...seen, number',
+    replace: 'all.push(...seen, number + Math.random()',
   },
   {
     fault: 'the replies of a call for several channels are mixed up',
