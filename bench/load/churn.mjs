@@ -1,6 +1,6 @@
 /**
  * Clients that come and go for a long time: each stays for some seconds, some do not read for a while, and each comes
- * back with the position it had. Counts offsets that are missing or that arrive twice.
+ * back with the position it had. Counts offsets that are missing without an announcement, or that arrive twice.
  */
 import { connect } from 'node:net'
 import { optionsOf } from '../harness/processes.mjs'
@@ -9,7 +9,7 @@ const { ports, streams, channels } = optionsOf()
 const [SHORTEST_MS, LONGEST_MS] = [1000, 20_000]
 /** One stay in so many begins with a client that does not read. */
 const [SLOW, PAUSE_MS] = [10, 2000]
-const ID = /^id: (\w+)-(\d+)$/gm
+const BLOCK = /^(?:event: sse\.gap$|id: (\w+)-(\d+)$)/gm
 
 let [connections, events, missing, doubled, refused] = [0, 0, 0, 0, 0]
 
@@ -32,7 +32,11 @@ function stay(i, position) {
     rest += bytes
     const end = rest.lastIndexOf('\n') + 1
     if (/^HTTP\/1\.1 (?!200)/.test(rest)) refused++
-    for (const [, epoch, digits] of rest.slice(0, end).matchAll(ID)) {
+    for (const [, epoch, digits] of rest.slice(0, end).matchAll(BLOCK)) {
+      if (epoch === undefined) {
+        last = undefined
+        continue
+      }
       const offset = Number(digits)
       if (last !== undefined && last.epoch === epoch && offset !== last.offset) {
         events++

@@ -16,7 +16,8 @@ export interface HistoryOptions {
   readonly historyTtlMs?: number
   /**
    * The time after a log's last publish or subscription when its epoch and offset are removed, in ms, at least
-   * `historyTtlMs`. A cursor from before then gets `sse.reset`. A log without events takes about 200 bytes.
+   * `historyTtlMs`. A cursor from before then gets `sse.reset`. A log without events takes about 200 bytes. In Redis at
+   * least a minute, or five command time-outs if that is longer: so long Redis must recognise repeated publications.
    * @defaultValue 604_800_000 (one week), or `historyTtlMs` if that is longer
    */
   readonly metaTtlMs?: number

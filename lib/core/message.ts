@@ -21,7 +21,10 @@ export interface SseEvent {
   readonly retry?: number
   /** What a full queue drops first, and sends first, with the policy `drop-low-priority`. @defaultValue 'normal' */
   readonly priority?: Priority
-  /** Names the state that this event updates. The `coalesce` policy keeps only the latest event of each key. */
+  /**
+   * Names the state that this event updates, in at most 1,024 characters. The `coalesce` policy keeps only the latest
+   * event of each key.
+   */
   readonly key?: string
   /** How long the event may wait in the queue of a stream, in ms. @defaultValue the stream's `queueTtlMs` */
   readonly ttlMs?: number

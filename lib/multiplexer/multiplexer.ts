@@ -241,10 +241,11 @@ const MAX_IDEMPOTENCY_KEY = 256
 
 /** @throws InvalidEventError */
 function assertPublishOptions({ idempotencyKey: key }: PublishOptions): void {
-  if (key === undefined || (typeof key === 'string' && key !== '' && key.length <= MAX_IDEMPOTENCY_KEY)) return
+  if (key === undefined) return
+  if (typeof key === 'string' && key !== '' && key.length <= MAX_IDEMPOTENCY_KEY && key.isWellFormed()) return
   throw new InvalidEventError(
     'ERR_SSE_EVENT_INVALID',
-    `idempotencyKey must be a string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
+    `idempotencyKey must be a well-formed string of 1 to ${MAX_IDEMPOTENCY_KEY} characters`,
   )
 }
 

@@ -235,9 +235,18 @@ function open(source: RedisSource, own: RedisOptions, options: ConnectOptions): 
     const redisOptions = { ...source.options.redisOptions, ...own, commandTimeout: undefined }
     return source.duplicate([], clusterOptions(redisOptions, options))
   }
-  if (typeof source === 'string') return new Redis(checkedUrl(source), own)
+  if (typeof source === 'string') return openUrl(source, own)
   if (Array.isArray(source)) return openCluster(source, own, options)
   return new Redis({ ...checkedOptions(source), ...own, commandTimeout: undefined })
+}
+
+/** Options in the query of a URL would override those of the kit, and have text as values. */
+function openUrl(source: string, own: RedisOptions): Redis {
+  const client = new Redis(checkedUrl(source), own)
+  Object.assign(client.options, own)
+  // With `lazyConnect` in the query.
+  if (client.status === 'wait') client.connect().catch(ignore)
+  return client
 }
 
 function openCluster(urls: readonly string[], own: RedisOptions, options: ConnectOptions): Cluster {

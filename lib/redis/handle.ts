@@ -54,14 +54,16 @@ export interface CommandOptions extends RunOptions {
 /** The commands of one caller, who awaits a promise. */
 class AwaitedCommand<T> extends Command<T> {
   readonly deadline: number
+  readonly timeoutMs: number
   readonly outcome: Promise<T>
   readonly #onSettled: (() => void) | undefined
   #resolve!: (reply: T) => void
   #reject!: (error: SseError) => void
 
-  constructor(deadline: number, onSettled: (() => void) | undefined) {
+  constructor(now: number, timeoutMs: number, onSettled: (() => void) | undefined) {
     super()
-    this.deadline = deadline
+    this.deadline = now + timeoutMs
+    this.timeoutMs = timeoutMs
     this.#onSettled = onSettled
     this.outcome = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve
@@ -150,7 +152,7 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
     const { clock, commandTimeoutMs } = this.#options
     const { timeoutMs = commandTimeoutMs, onSettled, report } = options
     const start = (): Promise<T> => {
-      const command = new AwaitedCommand<T>(clock.now() + timeoutMs, onSettled)
+      const command = new AwaitedCommand<T>(clock.now(), timeoutMs, onSettled)
       this.runAll<T, typeof command>([command], async (_, client, listener) => [await send(client, listener)], options)
       return command.outcome
     }

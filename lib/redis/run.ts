@@ -28,6 +28,8 @@ export abstract class Command<T> {
   decided = false
   /** Until when the command waits and is attempted, on the run's clock. */
   abstract readonly deadline: number
+  /** How long before its deadline the command was accepted, in ms. For error messages. */
+  abstract readonly timeoutMs: number
   abstract resolve(reply: T): void
   abstract reject(error: SseError): void
   /** Called once, when the command neither waits nor is in flight any more. Never before its outcome. */
@@ -69,7 +71,6 @@ export class Run<T, K extends Command<T>> {
   readonly #send: SendAll<T, K>
   readonly #options: RunOptions
   readonly #onOver: (run: { close(): void }) => void
-  readonly #startedAt: number
   /** The commands that are not settled. While they are in flight, some may be decided. */
   #commands: readonly K[]
   #deadline: Timer | undefined
@@ -97,7 +98,6 @@ export class Run<T, K extends Command<T>> {
     this.#send = send
     this.#options = options
     this.#onOver = onOver
-    this.#startedAt = clock.now()
   }
 
   start(): void {
@@ -190,7 +190,7 @@ export class Run<T, K extends Command<T>> {
     const overdue = this.#inFlight && due.length > 0
     this.#fail(due, (command) => {
       if (overdue) {
-        const withinMs = Math.round(this.#timeoutOf(command))
+        const withinMs = Math.round(command.timeoutMs)
         return unknownOutcome(`Redis did not reply within ${withinMs} ms`, this.#lastError)
       }
       if (this.#unknown || isRefusal(this.#lastError)) return this.#errorOf(this.#lastError)
@@ -200,11 +200,7 @@ export class Run<T, K extends Command<T>> {
     if (overdue) this.#options.onOverdue?.()
   }
 
-  readonly #notSent = (command: K): BrokerError => this.#connection.unavailable(this.#timeoutOf(command))
-
-  #timeoutOf({ deadline }: K): number {
-    return deadline - this.#startedAt
-  }
+  readonly #notSent = ({ timeoutMs }: K): BrokerError => this.#connection.unavailable(timeoutMs)
 
   #errorOf(error: unknown): SseError {
     if (error instanceof SseError) return error

@@ -10,6 +10,7 @@ const PRIORITIES: readonly Priority[] = ['high', 'normal', 'low']
 
 /** The default maximum size of an encoded event: 1 MiB. */
 export const MAX_EVENT_BYTES = 1_048_576
+const MAX_KEY_LENGTH = 1024
 
 /**
  * Limits of `publishMany`: the log stores all its events as one entry, and one message carries them to all processes.
@@ -29,8 +30,8 @@ export function encodeEvent(event: SseEvent, maxEventBytes: number = MAX_EVENT_B
   if (name !== undefined && name !== '') block += eventLine(name)
   block += `${dataLines(serialize(data))}\n`
   if (!PRIORITIES.includes(priority)) throw invalid(`priority must be one of ${PRIORITIES.join(', ')}`)
-  if (key !== undefined && (typeof key !== 'string' || !key.isWellFormed())) {
-    throw invalid('key must be a well-formed string')
+  if (key !== undefined && (typeof key !== 'string' || !key.isWellFormed() || key.length > MAX_KEY_LENGTH)) {
+    throw invalid(`key must be a well-formed string of at most ${MAX_KEY_LENGTH} characters`)
   }
   if (ttlMs !== undefined && !(Number.isSafeInteger(ttlMs) && ttlMs > 0)) {
     throw invalid(`ttlMs must be a whole number of ms from 1, got ${ttlMs}`)

@@ -80,6 +80,7 @@ describe('a log in Redis into which another program has written', () => {
     ['o', '1.5'],
     ['o', '1e300'],
     ['o', '9'.repeat(30)],
+    ['o', '9'.repeat(15)],
   ] as const) {
     it(`is replaced if its meta hash has ${field} = ${JSON.stringify(value)}`, async () => {
       const { epoch } = await broker.publish(channel, event(1))
@@ -89,7 +90,34 @@ describe('a log in Redis into which another program has written', () => {
       expect(head?.epoch).to.match(EPOCH).and.not.equal(epoch)
       expect(await broker.publish(channel, event(2))).to.deep.equal({ epoch: head?.epoch, offset: 1 })
     })
+
+    it(`is replaced by a process that has not seen it if its meta hash has ${field} = ${JSON.stringify(value)}`, async () => {
+      const other = new RedisBroker({ redis: redis.server.url }, systemClock)
+      await other.publish(channel, event(1))
+      await redis.admin.hset(key('m'), field, value)
+      const listener = new Recorder()
+      const position = await broker.publish(channel, event(2))
+      expect(position).to.include({ offset: 1 })
+      expect(position.epoch).to.match(EPOCH)
+      await broker.subscribe(channel, listener)
+      await broker.publish(channel, event(3))
+      await listener.until(1)
+      expect((await broker.read(channel, 0, 10)).entries.map(({ offset }) => offset)).to.deep.equal([1, 2])
+      await other.close()
+    })
   }
+
+  it('is not created where a key of another type is', async () => {
+    for (const write of [() => redis.admin.set(key('s'), 'text'), () => redis.admin.hset(key('s'), 'field', 'value')]) {
+      await write()
+      const type = await redis.admin.type(key('s'))
+      expect(await codeOf(broker.publish(channel, event(1)))).to.equal('ERR_SSE_BROKER_REFUSED')
+      expect(await redis.admin.type(key('s'))).to.equal(type)
+      await redis.admin.del(key('s'))
+      expect(await broker.publish(channel, event(1))).to.include({ offset: 1 })
+      await redis.admin.del(key('s'), key('m'))
+    }
+  })
 
   it('keeps its epoch if only the list of its earlier lives is damaged', async () => {
     const { epoch } = await broker.publish(channel, event(1))

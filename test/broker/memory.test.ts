@@ -7,5 +7,6 @@ brokerSuite('memory', async () => {
   return {
     create: (options) => new MemoryBroker(options, clock),
     pass: async (ms) => clock.advance(ms),
+    expire: async () => clock.advance(250),
   }
 })

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { Redis } from 'ioredis'
-import { type Publication, sendPublications } from '../../lib/broker/redis/publish-script.js'
+import { type Publication, type PublicationReply, sendPublications } from '../../lib/broker/redis/publish-script.js'
 import { type RedisWithScripts, withScripts } from '../../lib/broker/redis/scripts.js'
 import { RedisServer } from '../helpers/redis-server.js'
 
@@ -89,6 +89,44 @@ describe('the publish script', () => {
     expect(await admin.xlen('{a}:s')).to.equal(2)
     expect(await admin.xlen('{b}:s')).to.equal(1)
     expect(await outcomesOf(client, [damaged, publication('{d}', 2, 'd2')])).to.deep.equal(['epoch-2', 'epoch-2'])
+  })
+
+  it('keeps the history if Redis refuses to deliver a publication of more events than the log holds', async () => {
+    const options = { ...OPTIONS, historySize: 10 }
+    const publish = async (number: number, logged: number) => {
+      const [, reply] = await sendPublications(client, [{ ...publication('{h}', number, 'x'), logged }], options, 0)
+      return reply instanceof Error ? 'refused' : reply?.[1]
+    }
+    // One entry for each node of the stream, so that trimming removes as many as it may.
+    await admin.config('SET', 'stream-node-max-entries', '1')
+    for (let number = 1; number <= 40; number++) await publish(number, 1)
+    const before = await admin.xlen('{h}:s')
+    await admin.acl('SETUSER', 'kit', 'resetchannels')
+    const outcome = await publish(41, 1000)
+    await admin.acl('SETUSER', 'kit', 'allchannels')
+    await admin.config('SET', 'stream-node-max-entries', '100')
+    expect([outcome, before]).to.deep.equal(['refused', 11])
+    expect(await admin.xlen('{h}:s')).to.be.at.least(10)
+    expect(await publish(42, 1)).to.equal('41')
+  })
+
+  it('remembers the last publication of a process as long as that process needs, whoever prunes', async () => {
+    const of = (publisherId: string, ttlMs: number) => ({ ...OPTIONS, publisherId, lastPublicationTtlMs: ttlMs })
+    const send = async (number: number, options: typeof OPTIONS) => {
+      const [, reply] = await sendPublications(client, [publication('{p}', number, 'x')], options, 0)
+      return (reply as PublicationReply)[1]
+    }
+    await send(1, of('lasting', 600_000))
+    for (let i = 0; i < 40; i++) await send(1, of(`short${i}`, 1))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    const offset = await send(1, of('new', 1))
+    expect(await admin.hlen('{p}:m')).to.be.below(40)
+    expect([offset, await send(1, of('lasting', 600_000))]).to.deep.equal(['42', '1'])
+  })
+
+  it('remembers the last publication of a process also in a log that is kept for a shorter time', async () => {
+    await sendPublications(client, [publication('{t}', 1, 'x')], { ...OPTIONS, metaTtlMs: 500, historyTtlMs: 500 }, 0)
+    expect(await admin.pttl('{t}:m')).to.be.above(OPTIONS.lastPublicationTtlMs - 5000)
   })
 
   for (const key of ['', 'with a key']) {

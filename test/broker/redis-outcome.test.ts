@@ -24,11 +24,12 @@ import { codeOf, Recorder } from '../suites/broker.js'
 const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
 const dataOf = ({ body }: Pick<LogEntry, 'body'>) => /data: (.*)/.exec(body.toString())?.[1]
 
-/** The bytes of buffers that are still referenced. */
+/** The bytes of buffers and of the heap that are still referenced. */
 function bytesHeld(): number {
   setFlagsFromString('--expose-gc')
   runInNewContext('gc')()
-  return process.memoryUsage().arrayBuffers
+  const { arrayBuffers, heapUsed } = process.memoryUsage()
+  return arrayBuffers + heapUsed
 }
 
 const turn = () => new Promise(setImmediate)

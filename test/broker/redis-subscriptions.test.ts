@@ -33,6 +33,20 @@ describe('the subscriptions of the redis broker', () => {
     await admin.flushall()
   })
 
+  for (const prefix of ['é:', '😀:', '\ud800:', '']) {
+    it(`receive what is published with the prefix ${JSON.stringify(prefix)}`, async () => {
+      const options = { redis: server.url, prefix }
+      const own = new RedisBroker(options, systemClock)
+      const other = new RedisBroker(options, systemClock)
+      const listener = new Recorder()
+      await own.subscribe('log', listener)
+      await own.publish('log', event(1))
+      await other.publish('log', encodePublished({ data: 2, ephemeral: true }))
+      await listener.until(2)
+      await Promise.all([own.close(), other.close()])
+    })
+  }
+
   it('fail with a code if Redis refuses only them, and work once it permits them', async () => {
     await admin.acl('SETUSER', 'default', '-subscribe')
     const listener = new Recorder()

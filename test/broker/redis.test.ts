@@ -17,6 +17,12 @@ describe('over a real Redis', () => {
   brokerSuite('redis', async () => ({
     create: (options) => new RedisBroker({ ...options, redis: redis.url }, systemClock),
     pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+    expire: async (channel) => {
+      const admin = new Redis(redis.url)
+      await admin.pexpire(`sse:{${channel}}:m`, 1)
+      await eventually(async () => (await admin.exists(`sse:{${channel}}:m`)) === 0)
+      admin.disconnect()
+    },
   }))
 
   it('sends a ping after the events that were published in its tick', async () => {

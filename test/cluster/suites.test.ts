@@ -1,7 +1,9 @@
+import { Cluster } from 'ioredis'
 import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createStore } from '../../lib/store/create.js'
+import { eventually } from '../helpers/eventually.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
 import { ackSuite } from '../suites/acks.js'
 import { brokerSuite } from '../suites/broker.js'
@@ -23,6 +25,12 @@ describe('over a real Redis Cluster', function () {
   brokerSuite('cluster', async () => ({
     create: (options) => new RedisBroker({ ...options, redis: cluster.urls }, systemClock),
     pass,
+    expire: async (channel) => {
+      const admin = new Cluster([...cluster.urls])
+      await admin.pexpire(`sse:{${channel}}:m`, 1)
+      await eventually(async () => (await admin.exists(`sse:{${channel}}:m`)) === 0)
+      admin.disconnect()
+    },
   }))
   multiplexerSuite('cluster', (options) => createMultiplexer({ ...options, redis: cluster.urls }))
   ackSuite('cluster', (options) => createMultiplexer({ ...options, redis: cluster.urls }), true)

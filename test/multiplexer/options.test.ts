@@ -98,7 +98,7 @@ describe('an idempotency key', () => {
   it('has 1 to 256 characters', async () => {
     const multiplexer = createMultiplexer()
     await multiplexer.publish('orders', { data: 1 }, { idempotencyKey: 'k'.repeat(256) })
-    for (const idempotencyKey of ['k'.repeat(257), '', 7 as never]) {
+    for (const idempotencyKey of ['k'.repeat(257), '', '\ud800', 7 as never]) {
       for (const publish of [
         () => multiplexer.publish('orders', { data: 1 }, { idempotencyKey }),
         () => multiplexer.publishMany('orders', [{ data: 1 }], { idempotencyKey }),

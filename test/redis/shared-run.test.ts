@@ -14,6 +14,7 @@ class ReplyError extends Error {
 class Watched extends Command<string> {
   readonly name: string
   readonly deadline: number
+  readonly timeoutMs: number
   readonly heard: string[]
   readonly #onReject: () => void
 
@@ -21,6 +22,7 @@ class Watched extends Command<string> {
     super()
     this.name = name
     this.heard = heard
+    this.timeoutMs = timeoutMs
     this.deadline = systemClock.now() + timeoutMs
     this.#onReject = onReject
   }

@@ -68,6 +68,15 @@ describe('the redis option', () => {
     expect(foreign.listenerCount('error') + foreign.listenerCount('node error')).to.equal(0)
   })
 
+  it('may be a URL with options, of which those that the kit needs have no effect', async () => {
+    for (const query of ['lazyConnect=true', 'lazyConnect=1&enableOfflineQueue=true', 'maxRetriesPerRequest=3']) {
+      const url = `redis://:secret@127.0.0.1:${redis.port}?${query}`
+      const broker = new RedisBroker({ redis: url, commandTimeoutMs: 5000 }, systemClock)
+      expect(await broker.publish('url', encodePublished({ data: 1 }))).to.have.property('epoch')
+      await broker.close()
+    }
+  })
+
   const unknown: readonly [string, unknown][] = [
     ['options that name no server', {}],
     ['options with a password alone', { password: 'secret' }],

@@ -134,6 +134,7 @@ describe('an encoded event', () => {
       ['an unknown priority', { data: 1, priority: 'urgent' }],
       ['a number as key', { data: 1, key: 1 }],
       ['half a surrogate pair as key', { data: 1, key: '\uD800' }],
+      ['a key of more than 1,024 characters', { data: 1, key: 'k'.repeat(1025) }],
       ['ttlMs 0', { data: 1, ttlMs: 0 }],
     ]
     for (const [name, event] of wrong) {

@@ -22,7 +22,7 @@ import { Keys, takeNamespace } from './keys.js'
 import { freshEpochs, headOf, seenArgs } from './open-log.js'
 import { ephemeralMessage, parseLogged } from './payload.js'
 import { callsOf, type PublishCall, PublishCommand, type Publishing } from './publish-calls.js'
-import { type PublicationReply, type PublishScriptOptions, renewalMs, sendPublications } from './publish-script.js'
+import { metaTtl, type PublicationReply, type PublishScriptOptions, sendPublications } from './publish-script.js'
 import { type RedisWithScripts, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
 
@@ -146,14 +146,16 @@ export class RedisCommands {
     // A connection that is not ready has no socket to cork. Its commands wait.
     const sockets = this.#redis.connections.filter(({ status }) => status === 'ready').map(({ stream }) => stream)
     for (const socket of sockets) socket.cork()
-    send()
-    for (const socket of sockets) socket.uncork()
+    try {
+      send()
+    } finally {
+      for (const socket of sockets) socket.uncork()
+    }
   }
 
   /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
   async openLog(channel: string): Promise<Head> {
-    const { metaTtlMs, historyTtlMs } = this.#options
-    const ttlMs = metaTtlMs + renewalMs(historyTtlMs)
+    const ttlMs = metaTtl(this.#scriptOptions)
     const head = await this.#run('open', (client) =>
       client.sseOpen(
         this.keys.meta(channel),

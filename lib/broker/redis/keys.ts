@@ -27,7 +27,8 @@ export class Keys {
   readonly pubSubSuffix: string
 
   constructor(prefix: string, db: number) {
-    this.#prefix = prefix
+    // As Redis stores and returns it.
+    this.#prefix = prefix.toWellFormed()
     this.pubSubSuffix = db === 0 ? '' : `@${db}`
   }
 

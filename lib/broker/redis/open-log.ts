@@ -6,7 +6,8 @@
  *                              share pub/sub
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
  *                              p = earlier lives, t = when the TTLs were last renewed, in ms,
- *                              a:… = last publication of a process: its number, position and time
+ *                              a:… = last publication of a process: its number, its position, and until
+ *                              when it is remembered
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
  *   <prefix>{<channel>}:i:…    position published under an idempotency key
  *
@@ -24,6 +25,8 @@ import type { SeenPositions } from './seen-positions.js'
 
 /** The maximum number of earlier lives that a log keeps. An older cursor counts as one of another log. */
 const MAX_LIVES = 8
+/** The digits of the largest offset at which a log can go on: with the events of a call, `MAX_OFFSET` is not reached. */
+const MAX_DIGITS = 14
 /** How many epochs there are. */
 const EPOCHS = EPOCH_ALPHABET.length ** EPOCH_LENGTH
 
@@ -52,12 +55,12 @@ end
 local function openLog(metaKey, stream, i, se, so, field)
   local meta = call('HMGET', metaKey, 'e', 'o', 'r', 'p', 't', field)
   local text, seen = meta[2], tonumber(meta[2])
-  if seen and meta[1] == se and meta[3] == replid and meta[4] == '' and seen >= tonumber(so) and #text <= 15
-    and format('%d', seen) == text then
+  if seen and se ~= '' and meta[1] == se and meta[3] == replid and meta[4] == '' and seen >= tonumber(so)
+    and #text <= ${MAX_DIGITS} and format('%d', seen) == text then
     return se, seen, '', tonumber(meta[5]), meta[6]
   end
   local e = meta[1] and #meta[1] <= 16 and match(meta[1], '^[a-z0-9]+$')
-  local o, earlier = whole(meta[2]), match(meta[4] or '', '^[a-z0-9.-]*$') or ''
+  local o, earlier = text and #text <= ${MAX_DIGITS} and whole(text), match(meta[4] or '', '^[a-z0-9.-]*$') or ''
   if #earlier > ${MAX_LIVES} * 33 then earlier = '' end
   local other = replid ~= '' and meta[3] ~= replid
   if e and (not o or other or (e == se and o < tonumber(so))) then
@@ -74,6 +77,8 @@ local function openLog(metaKey, stream, i, se, so, field)
     end
   end
   if not e then
+    -- Refuses a key of another type, which would be deleted.
+    call('XLEN', stream)
     e, o, earlier = freshEpoch(i), 0, ''
     call('HSET', metaKey, 'e', e, 'o', 0, 'r', replid, 'p', '')
     call('DEL', stream)

@@ -30,6 +30,8 @@ export interface PublishCall {
   readonly idempotencyKey: string | undefined
   /** On the clock of the process. */
   readonly deadline: number
+  /** How long before its deadline the first event was accepted, in ms. */
+  readonly timeoutMs: number
   /** @param head the position of the last event */
   resolve(head: Position): void
   reject(error: SseError): void
@@ -79,6 +81,10 @@ export class PublishCommand extends Command<PublicationReply> implements Publica
 
   get deadline(): number {
     return this.#call.deadline
+  }
+
+  get timeoutMs(): number {
+    return this.#call.timeoutMs
   }
 
   get bytes(): number {

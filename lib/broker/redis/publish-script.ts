@@ -46,6 +46,7 @@ ${OPEN_LOG}
 local keys, args, pcall = KEYS, ARGV, pcall
 local count, metaTtl, lastTtl, size, historyTtl = tonumber(args[2]), args[3], tonumber(args[4]), tonumber(args[5]), args[6]
 local field, renewMs, suffix, keyTtl, nowText = args[8], tonumber(args[9]), args[10], args[11], format('%d', now)
+local keptUntil = format('%d', now + lastTtl)
 local keyedFrom, keptFrom = count * ${PUBLICATION_KEYS} + 1, count * ${PUBLICATION_ARGS} + ${SHARED_ARGS + 1}
 local trims = size < ${8 * TRIM_INTERVAL} and 1 or ${TRIM_INTERVAL}
 local function isKept(e, o, earlier, epoch, offset)
@@ -59,8 +60,8 @@ local function prune(metaKey)
   if call('HLEN', metaKey) <= ${MAX_FIELDS} then return end
   local all = call('HGETALL', metaKey)
   for i = 1, #all, 2 do
-    local at = string.sub(all[i], 1, 2) == 'a:' and (tonumber(match(all[i + 1], ' (%d+)$')) or 0)
-    if at and at + lastTtl < now then call('HDEL', metaKey, all[i]) end
+    local kept = string.sub(all[i], 1, 2) == 'a:' and (tonumber(match(all[i + 1], ' (%d+)$')) or 0)
+    if kept and kept < now then call('HDEL', metaKey, all[i]) end
   end
 end
 -- Of the publication that is being written: its log before, its last offset, and the changes so far.
@@ -83,7 +84,7 @@ local function publish(i, k, a)
     local known = call('GET', key)
     local ke, ko = match(known or '', '^(%w+)-(%d+)$')
     if whole(ko) and isKept(epoch, o, lives, ke, ko) then
-      call('HSET', metaKey, field, number .. ' ' .. known .. ' ' .. nowText)
+      call('HSET', metaKey, field, number .. ' ' .. known .. ' ' .. keptUntil)
       return {epoch, ko, lives}
     end
   end
@@ -92,7 +93,7 @@ local function publish(i, k, a)
   local first, events = format('%d', o + 1), args[a + 3]
   last = events == '1' and first or format('%d', o + tonumber(events))
   local renews = not (renewedAt and now >= renewedAt and now < renewedAt + renewMs)
-  call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. nowText)
+  call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. keptUntil)
   moved = true
   if renews then
     call('HSET', metaKey, 't', nowText)
@@ -110,7 +111,8 @@ local function publish(i, k, a)
     if math.floor(o / trims) == math.floor(tonumber(last) / trims) then
       exists = call('XADD', stream, 'NOMKSTREAM', id, 'p', kept)
     else
-      local oldest = format('%d', math.max(0, tonumber(last) - size + 1))
+      -- By the offset before: if this publication is refused, the history must still be there.
+      local oldest = format('%d', math.max(0, o - size + 1))
       exists = call('XADD', stream, 'NOMKSTREAM', 'MINID', '~', oldest, id, 'p', kept)
     end
     if not exists then
@@ -191,6 +193,16 @@ export interface PublishClient {
 }
 
 /**
+ * How long Redis keeps the meta hash of a log that nobody uses, in ms: at least as long as the last publication of a
+ * process, which is in it.
+ */
+export function metaTtl(
+  options: Pick<PublishScriptOptions, 'metaTtlMs' | 'lastPublicationTtlMs' | 'historyTtlMs'>,
+): number {
+  return Math.max(options.metaTtlMs, options.lastPublicationTtlMs) + renewalMs(options.historyTtlMs)
+}
+
+/**
  * The minimum time between two renewals of a TTL, in ms: a renewal at each publication is measurable (bench `sparse`).
  * The TTLs in Redis are longer by this time.
  */
@@ -208,14 +220,14 @@ export function sendPublications(
   options: PublishScriptOptions,
   deadline: number,
 ): Promise<PublishReply> {
-  const { publisherId, metaTtlMs, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
+  const { publisherId, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
   const renewMs = renewalMs(historyTtlMs)
   const count = publications.length
   const isKeyed = publications.some(({ keys }) => keys.idempotency !== undefined)
   const all: Arg[] = [(isKeyed ? PUBLICATION_KEYS + 1 : PUBLICATION_KEYS) * count]
   for (const { keys } of publications) all.push(keys.meta, keys.stream)
   if (isKeyed) for (const { keys } of publications) all.push(keys.idempotency ?? keys.meta)
-  all.push(freshEpochs(), count, metaTtlMs + renewMs, lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
+  all.push(freshEpochs(), count, metaTtl(options), lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
   all.push(deadline, `a:${publisherId}`, renewMs, options.pubSubSuffix, idempotencyTtlMs)
   for (const { seen, number, logged, payload } of publications) all.push(...seen, number, logged, payload)
   if (publications.some(({ kept }) => kept !== undefined)) for (const { kept } of publications) all.push(kept ?? '')

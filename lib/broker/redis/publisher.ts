@@ -21,6 +21,7 @@ import type { EncodedEvent } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
 import type { RedisCommands } from './commands.js'
 import {
+  bytesOf,
   type PendingPublish,
   type PublishPromise,
   type PublishQueue,
@@ -119,7 +120,7 @@ export class RedisPublisher {
     let bytes = 0
     let ephemeral = true
     for (const event of events) {
-      bytes += event.body.length
+      bytes += bytesOf(event)
       if (!event.ephemeral) ephemeral = false
     }
     if (this.#pendingEvents + events.length > MAX_PENDING_EVENTS || this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
@@ -158,7 +159,7 @@ export class RedisPublisher {
       for (const queue of this.#ready) {
         if (this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) break
         this.#ready.delete(queue)
-        const call = new QueuedCall(queue, takePublishes(queue, this.#maxCallEvents), this.#onSettled)
+        const call = new QueuedCall(queue, takePublishes(queue, this.#maxCallEvents), this.#timeoutMs, this.#onSettled)
         queue.inFlight = true
         this.#inFlightBytes += call.bytes
         if (call.ephemeral) this.#commands.broadcast(call)

@@ -40,6 +40,7 @@ export interface PublishQueue {
 export class QueuedCall implements PublishCall {
   readonly events: readonly EncodedEvent[]
   readonly bytes: number
+  readonly timeoutMs: number
   readonly #queue: PublishQueue
   readonly #publishes: readonly [PendingPublish, ...PendingPublish[]]
   readonly #whenSettled: (queue: PublishQueue, events: number, bytes: number) => void
@@ -47,10 +48,12 @@ export class QueuedCall implements PublishCall {
   constructor(
     queue: PublishQueue,
     publishes: readonly [PendingPublish, ...PendingPublish[]],
+    timeoutMs: number,
     whenSettled: (queue: PublishQueue, events: number, bytes: number) => void,
   ) {
     this.#queue = queue
     this.#publishes = publishes
+    this.timeoutMs = timeoutMs
     this.#whenSettled = whenSettled
     const [first] = publishes
     this.events = publishes.length === 1 ? first.events : publishes.flatMap(({ events }) => events)
@@ -119,4 +122,9 @@ export function rejectAll(channel: string, publishes: readonly PendingPublish[],
   if (offered > 0 && diagnostics.publishError.hasSubscribers) {
     diagnostics.publishError.publish({ channel, events: offered, error })
   }
+}
+
+/** What an event takes in a call, about: with its key and trace, which are ASCII. */
+export function bytesOf({ body, key, trace }: EncodedEvent): number {
+  return body.length + (key?.length ?? 0) + (trace?.length ?? 0)
 }

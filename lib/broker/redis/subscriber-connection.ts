@@ -49,7 +49,7 @@ export class SubscriberConnection {
     this.#sharded = sharded
     this.#owner = owner
     client.on(sharded ? 'smessageBuffer' : 'messageBuffer', (name: Buffer, message: Buffer) =>
-      owner.onMessage(this, name.toString('latin1'), message),
+      owner.onMessage(this, name.toString(), message),
     )
     client.on('ready', () => void this.#restore())
     client.on('close', () => {

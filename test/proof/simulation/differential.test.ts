@@ -104,6 +104,7 @@ class Both {
         'set',
         'info',
         'xrange',
+        'xlen',
         'xdel',
         'pexpire',
         'hmget',

@@ -211,7 +211,7 @@ export class RedisData {
     const isKept = (e: string, o: string): boolean =>
       [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
     const last = offset + publication.logged
-    const oldest = Math.max(0, last - size + 1)
+    const oldest = Math.max(0, offset - size + 1)
     const position = `${epoch}-${last}`
     const before = this.hash(meta).get(field)
     const [, sequence, be = '', bo = ''] = /^(\d{1,15}) (\w+)-(\d{1,15}) /.exec(before ?? '') ?? []
@@ -224,7 +224,7 @@ export class RedisData {
       const [, ke = '', ko = ''] = /^(\w+)-(\d{1,15})$/.exec(known) ?? []
       if (ko !== '' && isKept(ke, ko)) {
         this.#call('hset')
-        this.#writableHash(meta).set(field, `${number} ${known} ${now}`)
+        this.#writableHash(meta).set(field, `${number} ${known} ${now + publication.lastTtl}`)
         return [epoch, ko, earlier]
       }
     }
@@ -269,14 +269,14 @@ export class RedisData {
   }
 
   /** Removes the fields of processes that have not published for a long time. */
-  #prune({ meta, lastTtl, now }: Publication): void {
+  #prune({ meta, now }: Publication): void {
     this.#call('hlen')
     const fields = this.hash(meta)
     if (fields.size <= MAX_FIELDS) return
     this.#call('hgetall')
     for (const [name, value] of [...fields]) {
-      const at = Number(/ (\d+)$/.exec(value)?.[1] ?? 0)
-      if (!name.startsWith('a:') || at + lastTtl >= now) continue
+      const until = Number(/ (\d+)$/.exec(value)?.[1] ?? 0)
+      if (!name.startsWith('a:') || until >= now) continue
       this.#call('hdel')
       this.#writableHash(meta).delete(name)
     }
@@ -289,7 +289,7 @@ export class RedisData {
     let { renews } = write
     this.#call('hset')
     const fields = this.#writableHash(meta)
-    fields.set('o', String(write.last)).set(field, `${number} ${write.position} ${now}`)
+    fields.set('o', String(write.last)).set(field, `${number} ${write.position} ${now + publication.lastTtl}`)
     write.moved = true
     if (renews) {
       fields.set('t', String(now))
@@ -391,7 +391,7 @@ export class RedisData {
     this.#call('hmget')
     const fields = this.hash(meta)
     let epoch = matching(fields.get('e'), /^[a-z0-9]{1,16}$/)
-    let offset = whole(fields.get('o'))
+    let offset = whole(matching(fields.get('o'), /^\d{1,14}$/))
     let earlier = matching(fields.get('p'), /^[a-z0-9.-]{0,264}$/) ?? ''
     const other = info !== '' && fields.get('r') !== info
     if (
@@ -412,6 +412,7 @@ export class RedisData {
       }
     }
     if (epoch === undefined) {
+      this.#call('xlen')
       epoch = fresh
       offset = 0
       earlier = ''
