@@ -10,6 +10,7 @@ import { inTurn } from '../harness/stats.mjs'
 const CHANNELS = 20
 /** Events that each process publishes in a second. */
 const RATE = 250
+const MOMENTS = 10
 
 export const soak = {
   title: (streams) => `two processes on Redis, ${streams.toLocaleString('en')} clients that come and go`,
@@ -64,9 +65,13 @@ async function measure(streams, seconds) {
   }
 }
 
-/** The sums over the servers. */
+/** The sums over the servers, and over some moments, because connections come and go. */
 async function stateOf(servers) {
-  const states = await Promise.all(servers.map((server) => ask(server, { type: 'state' }, 'state')))
-  const sum = (key) => states.reduce((total, state) => total + state[key], 0)
+  const states = []
+  for (let moment = 0; moment < MOMENTS; moment++) {
+    states.push(...(await Promise.all(servers.map((server) => ask(server, { type: 'state' }, 'state')))))
+    await sleep(500)
+  }
+  const sum = (key) => states.reduce((total, state) => total + state[key], 0) / MOMENTS
   return { rss: sum('rss'), heap: sum('heap'), handles: sum('handles'), streams: sum('streams'), failed: sum('failed') }
 }

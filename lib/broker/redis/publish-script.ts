@@ -206,7 +206,7 @@ export function metaTtl(
  * The minimum time between two renewals of a TTL, in ms: a renewal at each publication is measurable (bench `sparse`).
  * The TTLs in Redis are longer by this time.
  */
-export function renewalMs(historyTtlMs: number): number {
+function renewalMs(historyTtlMs: number): number {
   return Math.floor(historyTtlMs / 8)
 }
 
