@@ -16,7 +16,7 @@ const server = express()
   .listen(0, '127.0.0.1', async () => {
     await multiplexer.ping()
     setInterval(publish, PERIOD_MS)
-    process.send({ type: 'listening', port: server.address().port, pids: [process.pid] })
+    process.send({ type: 'listening', port: server.address().port })
   })
 
 let number = 0
@@ -40,7 +40,6 @@ process.on('message', ({ type }) => {
     heap: process.memoryUsage().heapUsed,
     handles: process.getActiveResourcesInfo().length,
     streams: multiplexer.status().streams,
-    published: number,
     failed,
   })
 })

@@ -110,7 +110,7 @@ describe('the publish script', () => {
     expect(await publish(42, 1)).to.equal('41')
   })
 
-  it('remembers the last publication of a process as long as that process needs, whoever prunes', async () => {
+  it('remembers the last publication of a process as long as that process needs, whichever process prunes', async () => {
     const of = (publisherId: string, ttlMs: number) => ({ ...OPTIONS, publisherId, lastPublicationTtlMs: ttlMs })
     const send = async (number: number, options: typeof OPTIONS) => {
       const [, reply] = await sendPublications(client, [publication('{p}', number, 'x')], options, 0)

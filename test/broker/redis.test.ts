@@ -4,6 +4,7 @@ import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { encodePublished } from '../../lib/wire/encode.js'
 import { eventually } from '../helpers/eventually.js'
+import { expireLog } from '../helpers/redis-log.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { brokerSuite } from '../suites/broker.js'
 
@@ -17,12 +18,7 @@ describe('over a real Redis', () => {
   brokerSuite('redis', async () => ({
     create: (options) => new RedisBroker({ ...options, redis: redis.url }, systemClock),
     pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
-    expire: async (channel) => {
-      const admin = new Redis(redis.url)
-      await admin.pexpire(`sse:{${channel}}:m`, 1)
-      await eventually(async () => (await admin.exists(`sse:{${channel}}:m`)) === 0)
-      admin.disconnect()
-    },
+    expire: (channel) => expireLog(new Redis(redis.url), channel),
   }))
 
   it('sends a ping after the events that were published in its tick', async () => {

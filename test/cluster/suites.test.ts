@@ -3,8 +3,8 @@ import { RedisBroker } from '../../lib/broker/redis/broker.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { createMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import { createStore } from '../../lib/store/create.js'
-import { eventually } from '../helpers/eventually.js'
 import { RedisCluster } from '../helpers/redis-cluster.js'
+import { expireLog } from '../helpers/redis-log.js'
 import { ackSuite } from '../suites/acks.js'
 import { brokerSuite } from '../suites/broker.js'
 import { multiplexerSuite } from '../suites/multiplexer.js'
@@ -25,12 +25,7 @@ describe('over a real Redis Cluster', function () {
   brokerSuite('cluster', async () => ({
     create: (options) => new RedisBroker({ ...options, redis: cluster.urls }, systemClock),
     pass,
-    expire: async (channel) => {
-      const admin = new Cluster([...cluster.urls])
-      await admin.pexpire(`sse:{${channel}}:m`, 1)
-      await eventually(async () => (await admin.exists(`sse:{${channel}}:m`)) === 0)
-      admin.disconnect()
-    },
+    expire: (channel) => expireLog(new Cluster([...cluster.urls]), channel),
   }))
   multiplexerSuite('cluster', (options) => createMultiplexer({ ...options, redis: cluster.urls }))
   ackSuite('cluster', (options) => createMultiplexer({ ...options, redis: cluster.urls }), true)

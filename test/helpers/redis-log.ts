@@ -1,4 +1,5 @@
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
+import { eventually } from './eventually.js'
 
 /**
  * Saves the state of a channel's log in Redis.
@@ -17,4 +18,12 @@ export async function snapshot(redis: Redis, channel: string): Promise<() => Pro
     }
     await transaction.exec()
   }
+}
+
+/** Lets the log of a channel that nobody uses expire. Closes the connection that it is given. */
+export async function expireLog(admin: Redis | Cluster, channel: string): Promise<void> {
+  const meta = `sse:{${channel}}:m`
+  await admin.pexpire(meta, 1)
+  await eventually(async () => (await admin.exists(meta)) === 0)
+  admin.disconnect()
 }

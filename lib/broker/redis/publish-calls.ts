@@ -56,7 +56,7 @@ export class PublishCommand extends Command<PublicationReply> implements Publica
   readonly kept: string | undefined
   readonly #call: PublishCall
   readonly #publishing: Publishing
-  /** `undefined`: nobody is told how long it took. */
+  /** `undefined`: the duration is not reported. */
   readonly #beganAt: number | undefined
 
   /** @param now in ms since 1970 */

@@ -10,7 +10,8 @@ import { type PublishClient, publishScript } from './publish-script.js'
 const READ_STEP = 16
 
 /**
- * KEYS meta, stream · ARGV 1 `freshEpochs()`, 2 and 3 epoch and offset that the caller has seen, 4 meta TTL in ms. Returns epoch, offset, earlier lives.
+ * KEYS meta, stream · ARGV 1 `freshEpochs()`, 2 and 3 epoch and offset that the caller has seen, 4 meta TTL in ms.
+ * Returns epoch, offset, earlier lives.
  */
 const OPEN = `${OPEN_LOG}
 local e, o, earlier = openLog(KEYS[1], KEYS[2], 0, ARGV[2], ARGV[3], 'e')
