@@ -66,7 +66,7 @@ export interface QueuedEvent {
  */
 export type DropReason = 'queue_full' | 'coalesced' | 'expired' | 'shed'
 
-/** The drops since the last report. Times are by the same clock as `now`. */
+/** Events that were dropped at one place of the queue, and are not reported yet. Times are by the same clock as `now`. */
 export interface Drops {
   readonly count: number
   readonly reason: DropReason
@@ -75,10 +75,13 @@ export interface Drops {
 }
 
 interface Item extends QueuedEvent {
-  /** The order of arrival. */
-  readonly number: number
   /** The item's place in `#all`. */
   index: number
+  /** The neighbours in the order of arrival. */
+  older: Item | undefined
+  newer: Item | undefined
+  /** What was dropped between this item and the one before it. */
+  drops: readonly Drops[]
 }
 
 /** All times are by one clock, which the caller chooses and which must never be set forward or back. */
@@ -90,14 +93,17 @@ export class BoundedQueue {
   readonly #lanes: readonly Set<Item>[]
   /** All items in no order, to choose one at random. */
   readonly #all: Item[] = []
+  /** The ends of the items in the order of arrival. */
+  #oldest: Item | undefined
+  #newest: Item | undefined
   /** For `coalesce`, which keeps at most one item of each key. */
   readonly #byKey = new Map<string, Item>()
   #bytes = 0
-  #offered = 0
   #dropped = 0
   /** No item expires before this time. */
   #earliestExpiry = Number.POSITIVE_INFINITY
-  #drops = new Map<DropReason, Drops>()
+  /** What was dropped after the newest item. */
+  #drops: readonly Drops[] = NO_DROPS
 
   /** @param onDrop called for each dropped event */
   constructor(
@@ -137,25 +143,26 @@ export class BoundedQueue {
     while (!fits()) {
       const victim = length > queueBytes || queueEvents === 0 ? undefined : this.#victimFor(event)
       if (victim === undefined) {
-        this.#countDrop('queue_full', now)
+        this.#countDrop(undefined, 'queue_full', now)
         return false
       }
       this.#drop(victim, 'queue_full', now)
     }
-    this.#add({ ...event, number: this.#offered++, index: this.#all.length })
+    this.#add(event)
     return true
   }
 
   /** Drops expired events and returns the next one, which stays in the queue until `take`. */
   peek(now: number): Blocks | undefined {
     for (let next = this.#next(); next; next = this.#next()) {
-      if (next.expiresAt > now) return this.#overtakes(next) ? next.bare : next.block
+      // An event with an older neighbour overtakes it.
+      if (next.expiresAt > now) return next.older ? next.bare : next.block
       this.#drop(next, 'expired', now)
     }
     return undefined
   }
 
-  /** Removes the event that `peek` returned. */
+  /** Removes the event that `peek` returned. `takeDrops` returns what was dropped before it. */
   take(): void {
     const next = this.#next()
     if (next !== undefined) this.#remove(next)
@@ -166,11 +173,24 @@ export class BoundedQueue {
     for (const item of [...this.#all]) this.#drop(item, reason, now)
   }
 
-  /** Returns the drops since the last call, by reason. */
+  /** Returns, once and by reason, what was dropped before the oldest event that waits: all drops if none waits. */
   takeDrops(): readonly Drops[] {
-    if (this.#drops.size === 0) return NO_DROPS
-    const drops = [...this.#drops.values()]
-    this.#drops.clear()
+    const place = this.#oldest
+    const drops = place?.drops ?? this.#drops
+    if (place === undefined) this.#drops = NO_DROPS
+    else place.drops = NO_DROPS
+    return drops
+  }
+
+  /** Returns, once and by reason, all drops. */
+  takeAllDrops(): readonly Drops[] {
+    let drops = NO_DROPS
+    for (let item = this.#oldest; item; item = item.newer) {
+      drops = merged(drops, item.drops)
+      item.drops = NO_DROPS
+    }
+    drops = merged(drops, this.#drops)
+    this.#drops = NO_DROPS
     return drops
   }
 
@@ -204,14 +224,6 @@ export class BoundedQueue {
     return undefined
   }
 
-  /** Whether an older item still waits. */
-  #overtakes({ number }: Item): boolean {
-    return this.#lanes.some((lane) => {
-      for (const oldest of lane) return oldest.number < number
-      return false
-    })
-  }
-
   #dropExpired(now: number): void {
     if (now < this.#earliestExpiry) return
     let earliest = Number.POSITIVE_INFINITY
@@ -222,7 +234,13 @@ export class BoundedQueue {
     this.#earliestExpiry = earliest
   }
 
-  #add(item: Item): void {
+  #add(event: QueuedEvent): void {
+    const older = this.#newest
+    const item: Item = { ...event, index: this.#all.length, older, newer: undefined, drops: this.#drops }
+    this.#drops = NO_DROPS
+    if (older === undefined) this.#oldest = item
+    else older.newer = item
+    this.#newest = item
     this.#all.push(item)
     this.#laneOf(item).add(item)
     if (item.key !== undefined) this.#byKey.set(item.key, item)
@@ -231,6 +249,12 @@ export class BoundedQueue {
   }
 
   #remove(item: Item): void {
+    const { older, newer } = item
+    if (older === undefined) this.#oldest = newer
+    else older.newer = newer
+    if (newer === undefined) this.#newest = older
+    else newer.older = older
+    this.#addDrops(newer, item.drops)
     this.#laneOf(item).delete(item)
     const last = this.#all.pop()
     if (last !== undefined && last !== item) {
@@ -247,13 +271,31 @@ export class BoundedQueue {
 
   #drop(item: Item, reason: DropReason, now: number): void {
     this.#remove(item)
-    this.#countDrop(reason, now)
+    this.#countDrop(item.newer, reason, now)
   }
 
-  #countDrop(reason: DropReason, now: number): void {
+  /** @param before the waiting item before which the event was; `undefined`: none */
+  #countDrop(before: Item | undefined, reason: DropReason, now: number): void {
     this.#dropped++
-    const { count = 0, from = now } = this.#drops.get(reason) ?? {}
-    this.#drops.set(reason, { count: count + 1, reason, from, to: now })
+    this.#addDrops(before, [{ count: 1, reason, from: now, to: now }])
     this.#onDrop(reason)
   }
+
+  #addDrops(before: Item | undefined, drops: readonly Drops[]): void {
+    if (before === undefined) this.#drops = merged(this.#drops, drops)
+    else before.drops = merged(before.drops, drops)
+  }
+}
+
+/** The drops of two places, by reason. */
+function merged(drops: readonly Drops[], others: readonly Drops[]): readonly Drops[] {
+  if (others.length === 0) return drops
+  if (drops.length === 0) return others
+  const byReason = new Map(drops.map((each) => [each.reason, each]))
+  for (const { count, reason, from, to } of others) {
+    const each = byReason.get(reason) ?? { count: 0, from, to }
+    const first = Math.min(each.from, from)
+    byReason.set(reason, { count: each.count + count, reason, from: first, to: Math.max(each.to, to) })
+  }
+  return [...byReason.values()]
 }

@@ -170,9 +170,14 @@ export abstract class StreamOutput implements Sink, PressureMember {
   }
 
   write(blocks: Blocks, events: number): void {
-    if (this.closing !== undefined) return
     // The client learns of dropped events before it gets a later event.
     if (this.#queue !== undefined) this.reportDrops()
+    this.writeEvents(blocks, events)
+  }
+
+  /** See `QueueOwner`. */
+  writeEvents(blocks: Blocks, events: number): void {
+    if (this.closing !== undefined) return
     const room = this.writeControl(blocks)
     if (room || this.closing === undefined) this.#sent += events
   }
@@ -212,9 +217,10 @@ export abstract class StreamOutput implements Sink, PressureMember {
     this.#queue?.flushAll()
   }
 
-  /** Reports drops since the last report to the client. */
-  protected reportDrops(): void {
-    for (const blocks of this.#queue?.reports() ?? []) this.writeControl(blocks)
+  /** See `QueueOwner`. @param all reports also what was dropped after events that wait */
+  reportDrops(all = false): void {
+    if (this.closing !== undefined) return
+    for (const blocks of this.#queue?.reports(all) ?? []) this.writeControl(blocks)
   }
 
   /** Sends everything written so far: the caller has nothing more for now. Idempotent. */

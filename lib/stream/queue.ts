@@ -14,6 +14,7 @@ import type { Sink } from './source.js'
 
 /** Memory that a waiting event takes in addition to its bytes: the objects that hold it. */
 const OVERHEAD_BYTES = 200
+const NO_REPORTS: readonly Blocks[] = []
 
 /** The stream that has the queue. */
 interface QueueOwner extends Sink, PressureMember {
@@ -21,6 +22,10 @@ interface QueueOwner extends Sink, PressureMember {
   readonly tokens: number | undefined
   /** Returns a message about the stream for diagnostics. */
   describe(details: object): object
+  /** Reports to the client what was dropped before the oldest event that waits. */
+  reportDrops(): void
+  /** Like `write`, without a report of drops. */
+  writeEvents(blocks: Blocks, events: number): void
 }
 
 export class StreamQueue {
@@ -92,14 +97,20 @@ export class StreamQueue {
     this.#reportHeld()
   }
 
-  /** Returns control events for the client with the drops since the last call. */
-  reports(): readonly Blocks[] {
+  /**
+   * Returns control events for the client: what was dropped before the oldest event that waits. The client learns of a
+   * loss where it is, so that a position before the loss does not include the report.
+   * @param all returns all drops
+   */
+  reports(all: boolean): readonly Blocks[] {
+    const drops = all ? this.#queue.takeAllDrops() : this.#queue.takeDrops()
+    if (drops.length === 0) return NO_REPORTS
     const { clock } = this.#options
     // Drops are timed by the monotonic clock; clients get times of the wall clock.
     const wallTimeOf = (at: number): number => Math.round(clock.wallTime() - clock.now() + at)
-    return this.#queue
-      .takeDrops()
-      .map(({ count, reason, from, to }) => droppedBlock({ count, reason, from: wallTimeOf(from), to: wallTimeOf(to) }))
+    return drops.map(({ count, reason, from, to }) =>
+      droppedBlock({ count, reason, from: wallTimeOf(from), to: wallTimeOf(to) }),
+    )
   }
 
   #sendNext(): boolean {
@@ -111,8 +122,10 @@ export class StreamQueue {
   }
 
   #send(block: Blocks): void {
+    this.#owner.reportDrops()
+    // Before the write, during which the stream may close and send what waits.
     this.#queue.take()
-    this.#owner.write(block, 1)
+    this.#owner.writeEvents(block, 1)
   }
 
   #onDrop(reason: DropReason): void {

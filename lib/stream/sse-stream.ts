@@ -217,7 +217,7 @@ export class SseStream extends StreamOutput implements EventStream {
       return
     }
     if (!DISCARDING.includes(reason)) this.flushQueue()
-    this.reportDrops()
+    this.reportDrops(true)
     // These writes may have found that the response has ended.
     if (this.closeReason !== undefined) return
     this.#cleanUp(reason)

@@ -50,7 +50,7 @@ export interface ResetData {
   readonly reason: ResetReason | 'behind'
 }
 
-/** `sse.dropped`: the stream's queue dropped `count` events between the times `from` and `to`. */
+/** `sse.dropped`: the stream's queue dropped `count` events here, between the times `from` and `to`. */
 export interface DroppedData {
   readonly count: number
   /** `queue_full`, `coalesced`, `expired` or `shed`. */

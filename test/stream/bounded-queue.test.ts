@@ -21,6 +21,7 @@ const LANES: readonly Priority[] = ['high', 'normal', 'low']
 class Model {
   waiting: Event[] = []
   readonly drops: Record<string, number> = {}
+  readonly dropped: number[] = []
   readonly #policy: QueuePolicy
 
   constructor(policy: QueuePolicy) {
@@ -33,7 +34,7 @@ class Model {
     while (!this.#fits(event)) {
       const victim = event.bytes > BOUNDS.queueBytes ? undefined : this.#victim(event)
       if (victim === undefined) {
-        this.#note('queue_full')
+        this.#note('queue_full', event)
         return false
       }
       this.#dropAll('queue_full', (each) => each === victim)
@@ -48,15 +49,15 @@ class Model {
       if (next === undefined) return undefined
       this.waiting = this.waiting.filter((each) => each !== next)
       if (next.expiresAt > now) return next
-      this.#note('expired')
+      this.#note('expired', next)
     }
   }
 
   /** In the form of `blocksOf`. */
-  printTaken(now: number): string | undefined {
+  printTaken(now: number): string {
     const event = this.take(now)
     const overtook = this.waiting.some(({ number }) => number < (event?.number ?? 0))
-    return event && `${overtook ? '-' : '#'}${event.number}`
+    return event ? `${overtook ? '-' : '#'}${event.number}` : 'none'
   }
 
   #inOrder(): Event[] {
@@ -81,10 +82,11 @@ class Model {
   #dropAll(reason: string, which: (event: Event) => boolean): void {
     const gone = this.waiting.filter(which)
     this.waiting = this.waiting.filter((each) => !which(each))
-    for (const _ of gone) this.#note(reason)
+    for (const event of gone) this.#note(reason, event)
   }
 
-  #note(reason: string): void {
+  #note(reason: string, { number }: Event): void {
+    this.dropped.push(number)
     this.drops[reason] = (this.drops[reason] ?? 0) + 1
   }
 }
@@ -110,14 +112,37 @@ function blocksOf({ number, bytes }: Event) {
   return { block: text('#'), bare: text('-') }
 }
 
-function taken(queue: BoundedQueue, now: number): string | undefined {
-  const next = queue.peek(now)
-  if (next !== undefined) queue.take()
-  return next?.bytes.toString().trim()
+/** The drops that a queue has reported. */
+class Reports {
+  readonly byReason: Record<string, number> = {}
+
+  add(drops: readonly Drops[]): void {
+    for (const { reason, count } of drops) this.byReason[reason] = (this.byReason[reason] ?? 0) + count
+  }
+
+  get sum(): number {
+    return Object.values(this.byReason).reduce((total, count) => total + count, 0)
+  }
 }
 
-function countsOf(drops: readonly Drops[]): Record<string, number> {
-  return Object.fromEntries(drops.map(({ reason, count }) => [reason, count]))
+/** Takes the next event, after the reports before it, as a stream does. */
+function taken(queue: BoundedQueue, now: number, reports: Reports): string {
+  const next = queue.peek(now)
+  reports.add(queue.takeDrops())
+  if (next === undefined) return 'none'
+  queue.take()
+  return next.bytes.toString().trim()
+}
+
+/** The number of an event that was taken; the greatest number for `none`. */
+function numberOf(printed: string): number {
+  return printed === 'none' ? Number.MAX_VALUE : Number(printed.slice(1))
+}
+
+/** The id of an event includes the events that were dropped before it. */
+function assertReported(printed: string, reports: Reports, { dropped }: Model): void {
+  if (printed.startsWith('-')) return
+  assert.equal(reports.sum, dropped.filter((lost) => lost < numberOf(printed)).length)
 }
 
 describe('a bounded queue', () => {
@@ -128,9 +153,14 @@ describe('a bounded queue', () => {
           const queue = new BoundedQueue({ queuePolicy: policy, ...BOUNDS })
           const model = new Model(policy)
           let now = 0
+          const reports = new Reports()
           sequence.forEach((step, number) => {
             if (step.do === 'pass') now += step.ms
-            if (step.do === 'take') assert.equal(taken(queue, now), model.printTaken(now))
+            if (step.do === 'take') {
+              const printed = taken(queue, now, reports)
+              assert.equal(printed, model.printTaken(now))
+              assertReported(printed, reports, model)
+            }
             if (step.do === 'offer') {
               const event = { ...step, number, expiresAt: now + step.ttlMs }
               assert.equal(queue.offer({ ...event, ...blocksOf(event) }, now), model.offer(event, now))
@@ -142,8 +172,9 @@ describe('a bounded queue', () => {
             )
           })
           expect(queue.dropped).to.equal(Object.values(model.drops).reduce((sum, count) => sum + count, 0))
-          expect(countsOf(queue.takeDrops())).to.deep.equal(model.drops)
-          expect(queue.takeDrops()).to.deep.equal([])
+          reports.add(queue.takeAllDrops())
+          expect(reports.byReason).to.deep.equal(model.drops)
+          expect(queue.takeAllDrops()).to.deep.equal([])
         }),
         { numRuns: 300 },
       )
@@ -160,14 +191,15 @@ describe('a bounded queue', () => {
         assert.ok(queue.length <= 10)
       }
       const left: number[] = []
-      for (let next = queue.peek(0); next; next = queue.peek(0)) {
-        left.push(Number(next.bytes.toString().trim().slice(1)))
-        queue.take()
+      const reports = new Reports()
+      for (let next = taken(queue, 0, reports); next !== 'none'; next = taken(queue, 0, reports)) {
+        expect(reports.sum + left.length, 'each event before this one was sent or reported').to.equal(numberOf(next))
+        left.push(numberOf(next))
       }
       expect(left).to.deep.equal([...left].sort((a, b) => a - b))
       expect(left).to.have.length(10)
       for (const number of left) kept[number] = (kept[number] ?? 0) + 1
-      expect(countsOf(queue.takeDrops())).to.deep.equal({ queue_full: 90 })
+      expect(reports.byReason).to.deep.equal({ queue_full: 90 })
     }
     // The newest event always waits. An older one survives each drop with 90 %, so the oldest are the rarest.
     expect(kept[99]).to.equal(400)
@@ -189,6 +221,8 @@ describe('a bounded queue', () => {
       const event = { number: now, bytes: 10, priority: 'high' as const, key: 'a', expiresAt: 1000 }
       queue.offer({ ...event, ...blocksOf(event) }, now)
     }
+    expect(queue.takeDrops(), 'they follow the event that waits').to.deep.equal([])
+    queue.take()
     expect(queue.takeDrops()).to.deep.equal([{ count: 2, reason: 'queue_full', from: 10, to: 20 }])
   })
 })

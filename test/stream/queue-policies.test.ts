@@ -89,6 +89,18 @@ describe('a stream on a channel with a queue policy', () => {
     await client.messagesUntil(6)
   })
 
+  it('reports dropped events where they are missing: a position before them does not include the report', async () => {
+    const client = await start({ queuePolicy: 'drop-newest' })
+    await publish(...range(1, 10).map((data) => ({ data })))
+    await client.messagesUntil(2)
+    expect(await receive(client, 3)).to.deep.equal(['1', '2', '3', '4', '5'])
+    clock.advance(1000)
+    await publish({ data: 11 })
+    await client.messagesUntil(6)
+    expect(namesOf(client)).to.deep.equal(['1', '2', '3', '4', '5', 'sse.dropped', '11'])
+    expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 5, reason: 'queue_full' })
+  })
+
   it('sends the events that wait before the reset of their log, and newer events after it', async () => {
     const redis = await RedisServer.start()
     const admin = new Redis(redis.url)
@@ -116,8 +128,9 @@ describe('a stream on a channel with a queue policy', () => {
       { data: 'a3', key: 'a' },
     )
     expect(await receive(client, 2)).to.deep.equal(['x1', 'x2', 'b1', 'a3'])
-    expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 2, reason: 'coalesced' })
-    expect(namesOf(client)).to.deep.equal(['x1', 'x2', 'sse.dropped', 'b1', 'a3'])
+    expect(JSON.parse((await client.control('sse.dropped')).data)).to.include({ count: 1, reason: 'coalesced' })
+    // a1 was before b1, and a2 after it.
+    expect(namesOf(client)).to.deep.equal(['x1', 'x2', 'sse.dropped', 'b1', 'sse.dropped', 'a3'])
   })
 
   it('sends events by priority, and no id that would include events not sent yet', async () => {
