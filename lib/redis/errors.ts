@@ -18,6 +18,11 @@ export function isTemporaryRefusal(error: unknown): boolean {
   )
 }
 
+/** A fault of the program, not of the connection: the same command would fail again. */
+export function isProgramError(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError
+}
+
 /** The message of an error. If a host name has several addresses, ioredis's error has no message of its own. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
@@ -35,10 +40,22 @@ export function unknownOutcome(what: string, cause: unknown): BrokerError {
  * Redis replied with an error. Prints a warning once, because the cause is usually the configuration (`NOPERM`) or the
  * data (`WRONGTYPE`), and limits may continue without Redis unnoticed.
  */
-export function refused(cause: unknown): BrokerError {
+function refused(cause: unknown): BrokerError {
   const error = new BrokerError('ERR_SSE_BROKER_REFUSED', `Redis refused the command: ${reasonOf(cause)}`, cause)
   warnOnce('SSE_REDIS_REFUSED', error.message)
   return error
+}
+
+/** The command could not be sent, whatever the connection: it has no effect. */
+function unsendable(cause: unknown): BrokerError {
+  const text = `An error in the program, the command was not sent: ${reasonOf(cause)}`
+  return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', text, cause)
+}
+
+/** The error for a command that had no effect. */
+export function notDone(cause: unknown): BrokerError {
+  if (isRefusal(cause)) return refused(cause)
+  return isProgramError(cause) ? unsendable(cause) : unavailable(undefined, cause)
 }
 
 /**
@@ -55,7 +72,7 @@ export function unavailable(timeoutMs: number | undefined, cause: unknown): Brok
 export function toBrokerError(error: unknown): SseError {
   if (error instanceof SseError) return error
   if (reasonOf(error) === 'Command timed out') return unknownOutcome('Redis did not reply in time', error)
-  return isRefusal(error) ? refused(error) : unavailable(undefined, error)
+  return notDone(error)
 }
 
 /** Reports a background operation that failed to diagnostics. The kit retries the operation. */

@@ -2,15 +2,14 @@
  * part of the kit ─► **handle** ─► run ─► connection ─► Redis. Owns which client a part uses, the runs in flight on it,
  * and that an idle connection does not keep the process alive. See run.ts for the outcome of a command.
  */
-import type { Channel } from 'node:diagnostics_channel'
 import type { Redis } from 'ioredis'
 import type { Clock } from '../core/clock.js'
-import { BrokerError, type SseError } from '../core/errors.js'
+import type { BrokerError, SseError } from '../core/errors.js'
 import { type ConnectOptions, connectRedis, disconnect, isCluster, isRedisClient, type RedisClient } from './connect.js'
 import { RedisConnection, type Send } from './connection.js'
 import { toBrokerError } from './errors.js'
 import { Probe } from './probe.js'
-import { Command, Run, type RunOptions, type SendAll } from './run.js'
+import { Command, type CommandReport, Run, type RunOptions, reportCommand, type SendAll } from './run.js'
 import { type RedisSource, sharedClientOf } from './source.js'
 
 /** The default interval between two tests of a connection that the kit opened, in ms. */
@@ -36,19 +35,11 @@ export interface HandleOptions extends ConnectOptions {
   readonly otherConnections?: () => readonly Redis[]
 }
 
-/** The diagnostics channel on which a command is reported after it has succeeded or failed, and the command's name. */
-export interface CommandReport {
-  readonly to: Channel
-  readonly command: string
-}
-
 export interface CommandOptions extends RunOptions {
   /** The time limit for the wait and all attempts together, in ms. @defaultValue the handle's `commandTimeoutMs` */
   readonly timeoutMs?: number | undefined
   /** Called once, when the commands neither wait nor are in flight any more. Never before the outcome. */
   readonly onSettled?: () => void
-  /** @defaultValue no report */
-  readonly report?: CommandReport | undefined
 }
 
 /** The commands of one caller, who awaits a promise. */
@@ -150,26 +141,20 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
    */
   run<T>(send: Send<T, C>, options: CommandOptions = {}): Promise<T> {
     const { clock, commandTimeoutMs } = this.#options
-    const { timeoutMs = commandTimeoutMs, onSettled, report } = options
-    const start = (): Promise<T> => {
-      const command = new AwaitedCommand<T>(clock.now(), timeoutMs, onSettled)
-      this.runAll<T, typeof command>([command], async (_, client, listener) => [await send(client, listener)], options)
-      return command.outcome
-    }
-    return report === undefined ? start() : reported(report, clock, start)
+    const { timeoutMs = commandTimeoutMs, onSettled } = options
+    const command = new AwaitedCommand<T>(clock.now(), timeoutMs, onSettled)
+    this.runAll<T, typeof command>([command], async (_, client, listener) => [await send(client, listener)], options)
+    return command.outcome
   }
 
   /** Like `run`, for commands that are sent together. Each has its own outcome. */
   runAll<T, K extends Command<T>>(commands: readonly K[], send: SendAll<T, K, C>, options: RunOptions): void {
-    if (this.#closed || this.#connection.ended) {
-      for (const command of commands) {
-        command.reject(new BrokerError('ERR_SSE_CLOSED', 'The connection to Redis was closed'))
-        command.onSettled()
-      }
-      return
-    }
     const { clock } = this.#options
     const run = new Run<T, K>(this.#connection, clock, commands, send as SendAll<T, K>, options, this.#onOver)
+    if (this.#closed) {
+      run.close()
+      return
+    }
     if (this.#runs.add(run).size === 1) this.#setRef(true)
     run.start()
   }
@@ -220,10 +205,10 @@ function setRef(stream: Referable, referenced: boolean): void {
 }
 
 /** Runs `call` and publishes its duration, and its error if it fails, if the diagnostics channel has subscribers. */
-export function reported<T>({ to, command }: CommandReport, clock: Clock, call: () => Promise<T>): Promise<T> {
-  if (!to.hasSubscribers) return call()
+export function reported<T>(report: CommandReport, clock: Clock, call: () => Promise<T>): Promise<T> {
+  if (!report.to.hasSubscribers) return call()
   const beganAt = clock.now()
-  const publish = (error?: unknown): void => to.publish({ command, ms: clock.now() - beganAt, error })
+  const publish = (error?: unknown): void => reportCommand(report, clock.now() - beganAt, error)
   const outcome = call()
   outcome.then(
     () => publish(),

@@ -14,11 +14,12 @@
  * outcome. At its deadline a command is rejected, but it is *settled* only when the client does not hold it any more:
  * until then it counts against the bounds of the caller.
  */
+import type { Channel } from 'node:diagnostics_channel'
 import type { Clock, Timer } from '../core/clock.js'
 import { BrokerError, SseError } from '../core/errors.js'
 import type { RedisClient } from './connect.js'
 import type { RedisConnection, WriteListener } from './connection.js'
-import { isRefusal, isTemporaryRefusal, reasonOf, refused, unavailable, unknownOutcome } from './errors.js'
+import { isProgramError, isRefusal, isTemporaryRefusal, notDone, reasonOf, unknownOutcome } from './errors.js'
 
 const RETRY_PAUSE_MS = 20
 
@@ -43,7 +44,20 @@ export type SendAll<T, K extends Command<T>, C extends RedisClient = RedisClient
   listener: WriteListener,
 ) => Promise<readonly (T | Error)[]>
 
+/** The diagnostics channel on which commands are reported once they have succeeded or failed, and their name. */
+export interface CommandReport {
+  readonly to: Channel
+  readonly command: string
+}
+
+/** Publishes that a command has succeeded, or failed with `error`. */
+export function reportCommand({ to, command }: CommandReport, ms: number, error: unknown): void {
+  if (to.hasSubscribers) to.publish({ command, ms, error })
+}
+
 export interface RunOptions {
+  /** Each command is reported with its duration in the run, and its error if it fails. @defaultValue no report */
+  readonly report?: CommandReport | undefined
   /**
    * `true`: sends the commands again, until the deadline, if their connection broke or the server temporarily refused
    * them. Only for commands that may run twice, or whose repetition Redis recognises. @defaultValue false
@@ -71,6 +85,7 @@ export class Run<T, K extends Command<T>> {
   readonly #send: SendAll<T, K>
   readonly #options: RunOptions
   readonly #onOver: (run: { close(): void }) => void
+  readonly #beganAt: number
   /** The commands that are not settled. While they are in flight, some may be decided. */
   #commands: readonly K[]
   #deadline: Timer | undefined
@@ -98,10 +113,15 @@ export class Run<T, K extends Command<T>> {
     this.#send = send
     this.#options = options
     this.#onOver = onOver
+    this.#beganAt = clock.now()
   }
 
   start(): void {
-    const { ready, waitedInVain } = this.#connection
+    const { ready, waitedInVain, ended } = this.#connection
+    if (ended) {
+      this.close()
+      return
+    }
     if (this.#options.failsFast && waitedInVain && !ready) {
       this.#fail(this.#commands, this.#notSent)
       return
@@ -163,18 +183,35 @@ export class Run<T, K extends Command<T>> {
       const reply = replies[i] as T | Error
       if (reply instanceof Error) this.#lastError = reply
       if (again.length > 0 && again.includes(command)) continue
-      if (!command.decided) {
-        command.decided = true
-        if (reply instanceof Error) command.reject(this.#errorOf(reply))
-        else command.resolve(reply)
-      }
+      if (reply instanceof Error) this.#reject(command, () => this.#errorOf(reply))
+      else this.#resolve(command, reply)
       command.onSettled()
     }
   }
 
+  #resolve(command: K, reply: T): void {
+    if (command.decided) return
+    command.decided = true
+    this.#report(undefined)
+    command.resolve(reply)
+  }
+
+  #reject(command: K, errorFor: (command: K) => SseError): void {
+    if (command.decided) return
+    command.decided = true
+    const error = errorFor(command)
+    this.#report(error)
+    command.reject(error)
+  }
+
+  #report(error: SseError | undefined): void {
+    const { report } = this.#options
+    if (report !== undefined) reportCommand(report, this.#clock.now() - this.#beganAt, error)
+  }
+
   #retries(reply: unknown): boolean {
     if (!(reply instanceof Error) || reply instanceof SseError || this.#options.retries !== true) return false
-    return !isRefusal(reply) || isTemporaryRefusal(reply)
+    return isRefusal(reply) ? isTemporaryRefusal(reply) : !isProgramError(reply)
   }
 
   #awaitDeadline(): void {
@@ -205,9 +242,12 @@ export class Run<T, K extends Command<T>> {
   #errorOf(error: unknown): SseError {
     if (error instanceof SseError) return error
     if (this.#unknown) {
-      return unknownOutcome(`The connection to Redis was lost before the reply (${reasonOf(error)})`, error)
+      const what = isProgramError(error)
+        ? 'An error in the program'
+        : 'The connection to Redis was lost before the reply'
+      return unknownOutcome(`${what} (${reasonOf(error)})`, error)
     }
-    return isRefusal(error) ? refused(error) : unavailable(undefined, error)
+    return notDone(error)
   }
 
   /** Rejects commands. Those in flight are settled with the reply. */
@@ -219,10 +259,7 @@ export class Run<T, K extends Command<T>> {
       if (this.#commands.length === 0) this.#end()
     }
     for (const command of failed) {
-      if (!command.decided) {
-        command.decided = true
-        command.reject(errorFor(command))
-      }
+      this.#reject(command, errorFor)
       if (settles) command.onSettled()
     }
   }

@@ -1,3 +1,4 @@
+import { channel as diagnosticsChannel } from 'node:diagnostics_channel'
 import { expect } from 'chai'
 import { systemClock } from '../../lib/core/system-clock.js'
 import { RedisHandle } from '../../lib/redis/handle.js'
@@ -16,9 +17,9 @@ class Watched extends Command<string> {
   readonly deadline: number
   readonly timeoutMs: number
   readonly heard: string[]
-  readonly #onReject: () => void
+  readonly #onReject: (error: Error) => void
 
-  constructor(name: string, heard: string[], timeoutMs = 5000, onReject: () => void = () => undefined) {
+  constructor(name: string, heard: string[], timeoutMs = 5000, onReject: (error: Error) => void = () => undefined) {
     super()
     this.name = name
     this.heard = heard
@@ -33,7 +34,7 @@ class Watched extends Command<string> {
 
   reject(error: Error & { code?: string }): void {
     this.heard.push(`${this.name}: ${error.code}`)
-    this.#onReject()
+    this.#onReject(error)
   }
 
   onSettled(): void {
@@ -126,6 +127,63 @@ describe('commands that share a run', () => {
     run(commands, (these) => these.map(() => new ReplyError('WRONGTYPE')))
     await eventually(() => heard.length >= 4)
     expect(heard).to.deep.equal(['a: ERR_SSE_BROKER_REFUSED', 'a settled', 'b: ERR_SSE_BROKER_REFUSED', 'b settled'])
+  })
+
+  it('fail once if the program cannot send them or read the reply, with the true outcome', async () => {
+    const messages: string[] = []
+    const note = (error: Error) => messages.push(error.message)
+    const fault = new TypeError('value.length is not a function')
+    const [unsent, unread] = ['unsent', 'unread'].map((name) => new Watched(name, heard, 5000, note)) as [
+      Watched,
+      Watched,
+    ]
+    let attempts = 0
+    const cannotSend: SendAll<string, Watched> = () => {
+      attempts++
+      throw fault
+    }
+    const cannotRead: SendAll<string, Watched> = async (_, client) => {
+      attempts++
+      await client.ping()
+      throw fault
+    }
+    handle.runAll([unsent], cannotSend, { retries: true })
+    await eventually(() => heard.length === 2)
+    handle.runAll([unread], cannotRead, { retries: true })
+    await eventually(() => heard.length === 4)
+    expect(heard).to.deep.equal([
+      'unsent: ERR_SSE_BROKER_UNAVAILABLE',
+      'unsent settled',
+      'unread: ERR_SSE_BROKER_TIMEOUT',
+      'unread settled',
+    ])
+    expect(messages).to.deep.equal([
+      `An error in the program, the command was not sent: ${fault.message}`,
+      `An error in the program (${fault.message}); the command may have run`,
+    ])
+    expect(attempts).to.equal(2)
+  })
+
+  it('are each reported, with their own error', async () => {
+    const channel = diagnosticsChannel('shared-run')
+    const reports: string[] = []
+    const note = (message: unknown) => {
+      const { command, ms, error } = message as { command: string; ms: number; error?: { code: string } }
+      reports.push(`${command} ${ms >= 0} ${error?.code}`)
+    }
+    channel.subscribe(note)
+    const replies: SendAll<string, Watched> = async (_, client) => [await client.ping(), new ReplyError('WRONGTYPE')]
+    const commands = [new Watched('a', heard), new Watched('b', heard)]
+    handle.runAll(commands, replies, { report: { to: channel, command: 'test' } })
+    await eventually(() => heard.length === 4)
+    handle.close()
+    handle.runAll([new Watched('c', heard)], replies, { report: { to: channel, command: 'test' } })
+    channel.unsubscribe(note)
+    expect(reports).to.deep.equal([
+      'test true undefined',
+      'test true ERR_SSE_BROKER_REFUSED',
+      'test true ERR_SSE_CLOSED',
+    ])
   })
 
   it('are rejected and settled if the handle was closed before', () => {

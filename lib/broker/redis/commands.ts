@@ -12,8 +12,8 @@ import type { Head, Position } from '../../core/position.js'
 import { isCluster } from '../../redis/connect.js'
 import type { Send } from '../../redis/connection.js'
 import { reportBrokerError } from '../../redis/errors.js'
-import { type CommandOptions, RedisHandle } from '../../redis/handle.js'
-import type { SendAll } from '../../redis/run.js'
+import { RedisHandle } from '../../redis/handle.js'
+import { type Command, type CommandReport, type RunOptions, reportCommand, type SendAll } from '../../redis/run.js'
 import type { RedisSource } from '../../redis/source.js'
 import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
@@ -21,7 +21,7 @@ import { PublishAttempts } from './attempts.js'
 import { Keys, takeNamespace } from './keys.js'
 import { freshEpochs, headOf, seenArgs } from './open-log.js'
 import { ephemeralMessage, parseLogged } from './payload.js'
-import { callsOf, type PublishCall, PublishCommand, type Publishing } from './publish-calls.js'
+import { BroadcastCommand, callsOf, type PublishCall, PublishCommand, type Publishing } from './publish-calls.js'
 import { metaTtl, type PublicationReply, type PublishScriptOptions, sendPublications } from './publish-script.js'
 import { type RedisWithScripts, type StreamEntries, withScripts } from './scripts.js'
 import { SeenPositions } from './seen-positions.js'
@@ -31,8 +31,6 @@ const MAX_PENDING = 10_000
 const EMPTY = Buffer.alloc(0)
 /** The commands that change nothing that matters to a caller. */
 const READ_ONLY: ReadonlySet<string> = new Set(['open', 'read', 'ping'])
-/** The position of an ephemeral event, which is in no log. */
-const EPHEMERAL_POSITION: Position = Object.freeze({ epoch: '', offset: 0 })
 
 export interface RedisCommandsOptions extends ResolvedHistoryOptions {
   readonly redis: RedisSource
@@ -42,9 +40,6 @@ export interface RedisCommandsOptions extends ResolvedHistoryOptions {
   /** Further connections that are tested. */
   readonly otherConnections: () => readonly Redis[]
 }
-
-/** The time limit of one call, and the callback for its end. */
-type CallOptions = Pick<CommandOptions, 'timeoutMs' | 'onSettled'>
 
 export class RedisCommands {
   readonly keys: Keys
@@ -79,7 +74,7 @@ export class RedisCommands {
     const { publisherId, ttlMs: lastPublicationTtlMs } = this.#attempts
     this.keys = new Keys(namespace.keyPrefix + options.prefix, namespace.db)
     this.#scriptOptions = { ...options, publisherId, lastPublicationTtlMs, pubSubSuffix: this.keys.pubSubSuffix }
-    this.#publishing = { keys: this.keys, seen: this.#seen, clock, onSettled: () => void this.#pending-- }
+    this.#publishing = { keys: this.keys, seen: this.#seen, onSettled: this.#onSettled }
   }
 
   get client(): RedisWithScripts {
@@ -111,29 +106,17 @@ export class RedisCommands {
   append(calls: readonly PublishCall[]): void {
     const now = this.#clock.wallTime()
     const commands = calls.map((call) => new PublishCommand(call, this.#attempts.nextNumber(), this.#publishing, now))
-    for (const together of callsOf(commands, this.client)) {
-      this.#pending += together.length
-      const overload = this.#overload
-      if (overload === undefined) {
-        this.#redis.runAll(together, this.#sendPublications, { retries: true })
-        continue
-      }
-      for (const command of together) {
-        command.reject(overload)
-        command.onSettled()
-      }
-    }
+    for (const together of callsOf(commands, this.client)) this.#runAll('publish', together, this.#sendPublications)
   }
 
   /** Sends ephemeral events to subscribers. They enter no log. */
   broadcast(call: PublishCall): void {
     const message = ephemeralMessage(call.events, this.#clock.wallTime())
-    const timeoutMs = Math.max(1, call.deadline - this.#clock.now())
-    const options = { timeoutMs, onSettled: () => call.onSettled() }
-    this.#run('broadcast', (client) => send(client, this.keys.pubSub(call.channel), message), options).then(
-      () => call.resolve(EPHEMERAL_POSITION),
-      (error: SseError) => call.reject(error),
-    )
+    const name = this.keys.pubSub(call.channel)
+    const command = new BroadcastCommand(call, this.#onSettled)
+    this.#runAll<unknown, BroadcastCommand>('broadcast', [command], async (_, client) => [
+      await send(client, name, message),
+    ])
   }
 
   /** Sends a signal. @returns the number of subscribed connections */
@@ -219,36 +202,40 @@ export class RedisCommands {
     this.#redis.close()
   }
 
-  /**
-   * All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat.
-   */
-  #run<T>(command: string, send: Send<T, RedisWithScripts>, options: CallOptions = {}): Promise<T> {
+  #run<T>(command: string, send: Send<T, RedisWithScripts>): Promise<T> {
     this.#pending++
-    const onSettled = (): void => {
-      this.#pending--
-      options.onSettled?.()
-    }
-    const overload = this.#overload
-    if (overload !== undefined) {
-      onSettled()
-      return Promise.reject(overload)
-    }
-    return this.#redis.run(send, {
-      timeoutMs: options.timeoutMs,
-      retries: true,
-      readOnly: READ_ONLY.has(command),
-      onSettled,
-      report: diagnostics.brokerCommand.hasSubscribers ? { to: diagnostics.brokerCommand, command } : undefined,
-    })
+    const options = runOptions(command)
+    const overload = this.#overload(options.report)
+    if (overload === undefined) return this.#redis.run(send, { ...options, onSettled: this.#onSettled })
+    this.#onSettled()
+    return Promise.reject(overload)
   }
 
-  /** The error for further commands; `undefined`: they may be sent. */
-  get #overload(): BrokerError | undefined {
+  #runAll<T, K extends Command<T>>(name: string, commands: readonly K[], send: SendAll<T, K, RedisWithScripts>): void {
+    this.#pending += commands.length
+    const options = runOptions(name)
+    const overload = this.#overload(options.report)
+    if (overload === undefined) {
+      this.#redis.runAll(commands, send, options)
+      return
+    }
+    for (const command of commands) {
+      command.reject(overload)
+      command.onSettled()
+    }
+  }
+
+  readonly #onSettled = (): void => {
+    this.#pending--
+  }
+
+  /** The error for further commands, which is reported; `undefined`: they may be sent. */
+  #overload(report: CommandReport): BrokerError | undefined {
     if (this.#pending <= MAX_PENDING) return undefined
-    return new BrokerError(
-      'ERR_SSE_BROKER_UNAVAILABLE',
-      `${MAX_PENDING} commands are already waiting for Redis: try again later`,
-    )
+    const text = `${MAX_PENDING} commands are already waiting for Redis: try again later`
+    const error = new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', text)
+    reportCommand(report, 0, error)
+    return error
   }
 
   readonly #sendPublications: SendAll<PublicationReply, PublishCommand, RedisWithScripts> = async (
@@ -261,6 +248,11 @@ export class RedisCommands {
     )
     return replies
   }
+}
+
+/** All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat. */
+function runOptions(command: string): RunOptions & { readonly report: CommandReport } {
+  return { retries: true, readOnly: READ_ONLY.has(command), report: { to: diagnostics.brokerCommand, command } }
 }
 
 /** Cuts the entries off at the bounds. One stream entry in Redis may hold many events, so READ may return too many. */

@@ -4,8 +4,6 @@
  *
  * With 100 channels in a tick, sharing calls saves Redis about a quarter of the CPU (`npm run bench -- publish`).
  */
-import type { Clock } from '../../core/clock.js'
-import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError, type SseError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
@@ -32,7 +30,7 @@ export interface PublishCall {
   readonly deadline: number
   /** How long before its deadline the first event was accepted, in ms. */
   readonly timeoutMs: number
-  /** @param head the position of the last event */
+  /** @param head the position of the last event; of ephemeral events, which are in no log, the offset 0 */
   resolve(head: Position): void
   reject(error: SseError): void
   /** See `Command`. */
@@ -43,30 +41,63 @@ export interface PublishCall {
 export interface Publishing {
   readonly keys: Keys
   readonly seen: SeenPositions
-  readonly clock: Clock
   /** A publication is settled. */
-  onSettled(): void
+  readonly onSettled: () => void
 }
 
-export class PublishCommand extends Command<PublicationReply> implements Publication {
+/** The position of an ephemeral event. */
+const EPHEMERAL_POSITION: Position = Object.freeze({ epoch: '', offset: 0 })
+
+/** A command for a call, which has its deadline and outcome. */
+abstract class CallCommand<T> extends Command<T> {
+  protected readonly call: PublishCall
+  readonly #onSettled: () => void
+
+  constructor(call: PublishCall, onSettled: () => void) {
+    super()
+    this.call = call
+    this.#onSettled = onSettled
+  }
+
+  get deadline(): number {
+    return this.call.deadline
+  }
+
+  get timeoutMs(): number {
+    return this.call.timeoutMs
+  }
+
+  reject(error: SseError): void {
+    this.call.reject(error)
+  }
+
+  onSettled(): void {
+    this.#onSettled()
+    this.call.onSettled()
+  }
+}
+
+/** Sends ephemeral events to the subscribers. */
+export class BroadcastCommand extends CallCommand<unknown> {
+  resolve(): void {
+    this.call.resolve(EPHEMERAL_POSITION)
+  }
+}
+
+export class PublishCommand extends CallCommand<PublicationReply> implements Publication {
   readonly keys: Publication['keys']
   readonly number: number
   readonly logged: number
   readonly payload: string
   readonly kept: string | undefined
-  readonly #call: PublishCall
   readonly #publishing: Publishing
-  /** `undefined`: the duration is not reported. */
-  readonly #beganAt: number | undefined
 
   /** @param now in ms since 1970 */
   constructor(call: PublishCall, number: number, publishing: Publishing, now: number) {
-    super()
+    super(call, publishing.onSettled)
     const { channel, events, idempotencyKey } = call
     const { keys } = publishing
-    this.#call = call
     this.#publishing = publishing
-    this.#beganAt = diagnostics.brokerCommand.hasSubscribers ? publishing.clock.now() : undefined
     this.number = number
     this.keys = {
       meta: keys.meta(channel),
@@ -79,52 +110,27 @@ export class PublishCommand extends Command<PublicationReply> implements Publica
     this.kept = logged.length === events.length ? undefined : printPayload(logged, now)
   }
 
-  get deadline(): number {
-    return this.#call.deadline
-  }
-
-  get timeoutMs(): number {
-    return this.#call.timeoutMs
-  }
-
   get bytes(): number {
-    return this.#call.bytes
+    return this.call.bytes
   }
 
   /** Looked up for each attempt. */
   get seen(): SeenArgs {
-    return seenArgs(this.#publishing.seen, this.#call.channel)
+    return seenArgs(this.#publishing.seen, this.call.channel)
   }
 
   resolve([epoch, offset, earlier, refusal]: PublicationReply): void {
-    this.#report(undefined)
     if (refusal === undefined) {
-      this.#call.resolve(headOf(this.#publishing.seen, this.#call.channel, [epoch, offset, earlier]))
+      this.call.resolve(headOf(this.#publishing.seen, this.call.channel, [epoch, offset, earlier]))
       return
     }
-    this.#call.reject(
+    this.call.reject(
       new BrokerError(
         'ERR_SSE_BROKER_TIMEOUT',
         `Redis refused a command (${refusal}) after it had added the event to the log, and refused to undo that: ` +
           'streams may or may not get the event',
       ),
     )
-  }
-
-  reject(error: SseError): void {
-    this.#report(error)
-    this.#call.reject(error)
-  }
-
-  onSettled(): void {
-    this.#publishing.onSettled()
-    this.#call.onSettled()
-  }
-
-  #report(error: SseError | undefined): void {
-    if (this.#beganAt === undefined) return
-    const ms = this.#publishing.clock.now() - this.#beganAt
-    diagnostics.brokerCommand.publish({ command: 'publish', ms, error })
   }
 }
 
