@@ -57,9 +57,13 @@ export function sseErrors({ onError = printer() }: SseErrorsOptions = {}): Error
   }
 }
 
-/** A route that waits with `stream.signal` fails when its client disconnects. That is the purpose of the signal. */
+/**
+ * A route that waits with `stream.signal`, or pipes into `stream.writable`, fails when its client disconnects. That is
+ * the purpose of both.
+ */
 function isAbortOf({ closeReason }: StreamOnResponse, error: unknown): boolean {
   if (closeReason === undefined) return false
+  if (error instanceof SseError) return error.code === 'ERR_SSE_CLOSED'
   return error === closeReason || (isError(error) && error.name === 'AbortError')
 }
 

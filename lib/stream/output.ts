@@ -13,7 +13,7 @@
 import type { Socket } from 'node:net'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
-import type { QueueHints, SendResult, SseEvent } from '../core/message.js'
+import type { EncodedEvent, QueueHints, SendResult, SseEvent } from '../core/message.js'
 import type { AnyResponse, Exchange, StreamTarget } from '../http/exchange.js'
 import type { Requester } from '../http/requester.js'
 import { Blocks } from '../wire/blocks.js'
@@ -47,6 +47,8 @@ export abstract class StreamOutput implements Sink, PressureMember {
   /** Whether the log takes the next turn, instead of the queue; see `#takeTurns`. */
   #logIsNext = false
   #sent = 0
+  /** See `whenReady`. */
+  #waiting: (() => void)[] | undefined
 
   /** @param corked the socket, if it is corked: until `uncork`, or the end of the stream */
   constructor(
@@ -75,7 +77,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
   /** The client gets nothing more. */
   abstract onExchangeOver(): void
 
-  get writable(): boolean {
+  get hasCredit(): boolean {
     return !this.#full && this.#pace?.exhausted !== true && this.closing === undefined
   }
 
@@ -132,6 +134,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
     const encoded = encodeOwnEvent(event, this.options.maxEventBytes)
     const block = Blocks.of(encoded.body)
     this.#noticeWrap()
+    this.#writer.corkTurn()
     return this.offer(block, encoded, block)
   }
 
@@ -142,6 +145,45 @@ export abstract class StreamOutput implements Sink, PressureMember {
     return this.offer(block, COMMENT, block)
   }
 
+  /** See `EventStream.drained`. */
+  drained(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const check = (): void => {
+        if (this.closing !== undefined) resolve(false)
+        else if (this.ready) resolve(true)
+        else this.whenReady(check)
+      }
+      check()
+    })
+  }
+
+  /** See `FedStream`. */
+  get maxEventBytes(): number {
+    return this.options.maxEventBytes
+  }
+
+  /** See `FedStream`. */
+  get ready(): boolean {
+    return this.hasCredit && (this.#queue?.length ?? 0) === 0 && this.#source?.claimsCredit !== true
+  }
+
+  /** See `FedStream`. */
+  trySend({ body }: EncodedEvent): boolean {
+    this.#noticeWrap()
+    const block = Blocks.of(body)
+    if (!this.ready || !this.spend(1, block.length)) return false
+    this.#writer.corkTurn()
+    this.write(block, 1)
+    return this.closing === undefined
+  }
+
+  /** See `FedStream`. */
+  whenReady(listener: () => void): void {
+    if (this.closing !== undefined) listener()
+    else if (this.#waiting === undefined) this.#waiting = [listener]
+    else this.#waiting.push(listener)
+  }
+
   /**
    * Sends an encoded block, or queues it.
    * @param bare the block without its id
@@ -149,7 +191,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
   offer(block: Blocks, { priority, key, ttlMs = this.options.queueTtlMs }: QueueHints, bare: Blocks): SendResult {
     if (this.closing !== undefined) return 'closed'
     const isNext = !this.holdsEntries && this.#source?.claimsCredit !== true
-    if (isNext && this.writable && this.spend(1, block.length)) {
+    if (isNext && this.hasCredit && this.spend(1, block.length)) {
       this.write(block, 1)
       return this.closing === undefined ? 'sent' : 'closed'
     }
@@ -232,6 +274,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
   protected detach(): void {
     this.#pace?.close()
     this.#source?.onClose()
+    this.#notifyWaiting()
   }
 
   /** Writes to another response from now on, which has the same socket. */
@@ -277,7 +320,14 @@ export abstract class StreamOutput implements Sink, PressureMember {
     this.#takeTurns()
     if (this.holdsEntries || this.#source?.claimsCredit !== true) this.#queue?.flush()
     if (!this.#full) this.reportDrops()
-    if (this.writable) this.#source?.onDrain()
+    if (this.ready) this.#notifyWaiting()
+    if (this.hasCredit) this.#source?.onDrain()
+  }
+
+  #notifyWaiting(): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    for (const listener of waiting ?? []) listener()
   }
 
   /**
@@ -288,10 +338,10 @@ export abstract class StreamOutput implements Sink, PressureMember {
     const queue = this.#queue
     const source = this.#source
     if (queue === undefined || source === undefined || this.holdsEntries) return
-    for (let idle = 0; idle < 2 && this.writable && queue.length > 0 && source.lagging && !source.claimsCredit; ) {
+    for (let idle = 0; idle < 2 && this.hasCredit && queue.length > 0 && source.lagging && !source.claimsCredit; ) {
       const sent = this.#logIsNext ? source.sendSome() : queue.flushOne()
       // A side that got no credit keeps its turn.
-      if (!sent && !this.writable) return
+      if (!sent && !this.hasCredit) return
       idle = sent ? 0 : idle + 1
       this.#logIsNext = !this.#logIsNext
     }

@@ -114,7 +114,7 @@ export class StreamQueue {
   }
 
   #sendNext(): boolean {
-    if (!this.#owner.writable) return false
+    if (!this.#owner.hasCredit) return false
     const block = this.#queue.peek(this.#options.clock.now())
     if (block === undefined || !this.#owner.spend(1, block.length)) return false
     this.#send(block)

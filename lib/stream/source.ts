@@ -19,7 +19,7 @@ export type WhenBehind = 'replay' | 'queue' | 'disconnect'
  */
 export interface Sink {
   /** `false` while the socket is full, pacing grants nothing, or the stream has ended. */
-  readonly writable: boolean
+  readonly hasCredit: boolean
   readonly whenBehind: WhenBehind
   /** Whether entries of a log wait in the queue. Later entries, and what is announced about the log, must follow them. */
   readonly holdsEntries: boolean

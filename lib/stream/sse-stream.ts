@@ -11,24 +11,29 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
+import type { WritableStream } from 'node:stream/web'
 import { outsideContext } from '../core/async-context.js'
 import type { Auth } from '../core/auth.js'
 import type { Timer } from '../core/clock.js'
 import { CLOSE_REASONS, type CloseReason } from '../core/close-reasons.js'
 import { diagnostics } from '../core/diagnostics.js'
 import { InvalidOptionError } from '../core/errors.js'
+import type { SseEvent } from '../core/message.js'
 import { addressOf, knownAddressOf } from '../http/address.js'
 import { authOf } from '../http/auth-of.js'
 import { type AnyResponse, Exchange, type StreamResponse } from '../http/exchange.js'
 import { cursorOrigin } from '../http/query.js'
 import { HttpRequester, type StreamRequest } from '../http/requester.js'
 import { openText } from '../wire/control.js'
+import { encodeOwnEvent } from '../wire/encode.js'
 import { closingBlocks, DISCARDING } from './closing.js'
 import { Deadlines } from './deadlines.js'
 import type { EventStream, StreamStatus } from './event-stream.js'
+import { type SendAllOptions, type SendAllResult, type SendAllSource, sendAll, writableOf } from './feed.js'
 import type { ResolvedStreamOptions } from './options.js'
 import { StreamOutput } from './output.js'
 import { streamOf } from './stream-of.js'
+import { bytesTaken } from './writer.js'
 
 /**
  * When the request of a stream is released, in ms. Not while thousands of clients reconnect, which is work enough (bench
@@ -62,6 +67,7 @@ export class SseStream extends StreamOutput implements EventStream {
   /** Until the request is released. When the stream closes: until the exchange is destroyed. */
   #timer: Timer | undefined
   #abort: AbortController | undefined
+  #writable: WritableStream<SseEvent> | undefined
   /** What `close` has returned. */
   #closed: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined
   #over = false
@@ -163,6 +169,22 @@ export class SseStream extends StreamOutput implements EventStream {
     return this.#closed.promise
   }
 
+  sendAll(events: SendAllSource, options?: SendAllOptions): Promise<SendAllResult> {
+    return sendAll(this, events, options)
+  }
+
+  get writable(): WritableStream<SseEvent> {
+    this.#writable ??= writableOf(this)
+    return this.#writable
+  }
+
+  async end(event?: SseEvent): Promise<void> {
+    // Immediately if possible, so that it precedes what the caller does next.
+    const sent = event === undefined ? this.ready : this.trySend(encodeOwnEvent(event, this.maxEventBytes))
+    if (!sent) await (event === undefined ? this.drained() : sendAll(this, [event]))
+    await this.close('completed')
+  }
+
   /** Closes a stream whose response has no body. */
   closeEmpty(reason: CloseReason): void {
     this.#cleanUp(reason)
@@ -234,13 +256,26 @@ export class SseStream extends StreamOutput implements EventStream {
     }
   }
 
-  /** Destroys the exchange if it is not over within `closeGraceMs`, whatever the client does. */
+  /**
+   * Destroys the exchange if it is not over within `closeGraceMs`, whatever the client does. Nobody can request the last
+   * events of a completed stream again, so a client that reads them slowly has as long as a stalled one.
+   */
   #boundClosing(): void {
-    const { clock, closeGraceMs } = this.options
-    this.#timer = clock.after(closeGraceMs, () => {
+    const { clock, closeGraceMs, stallMs } = this.options
+    const latest = clock.now() + (this.closing === 'completed' ? Math.max(closeGraceMs, stallMs) : closeGraceMs)
+    let taken = bytesTaken(this.exchange)
+    const check = (): void => {
+      const before = taken
+      taken = bytesTaken(this.exchange)
+      const leftMs = latest - clock.now()
+      if (leftMs > 0 && taken > before) {
+        this.#timer = clock.after(Math.min(closeGraceMs, leftMs), check)
+        return
+      }
       this.exchange.destroy()
       this.onExchangeOver()
-    })
+    }
+    this.#timer = clock.after(closeGraceMs, check)
   }
 
   /** Runs once for each stream, for every way to close. Cancels the timers first: none may write after the end. */

@@ -142,6 +142,18 @@ export class Writer {
     this.#watch = clock.after(stallMs / PROGRESS_CHECKS, check)
   }
 
+  /**
+   * Holds what is written back until the next turn of the event loop, so that the events of a source that has many at
+   * once leave in one write.
+   */
+  corkTurn(): void {
+    const { socket } = this
+    if (socket === undefined || this.#corked !== undefined || socket.writableCorked > 0) return
+    socket.cork()
+    this.#corked = socket
+    setImmediate(uncork, this)
+  }
+
   /** Sends everything written so far. Idempotent. */
   uncork(): void {
     const socket = this.#corked
@@ -263,6 +275,10 @@ export class Writer {
   }
 }
 
+function uncork(writer: Writer): void {
+  writer.uncork()
+}
+
 /**
  * Whether a chunk written to the socket now is the next chunk of the response. Reads no property of the response,
  * because with Express each response has its own hidden class, so every read is slow (bench `fanout`). `Exchange`
@@ -297,7 +313,7 @@ interface Handle {
  * connection share its socket, and each has its own flow-control window, so the number is the bytes that wait in the
  * exchange's own stream, negated.
  */
-function bytesTaken(exchange: Exchange): number {
+export function bytesTaken(exchange: Exchange): number {
   const { http2Stream } = exchange
   if (http2Stream !== undefined) return -http2Stream.writableLength
   const socket: Socket & OnSocket = exchange.socket

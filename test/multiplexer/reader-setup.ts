@@ -30,7 +30,7 @@ export class SmallStream implements ReaderStream {
   #pacedOut = false
   #granted = 0
 
-  get writable(): boolean {
+  get hasCredit(): boolean {
     return this.#room > 0 && !this.#pacedOut
   }
 
@@ -39,7 +39,7 @@ export class SmallStream implements ReaderStream {
   }
 
   spend(events: number): boolean {
-    assert.ok(this.writable, 'spend was called on a stream that is not writable')
+    assert.ok(this.hasCredit, 'spend was called on a stream without credit')
     this.#pacedOut = events === 1 && this.#tokens < 1
     if (this.#tokens < events) return false
     this.#tokens -= events
@@ -48,12 +48,12 @@ export class SmallStream implements ReaderStream {
   }
 
   write({ bytes }: Blocks, events: number): boolean {
-    assert.ok(this.writable, 'write was called on a full stream')
+    assert.ok(this.hasCredit, 'write was called without credit')
     assert.equal(events, this.#granted, 'write was called without credit')
     this.#granted = 0
     this.written.push(bytes)
     this.#room--
-    return this.writable
+    return this.hasCredit
   }
 
   attach(source: StreamSource): void {
@@ -66,17 +66,17 @@ export class SmallStream implements ReaderStream {
 
   /** Accepts this many more writes. */
   allow(writes: number): void {
-    const wasFull = !this.writable
+    const wasFull = !this.hasCredit
     this.#room = writes
-    if (wasFull && this.writable) this.#source?.onDrain()
+    if (wasFull && this.hasCredit) this.#source?.onDrain()
   }
 
   /** Grants this many more events. */
   grant(events: number): void {
-    const { writable } = this
+    const { hasCredit } = this
     this.#tokens = events
     this.#pacedOut = false
-    if (!writable && this.writable) this.#source?.onDrain()
+    if (!hasCredit && this.hasCredit) this.#source?.onDrain()
   }
 
   /** The ids of the events written so far. */

@@ -52,11 +52,11 @@ export class StreamReader extends LogReader implements StreamSource {
     const count = batch.entries.length
     // Runs once per stream and batch, so every property access counts. A live reader's position is the channel's, so
     // that nothing is stored here (bench fanout).
-    if (stream.writable && !stream.holdsEntries) {
+    if (stream.hasCredit && !stream.holdsEntries) {
       const blocks = this.#alone ? batch.forChannel() : batch.forSet(this.#setKey, this.channels)
       if ((this.#window === undefined || count <= this.#window.room) && stream.spend(count, blocks.length)) {
         this.#window?.onSent(batch.channel, batch.last)
-        // If this fills the socket, the next batch finds the stream not writable. Until then the reader is not behind.
+        // If this fills the socket, the next batch finds the stream without credit. Until then the reader is not behind.
         stream.write(blocks, count)
         return true
       }
@@ -117,8 +117,8 @@ export class StreamReader extends LogReader implements StreamSource {
 
   /** A stream that queues takes entries without credit. */
   protected get hasCredit(): boolean {
-    const { writable, holdsEntries, whenBehind } = this.#stream
-    return (writable && !holdsEntries) || whenBehind === 'queue'
+    const { hasCredit, holdsEntries, whenBehind } = this.#stream
+    return (hasCredit && !holdsEntries) || whenBehind === 'queue'
   }
 
   protected override get mayAnnounce(): boolean {
@@ -154,9 +154,9 @@ export class StreamReader extends LogReader implements StreamSource {
     entryAt: (offset: number) => LogEntry | undefined,
     page: Page | undefined,
   ): boolean {
-    const { writable, paced, whenBehind, holdsEntries } = this.#stream
+    const { hasCredit, paced, whenBehind, holdsEntries } = this.#stream
     // Pacing grants one event at a time in any case.
-    if (whenBehind === 'queue' && (paced || !writable || holdsEntries))
+    if (whenBehind === 'queue' && (paced || !hasCredit || holdsEntries))
       return this.#offer(position, entryAt(position.offset + 1))
     const chunk =
       page !== undefined && this.#alone && !paced && this.#window === undefined
