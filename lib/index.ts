@@ -72,6 +72,7 @@ export type {
   MultiplexerOptions,
   MultiplexerStatus,
   PollOptions,
+  ReadOptions,
   StreamHandler,
 } from './multiplexer/options.js'
 export { type DropLine, type DropLogOptions, logDrops } from './observe/drop-log.js'

@@ -20,12 +20,21 @@ import { wholeNumber } from '../core/validation.js'
 import { streamLimitsOption } from '../limits/streams/stream-limits.js'
 import { resolveStreamOptions, type StreamOptions } from '../stream/options.js'
 import { createPressure, type Pressure } from '../stream/pressure.js'
+import type { PolledEvent } from '../wire/contract.js'
 import { printCursor } from '../wire/cursor.js'
 import { encodeBatch, encodePublished, MAX_EVENT_BYTES } from '../wire/encode.js'
 import { acknowledge } from './ack.js'
 import { ChannelRegistry } from './channel/registry.js'
+import { Iterations } from './iteration.js'
 import { type ChannelStreamStatus, OpenStreams } from './open-streams.js'
-import type { ChannelsOf, MultiplexerOptions, MultiplexerStatus, PollOptions, StreamHandler } from './options.js'
+import type {
+  ChannelsOf,
+  MultiplexerOptions,
+  MultiplexerStatus,
+  PollOptions,
+  ReadOptions,
+  StreamHandler,
+} from './options.js'
 import { PollOpener, resolvePollOptions } from './poll-opener.js'
 import { Publisher } from './publisher.js'
 import { toHandler } from './requests.js'
@@ -84,6 +93,20 @@ export interface Multiplexer {
    */
   offer(channel: string, event: SseEvent): boolean
   /**
+   * Reads the events of channels in this process, as a client reads them on a stream: first those that are kept, then
+   * live ones. `for await (const { id, event, data } of multiplexer.read('orders:acme', { after: cursor }))`
+   *
+   * The items are those of a poll: `data` is the text on the wire, which is JSON unless the publisher gave a string;
+   * `sse.gap` and `sse.reset` are items too. Keep the `id` of the last item that was handled, to continue `after` it.
+   * The iteration begins when its first item is requested. It holds one page of events (256, 1 MiB): a slow program
+   * delays nobody and loses nothing. If the broker is lost, it waits and then continues.
+   * @returns an iterable that is read once, and ends with `break`, `return()` or `signal`. While the broker cannot be
+   * reached at the beginning, and when the multiplexer is closed (`ERR_SSE_CLOSED`), the next item is rejected
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+   * @throws InvalidOptionError if `after` is not a cursor
+   */
+  read(channels: string | readonly string[], options?: ReadOptions): AsyncIterableIterator<PolledEvent>
+  /**
    * The heads of the channels, as a cursor. Take the cursor, then load the data that a page shows, then open the stream
    * with `?last_event_id=<cursor>`: no event in between is missed.
    * @throws SseError `ERR_SSE_CHANNEL_INVALID`
@@ -121,6 +144,7 @@ export class ProcessMultiplexer implements Multiplexer {
   readonly #streams: OpenStreams
   readonly #streamOpener: StreamOpener
   readonly #pollOpener: PollOpener
+  readonly #iterations: Iterations
   readonly #signals: Signals
   /** Remove the listeners that the constructor added. */
   readonly #unsubscribe: readonly ((() => void) | undefined)[]
@@ -146,6 +170,7 @@ export class ProcessMultiplexer implements Multiplexer {
     })
     this.#streams = streams
     this.#registry = registry
+    this.#iterations = new Iterations(registry)
     const maxWindow = wholeNumber('maxWindow', options.maxWindow ?? 1000, 0)
     const { processId } = broker
     this.#streamOpener = new StreamOpener({ processId, clock, registry, streams, limits, maxWindow, isClosing })
@@ -206,6 +231,10 @@ export class ProcessMultiplexer implements Multiplexer {
     return this.#publisher.offer(channel, encodePublished(event, this.#maxEventBytes))
   }
 
+  read(channels: string | readonly string[], options: ReadOptions = {}): AsyncIterableIterator<PolledEvent> {
+    return this.#iterations.create(normalizeChannels(channels), options)
+  }
+
   async cursor(channels: string | readonly string[]): Promise<string> {
     return printCursor(await this.#broker.heads(normalizeChannels(channels)))
   }
@@ -230,6 +259,7 @@ export class ProcessMultiplexer implements Multiplexer {
 
   async #close(windowMs: number): Promise<void> {
     this.#pollOpener.close()
+    this.#iterations.close()
     await this.#streams.drain(windowMs)
     for (const unsubscribe of this.#unsubscribe) unsubscribe?.()
     this.#registry.close()

@@ -58,6 +58,22 @@ export interface PollOptions {
   readonly pollMs?: number
 }
 
+/** Options of `Multiplexer.read`. */
+export interface ReadOptions {
+  /**
+   * A cursor: the `id` of the last item that was handled, or what `Multiplexer.cursor` returns. The iteration begins
+   * after it. @defaultValue begins at `from`
+   */
+  readonly after?: string | undefined
+  /**
+   * Where the iteration begins without `after`: at the `head` of each channel, with new events only, or at the `earliest`
+   * event that is kept. @defaultValue 'head'
+   */
+  readonly from?: 'head' | 'earliest' | undefined
+  /** Ends the iteration: the next item is rejected with the signal's reason. @defaultValue ends with `break` */
+  readonly signal?: AbortSignal | undefined
+}
+
 /** A request whose caller is known. `auth` is there if `authenticate()` was mounted before. */
 export type ChannelRequest = Request & {
   /** Who the request comes from. */

@@ -10,8 +10,8 @@ import { diagnostics } from '../core/diagnostics.js'
 import type { SseError } from '../core/errors.js'
 import type { AnyResponse, Exchange } from '../http/exchange.js'
 import type { PollAnswer } from '../wire/contract.js'
+import { CollectingReader, type CollectionBounds } from './reader/collecting-reader.js'
 import type { ReaderUser } from './reader/log-reader.js'
-import { type PollBounds, PollReader } from './reader/poll-reader.js'
 import type { StartPosition } from './reader/positions.js'
 
 /**
@@ -30,7 +30,7 @@ export interface Poll {
   end(refusal?: SseError): void
 }
 
-export interface PollSettings extends PollBounds {
+export interface PollSettings extends CollectionBounds {
   /** How long the answer may wait for an event, in ms. 0: a short poll. */
   readonly waitMs: number
   /** When a client that has caught up should poll again, in ms. */
@@ -80,7 +80,7 @@ export function beginPoll(
   const onProgress = (): void => {
     if (reader.full || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
   }
-  const reader = new PollReader(starts, user, settings, onProgress)
+  const reader = new CollectingReader(starts, user, settings, onProgress)
   const waiting = clock.after(waitMs > 0 ? waitMs : MAX_READ_MS, () => end())
   const stopWatching = exchange.onOver(() => end())
   reader.begin()

@@ -1,7 +1,7 @@
 /**
- * channel ─► **log reader** ─► stream or poll: positions in one or more logs, and how they move. Owns the two states of
+ * channel ─► **log reader** ─► stream, poll, iteration: positions in one or more logs, and how they move. Owns the two states of
  * a reader, the reads from the history, and the announcement of resets and gaps. Must not know in which form entries
- * leave: `StreamReader` writes bytes, `PollReader` collects JSON.
+ * leave: `StreamReader` writes bytes, `CollectingReader` collects items.
  *
  * ```
  *            all positions at the channels' heads, and credit

@@ -1,6 +1,6 @@
 /**
- * channel ─► log reader ─► **poll reader** ─► poll: collects entries as the JSON of one answer. Owns the answer's
- * bounds: once an entry does not fit, the reader is full and takes no more.
+ * channel ─► log reader ─► **collecting reader** ─► poll, iteration: collects entries as items that a program reads.
+ * Owns the bounds of what is collected: once an entry does not fit, the reader is full and takes no more.
  */
 import type { LogEntry } from '../../core/message.js'
 import type { ControlEvents, GapData, PolledEvent, ResetData } from '../../wire/contract.js'
@@ -9,17 +9,17 @@ import type { Batch } from '../channel/batch.js'
 import { LogReader, type ReaderUser, reportReplay } from './log-reader.js'
 import type { ChannelPosition, StartPosition } from './positions.js'
 
-export interface PollBounds {
+export interface CollectionBounds {
   /** The maximum number of entries. */
   readonly maxEvents: number
   /** The maximum bytes of entries, unless a single entry is larger. */
   readonly maxBytes: number
 }
 
-export class PollReader extends LogReader {
-  readonly #bounds: PollBounds
+export class CollectingReader extends LogReader {
+  readonly #bounds: CollectionBounds
   readonly #onProgress: () => void
-  readonly #events: PolledEvent[] = []
+  #events: PolledEvent[] = []
   #count = 0
   #bytes = 0
   #full = false
@@ -29,7 +29,7 @@ export class PollReader extends LogReader {
   constructor(
     starts: readonly StartPosition[],
     user: ReaderUser,
-    { maxEvents, maxBytes }: PollBounds,
+    { maxEvents, maxBytes }: CollectionBounds,
     onProgress: () => void,
   ) {
     super(starts, user)
@@ -50,6 +50,19 @@ export class PollReader extends LogReader {
   /** The reader has as many entries or bytes as an answer may have. */
   get full(): boolean {
     return this.#full
+  }
+
+  /** Removes the collected events, and collects as many again. */
+  take(): readonly PolledEvent[] {
+    const events = this.#events
+    this.#events = []
+    this.#count = 0
+    this.#bytes = 0
+    if (this.#full) {
+      this.#full = false
+      this.resume()
+    }
+    return events
   }
 
   /** Collects no more entries. */
