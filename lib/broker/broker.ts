@@ -2,6 +2,7 @@
  * The broker: a log for each channel, with publish and subscribe. Every implementation passes `test/suites/broker.ts`.
  */
 import { randomBytes } from 'node:crypto'
+import { SseError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
 import type { Head, Position } from '../core/position.js'
 
@@ -22,6 +23,8 @@ export const READ_BYTES = 1_048_576
 export interface ChannelListener {
   /** An entry arrived. Logged entries arrive in the log's order, but some may be missing after an interruption. */
   onEntry(entry: LogEntry): void
+  /** The log has ended at `position`: entries up to it may still be missing, and none follow. */
+  onEnded(position: Position): void
   /**
    * The subscription is active again after an interruption. Entries may have been missed. `head`: where the log ends
    * now.
@@ -61,6 +64,7 @@ export interface Broker {
    * Resolves with the entry's position once the broker has stored it. Ephemeral events get offset 0.
    * Events that one process publishes on a channel keep their order, also across failures and retries.
    * @throws BrokerError within the command time-out. After `ERR_SSE_BROKER_TIMEOUT` the event may have been published.
+   * @throws SseError `ERR_SSE_CHANNEL_ENDED`. In Redis an event that is only ephemeral is not refused, and reaches nobody
    */
   publish(channel: string, event: EncodedEvent, options?: PublishOptions): Promise<Position>
   /**
@@ -69,6 +73,13 @@ export interface Broker {
    * @throws BrokerError like `publish`
    */
   publishMany(channel: string, events: readonly EncodedEvent[], options?: PublishOptions): Promise<readonly Position[]>
+  /**
+   * Ends the log for good, after the last event if one is given, as one step, and notifies the subscribers. Later events
+   * for the log are refused. If the log has ended before, nothing changes.
+   * @returns where the log ended
+   * @throws BrokerError like `publish`
+   */
+  end(channel: string, last?: EncodedEvent): Promise<Position>
   /**
    * Publishes without a result. A later failure is reported to diagnostics.
    * @returns whether the event was accepted; `false` if the broker is closed or too many events wait
@@ -121,4 +132,12 @@ export function createProcessId(): string {
 /** Whether an untrusted text has the form of a process id. */
 export function isProcessId(text: string | undefined): text is string {
   return text !== undefined && /^[0-9a-f]{16}$/.test(text)
+}
+
+/** The error for an event that is published on a channel that has ended. */
+export function channelEnded(channel: string): SseError {
+  return new SseError(
+    'ERR_SSE_CHANNEL_ENDED',
+    `The channel ${channel} has ended: nothing can be published on it any more`,
+  )
 }

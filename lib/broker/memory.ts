@@ -5,14 +5,16 @@
 
 import type { Clock, Timer } from '../core/clock.js'
 import { compositeKey } from '../core/composite-key.js'
+import { reportPublishError } from '../core/diagnostics.js'
 import { BrokerError } from '../core/errors.js'
 import type { EncodedEvent, LogEntry } from '../core/message.js'
-import { createEpoch, type Position, positionsUpTo } from '../core/position.js'
+import { createEpoch, type Head, type Position, positionsUpTo } from '../core/position.js'
 import { Ring } from '../core/ring.js'
 import {
   type Broker,
   type BrokerState,
   type ChannelListener,
+  channelEnded,
   createProcessId,
   type HistoryPage,
   type PublishOptions,
@@ -41,6 +43,7 @@ interface MemoryLog {
   publishedAt: number
   /** When the log was last used, in monotonic ms. */
   touchedAt: number
+  ended: boolean
 }
 
 interface Publication {
@@ -91,20 +94,33 @@ export class MemoryBroker implements Broker {
     const publicationKey = keyed ? compositeKey(channel, idempotencyKey) : undefined
     const earlier = publicationKey && this.#earlierPublication(publicationKey)
     if (earlier) return positionsUpTo(earlier, events)
-
+    if (log.ended) throw channelEnded(channel)
     const now = this.#clock.wallTime()
     for (const event of events) this.#append(channel, log, event, now)
-    if (publicationKey) this.#rememberPublication(publicationKey, headOf(log))
-    return positionsUpTo(headOf(log), events)
+    if (publicationKey) this.#rememberPublication(publicationKey, positionOf(log))
+    return positionsUpTo(positionOf(log), events)
+  }
+
+  async end(channel: string, last?: EncodedEvent): Promise<Position> {
+    this.#assertOpen()
+    const log = this.#openLog(channel)
+    if (!log.ended) {
+      if (last !== undefined) this.#append(channel, log, last, this.#clock.wallTime())
+      log.ended = true
+      this.#listeners.get(channel)?.onEnded(positionOf(log))
+    }
+    return positionOf(log)
   }
 
   offer(channel: string, event: EncodedEvent): boolean {
     if (this.#state === 'closed') return false
-    this.#append(channel, this.#openLog(channel), event, this.#clock.wallTime())
+    const log = this.#openLog(channel)
+    if (log.ended) reportPublishError(channel, 1, channelEnded(channel))
+    else this.#append(channel, log, event, this.#clock.wallTime())
     return true
   }
 
-  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+  async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#assertOpen()
     this.#listeners.set(channel, listener)
     return headOf(this.#openLog(channel))
@@ -131,10 +147,10 @@ export class MemoryBroker implements Broker {
       }
       entries.push(entry)
     }
-    return { head: headOf(log), entries, end }
+    return { head: positionOf(log), entries, end }
   }
 
-  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+  async heads(channels: readonly string[]): Promise<readonly Head[]> {
     this.#assertOpen()
     return channels.map((channel) => headOf(this.#openLog(channel)))
   }
@@ -247,7 +263,15 @@ export class MemoryBroker implements Broker {
     }
     if (log === undefined) {
       if (this.#logs.size >= this.#options.maxLogs) this.#evictLogs()
-      log = { channel, epoch: createEpoch(), offset: 0, entries: new Ring(), publishedAt: now, touchedAt: now }
+      log = {
+        channel,
+        epoch: createEpoch(),
+        offset: 0,
+        entries: new Ring(),
+        publishedAt: now,
+        touchedAt: now,
+        ended: false,
+      }
       this.#logs.set(channel, log)
       this.#lastUsed = log
       this.#sweeper ??= this.#clock.after(SWEEP_MS, () => this.#sweep())
@@ -289,6 +313,10 @@ function bytesOf({ body }: LogEntry): number {
   return body.length + ENTRY_BYTES
 }
 
-function headOf(log: MemoryLog): Position {
-  return { epoch: log.epoch, offset: log.offset }
+function positionOf({ epoch, offset }: MemoryLog): Position {
+  return { epoch, offset }
+}
+
+function headOf(log: MemoryLog): Head {
+  return log.ended ? { ...positionOf(log), ended: true } : positionOf(log)
 }

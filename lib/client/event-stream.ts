@@ -199,6 +199,10 @@ export function createEventStream<Events extends object = Record<string, unknown
     signal.throwIfAborted()
     cursor = answer.cursor
     failures = 0
+    if (answer.ended === true) {
+      close('completed')
+      return { delayMs: 0 }
+    }
     if (!answer.stream || (streamAt !== undefined && performance.now() < streamAt)) {
       return { delayMs: Math.max(answer.events.length > 0 ? 0 : MIN_POLL_MS, answer.afterMs || 0) }
     }

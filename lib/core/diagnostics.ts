@@ -107,6 +107,11 @@ export const diagnosticsNames: { readonly [Key in keyof typeof diagnostics]: str
   >,
 )
 
+/** Reports that accepted events without a caller (`offer`) were not published. */
+export function reportPublishError(channel: string, events: number, error: unknown): void {
+  if (diagnostics.publishError.hasSubscribers) diagnostics.publishError.publish({ channel, events, error })
+}
+
 /**
  * Reports an error that no caller receives.
  * @param to one of the channels above whose messages are `{ operation, error }`

@@ -13,6 +13,8 @@ export const ERROR_CODES = Object.freeze({
   ERR_SSE_OPTION_INVALID: { status: 500, title: 'Invalid option' },
   /** A channel name is empty, too long or has a character that is not allowed; or a stream has too many channels. */
   ERR_SSE_CHANNEL_INVALID: { status: 400, title: 'Invalid channel' },
+  /** The channel has ended (`Multiplexer.end`): nothing can be published on it any more. */
+  ERR_SSE_CHANNEL_ENDED: { status: 409, title: 'Channel has ended' },
   /** A stream was opened after the response had started. */
   ERR_SSE_HEADERS_SENT: { status: 500, title: 'Response already started' },
   /** The method is not allowed: streams accept GET, HEAD and POST, webhooks accept GET and POST. */

@@ -23,6 +23,8 @@ export interface Life {
 export interface Head extends Position, Life {
   /** Earlier epochs after which the log is known to have lost entries. @defaultValue none */
   readonly lossy?: readonly string[]
+  /** No entry follows any more. @defaultValue false */
+  readonly ended?: boolean
 }
 
 /** Whether the log has reached this position, and is unchanged up to it. */

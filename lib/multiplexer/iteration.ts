@@ -137,6 +137,10 @@ class Iteration implements AsyncIterableIterator<PolledEvent> {
       this.#next = 0
       this.#items = this.#reader?.take() ?? []
       if (this.#items.length > 0) continue
+      if (this.#reader?.ended) {
+        this.#end('ended')
+        return DONE
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })

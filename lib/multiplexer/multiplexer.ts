@@ -71,7 +71,7 @@ export interface Multiplexer {
   /**
    * Adds an event to a channel's log and sends it to the channel's streams in all processes.
    * @returns its position: `<epoch>-<offset>` is its id on the wire. An ephemeral event has offset 0.
-   * @throws SseError `ERR_SSE_CHANNEL_INVALID`
+   * @throws SseError `ERR_SSE_CHANNEL_INVALID`, `ERR_SSE_CHANNEL_ENDED`
    * @throws InvalidEventError
    * @throws BrokerError; after `ERR_SSE_BROKER_TIMEOUT` the event may have been published: use an `idempotencyKey` to
    * retry
@@ -84,6 +84,18 @@ export interface Multiplexer {
    * @throws as `publish`; the error names the index of an invalid event, and nothing is published
    */
   publishMany(channel: string, events: readonly SseEvent[], options?: PublishOptions): Promise<readonly Position[]>
+  /**
+   * Ends a channel for good, after the last event if one is given, as one step. Streams get all events up to the end and
+   * then close with `completed`; polls answer `ended: true`; iterations are done. A client that comes later gets the
+   * events that are kept, and the same end. A stream on several channels closes when all of them have ended. If the
+   * channel has ended before, nothing changes. The end is remembered as long as the log (`metaTtlMs`).
+   *
+   * Later publishes fail with `ERR_SSE_CHANNEL_ENDED`. In Redis an event that is only ephemeral does not fail, and
+   * reaches nobody.
+   * @returns where the log ended
+   * @throws as `publish`
+   */
+  end(channel: string, lastEvent?: SseEvent): Promise<Position>
   /**
    * Publishes without a result: for events of little value each, at rates where waiting for an answer costs. A later
    * failure is reported on the diagnostics channel `express-sse-kit:publish:error`.
@@ -224,6 +236,11 @@ export class ProcessMultiplexer implements Multiplexer {
     assertPublishOptions(options)
     const encoded = encodeBatch(events, this.#maxEventBytes)
     return encoded.length === 0 ? [] : this.#publisher.publish(channel, encoded, options)
+  }
+
+  async end(channel: string, lastEvent?: SseEvent): Promise<Position> {
+    assertChannel(channel)
+    return this.#publisher.end(channel, lastEvent && encodePublished(lastEvent, this.#maxEventBytes))
   }
 
   offer(channel: string, event: SseEvent): boolean {

@@ -75,10 +75,11 @@ export function beginPoll(
     }
     if (diagnostics.pollAnswer.hasSubscribers) diagnostics.pollAnswer.publish({ events: reader.count })
     const afterMs = reader.full || waitMs > 0 ? 0 : pollMs
-    send(res, { events: reader.events, cursor, stream: pauseMs === 0, afterMs })
+    const answered = { events: reader.events, cursor, stream: pauseMs === 0, afterMs }
+    send(res, reader.ended ? { ...answered, ended: true } : answered)
   }
   const onProgress = (): void => {
-    if (reader.full || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
+    if (reader.full || reader.ended || (!reader.lagging && (waitMs === 0 || reader.events.length > 0))) end()
   }
   const reader = new CollectingReader(starts, user, settings, onProgress)
   const waiting = clock.after(waitMs > 0 ? waitMs : MAX_READ_MS, () => end())

@@ -32,6 +32,19 @@ export class Publisher {
     return published
   }
 
+  /** Like `Broker.end`. */
+  end(channel: string, last: EncodedEvent | undefined): Promise<Position> {
+    const events = last === undefined ? 0 : 1
+    const trace = events === 0 ? undefined : this.#tracing?.publish(channel, events)
+    const ended = this.#broker.end(channel, last && traced(last, trace))
+    const end = (error?: unknown): void => {
+      trace?.end(error)
+      report(channel, events, error)
+    }
+    ended.then(() => end(), end)
+    return ended
+  }
+
   /** Like `Broker.offer`. */
   offer(channel: string, event: EncodedEvent): boolean {
     const trace = this.#tracing?.publish(channel, 1)

@@ -131,4 +131,6 @@ export interface PollAnswer {
   readonly stream: boolean
   /** How long the client should wait before the next poll, in ms. 0: more events are available now. */
   readonly afterMs: number
+  /** `true`: the channels have ended, and these are their last events: the client stops. Absent otherwise. */
+  readonly ended?: true
 }

@@ -38,6 +38,7 @@ describe('ephemeral events that waited before they are sent', () => {
         events,
         bytes: 10,
         idempotencyKey: undefined,
+        ends: false,
         deadline: systemClock.now() + 100,
         timeoutMs: 5000,
         resolve: ({ offset }) => happened.push(`offset ${offset}`),

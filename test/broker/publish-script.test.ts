@@ -26,6 +26,7 @@ function publication(log: string, number: number, payload: string, withKey = fal
     number,
     logged: 1,
     payload,
+    ends: false,
     kept: undefined,
   }
 }

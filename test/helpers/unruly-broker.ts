@@ -1,8 +1,8 @@
 import type { Broker, ChannelListener, HistoryPage } from '../../lib/broker/broker.js'
 import { MemoryBroker } from '../../lib/broker/memory.js'
 import type { HistoryOptions } from '../../lib/broker/options.js'
-import type { EncodedEvent, LogEntry } from '../../lib/core/message.js'
-import type { Position } from '../../lib/core/position.js'
+import type { EncodedEvent } from '../../lib/core/message.js'
+import type { Head, Position } from '../../lib/core/position.js'
 import { systemClock } from '../../lib/core/system-clock.js'
 
 /**
@@ -14,7 +14,7 @@ export class UnrulyBroker implements Broker {
   #logs: MemoryBroker
   readonly #options: HistoryOptions
   readonly #listeners = new Map<string, ChannelListener>()
-  #undelivered: { readonly channel: string; readonly entry: LogEntry }[] = []
+  #undelivered: { readonly channel: string; readonly deliver: (to: ChannelListener) => void }[] = []
   /** `<channel> <offset>` of the entries that were removed from the history. */
   readonly #removed = new Set<string>()
   #answers: (() => void)[] = []
@@ -48,12 +48,25 @@ export class UnrulyBroker implements Broker {
     return position as Position
   }
 
-  async publishMany(channel: string, events: readonly EncodedEvent[]): Promise<readonly Position[]> {
-    const entries: LogEntry[] = []
-    await this.#logs.subscribe(channel, { onEntry: (entry) => entries.push(entry), onResubscribed: () => undefined })
-    const positions = await this.#logs.publishMany(channel, events)
-    if (this.#listeners.has(channel)) this.#undelivered.push(...entries.map((entry) => ({ channel, entry })))
-    return positions
+  publishMany(channel: string, events: readonly EncodedEvent[]): Promise<readonly Position[]> {
+    return this.#holding(channel, () => this.#logs.publishMany(channel, events))
+  }
+
+  end(channel: string, last?: EncodedEvent): Promise<Position> {
+    return this.#holding(channel, () => this.#logs.end(channel, last))
+  }
+
+  /** Holds back what a change of a log delivers. */
+  async #holding<T>(channel: string, change: () => Promise<T>): Promise<T> {
+    const held: ((to: ChannelListener) => void)[] = []
+    await this.#logs.subscribe(channel, {
+      onEntry: (entry) => held.push((to) => to.onEntry(entry)),
+      onEnded: (position) => held.push((to) => to.onEnded(position)),
+      onResubscribed: () => undefined,
+    })
+    const result = await change()
+    if (this.#listeners.has(channel)) this.#undelivered.push(...held.map((deliver) => ({ channel, deliver })))
+    return result
   }
 
   offer(channel: string, event: EncodedEvent): boolean {
@@ -61,10 +74,10 @@ export class UnrulyBroker implements Broker {
     return true
   }
 
-  async subscribe(channel: string, listener: ChannelListener): Promise<Position> {
+  async subscribe(channel: string, listener: ChannelListener): Promise<Head> {
     this.#listeners.set(channel, listener)
     const [head] = await this.#logs.heads([channel])
-    return head as Position
+    return head as Head
   }
 
   async unsubscribe(channel: string): Promise<void> {
@@ -79,7 +92,7 @@ export class UnrulyBroker implements Broker {
     return { ...page, entries: page.entries.filter(({ offset }) => !this.#removed.has(`${channel} ${offset}`)) }
   }
 
-  async heads(channels: readonly string[]): Promise<readonly Position[]> {
+  async heads(channels: readonly string[]): Promise<readonly Head[]> {
     this.#heads++
     const heads = await this.#logs.heads(channels)
     await this.#answer()
@@ -104,7 +117,10 @@ export class UnrulyBroker implements Broker {
 
   /** Delivers the next pending entries. */
   deliver(count: number): void {
-    for (const { channel, entry } of this.#undelivered.splice(0, count)) this.#listeners.get(channel)?.onEntry(entry)
+    for (const { channel, deliver } of this.#undelivered.splice(0, count)) {
+      const listener = this.#listeners.get(channel)
+      if (listener !== undefined) deliver(listener)
+    }
   }
 
   /** Lets one reply arrive, by default the oldest. Replies to reads and heads may overtake each other. */

@@ -24,6 +24,7 @@ export class SmallStream implements ReaderStream {
   readonly whenBehind = 'replay'
   readonly holdsEntries = false
   readonly written: Buffer[] = []
+  closed = false
   #source: StreamSource | undefined
   #room = Number.POSITIVE_INFINITY
   #tokens = Number.POSITIVE_INFINITY
@@ -54,6 +55,10 @@ export class SmallStream implements ReaderStream {
     this.written.push(bytes)
     this.#room--
     return this.hasCredit
+  }
+
+  close(): void {
+    this.closed = true
   }
 
   attach(source: StreamSource): void {

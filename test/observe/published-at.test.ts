@@ -29,15 +29,17 @@ describe('the time of publishing', () => {
   it('is read with every entry of a message and of a log', () => {
     const payload = Buffer.from(printPayload(events, 1_700_000_000_000))
     const message = parseMessage(Buffer.concat([Buffer.from('abcdef 7\n'), payload]))
-    expect(message).to.deep.equal(parseLogged('abcdef', 9, payload))
-    expect(message?.map(({ offset, key, publishedAt, trace }) => [offset, key, publishedAt, trace])).to.deep.equal([
+    expect(message).to.deep.equal({ entries: parseLogged('abcdef', 9, payload), end: undefined })
+    expect(
+      message?.entries.map(({ offset, key, publishedAt, trace }) => [offset, key, publishedAt, trace]),
+    ).to.deep.equal([
       [7, 'k', 1_700_000_000_000, undefined],
       [8, undefined, 1_700_000_000_000, TRACE],
       [9, 'k', 1_700_000_000_000, TRACE],
     ])
     const ephemerals = [encodePublished({ data: 1, ephemeral: true })]
-    const [ephemeral] = parseMessage(Buffer.from(ephemeralMessage(ephemerals, 42))) ?? []
-    expect(ephemeral).to.include({ offset: 0, publishedAt: 42 })
+    const ephemeral = parseMessage(Buffer.from(ephemeralMessage(ephemerals, 42)))
+    expect(ephemeral?.entries[0]).to.include({ offset: 0, publishedAt: 42 })
   })
 
   it('may be absent: entries of an older format can be read', () => {

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import type { Broker, ChannelListener } from '../../lib/broker/broker.js'
 import type { HistoryOptions } from '../../lib/broker/options.js'
+import { diagnostics } from '../../lib/core/diagnostics.js'
 import type { LogEntry } from '../../lib/core/message.js'
 import type { Head, Position } from '../../lib/core/position.js'
 import { encodePublished } from '../../lib/wire/encode.js'
@@ -377,6 +378,92 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await other.close()
     })
 
+    describe('ends a log', () => {
+      const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
+
+      it('after the last event, as one step, and notifies its subscribers', async () => {
+        const [first] = await publishNumbers(broker, channel, 2)
+        const listener = new Recorder()
+        await broker.subscribe(channel, listener)
+        const end = { epoch: first?.epoch, offset: 3 }
+        expect(await broker.end(channel, event('last'))).to.deep.equal(end)
+        await listener.when(() => listener.ends.length === 1)
+        expect(listener.ends).to.deep.equal([end])
+        expect(listener.entries.map(({ offset, body }) => `${offset} ${body}`)).to.deep.equal(['3 data: last\n\n'])
+        const { entries, head } = await broker.read(channel, 0, 10)
+        expect([entries.length, head]).to.deep.equal([3, end])
+      })
+
+      it('also without an event, or with an ephemeral one', async () => {
+        const others = [`${channel}:empty`, `${channel}:ephemeral`]
+        await publishNumbers(broker, channel, 2)
+        for (const [i, name] of [channel, ...others].entries()) {
+          const listener = new Recorder()
+          await broker.subscribe(name, listener)
+          const end = await broker.end(name, i === 2 ? event('bye', true) : undefined)
+          await listener.when(() => listener.ends.length === 1)
+          expect(listener.ends).to.deep.equal([end])
+          expect(end.offset).to.equal(i === 0 ? 2 : 0)
+          expect(listener.entries.map(({ offset }) => offset)).to.deep.equal(i === 2 ? [0] : [])
+          expect((await broker.read(name, 0, 10)).entries).to.have.length(end.offset)
+        }
+      })
+
+      it('for good: its heads show it, and later events are refused', async () => {
+        await publishNumbers(broker, channel, 2)
+        const end = await broker.end(channel)
+        const listener = new Recorder()
+        expect(await broker.subscribe(channel, listener)).to.deep.equal({ ...end, ended: true })
+        expect(await broker.heads([channel])).to.deep.equal([{ ...end, ended: true }])
+        for (const call of [
+          () => broker.publish(channel, event(1)),
+          () => broker.publishMany(channel, [event(1), event(2, true)]),
+          () => broker.publish(channel, event(1), { idempotencyKey: 'new' }),
+        ]) {
+          expect(await codeOf(call())).to.equal('ERR_SSE_CHANNEL_ENDED')
+        }
+        const failed: { error: { code: string } }[] = []
+        const note = (message: unknown) => failed.push(message as (typeof failed)[0])
+        diagnostics.publishError.subscribe(note)
+        expect(broker.offer(channel, event(1))).to.equal(true)
+        await eventually(() => failed.length === 1)
+        diagnostics.publishError.unsubscribe(note)
+        expect(failed[0]).to.include({ channel, events: 1 })
+        expect(failed[0]?.error.code).to.equal('ERR_SSE_CHANNEL_ENDED')
+        expect((await broker.read(channel, 0, 10)).head).to.deep.equal(end)
+        expect(listener.entries).to.deep.equal([])
+      })
+
+      it('once: ending it again changes nothing, and returns the same position', async () => {
+        const end = await broker.end(channel, event(1))
+        const listener = new Recorder()
+        await broker.subscribe(channel, listener)
+        const all = [broker.end(channel, event(2)), broker.end(channel), broker.publish(channel, event(3))]
+        const settled = await Promise.allSettled(all)
+        expect(settled.map(({ status }) => status)).to.deep.equal(['fulfilled', 'fulfilled', 'rejected'])
+        for (const outcome of settled.slice(0, 2)) expect(outcome).to.deep.include({ value: end })
+        expect((await broker.read(channel, 0, 10)).entries).to.have.length(1)
+        expect([listener.entries, listener.ends]).to.deep.equal([[], []])
+      })
+
+      it('in the order of the calls: earlier events are in it, later ones are refused', async () => {
+        const before = [broker.publish(channel, event(1)), broker.publish(channel, event(2))]
+        const end = broker.end(channel, event(3))
+        const after = broker.publish(channel, event(4))
+        expect(await codeOf(after)).to.equal('ERR_SSE_CHANNEL_ENDED')
+        expect((await Promise.all([...before, end])).map(({ offset }) => offset)).to.deep.equal([1, 2, 3])
+        const { entries } = await broker.read(channel, 0, 10)
+        expect(entries.map(({ body }) => body.toString())).to.deep.equal([1, 2, 3].map((n) => `data: ${n}\n\n`))
+      })
+
+      it('and still recognises an event that was published before', async () => {
+        const options = { idempotencyKey: 'once' }
+        const position = await broker.publish(channel, event(1), options)
+        await broker.end(channel)
+        expect(await broker.publish(channel, event(1), options)).to.deep.equal(position)
+      })
+    })
+
     it('replies to a ping, and rejects with a code after close', async () => {
       await broker.ping()
       await broker.close()
@@ -388,6 +475,7 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
         () => broker.subscribe(channel, new Recorder()),
         () => broker.read(channel, 0, 1),
         () => broker.heads([channel]),
+        () => broker.end(channel),
         () => broker.ping(),
       ]) {
         expect(await codeOf(call())).to.equal('ERR_SSE_CLOSED')
@@ -401,11 +489,17 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
 /** A listener that records its calls, and can be awaited. */
 export class Recorder implements ChannelListener {
   readonly entries: LogEntry[] = []
+  readonly ends: Position[] = []
   readonly resubscribed: Head[] = []
   #wake: (() => void) | undefined
 
   onEntry(entry: LogEntry): void {
     this.entries.push(entry)
+    this.#wake?.()
+  }
+
+  onEnded(position: Position): void {
+    this.ends.push(position)
     this.#wake?.()
   }
 

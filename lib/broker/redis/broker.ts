@@ -95,6 +95,11 @@ export class RedisBroker implements Broker {
     return this.#publisher.publish(channel, events, idempotencyKey)
   }
 
+  async end(channel: string, last?: EncodedEvent): Promise<Position> {
+    this.#assertOpen()
+    return this.#publisher.end(channel, last === undefined ? [] : [last])
+  }
+
   offer(channel: string, event: EncodedEvent): boolean {
     return this.#state !== 'closed' && this.#publisher.offer(channel, event)
   }

@@ -139,7 +139,7 @@ export class RedisCommands {
   /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
   async openLog(channel: string): Promise<Head> {
     const ttlMs = metaTtl(this.#scriptOptions)
-    const head = await this.#run('open', (client) =>
+    const [epoch, offset, earlier, ended] = await this.#run('open', (client) =>
       client.sseOpen(
         this.keys.meta(channel),
         this.keys.stream(channel),
@@ -148,7 +148,8 @@ export class RedisCommands {
         ttlMs,
       ),
     )
-    return headOf(this.#seen, channel, head)
+    const head = headOf(this.#seen, channel, [epoch, offset, earlier])
+    return ended === 1 ? { ...head, ended: true } : head
   }
 
   async read(channel: string, after: number, limit: number, maxBytes: number): Promise<HistoryPage> {

@@ -6,6 +6,7 @@
  *                              share pub/sub
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
  *                              p = earlier lives, t = when the TTLs were last renewed, in ms,
+ *                              x = the offset at which the log has ended, or '',
  *                              a:… = last publication of a process: its number, its position, and until
  *                              when it is remembered
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
@@ -31,10 +32,10 @@ const MAX_DIGITS = 14
 const EPOCHS = EPOCH_ALPHABET.length ** EPOCH_LENGTH
 
 /**
- * `openLog`: returns the log's epoch, offset, earlier lives, the time when its TTLs were last renewed (nil: unknown), and
- * the value of `field` in the meta hash, after the log was created or continued under a new epoch if necessary. `i` is
- * another whole number for each log that a script opens; `se` and `so` are epoch and offset that the caller has seen. A
- * log whose meta hash another program has damaged is replaced. ARGV[1] must be `freshEpochs()`.
+ * `openLog`: returns the log's epoch, offset, earlier lives, the time when its TTLs were last renewed (nil: unknown), the
+ * value of `field` in the meta hash, and whether the log has ended, after it was created or continued under a new epoch
+ * if necessary. `i` is another whole number for each log that a script opens; `se` and `so` are epoch and offset that the
+ * caller has seen. A log whose meta hash another program has damaged is replaced. ARGV[1] must be `freshEpochs()`.
  *
  * Usually the hash has what the caller has seen, in the form in which the kit prints it. That is tested first, because
  * comparing equal texts costs Lua nothing, and matching patterns much (bench `sparse`).
@@ -53,15 +54,16 @@ local function freshEpoch(i)
   return epoch
 end
 local function openLog(metaKey, stream, i, se, so, field)
-  local meta = call('HMGET', metaKey, 'e', 'o', 'r', 'p', 't', field)
+  local meta = call('HMGET', metaKey, 'e', 'o', 'r', 'p', 't', field, 'x')
   local text, seen = meta[2], tonumber(meta[2])
-  if seen and se ~= '' and meta[1] == se and meta[3] == replid and meta[4] == '' and seen >= tonumber(so)
-    and #text <= ${MAX_DIGITS} and format('%d', seen) == text then
+  if seen and se ~= '' and meta[1] == se and meta[3] == replid and meta[4] == '' and not meta[7]
+    and seen >= tonumber(so) and #text <= ${MAX_DIGITS} and format('%d', seen) == text then
     return se, seen, '', tonumber(meta[5]), meta[6]
   end
   local e = meta[1] and #meta[1] <= 16 and match(meta[1], '^[a-z0-9]+$')
   local o, earlier = text and #text <= ${MAX_DIGITS} and whole(text), match(meta[4] or '', '^[a-z0-9.-]*$') or ''
   if #earlier > ${MAX_LIVES} * 33 then earlier = '' end
+  local ended = meta[7] and meta[7] ~= ''
   local other = replid ~= '' and meta[3] ~= replid
   if e and (not o or other or (e == se and o < tonumber(so))) then
     local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
@@ -81,14 +83,18 @@ local function openLog(metaKey, stream, i, se, so, field)
     call('XLEN', stream)
     e, o, earlier = freshEpoch(i), 0, ''
     call('HSET', metaKey, 'e', e, 'o', 0, 'r', replid, 'p', '')
+    if ended then call('HSET', metaKey, 'x', '') end
+    ended = false
     call('DEL', stream)
   end
-  return e, o, earlier, whole(meta[5]), meta[6]
+  return e, o, earlier, whole(meta[5]), meta[6], ended
 end
 `
 
 /** The head of a log, as the scripts reply it. */
 export type ScriptHead = readonly [epoch: string, offset: string, earlier: string]
+/** The head as OPEN replies it. `ended`: 1 or 0. */
+export type OpenReply = readonly [...ScriptHead, ended: number]
 
 /** A random number from which a script makes the epochs of the logs that it creates or continues. */
 export function freshEpochs(): number {

@@ -2,7 +2,8 @@
  * The format of events in Redis: one short line with what the queue policies need, then the bodies, which are never
  * parsed. The publish script only adds the position in front.
  *
- *   payload           [ `@<time>;` ] `<item>` { `;` `<item>` } LF { `<body>` }         the events of one call
+ *   payload           [ `@<time>;` ] `<item>` { `;` `<item>` } [ `;!` ] LF { `<body>` }     the events of one call
+ *                     `!`: the log ends after them; there may be no items then
  *   time              when the call was sent, in ms since 1970 by the publisher's clock, in base 36; informative
  *   item              [ `~` ] `<bytes of the body> <priority letter> <ttlMs or 0> <key>` [ ` <trace>` ]
  *                     `~`: ephemeral, without an offset; the trace is absent if the event is not traced
@@ -10,13 +11,14 @@
  *   stream entry      id `<offset of the last event>-0`, field p = payload
  */
 import type { EncodedEvent, LogEntry, Priority } from '../../core/message.js'
-import { isEpoch, MAX_OFFSET } from '../../core/position.js'
+import { isEpoch, MAX_OFFSET, type Position } from '../../core/position.js'
 import { isEncodedEvent } from '../../wire/encode.js'
 
 const LF = 0x0a
 const LETTERS: Readonly<Record<Priority, string>> = { high: 'h', normal: 'n', low: 'l' }
 const PRIORITIES: Readonly<Record<string, Priority>> = { h: 'high', n: 'normal', l: 'low' }
 const ITEM = /^(~?)(\d{1,10}) ([hnl]) (\d{1,16}) (\S*)(?: (\S+))?$/
+const END = '!'
 const TIME = /^@([0-9a-z]{1,10})$/
 
 /**
@@ -24,7 +26,7 @@ const TIME = /^@([0-9a-z]{1,10})$/
  * argument by argument, which costs several times as much (bench `sparse`).
  * @param now in ms since 1970
  */
-export function printPayload(events: readonly EncodedEvent[], now: number): string {
+export function printPayload(events: readonly EncodedEvent[], now: number, ends = false): string {
   let line = `@${Math.floor(now).toString(36)}`
   let bodies = ''
   for (const { body, priority, ttlMs, key, ephemeral, trace } of events) {
@@ -32,7 +34,7 @@ export function printPayload(events: readonly EncodedEvent[], now: number): stri
     if (trace !== undefined) line += ` ${trace}`
     bodies += body.toString()
   }
-  return `${line}\n${bodies}`
+  return `${line}${ends ? `;${END}` : ''}\n${bodies}`
 }
 
 /** The pub/sub message of ephemeral events. They need no script, because they enter no log. */
@@ -40,15 +42,24 @@ export function ephemeralMessage(events: readonly EncodedEvent[], now: number): 
   return `- 1\n${printPayload(events, now)}`
 }
 
+/** The events of a pub/sub message, and where the log has ended, if it has. */
+export interface Message {
+  readonly entries: readonly LogEntry[]
+  readonly end: Position | undefined
+}
+
 /** @returns `undefined` for a message that the kit did not write */
-export function parseMessage(message: Buffer): readonly LogEntry[] | undefined {
+export function parseMessage(message: Buffer): Message | undefined {
   const lineEnd = message.indexOf(LF)
   if (lineEnd === -1) return undefined
   const [epoch = '', first = '', rest] = message.toString('latin1', 0, lineEnd).split(' ')
   if (!/^\d{1,16}$/.test(first) || rest !== undefined) return undefined
-  const entries = parsePayload(epoch, message.subarray(lineEnd + 1), () => Number(first))
+  const payload = parsePayload(epoch, message.subarray(lineEnd + 1), () => Number(first))
+  if (payload === undefined) return undefined
+  const { entries, ends, next } = payload
   // The id of an event is its epoch and offset.
-  return entries?.every(({ offset }) => offset === 0 || isEpoch(epoch)) === true ? entries : undefined
+  if (!isEpoch(epoch) && (ends || entries.some(({ offset }) => offset > 0))) return undefined
+  return { entries, end: ends ? { epoch, offset: next - 1 } : undefined }
 }
 
 /**
@@ -56,21 +67,26 @@ export function parseMessage(message: Buffer): readonly LogEntry[] | undefined {
  * @returns `undefined` for an entry that the kit did not write
  */
 export function parseLogged(epoch: string, last: number, payload: Buffer): readonly LogEntry[] | undefined {
-  return parsePayload(epoch, payload, (count) => last - count + 1)
+  return parsePayload(epoch, payload, (count) => last - count + 1)?.entries
+}
+
+interface Payload {
+  readonly entries: readonly LogEntry[]
+  readonly ends: boolean
+  /** The offset after the entries. */
+  readonly next: number
 }
 
 /** @param firstOf returns the offset of the first event, given the number of events */
-function parsePayload(
-  epoch: string,
-  payload: Buffer,
-  firstOf: (count: number) => number,
-): readonly LogEntry[] | undefined {
+function parsePayload(epoch: string, payload: Buffer, firstOf: (count: number) => number): Payload | undefined {
   const lineEnd = payload.indexOf(LF)
   if (lineEnd === -1) return undefined
   const bodies = compact(payload.subarray(lineEnd + 1))
   const items = payload.toString('latin1', 0, lineEnd).split(';')
   const time = TIME.exec(items[0] ?? '')?.[1]
   if (time !== undefined) items.shift()
+  const ends = items.at(-1) === END
+  if (ends) items.pop()
   const publishedAt = time === undefined ? undefined : Number.parseInt(time, 36)
   const entries: LogEntry[] = []
   let offset = firstOf(items.length)
@@ -93,7 +109,7 @@ function parsePayload(
     })
     start = end
   }
-  return start === bodies.length ? entries : undefined
+  return start === bodies.length ? { entries, ends, next: offset } : undefined
 }
 
 /** Copies bodies that are a small part of a large network read, because a slice keeps the entire read in memory. */

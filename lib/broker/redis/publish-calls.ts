@@ -9,10 +9,11 @@ import type { EncodedEvent } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 import { Command } from '../../redis/run.js'
+import { channelEnded } from '../broker.js'
 import type { Keys } from './keys.js'
 import { headOf, type SeenArgs, seenArgs } from './open-log.js'
 import { printPayload } from './payload.js'
-import type { Publication, PublicationReply } from './publish-script.js'
+import { ENDED, type Publication, type PublicationReply } from './publish-script.js'
 import type { SeenPositions } from './seen-positions.js'
 
 /** The bounds of one call, because Redis does nothing else meanwhile. Only one publication may exceed the bytes. */
@@ -26,6 +27,8 @@ export interface PublishCall {
   /** The bytes of the events. */
   readonly bytes: number
   readonly idempotencyKey: string | undefined
+  /** Ends the log. */
+  readonly ends: boolean
   /** On the clock of the process. */
   readonly deadline: number
   /** How long before its deadline the first event was accepted, in ms. */
@@ -88,6 +91,7 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
   readonly keys: Publication['keys']
   readonly number: number
   readonly logged: number
+  readonly ends: boolean
   readonly payload: string
   readonly kept: string | undefined
   readonly #publishing: Publishing
@@ -95,7 +99,7 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
   /** @param now in ms since 1970 */
   constructor(call: PublishCall, number: number, publishing: Publishing, now: number) {
     super(call, publishing.onSettled)
-    const { channel, events, idempotencyKey } = call
+    const { channel, events, idempotencyKey, ends } = call
     const { keys } = publishing
     this.#publishing = publishing
     this.number = number
@@ -106,7 +110,8 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
     }
     const logged = events.filter(({ ephemeral }) => !ephemeral)
     this.logged = logged.length
-    this.payload = printPayload(events, now)
+    this.ends = ends
+    this.payload = printPayload(events, now, ends)
     this.kept = logged.length === events.length ? undefined : printPayload(logged, now)
   }
 
@@ -122,6 +127,10 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
   resolve([epoch, offset, earlier, refusal]: PublicationReply): void {
     if (refusal === undefined) {
       this.call.resolve(headOf(this.#publishing.seen, this.call.channel, [epoch, offset, earlier]))
+      return
+    }
+    if (refusal === ENDED) {
+      this.call.reject(channelEnded(this.call.channel))
       return
     }
     this.call.reject(

@@ -8,6 +8,8 @@ import { freshEpochs, OPEN_LOG, type ScriptHead, type SeenArgs } from './open-lo
 const [PUBLICATION_KEYS, PUBLICATION_ARGS, SHARED_ARGS] = [2, 5, 11]
 /** A log with a longer history is trimmed once in as many offsets, because XADD with trimming costs more. */
 const TRIM_INTERVAL = 16
+/** In the reply to a publication on a log that has ended. */
+export const ENDED = 'ENDED'
 /** With more fields in a meta hash, the first publication of a process removes those of processes that have ended. */
 const MAX_FIELDS = 32
 
@@ -23,7 +25,7 @@ const MAX_FIELDS = 32
  * remembered, 5 history size, 6 history TTL, 7 the time on Redis's clock after which this attempt has no effect, or 0,
  * 8 the field of the process in the meta hashes, 9 the minimum time between two renewals of a TTL, 10 the end of the
  * names of pub/sub channels, 11 idempotency TTL. Then for each publication: epoch and offset that the caller has seen,
- * number of the publication, how many events enter the log, payload. Then, if one keeps another payload than it sends,
+ * number of the publication, how many events enter the log (if it ends after them: minus one more), payload. Then, if one keeps another payload than it sends,
  * for each: that payload, or '' for the same. The cost does not depend on the number of events.
  *
  * A publication may arrive repeatedly, and late, so each attempt reads the last publication of its process. The same
@@ -36,6 +38,7 @@ const MAX_FIELDS = 32
  * publication is neither logged nor delivered. The undo only uses commands that this publication has used before,
  * except XDEL and XSETID. Once the event is in no log, nothing may say that it was published, because another attempt
  * would report that. If Redis refuses the undo as well, the offset stays used, and the fourth value is the reason.
+ * A log that has ended takes no publication, except that it may be ended again: the fourth value is `ENDED`.
  * Returns Redis's time in ms, then for each publication an error, or epoch, offset of the last event, earlier lives.
  */
 export const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
@@ -65,12 +68,12 @@ local function prune(metaKey)
   end
 end
 -- Of the publication that is being written: its log before, its last offset, and the changes so far.
-local epoch, former, lives, before, last, moved, keyed, added
+local epoch, former, lives, before, last, moved, keyed, added, ends
 local function publish(i, k, a)
   local metaKey, stream, number, key = keys[k], keys[k + 1], args[a + 2], keys[keyedFrom + i]
-  local o, renewedAt
-  moved, keyed, added = false, false, false
-  epoch, o, lives, renewedAt, before = openLog(metaKey, stream, i, args[a], args[a + 1], field)
+  local o, renewedAt, ended
+  moved, keyed, added, ends = false, false, false, false
+  epoch, o, lives, renewedAt, before, ended = openLog(metaKey, stream, i, args[a], args[a + 1], field)
   local sequence = before and tonumber(match(before, '^%d+'))
   if sequence and sequence >= tonumber(number) then
     local digits, be, bo = match(before, '^(%d+) (%w+)-(%d+) ')
@@ -91,10 +94,18 @@ local function publish(i, k, a)
   if not before then prune(metaKey) end
   former = o
   local first, events = format('%d', o + 1), args[a + 3]
-  last = events == '1' and first or format('%d', o + tonumber(events))
+  if events == '1' then
+    last = first
+  else
+    events = tonumber(events)
+    if events < 0 then ends, events = true, -events - 1 end
+    last = format('%d', o + events)
+  end
+  if ended then return {epoch, format('%d', o), lives, not ends and '${ENDED}' or nil} end
   local renews = not (renewedAt and now >= renewedAt and now < renewedAt + renewMs)
   call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. keptUntil)
   moved = true
+  if ends then call('HSET', metaKey, 'x', last) end
   if renews then
     call('HSET', metaKey, 't', nowText)
     call('PEXPIRE', metaKey, metaTtl)
@@ -104,7 +115,7 @@ local function publish(i, k, a)
     keyed = key
   end
   local payload = args[a + 4]
-  if size > 0 then
+  if size > 0 and events ~= 0 then
     local id, kept = last .. '-0', args[keptFrom + i] or ''
     if kept == '' then kept = payload end
     local exists
@@ -134,6 +145,7 @@ local function undo(k, refusal)
   -- Another program has added an entry with a higher id, so no entry can be added: the next call replaces the log.
   if string.find(refusal, 'equal or smaller', 1, true) then id = '' end
   if moved then call('HSET', keys[k], 'o', id) end
+  if ends and moved then call('HSET', keys[k], 'x', '') end
 end
 local replies = {now}
 local k, a = 1, ${SHARED_ARGS + 1}
@@ -163,6 +175,8 @@ export interface Publication {
   readonly seen: SeenArgs
   readonly number: number
   readonly logged: number
+  /** The log ends after the events. */
+  readonly ends: boolean
   readonly payload: string
   /** `undefined`: the payload. */
   readonly kept: string | undefined
@@ -180,7 +194,7 @@ export interface PublishScriptOptions {
   readonly pubSubSuffix: string
 }
 
-/** The reply to a publication: the head, and the reason of a refusal that could not be undone. */
+/** The reply to a publication: the head, and `ENDED` or the reason of a refusal that could not be undone. */
 export type PublicationReply = readonly [...ScriptHead, refusal?: string]
 /** The reply of PUBLISH: Redis's time in ms, and the reply to each publication. */
 export type PublishReply = readonly [now: number, ...publications: readonly (PublicationReply | Error)[]]
@@ -229,7 +243,9 @@ export function sendPublications(
   if (isKeyed) for (const { keys } of publications) all.push(keys.idempotency ?? keys.meta)
   all.push(freshEpochs(), count, metaTtl(options), lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
   all.push(deadline, `a:${publisherId}`, renewMs, options.pubSubSuffix, idempotencyTtlMs)
-  for (const { seen, number, logged, payload } of publications) all.push(...seen, number, logged, payload)
+  for (const { seen, number, logged, ends, payload } of publications) {
+    all.push(...seen, number, ends ? -logged - 1 : logged, payload)
+  }
   if (publications.some(({ kept }) => kept !== undefined)) for (const { kept } of publications) all.push(kept ?? '')
   return client.ssePublish(...all)
 }

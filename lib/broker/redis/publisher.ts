@@ -49,6 +49,13 @@ export interface PublisherOptions {
   readonly clock: Clock
 }
 
+/** See `PendingPublish`. */
+interface PublishParams {
+  readonly idempotencyKey?: string | undefined
+  readonly ends?: boolean
+  readonly promise?: PublishPromise
+}
+
 export class RedisPublisher {
   readonly #commands: RedisCommands
   readonly #timeoutMs: number
@@ -81,19 +88,21 @@ export class RedisPublisher {
     idempotencyKey: string | undefined,
   ): Promise<readonly Position[]> {
     return new Promise((resolve, reject) => {
-      if (this.#enqueue(channel, events, idempotencyKey, { resolve, reject })) return
-      reject(
-        new BrokerError(
-          'ERR_SSE_BROKER_UNAVAILABLE',
-          `${this.#pendingEvents} events are already waiting for Redis: try again later`,
-        ),
-      )
+      if (!this.#enqueue(channel, events, { idempotencyKey, promise: { resolve, reject } })) reject(this.#overload)
     })
+  }
+
+  /** Ends the log. Resolves with where it ended. @throws BrokerError */
+  async end(channel: string, events: readonly EncodedEvent[]): Promise<Position> {
+    const [head] = await new Promise<readonly Position[]>((resolve, reject) => {
+      if (!this.#enqueue(channel, events, { ends: true, promise: { resolve, reject } })) reject(this.#overload)
+    })
+    return head as Position
   }
 
   /** Publishes without a result. @returns `false` if too many events wait */
   offer(channel: string, event: EncodedEvent): boolean {
-    return this.#enqueue(channel, [event], undefined, undefined)
+    return this.#enqueue(channel, [event], {})
   }
 
   /** Resolves when no event waits or is in flight. */
@@ -111,14 +120,18 @@ export class RedisPublisher {
     for (const queue of this.#queues.values()) this.#discard(queue, queue.waiting.splice(0), error)
   }
 
+  get #overload(): BrokerError {
+    const text = `${this.#pendingEvents} events are already waiting for Redis: try again later`
+    return new BrokerError('ERR_SSE_BROKER_UNAVAILABLE', text)
+  }
+
   #enqueue(
     channel: string,
     events: readonly EncodedEvent[],
-    idempotencyKey: string | undefined,
-    promise: PublishPromise | undefined,
+    { idempotencyKey, ends = false, promise }: PublishParams,
   ): boolean {
     let bytes = 0
-    let ephemeral = true
+    let ephemeral = !ends
     for (const event of events) {
       bytes += bytesOf(event)
       if (!event.ephemeral) ephemeral = false
@@ -134,7 +147,7 @@ export class RedisPublisher {
       this.#queues.set(channel, queue)
     }
     const deadline = this.#clock.now() + this.#timeoutMs
-    queue.waiting.push({ events, bytes, ephemeral, idempotencyKey, deadline, promise })
+    queue.waiting.push({ events, bytes, ephemeral, idempotencyKey, ends, deadline, promise })
     // Without a timer nothing waits, so this publish expires first.
     this.#expiry ??= this.#clock.after(this.#timeoutMs, this.#expire)
     if (!queue.inFlight) {

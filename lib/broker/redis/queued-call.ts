@@ -2,7 +2,7 @@
  * The publishes of one channel that wait, and those that one call takes from them. Owns which publishes may share a
  * call, and what its outcome means for each.
  */
-import { diagnostics } from '../../core/diagnostics.js'
+import { reportPublishError } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { type Position, positionsUpTo } from '../../core/position.js'
@@ -17,6 +17,8 @@ export interface PendingPublish {
   readonly bytes: number
   readonly ephemeral: boolean
   readonly idempotencyKey: string | undefined
+  /** Ends the log. Resolves with where it ended. */
+  readonly ends: boolean
   /** If the events are not sent by then, the publish fails. */
   readonly deadline: number
   /** `undefined`: an `offer`, whose outcome no caller awaits. */
@@ -72,12 +74,20 @@ export class QueuedCall implements PublishCall {
     return this.#publishes[0].ephemeral
   }
 
+  get ends(): boolean {
+    return this.#publishes[0].ends
+  }
+
   /** The first publish waits longest. */
   get deadline(): number {
     return this.#publishes[0].deadline
   }
 
   resolve(head: Position): void {
+    if (this.ends) {
+      this.#publishes[0].promise?.resolve([head])
+      return
+    }
     const positions = positionsUpTo(head, this.events)
     let next = 0
     for (const { promise, events } of this.#publishes) {
@@ -101,15 +111,22 @@ export function takePublishes(queue: PublishQueue, maxEvents: number): [PendingP
   let { bytes } = first
   let events = first.events.length
   let count = 1
-  for (; count < queue.waiting.length && first.idempotencyKey === undefined; count++) {
+  for (; count < queue.waiting.length && !isAlone(first); count++) {
     const publish = queue.waiting[count] as PendingPublish
-    // An idempotency key covers exactly the events of its own publish.
-    if (publish.idempotencyKey !== undefined || publish.ephemeral !== first.ephemeral) break
+    if (isAlone(publish) || publish.ephemeral !== first.ephemeral) break
     if (events + publish.events.length > maxEvents || bytes + publish.bytes > MAX_CALL_BYTES) break
     events += publish.events.length
     bytes += publish.bytes
   }
   return queue.waiting.splice(0, count) as [PendingPublish, ...PendingPublish[]]
+}
+
+/**
+ * An idempotency key covers exactly the events of its own publish. What ends a log that has ended already succeeds, and
+ * other publishes on it are refused.
+ */
+function isAlone({ idempotencyKey, ends }: PendingPublish): boolean {
+  return idempotencyKey !== undefined || ends
 }
 
 /** Rejects publishes, and reports the events given to `offer`. */
@@ -119,9 +136,7 @@ export function rejectAll(channel: string, publishes: readonly PendingPublish[],
     if (promise === undefined) offered += events.length
     else promise.reject(error)
   }
-  if (offered > 0 && diagnostics.publishError.hasSubscribers) {
-    diagnostics.publishError.publish({ channel, events: offered, error })
-  }
+  if (offered > 0) reportPublishError(channel, offered, error)
 }
 
 /** What an event takes in a call, about: with its key and trace, which are ASCII. */

@@ -3,7 +3,7 @@
  */
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 import { WHOLE } from '../../redis/lua.js'
-import { OPEN_LOG, type ScriptHead } from './open-log.js'
+import { OPEN_LOG, type OpenReply } from './open-log.js'
 import { type PublishClient, publishScript } from './publish-script.js'
 
 /** The maximum number of entries that READ reads at a time, and so of entries that it reads and does not return. */
@@ -11,12 +11,12 @@ const READ_STEP = 16
 
 /**
  * KEYS meta, stream · ARGV 1 `freshEpochs()`, 2 and 3 epoch and offset that the caller has seen, 4 meta TTL in ms.
- * Returns epoch, offset, earlier lives.
+ * Returns epoch, offset, earlier lives, and 1 if the log has ended.
  */
 const OPEN = `${OPEN_LOG}
-local e, o, earlier = openLog(KEYS[1], KEYS[2], 0, ARGV[2], ARGV[3], 'e')
+local e, o, earlier, _, _, ended = openLog(KEYS[1], KEYS[2], 0, ARGV[2], ARGV[3], 'e')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-return {e, format('%d', o), earlier}
+return {e, format('%d', o), earlier, ended and 1 or 0}
 `
 
 /**
@@ -55,7 +55,7 @@ export type StreamEntries = readonly (readonly [id: Buffer, fields: readonly Buf
 type ScriptPage = readonly [epoch: Buffer | null, offset: Buffer, end: Buffer, entries: StreamEntries]
 
 interface Scripts extends PublishClient {
-  sseOpen(meta: string, stream: string, ...args: readonly (string | number)[]): Promise<ScriptHead>
+  sseOpen(meta: string, stream: string, ...args: readonly (string | number)[]): Promise<OpenReply>
   sseReadBuffer(meta: string, stream: string, ...args: readonly (string | number)[]): Promise<ScriptPage>
 }
 

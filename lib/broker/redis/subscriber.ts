@@ -164,16 +164,17 @@ export class RedisSubscriber implements SubscriptionOwner {
   }
 
   #deliver(name: string, channel: string, listener: ChannelListener, message: Buffer): void {
-    const entries = parseMessage(message)
-    if (entries === undefined) {
+    const parsed = parseMessage(message)
+    if (parsed === undefined) {
       const text = `Ignored a message on the pub/sub channel ${name} that express-sse-kit did not publish`
       reportBrokerError('message', new SseError('ERR_SSE_MESSAGE_FOREIGN', text))
       return
     }
-    for (const entry of entries) {
+    for (const entry of parsed.entries) {
       if (entry.offset > 0) this.#options.onEntry(channel, entry)
       listener.onEntry(entry)
     }
+    if (parsed.end !== undefined) listener.onEnded(parsed.end)
   }
 
   /** Subscribes on the node that serves the channel. In a cluster the first node may be the wrong one. */

@@ -40,6 +40,8 @@ export interface ChannelReader extends BatchReader {
   onReset(channel: Channel, offset: number, reason: ResetReason): void
   /** The log has lost entries after `offset` that this process knows of. `channel.epoch` is the new one. */
   onLost(channel: Channel, offset: number): void
+  /** The log has ended, and all its entries were delivered. May be called repeatedly. */
+  onEnded(): void
 }
 
 export interface ChannelOptions {
@@ -67,6 +69,8 @@ export class Channel implements ChannelListener, CursorPart {
   /** The last offset that the broker has reported, whether or not that entry was delivered here. */
   #confirmed = 0
   #flushed = 0
+  /** Where the log has ended; `undefined`: nowhere, as far as is known. */
+  #endsAt: number | undefined
   #pending: LogEntry[] = []
   #flushScheduled = false
   #state: 'opening' | 'live' | 'recovering' | 'closed' = 'opening'
@@ -114,6 +118,11 @@ export class Channel implements ChannelListener, CursorPart {
     return this.#flushed
   }
 
+  /** The log has ended, and live readers have all its entries. */
+  get ended(): boolean {
+    return this.#endsAt !== undefined && this.#flushed >= this.#endsAt
+  }
+
   /**
    * The last offset that is known to be in the log. Entries beyond `flushed` have not been delivered to readers yet.
    */
@@ -153,6 +162,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#follow(head)
     this.#head = head.offset
     this.#flushed = head.offset
+    this.#noteEnd(head)
     this.#state = 'live'
     if (!this.#acceptHeld() || this.#recoverAgain) this.#recover()
   }
@@ -210,6 +220,16 @@ export class Channel implements ChannelListener, CursorPart {
     if (entry.epoch === this.epoch) this.#lastLive = entry.offset
   }
 
+  onEnded({ epoch, offset }: Position): void {
+    if (this.#state !== 'live' || epoch !== this.epoch || offset > this.#head) {
+      // The end is known once the missing entries are: the head has it.
+      this.onResubscribed()
+      return
+    }
+    this.#endsAt = offset
+    this.#notifyEnd()
+  }
+
   onResubscribed(): void {
     if (this.#state === 'opening') this.#recoverAgain = true
     else this.#recover()
@@ -236,6 +256,16 @@ export class Channel implements ChannelListener, CursorPart {
     this.#report(batch.entries, taken - batch.queuedBy, beganAt)
     for (const reader of refusing) reader.resume()
     this.#readers.resumeWaiting()
+    this.#notifyEnd()
+  }
+
+  /** @param head where the log ends now */
+  #noteEnd({ offset, ended = false }: Head): void {
+    this.#endsAt = ended ? offset : undefined
+  }
+
+  #notifyEnd(): void {
+    if (this.ended) this.#readers.notifyAll((reader) => reader.onEnded())
   }
 
   /** Publishes to diagnostics and tracing, once for all live streams, that entries were written to them. */
@@ -294,8 +324,10 @@ export class Channel implements ChannelListener, CursorPart {
       if (head.epoch !== epoch) this.#changeEpoch(head)
       else if (head.offset < known) this.#reset(head)
       this.#confirmed = Math.max(this.#confirmed, head.offset)
+      this.#noteEnd(head)
       done = await this.#readUpTo(head, maySkip)
     }
+    this.#notifyEnd()
   }
 
   /** @returns `false` if the log was replaced during the reads */
@@ -379,6 +411,7 @@ export class Channel implements ChannelListener, CursorPart {
     this.#flushed = head.offset
     this.#confirmed = head.offset
     this.#lastLive = 0
+    this.#endsAt = undefined
     this.tail.clear()
     this.history.forget()
     if (diagnostics.channelLoss.hasSubscribers) {

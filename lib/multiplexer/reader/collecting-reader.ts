@@ -23,6 +23,7 @@ export class CollectingReader extends LogReader {
   #count = 0
   #bytes = 0
   #full = false
+  #ended = false
   #stopped = false
 
   /** @param onProgress called after an event was collected, when the reader is full, and when it has caught up */
@@ -50,6 +51,11 @@ export class CollectingReader extends LogReader {
   /** The reader has as many entries or bytes as an answer may have. */
   get full(): boolean {
     return this.#full
+  }
+
+  /** All logs have ended, and everything was collected. */
+  get ended(): boolean {
+    return this.#ended
   }
 
   /** Removes the collected events, and collects as many again. */
@@ -112,6 +118,11 @@ export class CollectingReader extends LogReader {
   }
 
   protected override onLive(): void {
+    this.#onProgress()
+  }
+
+  protected onAllEnded(): void {
+    this.#ended = true
     this.#onProgress()
   }
 

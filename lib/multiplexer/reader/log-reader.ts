@@ -88,6 +88,9 @@ export abstract class LogReader implements ChannelReader {
     // Only polls end when they have caught up.
   }
 
+  /** All entries of all logs were sent, and none follow: the logs have ended. */
+  protected abstract onAllEnded(): void
+
   /** A position no longer claims the credit (see `StreamSource`). If its page has arrived, it is its turn. */
   protected onClaimEnd(): void {
     // Only streams have a queue of their own that competes for the credit.
@@ -144,6 +147,11 @@ export abstract class LogReader implements ChannelReader {
       position.reset = 'log_replaced'
       this.advance()
     }
+  }
+
+  onEnded(): void {
+    if (!this.positions.live || !this.channels.every(({ ended }) => ended)) return
+    this.onAllEnded()
   }
 
   pause(): void {
@@ -208,6 +216,7 @@ export abstract class LogReader implements ChannelReader {
     this.positions.goLive()
     for (const channel of this.channels) channel.goLive(this)
     this.onLive()
+    this.onEnded()
   }
 
   /** Announces all pending resets. */

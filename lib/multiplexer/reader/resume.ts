@@ -5,7 +5,8 @@ import type { StartPosition } from './positions.js'
 
 /**
  * Matches the positions of a cursor to channels by their epochs, earlier epochs included.
- * - Without a cursor, every channel begins at its head, or at the oldest entry kept.
+ * - Without a cursor, every channel begins at its head, or at the oldest entry kept. If all channels have ended, nothing
+ *   follows their heads, so they begin at the oldest entry too.
  * - A channel with a position in the cursor begins there, also if the entries up to it have not been delivered here
  *   yet. If the log does not reach that position, the channel begins at its head, with a reset.
  * - A channel without a position in the cursor begins at its head. With a reset if the cursor has a position in none of
@@ -20,7 +21,8 @@ export function resumePositions(
   earliest: boolean,
 ): readonly StartPosition[] {
   if (cursor === undefined) {
-    return channels.map((channel) => ({ channel, offset: earliest ? 0 : channel.flushed, earliest }))
+    const replays = earliest || channels.every(({ ended }) => ended)
+    return channels.map((channel) => ({ channel, offset: replays ? 0 : channel.flushed, earliest: replays }))
   }
   return channels.map((channel) => {
     const position = channel.positionIn(cursor)

@@ -26,6 +26,8 @@ import type { ChannelPosition, StartPosition } from './positions.js'
 export interface ReaderStream extends Sink, Pick<SseStream, 'attach' | 'offer'> {
   /** The source no longer claims the credit (see `StreamSource`). */
   onClaimEnd?(): void
+  /** See `EventStream.close`. */
+  close(reason: 'completed'): unknown
 }
 
 export class StreamReader extends LogReader implements StreamSource {
@@ -147,6 +149,10 @@ export class StreamReader extends LogReader implements StreamSource {
 
   protected sendGap(gap: GapData): void {
     this.#stream.write(gapBlock(gap), 0)
+  }
+
+  protected onAllEnded(): void {
+    this.#stream.close('completed')
   }
 
   protected send(

@@ -36,6 +36,8 @@ interface Publication {
   readonly number: string
   readonly idempotencyTtl: number
   readonly logged: number
+  /** The log ends after the publication. */
+  readonly ends: boolean
   readonly payload: Buffer
   readonly kept: Buffer
   readonly metaTtl: number
@@ -154,7 +156,7 @@ export class RedisData {
     const log = this.#openLog(meta, stream, args)
     this.#call('pexpire')
     this.#expire(meta, Number(args[3]))
-    return [log.epoch, String(log.offset), log.earlier]
+    return [log.epoch, String(log.offset), log.earlier, log.ended ? 1 : 0]
   }
 
   /** @returns as the script: the server's time, and for each publication a reply or an error @throws RedisError */
@@ -172,6 +174,7 @@ export class RedisData {
       const own = args.slice(11 + i * 5, 16 + i * 5)
       const [seenEpoch = '', seenOffset = '', number = ''] = own.map(String)
       const payload = own[4] as Buffer
+      const events = Number(own[3])
       const kept = args[11 + count * 5 + i]
       try {
         replies.push(
@@ -193,7 +196,8 @@ export class RedisData {
             pubSub: meta.slice(0, -2) + suffix,
             idempotency: key === meta ? undefined : key,
             idempotencyTtl: Number(idempotencyTtl),
-            logged: Number(own[3]),
+            logged: events < 0 ? -events - 1 : events,
+            ends: events < 0,
             kept: kept === undefined || kept.length === 0 ? payload : kept,
           }),
         )
@@ -207,7 +211,7 @@ export class RedisData {
 
   #publish(publication: Publication): unknown {
     const { meta, stream, idempotency, number, size, field, now, renewMs } = publication
-    const { epoch, offset, earlier } = this.#openLog(meta, stream, publication.open)
+    const { epoch, offset, earlier, ended } = this.#openLog(meta, stream, publication.open)
     const isKept = (e: string, o: string): boolean =>
       [{ epoch, offset }, ...livesOf(earlier)].some((life) => life.epoch === e && Number(o) <= life.offset)
     const last = offset + publication.logged
@@ -229,10 +233,11 @@ export class RedisData {
       }
     }
     if (before === undefined) this.#prune(publication)
+    if (ended) return refusedOrEnded(publication, [epoch, String(offset), earlier])
     const renewedAt = whole(this.hash(meta).get('t')) ?? 0
     const write: Write = {
       last,
-      oldest: size > 0 ? oldest : undefined,
+      oldest: size > 0 && publication.logged > 0 ? oldest : undefined,
       position,
       renews: now < renewedAt || now >= renewedAt + renewMs,
       moved: false,
@@ -291,6 +296,10 @@ export class RedisData {
     const fields = this.#writableHash(meta)
     fields.set('o', String(write.last)).set(field, `${number} ${write.position} ${now + publication.lastTtl}`)
     write.moved = true
+    if (publication.ends) {
+      this.#call('hset')
+      fields.set('x', String(write.last))
+    }
     if (renews) {
       fields.set('t', String(now))
       this.#call('pexpire')
@@ -316,7 +325,7 @@ export class RedisData {
   }
 
   #undo(
-    { meta, stream, field, idempotency }: Publication,
+    { meta, stream, field, idempotency, ends }: Publication,
     { moved, keyed, added, last }: Write,
     offset: string,
     before: string | undefined,
@@ -342,7 +351,8 @@ export class RedisData {
     }
     if (moved) {
       this.#call('hset')
-      this.#writableHash(meta).set('o', offset)
+      const log = this.#writableHash(meta).set('o', offset)
+      if (ends) log.set('x', '')
     }
   }
 
@@ -384,7 +394,7 @@ export class RedisData {
     meta: string,
     streamKey: string,
     args: readonly string[],
-  ): { epoch: string; offset: number; earlier: string } {
+  ): { epoch: string; offset: number; earlier: string; ended: boolean } {
     const [number = '', seenEpoch = '', seenOffset = ''] = args
     const fresh = epochOf(Number(number))
     const info = this.#options.refusal('info') === undefined ? this.replid : ''
@@ -417,12 +427,13 @@ export class RedisData {
       offset = 0
       earlier = ''
       this.#call('hset')
-      this.#writableHash(meta).set('e', epoch).set('o', '0').set('r', info).set('p', '')
+      const log = this.#writableHash(meta).set('e', epoch).set('o', '0').set('r', info).set('p', '')
+      reopen(log)
       this.#call('del')
       for (const { id } of this.entries(streamKey)) this.#options.onRemoved?.(streamKey, id)
       this.delete(streamKey)
     }
-    return { epoch, offset: offset ?? 0, earlier }
+    return { epoch, offset: offset ?? 0, earlier, ended: Boolean(this.hash(meta).get('x')) }
   }
 
   /** @throws RedisError */
@@ -485,6 +496,16 @@ export class RedisData {
     const value = this.#get(key)
     if (value !== undefined) value.expiresAt = this.#options.now() + ttlMs
   }
+}
+
+/** A log that has ended may be ended again. */
+function refusedOrEnded({ ends }: Publication, head: readonly string[]): readonly string[] {
+  return ends ? head : [...head, 'ENDED']
+}
+
+/** A new log has not ended. */
+function reopen(log: Hash): void {
+  if (log.get('x')) log.set('x', '')
 }
 
 function matching(text: string | undefined, form: RegExp): string | undefined {
