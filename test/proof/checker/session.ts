@@ -75,6 +75,8 @@ export class Session {
   #servedBy = ''
   #ended: string | undefined
   #opened = false
+  /** A poll without a cursor: the kit's client reports the position of the answer as `sse.open`. */
+  #mayOpen = false
   #pendingReset = false
   /** Set if the stream was opened with a window: the number of further events that may arrive. */
   #room: number | undefined
@@ -134,6 +136,7 @@ export class Session {
     this.#servedBy = process
     this.#ended = undefined
     this.#opened = what === 'poll'
+    this.#mayOpen = what === 'poll' && this.cursor === ''
     this.#pendingReset = false
     this.#room = window
     this.#window = window
@@ -182,8 +185,9 @@ export class Session {
   }
 
   #open(id: string | undefined): void {
-    if (this.#opened) this.violate('sse.open twice')
+    if (this.#opened && !this.#mayOpen) this.violate('sse.open twice')
     this.#opened = true
+    this.#mayOpen = false
     if (id === undefined) this.#pendingReset = true
     else this.#stand('sse.open', id)
   }
