@@ -125,9 +125,14 @@ function enterTab(
     if (at !== '' || position === '') post({ kind: 'welcome', to, from: position, events: [...start, ...missed] })
   }
 
+  function followState(change: ClientStateChange): void {
+    // A tab that lacks events leads next, because the leader has left, and gets them with the end.
+    if (isSynced || change.reason !== 'completed') onState(change)
+  }
+
   function follow(message: TabMessage): void {
     if (message.kind === 'leads') hello()
-    else if (message.kind === 'state') onState(restoreError(message.change))
+    else if (message.kind === 'state') followState(restoreError(message.change))
     // The reply to an earlier hello does not have the events after the position reached since.
     else if (message.kind === 'welcome' && message.to === tabId && message.from === replay.position) {
       isSynced = true

@@ -67,6 +67,8 @@ const MAX_VIOLATIONS = 50
 
 export class History {
   readonly violations: string[] = []
+  /** Channels may end from now on. */
+  mayEnd = false
   readonly #calls: Call[] = []
   /** By token. */
   readonly #published = new Map<string, { readonly event: PublishedEvent; readonly call: Call }>()

@@ -6,6 +6,7 @@
  * - `sse.open`, a poll's cursor and the id of `sse.reset` have the position of the client
  * - no event twice between two resets
  * - no event of a channel that the client did not request
+ * - completed only when channels end
  * - nothing after the end of a stream (`sse.close`, `sse.expired`, `sse.reconnect`, `sse.poll`), except `sse.reconnect`
  *   after `sse.expired` or `sse.poll`
  * - at most `window` events that the client has not acknowledged
@@ -66,6 +67,8 @@ export class Session {
   }[] = []
   /** The cursor to resume from. */
   cursor = ''
+  /** The client knows that its channels have ended. */
+  completed = false
   readonly #options: SessionOptions
   readonly #history: History
   readonly #logs = new Map<string, Log>()
@@ -152,6 +155,13 @@ export class Session {
     this.note(`${what} of ${process} from ${this.cursor}`)
   }
 
+  /** The client learns that its channels have ended. */
+  complete(): void {
+    this.note('completed')
+    if (!this.#history.mayEnd) this.violate('completed although no channel has ended')
+    this.completed = true
+  }
+
   /** The session of this connection has ended: no event that is published after `at` may arrive on it. */
   deny(at: number): void {
     this.#deniedFrom = Math.min(this.#deniedFrom, at)
@@ -193,7 +203,8 @@ export class Session {
   }
 
   #take({ event: type = 'message', id, data }: ReceivedEvent): void {
-    if (id !== undefined) this.cursor = id
+    if (type === 'sse.close' && (JSON.parse(data) as { reason: string }).reason === 'completed') this.complete()
+    else if (id !== undefined) this.cursor = id
     if (type === 'sse.gap') this.#gap(JSON.parse(data) as { channel: string; from: number; to: number }, data)
     else if (type === 'sse.reset') this.#reset(JSON.parse(data) as { channel: string }, id, data)
     else if (type === 'sse.dropped') this.#drop(JSON.parse(data) as { count: number }, data)

@@ -29,6 +29,7 @@ export class KitClient extends PageClient {
       ...(polls > 0 && { pollUrl: `/poll?${this.query}` }),
       onState: ({ state, reason, error }) => {
         session.note(`${state} ${reason ?? ''}`)
+        if (reason === 'completed') session.complete()
         if (error !== undefined) session.violate(`the client ended: ${error.code} ${error.message}`)
       },
     })

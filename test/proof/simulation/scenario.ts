@@ -81,6 +81,15 @@ export interface Scenario {
   readonly stream: StreamPlan
   readonly clients: readonly ClientPlan[]
   readonly actions: readonly Action[]
+  /** How the channels end after that; `undefined`: they do not. */
+  readonly ending: Ending | undefined
+}
+
+interface Ending {
+  /** The process that ends them. */
+  readonly process: number
+  /** Faults around that time. `at`: after the first of them may happen. */
+  readonly faults: readonly Action[]
 }
 
 const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'xrange', 'xdel', 'pexpire', 'hmget']
@@ -201,7 +210,8 @@ export function createScenario(seed: number): Scenario {
     clients,
     ...theme?.world,
   }
-  return { ...base, actions: actionsOf(random, base, theme) }
+  const actions = actionsOf(random, base, theme)
+  return { ...base, actions, ending: random.chance(0.3) ? endingOf(random, base) : undefined }
 }
 
 /** With `from=earliest` a tab that is ahead is not told of what the log lost before the leader's first event. */
@@ -221,9 +231,27 @@ function streamPlanOf(random: Random): StreamPlan {
   }
 }
 
+type Base = Omit<Scenario, 'actions' | 'ending'>
+
+/** The channels end 200 ms after this time begins, in ms. */
+export const ENDING_MS = 200
+/** What loses no entries: every client must learn of the end. */
+const ENDING_FAULTS: readonly Action['do'][] = [
+  ...(['cutClient', 'vanishClient', 'pauseClient', 'flushScripts', 'cutRedis', 'killSubscribers'] as const),
+  ...(['killCommands', 'holdRedis', 'vanishRedis', 'pauseRedis'] as const),
+]
+
+function endingOf(random: Random, { processes, channels, clients, embedded }: Base): Ending {
+  const faults = faultsOf(random, processes, channels, clients.length, embedded, false)
+  const kinds = faults.filter((fault) => ENDING_FAULTS.includes(fault(0).do))
+  const count = random.below(4)
+  const at = (): number => random.below(2 * ENDING_MS)
+  return { process: random.below(processes), faults: Array.from({ length: count }, () => random.pick(kinds)(at())) }
+}
+
 function actionsOf(
   random: Random,
-  { processes, channels, clients, embedded, sessions, refusesInfo }: Omit<Scenario, 'actions'>,
+  { processes, channels, clients, embedded, sessions, refusesInfo }: Base,
   theme: Theme | undefined,
 ): readonly Action[] {
   const time = (): number => Math.round(random.next() * ACTIVE_MS)

@@ -83,7 +83,7 @@ export class SimClient implements SimulatedClient {
 
   async run(): Promise<void> {
     const { time, random, polls, session, processes } = this.#options
-    while (!this.#stopped) {
+    while (!this.#stopped && !session.completed) {
       await time.sleep(Math.max(this.#awayUntil - time.now(), random.next() * 200))
       const running = processes()
       if (this.#stopped || running.length === 0) continue
@@ -190,8 +190,9 @@ export class SimClient implements SimulatedClient {
       else if (response.statusCode !== 503) session.violate(`a poll is answered with ${response.statusCode}: ${body}`)
       return
     }
-    const { events, cursor } = JSON.parse(body) as { events: ReceivedEvent[]; cursor: string }
-    session.polled(events, cursor)
+    const answer = JSON.parse(body) as { events: ReceivedEvent[]; cursor: string; ended?: true }
+    session.polled(answer.events, answer.cursor)
+    if (answer.ended === true) session.complete()
   }
 
   /** The session that the client uses now. */

@@ -67,6 +67,7 @@ export class TabClient extends PageClient {
         cursor,
         onState: ({ state, reason, error }) => {
           session.note(`${state} ${reason ?? ''}`)
+          if (reason === 'completed') session.complete()
           if (error !== undefined) session.violate(`the client ended: ${error.code} ${error.message}`)
         },
       })

@@ -8,7 +8,7 @@ import { KitClient } from './kit-client.js'
 import { KitProcess, REVOCATION_MS } from './kit-process.js'
 import type { Link } from './network.js'
 import { SimulatedRedis } from './redis-server.js'
-import { ACTIVE_MS, type Action, createScenario, type Links, type Scenario } from './scenario.js'
+import { ACTIVE_MS, type Action, createScenario, ENDING_MS, type Links, type Scenario } from './scenario.js'
 import { type SignedIn, SimClient, type SimulatedClient } from './sim-client.js'
 import { Tabs } from './sim-tabs.js'
 import { TabClient } from './tab-client.js'
@@ -143,6 +143,7 @@ class World {
     for (const action of this.#scenario.actions) time.after(action.at, () => this.#act(action))
     await time.run(() => failure !== undefined, ACTIVE_MS)
     if (failure === undefined) await this.#recover()
+    if (failure === undefined && this.#history.violations.length === 0) await this.#endChannels()
     if (failure === undefined) await this.#end()
     if (failure !== undefined) this.#history.violate(`a client failed: ${(failure as Error).stack}`)
     this.#history.conclude()
@@ -480,6 +481,64 @@ class World {
     const done = await this.#time.run(() => pending === 0, 30_000)
     if (!done) this.#history.violate('some process could not publish within 30 s after the faults')
     return finals
+  }
+
+  /** Every client must learn of the end, after the last event. */
+  async #endChannels(): Promise<void> {
+    const { ending, channels } = this.#scenario
+    if (ending === undefined) return
+    const time = this.#time
+    this.#history.mayEnd = true
+    for (const fault of ending.faults) time.after(fault.at, () => this.#act(fault))
+    await time.run(() => false, ENDING_MS)
+    const finals: Final[] = []
+    for (const channel of channels) void this.#endChannel(ending.process, channel).then((final) => finals.push(final))
+    if (!(await time.run(() => finals.length === channels.length, 30_000))) {
+      this.#history.violate('a channel could not be ended within 30 s')
+      return
+    }
+    if (!(await time.run(() => this.#clients.every(({ session }) => session.completed), RECOVERY_MS))) {
+      const waiting = this.#clients.filter(({ session }) => !session.completed)
+      for (const { session } of waiting) session.violate(`did not learn of the end within ${RECOVERY_MS} ms`)
+    }
+    for (const { session } of this.#clients) {
+      for (const final of finals) {
+        if (!session.channels.includes(final.channel) || this.#hasPassed(session, final)) continue
+        session.violate(`completed without the last event ${final.token} of ${final.channel}`)
+      }
+    }
+    await this.#refuseMore()
+  }
+
+  async #endChannel(index: number, channel: string): Promise<Final> {
+    const event = this.#event(channel, 0, false)
+    for (;;) {
+      const process = this.#processes[index] as KitProcess
+      const attempt = async (): Promise<readonly Position[]> => [
+        await process.multiplexer.end(channel, { event: event.event, data: event.data }),
+      ]
+      const publication = { by: process.name, channel, events: [event], idempotencyKey: event.token }
+      const [position] = await publishRecorded(this.#history, publication, attempt, () => this.#time.sleep(200))
+      if (position !== undefined) return { channel, token: event.token, position }
+    }
+  }
+
+  /** Nothing may be published on a channel that has ended. */
+  async #refuseMore(): Promise<void> {
+    let pending = 0
+    for (const { multiplexer, name } of this.#processes) {
+      for (const channel of this.#scenario.channels) {
+        pending++
+        multiplexer.publish(channel, { data: 'late' }).then(
+          () => {
+            this.#history.violate(`${name} published on ${channel} after its end`)
+            pending--
+          },
+          () => pending--,
+        )
+      }
+    }
+    if (!(await this.#time.run(() => pending === 0, 30_000))) this.#history.violate('a late publication never settled')
   }
 
   async #end(): Promise<void> {
