@@ -20,7 +20,12 @@ import {
   type PublishOptions,
   READ_BYTES,
 } from './broker.js'
-import { type HistoryOptions, type ResolvedHistoryOptions, resolveHistoryOptions } from './options.js'
+import {
+  type HistoryOptions,
+  type ResolvedHistoryOptions,
+  type ResolvedRetention,
+  resolveHistoryOptions,
+} from './options.js'
 
 const SWEEP_MS = 10_000
 const MAX_IDEMPOTENCY_KEYS = 100_000
@@ -35,6 +40,7 @@ const KEPT_BY_EVICTION = 0.9
 
 interface MemoryLog {
   readonly channel: string
+  readonly retention: ResolvedRetention
   readonly epoch: string
   offset: number
   /** The last `historySize` entries; the newest has offset `offset`. */
@@ -188,7 +194,7 @@ export class MemoryBroker implements Broker {
     if (!ephemeral) {
       log.offset = entry.offset
       log.publishedAt = this.#clock.now()
-      if (this.#options.historySize > 0) this.#addToHistory(log, entry)
+      if (log.retention.historySize > 0) this.#addToHistory(log, entry)
     }
     this.#listeners.get(channel)?.onEntry(entry)
   }
@@ -196,7 +202,7 @@ export class MemoryBroker implements Broker {
   #addToHistory(log: MemoryLog, entry: LogEntry): void {
     log.entries.push(entry)
     this.#bytes += bytesOf(entry)
-    if (log.entries.length > this.#options.historySize) this.#trim(log, 1)
+    if (log.entries.length > log.retention.historySize) this.#trim(log, 1)
     if (this.#bytes > this.#options.maxLogBytes) this.#freeBytes(log)
   }
 
@@ -263,8 +269,10 @@ export class MemoryBroker implements Broker {
     }
     if (log === undefined) {
       if (this.#logs.size >= this.#options.maxLogs) this.#evictLogs()
+      const retention = this.#options.retentionOf(channel)
       log = {
         channel,
+        retention,
         epoch: createEpoch(),
         offset: 0,
         entries: new Ring(),
@@ -276,7 +284,7 @@ export class MemoryBroker implements Broker {
       this.#lastUsed = log
       this.#sweeper ??= this.#clock.after(SWEEP_MS, () => this.#sweep())
     }
-    if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
+    if (hasExpired(log, now)) this.#trim(log, log.entries.length)
     log.touchedAt = now
     if (this.#lastUsed !== log) {
       this.#logs.delete(channel)
@@ -287,7 +295,10 @@ export class MemoryBroker implements Broker {
   }
 
   #isExpired(channel: string, log: MemoryLog, now: number): boolean {
-    return now - log.touchedAt >= this.#options.metaTtlMs && !this.#listeners.has(channel)
+    return (
+      now - log.touchedAt >= Math.max(this.#options.metaTtlMs, log.retention.historyTtlMs) &&
+      !this.#listeners.has(channel)
+    )
   }
 
   /** Deletes expired logs, histories and idempotency keys. The other methods only check those that they use. */
@@ -295,7 +306,7 @@ export class MemoryBroker implements Broker {
     const now = this.#clock.now()
     for (const [channel, log] of this.#logs) {
       if (this.#isExpired(channel, log, now)) this.#deleteLog(log)
-      else if (now - log.publishedAt >= this.#options.historyTtlMs) this.#trim(log, log.entries.length)
+      else if (hasExpired(log, now)) this.#trim(log, log.entries.length)
     }
     for (const [key, publication] of this.#publications) {
       if (publication.expiresAt > now) break
@@ -307,6 +318,10 @@ export class MemoryBroker implements Broker {
   #assertOpen(): void {
     if (this.#state === 'closed') throw new BrokerError('ERR_SSE_CLOSED', 'The broker was closed')
   }
+}
+
+function hasExpired({ publishedAt, retention }: MemoryLog, now: number): boolean {
+  return now - publishedAt >= retention.historyTtlMs
 }
 
 function bytesOf({ body }: LogEntry): number {

@@ -1,4 +1,14 @@
+import { answeredAtOnce, invalidResult } from '../core/callbacks.js'
+import { InvalidOptionError } from '../core/errors.js'
 import { wholeNumber } from '../core/validation.js'
+
+/** How much of a channel's log is kept, and for how long: the options of the same names, for one channel. */
+export interface Retention {
+  /** See `HistoryOptions.historySize`. @defaultValue the option */
+  readonly historySize?: number | undefined
+  /** See `HistoryOptions.historyTtlMs`. @defaultValue the option */
+  readonly historyTtlMs?: number | undefined
+}
 
 /** How logs are kept; the same for both brokers. */
 export interface HistoryOptions {
@@ -14,6 +24,12 @@ export interface HistoryOptions {
    * @defaultValue 3_600_000 (one hour)
    */
   readonly historyTtlMs?: number
+  /**
+   * Chooses `historySize` and `historyTtlMs` by channel, for example more events for a shorter time for logs that end.
+   * Must return the same for a channel each time, in all processes, and not a promise. An error that it throws refuses
+   * the publish or the stream. @defaultValue the same for all channels
+   */
+  readonly retention?: ((channel: string) => Retention | undefined) | undefined
   /**
    * The time after a log's last publish or subscription when its epoch and offset are removed, in ms, at least
    * `historyTtlMs`. A cursor from before then gets `sse.reset`. A log without events takes about 200 bytes. In Redis at
@@ -59,17 +75,47 @@ export interface RedisLogOptions {
   readonly probeMs?: number
 }
 
-export type ResolvedHistoryOptions = Required<HistoryOptions>
+export type ResolvedRetention = Readonly<Record<'historySize' | 'historyTtlMs', number>>
+
+export interface ResolvedHistoryOptions
+  extends Readonly<Required<Omit<HistoryOptions, 'retention' | keyof Retention>>> {
+  /** @throws Error of the application; SseError `ERR_SSE_CALLBACK_INVALID` */
+  readonly retentionOf: (channel: string) => ResolvedRetention
+}
+
+const MAX_HISTORY_SIZE = 10_000_000
 
 /** Checks the options and fills in the defaults. @throws InvalidOptionError */
 export function resolveHistoryOptions(options: HistoryOptions): ResolvedHistoryOptions {
+  const { retention } = options
   const historyTtlMs = wholeNumber('historyTtlMs', options.historyTtlMs ?? 3_600_000, 1)
+  const historySize = wholeNumber('historySize', options.historySize ?? 2000, 0, MAX_HISTORY_SIZE)
+  const common: ResolvedRetention = { historySize, historyTtlMs }
+  if (retention !== undefined && typeof retention !== 'function') {
+    throw new InvalidOptionError('retention must be a function of a channel')
+  }
   return {
-    historySize: wholeNumber('historySize', options.historySize ?? 2000, 0, 10_000_000),
-    historyTtlMs,
+    retentionOf: retention === undefined ? () => common : (channel) => retentionFrom(retention(channel), common),
     maxLogs: wholeNumber('maxLogs', options.maxLogs ?? 100_000, 1),
     maxLogBytes: wholeNumber('maxLogBytes', options.maxLogBytes ?? 268_435_456, 1),
     metaTtlMs: wholeNumber('metaTtlMs', options.metaTtlMs ?? Math.max(604_800_000, historyTtlMs), historyTtlMs),
     idempotencyTtlMs: wholeNumber('idempotencyTtlMs', options.idempotencyTtlMs ?? 600_000, 1),
   }
+}
+
+/** @throws SseError `ERR_SSE_CALLBACK_INVALID` */
+function retentionFrom(returned: unknown, common: ResolvedRetention): ResolvedRetention {
+  const chosen = answeredAtOnce('retention', returned, () => undefined)
+  if (chosen === undefined) return common
+  if (typeof chosen === 'object' && chosen !== null) {
+    const { historySize = common.historySize, historyTtlMs = common.historyTtlMs } = chosen as Partial<Retention>
+    if (isWhole(historySize, 0, MAX_HISTORY_SIZE) && isWhole(historyTtlMs, 1, Number.MAX_SAFE_INTEGER)) {
+      return { historySize, historyTtlMs }
+    }
+  }
+  throw invalidResult('retention', 'must return { historySize?, historyTtlMs? } with whole numbers, or undefined')
+}
+
+function isWhole(value: unknown, min: number, max: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
 }

@@ -35,6 +35,7 @@ describe('ephemeral events that waited before they are sent', () => {
     await new Promise<void>((settled) => {
       const call: PublishCall = {
         channel: 'a',
+        retention: { historySize: 10, historyTtlMs: 1000 },
         events,
         bytes: 10,
         idempotencyKey: undefined,

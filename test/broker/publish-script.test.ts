@@ -11,12 +11,12 @@ const PAIRS = RULES.flatMap((one, i) => RULES.slice(i).map((other) => [one, othe
 const OPTIONS = {
   metaTtlMs: 60_000,
   lastPublicationTtlMs: 60_000,
-  historySize: 100,
-  historyTtlMs: 60_000,
   idempotencyTtlMs: 1000,
   publisherId: 'test',
   pubSubSuffix: '',
 }
+
+const RETENTION = { historySize: 100, historyTtlMs: 60_000 }
 
 function publication(log: string, number: number, payload: string, withKey = false): Publication {
   const idempotency = withKey ? `${log}:i` : undefined
@@ -36,7 +36,7 @@ const epochs = new Map<string, string>()
 
 /** The position, `unknown`, or `refused`, of each publication of one call. */
 async function outcomesOf(client: RedisWithScripts, publications: readonly Publication[]): Promise<readonly string[]> {
-  const [, ...replies] = await sendPublications(client, publications, OPTIONS, 0)
+  const [, ...replies] = await sendPublications(client, publications, OPTIONS, RETENTION, 0)
   return replies.map((reply, i) => {
     if (reply instanceof Error) return 'refused'
     const [epoch, offset, , refusal] = reply
@@ -93,9 +93,10 @@ describe('the publish script', () => {
   })
 
   it('keeps the history if Redis refuses to deliver a publication of more events than the log holds', async () => {
-    const options = { ...OPTIONS, historySize: 10 }
+    const retention = { ...RETENTION, historySize: 10 }
     const publish = async (number: number, logged: number) => {
-      const [, reply] = await sendPublications(client, [{ ...publication('{h}', number, 'x'), logged }], options, 0)
+      const publications = [{ ...publication('{h}', number, 'x'), logged }]
+      const [, reply] = await sendPublications(client, publications, OPTIONS, retention, 0)
       return reply instanceof Error ? 'refused' : reply?.[1]
     }
     // One entry for each node of the stream, so that trimming removes as many as it may.
@@ -114,7 +115,7 @@ describe('the publish script', () => {
   it('remembers the last publication of a process as long as that process needs, whichever process prunes', async () => {
     const of = (publisherId: string, ttlMs: number) => ({ ...OPTIONS, publisherId, lastPublicationTtlMs: ttlMs })
     const send = async (number: number, options: typeof OPTIONS) => {
-      const [, reply] = await sendPublications(client, [publication('{p}', number, 'x')], options, 0)
+      const [, reply] = await sendPublications(client, [publication('{p}', number, 'x')], options, RETENTION, 0)
       return (reply as PublicationReply)[1]
     }
     await send(1, of('lasting', 600_000))
@@ -126,7 +127,8 @@ describe('the publish script', () => {
   })
 
   it('remembers the last publication of a process also in a log that is kept for a shorter time', async () => {
-    await sendPublications(client, [publication('{t}', 1, 'x')], { ...OPTIONS, metaTtlMs: 500, historyTtlMs: 500 }, 0)
+    const retention = { ...RETENTION, historyTtlMs: 500 }
+    await sendPublications(client, [publication('{t}', 1, 'x')], { ...OPTIONS, metaTtlMs: 500 }, retention, 0)
     expect(await admin.pttl('{t}:m')).to.be.above(OPTIONS.lastPublicationTtlMs - 5000)
   })
 

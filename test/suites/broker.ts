@@ -19,6 +19,7 @@ export interface BrokerUnderTest {
 /** The guarantees of every broker; see `Broker` in lib/broker/broker.ts. */
 export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>): void {
   describe(`the ${name} broker, as a Broker`, () => {
+    const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
     let subject: BrokerUnderTest
     let broker: Broker
     let channelNumber = 0
@@ -378,9 +379,56 @@ export function brokerSuite(name: string, setUp: () => Promise<BrokerUnderTest>)
       await other.close()
     })
 
-    describe('ends a log', () => {
-      const event = (data: unknown, ephemeral = false) => encodePublished({ data, ephemeral })
+    describe('keeps as much of a log as its retention says', () => {
+      const kept = async (name: string) => (await broker.read(name, 0, 1000)).entries.map(({ offset }) => offset)
 
+      it('for each channel', async () => {
+        broker = subject.create({
+          historySize: 10,
+          historyTtlMs: 60_000,
+          retention: (name) => {
+            if (name.endsWith(':long')) return { historySize: 1000 }
+            return name.endsWith(':brief') ? { historyTtlMs: 200 } : undefined
+          },
+        })
+        const names = [channel, `${channel}:long`, `${channel}:brief`]
+        // Several in one tick, and so perhaps in one call.
+        for (let n = 1; n <= 500; n++) await Promise.all(names.map((name) => broker.publish(name, event(n))))
+        const [common = [], long] = await Promise.all(names.map(kept))
+        // Redis removes nodes of 100 entries.
+        expect(common.length).to.be.within(10, 250)
+        expect(common.at(-1)).to.equal(500)
+        expect(long).to.deep.equal(range(1, 500))
+        await subject.pass(300)
+        expect(await kept(`${channel}:brief`)).to.deep.equal([])
+        expect((await broker.heads([`${channel}:brief`]))[0]?.offset).to.equal(500)
+        expect(await kept(channel)).to.deep.equal(common)
+      })
+
+      it('and refuses what has a wrong one, or none', async () => {
+        const fault = new Error('no such channel')
+        broker = subject.create({
+          retention: (name) => {
+            if (name.endsWith(':fault')) throw fault
+            return (name.endsWith(':wrong') ? { historySize: -1 } : Promise.resolve({})) as never
+          },
+        })
+        for (const [name, code] of [
+          [`${channel}:wrong`, 'ERR_SSE_CALLBACK_INVALID'],
+          [`${channel}:promise`, 'ERR_SSE_OPTION_INVALID'],
+        ] as const) {
+          expect(await codeOf(broker.publish(name, event(1)))).to.equal(code)
+          expect(await codeOf(broker.heads([name]))).to.equal(code)
+        }
+        const error = await broker.end(`${channel}:fault`).catch((reason: unknown) => reason)
+        expect(error).to.equal(fault)
+        expect(() => subject.create({ retention: 5 as never }))
+          .to.throw()
+          .with.property('code', 'ERR_SSE_OPTION_INVALID')
+      })
+    })
+
+    describe('ends a log', () => {
       it('after the last event, as one step, and notifies its subscribers', async () => {
         const [first] = await publishNumbers(broker, channel, 2)
         const listener = new Recorder()

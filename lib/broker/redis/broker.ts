@@ -62,7 +62,8 @@ export class RedisBroker implements Broker {
     const log = resolveHistoryOptions(options)
     this.#commands = new RedisCommands({ ...log, redis, prefix, commandTimeoutMs, probeMs, otherConnections }, clock)
     this.#followedLogs = new FollowedLogs(log.metaTtlMs, clock, (channel) => this.#commands.openLog(channel))
-    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, historySize: log.historySize, clock })
+    const { retentionOf } = log
+    this.#publisher = new RedisPublisher(this.#commands, { commandTimeoutMs, retentionOf, clock })
     this.#subscriber = new RedisSubscriber(
       {
         client: this.#commands.client,

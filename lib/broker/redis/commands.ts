@@ -138,7 +138,7 @@ export class RedisCommands {
 
   /** Returns the log's head, and keeps the log for another `metaTtlMs`. Creates a log that does not exist. */
   async openLog(channel: string): Promise<Head> {
-    const ttlMs = metaTtl(this.#scriptOptions)
+    const ttlMs = metaTtl(this.#scriptOptions, this.#options.retentionOf(channel))
     const [epoch, offset, earlier, ended] = await this.#run('open', (client) =>
       client.sseOpen(
         this.keys.meta(channel),
@@ -244,8 +244,9 @@ export class RedisCommands {
     client,
   ) => {
     const attempts = this.#attempts
+    const { retention } = commands[0] as PublishCommand
     const [, ...replies] = await attempts.settle(
-      sendPublications(client, commands, this.#scriptOptions, attempts.deadline),
+      sendPublications(client, commands, this.#scriptOptions, retention, attempts.deadline),
     )
     return replies
   }

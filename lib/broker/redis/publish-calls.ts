@@ -10,6 +10,7 @@ import type { Position } from '../../core/position.js'
 import { isCluster, type RedisClient } from '../../redis/connect.js'
 import { Command } from '../../redis/run.js'
 import { channelEnded } from '../broker.js'
+import type { ResolvedRetention } from '../options.js'
 import type { Keys } from './keys.js'
 import { headOf, type SeenArgs, seenArgs } from './open-log.js'
 import { printPayload } from './payload.js'
@@ -23,6 +24,7 @@ const MAX_BYTES = 1_048_576
 /** Events to publish on a channel as one step, and who waits for the outcome. */
 export interface PublishCall {
   readonly channel: string
+  readonly retention: ResolvedRetention
   readonly events: readonly EncodedEvent[]
   /** The bytes of the events. */
   readonly bytes: number
@@ -115,6 +117,10 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
     this.kept = logged.length === events.length ? undefined : printPayload(logged, now)
   }
 
+  get retention(): ResolvedRetention {
+    return this.call.retention
+  }
+
   get bytes(): number {
     return this.call.bytes
   }
@@ -143,14 +149,15 @@ export class PublishCommand extends CallCommand<PublicationReply> implements Pub
   }
 }
 
-/** Divides publications into calls. In a cluster each has a call of its own, because each channel is in another slot. */
+/** Divides publications into calls, whose publications have the same retention. In a cluster each has a call of its own, because each channel is in another slot. */
 export function callsOf(commands: readonly PublishCommand[], client: RedisClient): readonly PublishCommand[][] {
   const max = isCluster(client) ? 1 : MAX_PUBLICATIONS
   const calls: PublishCommand[][] = []
   let bytes = 0
   for (const command of commands) {
     const last = calls.at(-1)
-    if (last === undefined || last.length === max || bytes + command.bytes > MAX_BYTES) {
+    const fits = last !== undefined && last.length < max && bytes + command.bytes <= MAX_BYTES
+    if (!fits || !isSame((last[0] as PublishCommand).retention, command.retention)) {
       calls.push([command])
       bytes = command.bytes
     } else {
@@ -159,4 +166,8 @@ export function callsOf(commands: readonly PublishCommand[], client: RedisClient
     }
   }
   return calls
+}
+
+function isSame(one: ResolvedRetention, other: ResolvedRetention): boolean {
+  return one === other || (one.historySize === other.historySize && one.historyTtlMs === other.historyTtlMs)
 }

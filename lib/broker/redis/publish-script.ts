@@ -2,6 +2,7 @@
  * publish calls ─► **publish script** ─► log, subscribers. Owns what a publication changes in Redis, and that a
  * repeated or undone one changes nothing more.
  */
+import type { ResolvedRetention } from '../options.js'
 import { freshEpochs, OPEN_LOG, type ScriptHead, type SeenArgs } from './open-log.js'
 
 /** The keys and the arguments of each publication in a call, and the arguments that all of them share. */
@@ -182,13 +183,11 @@ export interface Publication {
   readonly kept: string | undefined
 }
 
-/** What all publications of a process share: who it is, and how long and how much Redis keeps. */
+/** What all publications of a process share: who it is, and how long Redis remembers them. */
 export interface PublishScriptOptions {
   readonly publisherId: string
   readonly metaTtlMs: number
   readonly lastPublicationTtlMs: number
-  readonly historySize: number
-  readonly historyTtlMs: number
   readonly idempotencyTtlMs: number
   /** The end of the names of pub/sub channels. */
   readonly pubSubSuffix: string
@@ -211,9 +210,10 @@ export interface PublishClient {
  * process, which is in it.
  */
 export function metaTtl(
-  options: Pick<PublishScriptOptions, 'metaTtlMs' | 'lastPublicationTtlMs' | 'historyTtlMs'>,
+  { metaTtlMs, lastPublicationTtlMs }: Pick<PublishScriptOptions, 'metaTtlMs' | 'lastPublicationTtlMs'>,
+  { historyTtlMs }: ResolvedRetention,
 ): number {
-  return Math.max(options.metaTtlMs, options.lastPublicationTtlMs) + renewalMs(options.historyTtlMs)
+  return Math.max(metaTtlMs, lastPublicationTtlMs, historyTtlMs) + renewalMs(historyTtlMs)
 }
 
 /**
@@ -226,22 +226,25 @@ function renewalMs(historyTtlMs: number): number {
 
 /**
  * Sends publications in one call. In a cluster their channels must be in the same slot.
+ * @param retention of all their channels
  * @param deadline the time on Redis's clock after which the call has no effect; 0: none
  */
 export function sendPublications(
   client: PublishClient,
   publications: readonly Publication[],
   options: PublishScriptOptions,
+  retention: ResolvedRetention,
   deadline: number,
 ): Promise<PublishReply> {
-  const { publisherId, lastPublicationTtlMs, historySize, historyTtlMs, idempotencyTtlMs } = options
+  const { publisherId, lastPublicationTtlMs, idempotencyTtlMs } = options
+  const { historySize, historyTtlMs } = retention
   const renewMs = renewalMs(historyTtlMs)
   const count = publications.length
   const isKeyed = publications.some(({ keys }) => keys.idempotency !== undefined)
   const all: Arg[] = [(isKeyed ? PUBLICATION_KEYS + 1 : PUBLICATION_KEYS) * count]
   for (const { keys } of publications) all.push(keys.meta, keys.stream)
   if (isKeyed) for (const { keys } of publications) all.push(keys.idempotency ?? keys.meta)
-  all.push(freshEpochs(), count, metaTtl(options), lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
+  all.push(freshEpochs(), count, metaTtl(options, retention), lastPublicationTtlMs, historySize, historyTtlMs + renewMs)
   all.push(deadline, `a:${publisherId}`, renewMs, options.pubSubSuffix, idempotencyTtlMs)
   for (const { seen, number, logged, ends, payload } of publications) {
     all.push(...seen, number, ends ? -logged - 1 : logged, payload)

@@ -19,6 +19,7 @@ import { diagnostics } from '../../core/diagnostics.js'
 import { BrokerError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import type { Position } from '../../core/position.js'
+import type { ResolvedRetention } from '../options.js'
 import type { RedisCommands } from './commands.js'
 import {
   bytesOf,
@@ -45,7 +46,7 @@ const MAX_IN_FLIGHT_BYTES = 16_777_216
 
 export interface PublisherOptions {
   readonly commandTimeoutMs: number
-  readonly historySize: number
+  readonly retentionOf: (channel: string) => ResolvedRetention
   readonly clock: Clock
 }
 
@@ -59,7 +60,7 @@ interface PublishParams {
 export class RedisPublisher {
   readonly #commands: RedisCommands
   readonly #timeoutMs: number
-  readonly #maxCallEvents: number
+  readonly #retentionOf: (channel: string) => ResolvedRetention
   readonly #clock: Clock
   /** By channel. */
   readonly #queues = new Map<string, PublishQueue>()
@@ -72,11 +73,10 @@ export class RedisPublisher {
   #expiry: Timer | undefined
   #onIdle: (() => void) | undefined
 
-  constructor(commands: RedisCommands, { commandTimeoutMs, historySize, clock }: PublisherOptions) {
+  constructor(commands: RedisCommands, { commandTimeoutMs, retentionOf, clock }: PublisherOptions) {
     this.#commands = commands
     this.#timeoutMs = commandTimeoutMs
-    const share = Math.floor(historySize / CALLS_IN_HISTORY)
-    this.#maxCallEvents = Math.min(MAX_CALL_EVENTS, Math.max(MIN_CALL_EVENTS, share))
+    this.#retentionOf = retentionOf
     this.#clock = clock
     commands.client.on('ready', () => this.#schedule())
   }
@@ -139,11 +139,13 @@ export class RedisPublisher {
     if (this.#pendingEvents + events.length > MAX_PENDING_EVENTS || this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
       return false
     }
+    let queue = this.#queues.get(channel)
+    // The application's function may throw, so nothing is counted before.
+    const retention = queue?.retention ?? this.#retentionOf(channel)
     this.#pendingEvents += events.length
     this.#pendingBytes += bytes
-    let queue = this.#queues.get(channel)
     if (queue === undefined) {
-      queue = { channel, waiting: [], inFlight: false }
+      queue = { channel, retention, waiting: [], inFlight: false }
       this.#queues.set(channel, queue)
     }
     const deadline = this.#clock.now() + this.#timeoutMs
@@ -172,7 +174,8 @@ export class RedisPublisher {
       for (const queue of this.#ready) {
         if (this.#inFlightBytes >= MAX_IN_FLIGHT_BYTES) break
         this.#ready.delete(queue)
-        const call = new QueuedCall(queue, takePublishes(queue, this.#maxCallEvents), this.#timeoutMs, this.#onSettled)
+        const publishes = takePublishes(queue, maxCallEvents(queue.retention))
+        const call = new QueuedCall(queue, publishes, this.#timeoutMs, this.#onSettled)
         queue.inFlight = true
         this.#inFlightBytes += call.bytes
         if (call.ephemeral) this.#commands.broadcast(call)
@@ -236,4 +239,8 @@ export class RedisPublisher {
     }
     this.#scheduleExpiry()
   }
+}
+
+function maxCallEvents({ historySize }: ResolvedRetention): number {
+  return Math.min(MAX_CALL_EVENTS, Math.max(MIN_CALL_EVENTS, Math.floor(historySize / CALLS_IN_HISTORY)))
 }

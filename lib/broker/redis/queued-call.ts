@@ -6,6 +6,7 @@ import { reportPublishError } from '../../core/diagnostics.js'
 import type { SseError } from '../../core/errors.js'
 import type { EncodedEvent } from '../../core/message.js'
 import { type Position, positionsUpTo } from '../../core/position.js'
+import type { ResolvedRetention } from '../options.js'
 import type { PublishCall } from './publish-calls.js'
 
 /** Only `publishMany` may exceed it. */
@@ -33,6 +34,7 @@ export interface PublishPromise {
 /** The publishes of one channel, in order. Exists while any of them waits or is in flight. */
 export interface PublishQueue {
   readonly channel: string
+  readonly retention: ResolvedRetention
   readonly waiting: PendingPublish[]
   /** A call of this channel is in flight. */
   inFlight: boolean
@@ -64,6 +66,10 @@ export class QueuedCall implements PublishCall {
 
   get channel(): string {
     return this.#queue.channel
+  }
+
+  get retention(): ResolvedRetention {
+    return this.#queue.retention
   }
 
   get idempotencyKey(): string | undefined {
