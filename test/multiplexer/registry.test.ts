@@ -56,6 +56,20 @@ describe('the registry of channels', () => {
     expect(await waiting).to.equal('ERR_SSE_CLOSED')
   })
 
+  it('rejects a cursor that an open channel has yet to reach once it is closed: the cursor is not ahead', async () => {
+    const [head] = await broker.heads(['a'])
+    await registry.acquire(['a'])
+    let answer: (heads: readonly Position[]) => void = () => undefined
+    broker.heads = () =>
+      new Promise((resolve) => {
+        answer = resolve
+      })
+    const waiting = codeOf(registry.acquire(['a'], [{ epoch: head?.epoch ?? '', offset: 3 }]))
+    registry.close()
+    answer([{ epoch: head?.epoch ?? '', offset: 3 }])
+    expect(await waiting).to.equal('ERR_SSE_CLOSED')
+  })
+
   it('cancels its timers once it is closed', async () => {
     const channels = await registry.acquire(['a'])
     const { pending } = clock

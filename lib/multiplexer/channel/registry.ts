@@ -156,6 +156,8 @@ export function catchUpWith(cursor: readonly Position[], channels: readonly Chan
 /** The first request may have begun before this call, for another stream; the second has not. */
 async function catchUpTo(channel: Channel, cursor: readonly Position[]): Promise<void> {
   for (let requests = 0; requests < 2 && !reaches(channel, cursor); requests++) await channel.catchUp()
+  // Otherwise the cursor would seem to be ahead of the log.
+  if (channel.closed) throw closedWhileOpening()
 }
 
 /** Whether the cursor's position in the channel is known to be in the log, delivered here or not. */

@@ -48,7 +48,7 @@ interface Log {
   /** Offset → token, since the last reset. */
   delivered: Map<number, string>
   readonly tokens: Set<string>
-  /** If the client shares connections: the last offset of the gaps that were announced. */
+  /** If the client's position is unknown, or it shares connections: the last offset of the gaps that were announced. */
   lostTo: number
 }
 
@@ -292,8 +292,7 @@ export class Session {
       return
     }
     if (!(from >= 1 && to >= from)) this.violate(`a gap from ${from} to ${to}`)
-    if (log.at === undefined) return
-    if (this.#options.shares === true) {
+    if (log.at === undefined || this.#options.shares === true) {
       log.lostTo = Math.max(log.lostTo, to)
       return
     }

@@ -426,8 +426,8 @@ class World {
     if (session.hadEver(token) || session.missesDropped) return true
     const at = session.at(channel)
     if (at === undefined || at.offset < position.offset) return false
-    // `sse.gap` has no id, so the client's epoch may be an earlier one.
-    return at.epoch === position.epoch || this.#scenario.historySize === 0
+    // `sse.gap` has no id, so the client's epoch may be an earlier one, or unknown.
+    return at.epoch === position.epoch || at.epoch === '' || this.#scenario.historySize === 0
   }
 
   /** The events of the logs must reach every client without a later event that would reveal the gap. */
