@@ -28,6 +28,7 @@ export type AnyResponse = ServerResponse | Http2ServerResponse
 export interface StreamResponse {
   /** Whether the application has called `end()`. */
   readonly writableEnded: boolean
+  readonly writableNeedDrain?: boolean
   write(chunk: Uint8Array): boolean
   end(): unknown
   on(event: 'drain' | 'finish', listener: () => void): unknown

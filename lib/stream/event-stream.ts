@@ -34,8 +34,8 @@ export interface EventStream {
    * Requests each event only when the client takes it, so no event is dropped and none waits in the queue: of a slow
    * client the source is read slowly.
    *
-   * When the stream closes or `signal` aborts, the source is released: its `return()` or `cancel()` is called. An async
-   * generator that waits for something is released only after that, so let it wait with `stream.signal`. An error of
+   * When the stream closes or `signal` aborts, the source is released: its `return()` or `cancel()` is called, and a
+   * `Readable` of Node is destroyed. An async generator that waits for something is released only after that, so let it wait with `stream.signal`. An error of
    * such a release is published on the diagnostics channel `express-sse-kit:callback:error`.
    * @returns the number of events that were sent, and why it ended. An event that was requested and not sent is lost
    * @throws the error of the source, and the errors of `send` for an invalid event. The stream stays open
@@ -69,8 +69,8 @@ export interface EventStream {
   /**
    * Closes the stream. The client gets the last control event: with `completed` it does not reconnect, with most other
    * reasons it reconnects (see `CLOSE_REASONS`). Then the response ends; if the client has not read the rest within
-   * `closeGraceMs`, it is destroyed. With `completed` a client that keeps reading has until `stallMs`, because it cannot
-   * request the rest again. Idempotent: the first reason counts.
+   * `closeGraceMs`, it is destroyed. With `completed` it has until `stallMs` if that is longer (30 s if it is 0), because it
+   * cannot request the rest again. Idempotent: the first reason counts.
    * @param reason defaults to `ended`
    * @returns resolves when the response is closed, at the latest after that time; never rejects
    * @throws InvalidOptionError if `reason` is not a key of `CLOSE_REASONS`

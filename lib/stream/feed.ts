@@ -9,6 +9,7 @@
  *          └────────────────────────────────────┘
  * ```
  */
+import { Readable } from 'node:stream'
 import { type ReadableStreamDefaultReader, WritableStream } from 'node:stream/web'
 import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics, reportTo } from '../core/diagnostics.js'
@@ -42,15 +43,17 @@ export interface SendAllResult {
 /** The stream, as its feeds see it. */
 export interface FedStream {
   readonly closeReason: CloseReason | undefined
-  readonly signal: AbortSignal
   readonly maxEventBytes: number
   /** Whether the client takes events now, and none waits. */
   readonly ready: boolean
   /** Sends the event if the stream is ready. @returns whether it was sent */
   trySend(event: EncodedEvent): boolean
-  /** Calls `listener` once, when the stream may be ready or begins to close. */
-  whenReady(listener: () => void): void
+  /** Calls `listener` when the stream becomes ready, and when it begins to close. @returns removes the listener */
+  watch(listener: () => void): () => void
 }
+
+/** After so many events a feed waits for the next turn of the event loop. */
+const TURN_EVENTS = 128
 
 /** Where the events come from. `release` frees what the source holds, before its end. */
 interface Source {
@@ -59,7 +62,7 @@ interface Source {
 }
 
 interface Pulled {
-  readonly done?: boolean | undefined
+  readonly done?: unknown
   readonly value?: unknown
 }
 
@@ -67,8 +70,12 @@ interface Pulled {
 export async function sendAll(
   stream: FedStream,
   events: SendAllSource,
-  { signal }: SendAllOptions = {},
+  options: SendAllOptions = {},
 ): Promise<SendAllResult> {
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidOptionError('The options of sendAll() must be an object { signal? }')
+  }
+  const { signal } = options
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new InvalidOptionError('signal must be an AbortSignal')
   }
@@ -80,6 +87,8 @@ class Feed {
   readonly #source: Source
   readonly #signal: AbortSignal | undefined
   #sent = 0
+  /** Waits for the client, not for the source. */
+  #needsRoom = false
   /** Ends the current wait. */
   #wake: () => void = () => undefined
 
@@ -90,13 +99,16 @@ class Feed {
   }
 
   async run(): Promise<SendAllResult> {
-    const signals = [this.#stream.signal, this.#signal]
-    const onAbort = (): void => this.#wake()
-    for (const signal of signals) signal?.addEventListener('abort', onAbort)
+    const onChange = (): void => {
+      if (this.#needsRoom || this.#over !== undefined) this.#wake()
+    }
+    const unwatch = this.#stream.watch(onChange)
+    this.#signal?.addEventListener('abort', onChange)
     try {
       return { reason: await this.#sendUntilOver(), sent: this.#sent }
     } finally {
-      for (const signal of signals) signal?.removeEventListener('abort', onAbort)
+      unwatch()
+      this.#signal?.removeEventListener('abort', onChange)
     }
   }
 
@@ -107,8 +119,10 @@ class Feed {
 
   async #sendUntilOver(): Promise<SendAllResult['reason']> {
     for (let next = await this.#next(); next !== undefined; next = await this.#next()) {
-      if (next.done === true) return 'done'
+      if (next.done) return 'done'
       await this.#send(this.#encode(next.value as SseEvent))
+      // A source that has everything at once must not keep the process from anything else.
+      if (this.#sent % TURN_EVENTS === 0) await new Promise(setImmediate)
     }
     this.#release()
     return this.#over as SendAllResult['reason']
@@ -151,12 +165,13 @@ class Feed {
   }
 
   async #untilReady(): Promise<void> {
+    this.#needsRoom = true
     while (!this.#stream.ready && this.#over === undefined) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve
-        this.#stream.whenReady(resolve)
       })
     }
+    this.#needsRoom = false
   }
 
   /** Not awaited: a generator that waits for something returns only after that. */
@@ -168,12 +183,22 @@ class Feed {
 /** @throws InvalidOptionError */
 function sourceOf(events: SendAllSource): Source {
   if (typeof events === 'object' && events !== null) {
-    // Not its async iterator, which releases the stream only after a pending read.
+    // Not their async iterators, which release the streams only after a pending read.
     if ('getReader' in events) return sourceOfReader(events.getReader())
-    if (Symbol.asyncIterator in events) return sourceOfIterator(events[Symbol.asyncIterator]())
-    if (Symbol.iterator in events) return sourceOfIterator(events[Symbol.iterator]())
+    if (events instanceof Readable) return sourceOfReadable(events)
+    if (hasMethod(events, Symbol.asyncIterator)) return sourceOfIterator(events[Symbol.asyncIterator]())
+    if (hasMethod(events, Symbol.iterator)) return sourceOfIterator(events[Symbol.iterator]())
   }
   throw new InvalidOptionError('sendAll() needs an iterable, an async iterable or a ReadableStream of events')
+}
+
+function hasMethod<Name extends symbol>(events: object, name: Name): events is Record<Name, () => Iterator<SseEvent>> {
+  return typeof (events as Record<symbol, unknown>)[name] === 'function'
+}
+
+function sourceOfReadable(readable: Readable): Source {
+  const { pull } = sourceOfIterator(readable[Symbol.asyncIterator]() as AsyncIterator<SseEvent>)
+  return { pull, release: async () => readable.destroy() }
 }
 
 function sourceOfReader(reader: ReturnType<ReadableEvents['getReader']>): Source {
@@ -184,29 +209,41 @@ function sourceOfIterator(iterator: AsyncIterator<SseEvent> | Iterator<SseEvent>
   return {
     async pull() {
       const next: unknown = await iterator.next()
-      if (typeof next === 'object' && next !== null) return next
-      throw new TypeError(`The iterator returned ${next} instead of an object { value, done }`)
+      if ((typeof next === 'object' && next !== null) || typeof next === 'function') return next
+      throw new TypeError(`The iterator returned ${String(next)} instead of an object { value, done }`)
     },
     release: async () => iterator.return?.(),
   }
 }
 
-/**
- * See `EventStream.writable`.
- * @param end see `EventStream.end`
- */
-export function writableOf(
-  stream: FedStream & { end(): Promise<void>; close(reason: CloseReason): Promise<void> },
-): WritableStream<SseEvent> {
+/** What `EventStream.writable` uses of its stream. */
+interface WritableTarget extends FedStream {
+  readonly signal: AbortSignal
+  end(): Promise<void>
+  close(reason: CloseReason): Promise<void>
+}
+
+/** See `EventStream.writable`. */
+export function writableOf(stream: WritableTarget): WritableStream<SseEvent> {
+  let isEnding = false
+  let written = 0
   return new WritableStream<SseEvent>({
     start(controller) {
-      stream.signal.addEventListener('abort', () => controller.error(closedError(stream)), { once: true })
+      const onAbort = (): void => {
+        if (!isEnding) controller.error(closedError(stream))
+      }
+      stream.signal.addEventListener('abort', onAbort, { once: true })
     },
     async write(event) {
       const { sent } = await sendAll(stream, [event])
       if (sent === 0) throw closedError(stream)
+      if (++written % TURN_EVENTS === 0) await new Promise(setImmediate)
     },
-    close: () => stream.end(),
+    async close() {
+      isEnding = true
+      await stream.end()
+      if (stream.closeReason !== 'completed') throw closedError(stream)
+    },
     abort: () => stream.close('error'),
   })
 }

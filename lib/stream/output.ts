@@ -47,8 +47,8 @@ export abstract class StreamOutput implements Sink, PressureMember {
   /** Whether the log takes the next turn, instead of the queue; see `#takeTurns`. */
   #logIsNext = false
   #sent = 0
-  /** See `whenReady`. */
-  #waiting: (() => void)[] | undefined
+  /** See `watch`. */
+  #watchers: Set<() => void> | undefined
 
   /** @param corked the socket, if it is corked: until `uncork`, or the end of the stream */
   constructor(
@@ -134,7 +134,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
     const encoded = encodeOwnEvent(event, this.options.maxEventBytes)
     const block = Blocks.of(encoded.body)
     this.#noticeWrap()
-    this.#writer.corkTurn()
+    this.#writer.corkTurn(block.length)
     return this.offer(block, encoded, block)
   }
 
@@ -147,13 +147,13 @@ export abstract class StreamOutput implements Sink, PressureMember {
 
   /** See `EventStream.drained`. */
   drained(): Promise<boolean> {
+    if (this.closing !== undefined || this.ready) return Promise.resolve(this.closing === undefined)
     return new Promise((resolve) => {
-      const check = (): void => {
-        if (this.closing !== undefined) resolve(false)
-        else if (this.ready) resolve(true)
-        else this.whenReady(check)
-      }
-      check()
+      const unwatch = this.watch(() => {
+        if (this.closing === undefined && !this.ready) return
+        unwatch()
+        resolve(this.closing === undefined)
+      })
     })
   }
 
@@ -172,16 +172,16 @@ export abstract class StreamOutput implements Sink, PressureMember {
     this.#noticeWrap()
     const block = Blocks.of(body)
     if (!this.ready || !this.spend(1, block.length)) return false
-    this.#writer.corkTurn()
+    this.#writer.corkTurn(block.length)
     this.write(block, 1)
     return this.closing === undefined
   }
 
   /** See `FedStream`. */
-  whenReady(listener: () => void): void {
-    if (this.closing !== undefined) listener()
-    else if (this.#waiting === undefined) this.#waiting = [listener]
-    else this.#waiting.push(listener)
+  watch(listener: () => void): () => void {
+    this.#watchers ??= new Set()
+    this.#watchers.add(listener)
+    return () => void this.#watchers?.delete(listener)
   }
 
   /**
@@ -274,7 +274,7 @@ export abstract class StreamOutput implements Sink, PressureMember {
   protected detach(): void {
     this.#pace?.close()
     this.#source?.onClose()
-    this.#notifyWaiting()
+    this.#notifyWatchers()
   }
 
   /** Writes to another response from now on, which has the same socket. */
@@ -320,14 +320,12 @@ export abstract class StreamOutput implements Sink, PressureMember {
     this.#takeTurns()
     if (this.holdsEntries || this.#source?.claimsCredit !== true) this.#queue?.flush()
     if (!this.#full) this.reportDrops()
-    if (this.ready) this.#notifyWaiting()
+    if (this.#watchers !== undefined && this.ready) this.#notifyWatchers()
     if (this.hasCredit) this.#source?.onDrain()
   }
 
-  #notifyWaiting(): void {
-    const waiting = this.#waiting
-    this.#waiting = undefined
-    for (const listener of waiting ?? []) listener()
+  #notifyWatchers(): void {
+    for (const listener of [...(this.#watchers ?? [])]) listener()
   }
 
   /**

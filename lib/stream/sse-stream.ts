@@ -33,13 +33,15 @@ import { type SendAllOptions, type SendAllResult, type SendAllSource, sendAll, w
 import type { ResolvedStreamOptions } from './options.js'
 import { StreamOutput } from './output.js'
 import { streamOf } from './stream-of.js'
-import { bytesTaken } from './writer.js'
 
 /**
  * When the request of a stream is released, in ms. Not while thousands of clients reconnect, which is work enough (bench
  * `join`), nor for a stream that ends soon.
  */
 const RELEASE_MS = 1000
+
+/** The time for the rest of a completed stream if no client counts as stalled (`stallMs: 0`), in ms. */
+const COMPLETED_GRACE_MS = 30_000
 
 /** How a stream is opened, in addition to its options. */
 export interface Opening {
@@ -205,6 +207,8 @@ export class SseStream extends StreamOutput implements EventStream {
     this.#timer = undefined
     const from = this.#from
     if (this.closing !== undefined || typeof from !== 'object') return
+    // A socket that is corked is not released.
+    this.uncork()
     let address: string | undefined
     try {
       address = knownAddressOf(from)
@@ -256,26 +260,18 @@ export class SseStream extends StreamOutput implements EventStream {
     }
   }
 
-  /**
-   * Destroys the exchange if it is not over within `closeGraceMs`, whatever the client does. Nobody can request the last
-   * events of a completed stream again, so a client that reads them slowly has as long as a stalled one.
-   */
+  /** Destroys the exchange if it is not over in time, whatever the client does. */
   #boundClosing(): void {
-    const { clock, closeGraceMs, stallMs } = this.options
-    const latest = clock.now() + (this.closing === 'completed' ? Math.max(closeGraceMs, stallMs) : closeGraceMs)
-    let taken = bytesTaken(this.exchange)
-    const check = (): void => {
-      const before = taken
-      taken = bytesTaken(this.exchange)
-      const leftMs = latest - clock.now()
-      if (leftMs > 0 && taken > before) {
-        this.#timer = clock.after(Math.min(closeGraceMs, leftMs), check)
-        return
-      }
+    this.#timer = this.options.clock.after(this.#graceMs, () => {
       this.exchange.destroy()
       this.onExchangeOver()
-    }
-    this.#timer = clock.after(closeGraceMs, check)
+    })
+  }
+
+  /** Nobody can request the last events of a completed stream again, so its client has as long as a stalled one. */
+  get #graceMs(): number {
+    const { closeGraceMs, stallMs } = this.options
+    return this.closing === 'completed' ? Math.max(closeGraceMs, stallMs || COMPLETED_GRACE_MS) : closeGraceMs
   }
 
   /** Runs once for each stream, for every way to close. Cancels the timers first: none may write after the end. */

@@ -49,6 +49,9 @@ const PROGRESS_CHECKS = 8
 /** The default size of an HTTP/2 frame (RFC 9113, 4.2). */
 const PORTION_BYTES = 16_384
 
+/** At least what framing adds to a block: the size of a chunk and line ends. */
+const FRAME_BYTES = 32
+
 const nodeWrite = ServerResponse.prototype.write
 
 export class Writer {
@@ -91,15 +94,17 @@ export class Writer {
     this.#res = res
   }
 
-  /** Waits for room after a write that returned `false`, and then notifies the owner. */
-  awaitRoom(): void {
+  /**
+   * Waits for room after a write that returned `false`, and then notifies the owner.
+   * @param socket where the bytes wait, if they were written to it directly
+   */
+  awaitRoom(socket = this.socket): void {
     const { clock, stallMs } = this.#options
     const now = clock.now()
     const wait: Wait = { since: now, timer: undefined, stopListening: undefined, taken: 0, takenAt: now }
     this.#wait = wait
     // Corked bytes wait for the end of this tick, not for the client.
     if (this.#corked !== undefined) return
-    const { socket } = this
     if (socket !== undefined) {
       const onDrain = (): void => this.#onRoom()
       socket.on('drain', onDrain)
@@ -143,15 +148,20 @@ export class Writer {
   }
 
   /**
-   * Holds what is written back until the next turn of the event loop, so that the events of a source that has many at
-   * once leave in one write.
+   * Holds what is written next back until the next turn of the event loop, so that the events that an application has
+   * at once leave in one write. What is held back never fills the socket: only the client does.
+   * @param bytes how much is written next
    */
-  corkTurn(): void {
+  corkTurn(bytes: number): void {
     const { socket } = this
-    if (socket === undefined || this.#corked !== undefined || socket.writableCorked > 0) return
-    socket.cork()
-    this.#corked = socket
-    setImmediate(uncork, this)
+    if (socket === undefined) return
+    const fits = socket.writableLength + bytes + FRAME_BYTES < socket.writableHighWaterMark
+    if (!fits) this.uncork()
+    else if (this.#corked === undefined && socket.writableLength === 0 && socket.writableCorked === 0) {
+      socket.cork()
+      this.#corked = socket
+      setImmediate(uncork, this)
+    }
   }
 
   /** Sends everything written so far. Idempotent. */
@@ -161,8 +171,8 @@ export class Writer {
     this.#corked = undefined
     socket.uncork()
     if (this.#wait === undefined) return
-    if (this.socket?.writableLength === 0) this.#onRoom()
-    else this.awaitRoom()
+    if (socket.writableLength === 0) this.#onRoom()
+    else this.awaitRoom(socket)
   }
 
   /**
@@ -196,7 +206,11 @@ export class Writer {
    */
   #writeToResponse(res: StreamResponse, bytes: Buffer): boolean {
     const stream = this.#exchange.http2Stream
-    if (stream === undefined || bytes.length <= PORTION_BYTES) return res.write(bytes)
+    if (stream === undefined || bytes.length <= PORTION_BYTES) {
+      const room: unknown = res.write(bytes)
+      // A wrapped `write` may return nothing.
+      return typeof room === 'boolean' ? room : res.writableNeedDrain !== true
+    }
     Object.assign(stream, { _writev: undefined })
     let room = true
     for (let at = 0; at < bytes.length; at += PORTION_BYTES) {
@@ -246,9 +260,10 @@ export class Writer {
   /** Other code has corked the socket. If that was `res.cork()`, the chunks that the response holds back are first. */
   #writeCorked(socket: Socket, blocks: Blocks): boolean {
     if (!(this.#res instanceof ServerResponse) || this.#res.writableCorked === 0) return blocks.writeTo(socket)
-    this.#res.write(blocks.bytes)
-    // A response that is corked reports no `drain`.
-    return !socket.writableNeedDrain
+    const res = this.#res
+    res.write(blocks.bytes)
+    // A response that is corked reports no `drain`, but the socket does when the response has written what it holds.
+    return !socket.writableNeedDrain && res.writableLength < res.writableHighWaterMark
   }
 
   /** Uses `res.write` from now on if the application has wrapped it. */
@@ -313,7 +328,7 @@ interface Handle {
  * connection share its socket, and each has its own flow-control window, so the number is the bytes that wait in the
  * exchange's own stream, negated.
  */
-export function bytesTaken(exchange: Exchange): number {
+function bytesTaken(exchange: Exchange): number {
   const { http2Stream } = exchange
   if (http2Stream !== undefined) return -http2Stream.writableLength
   const socket: Socket & OnSocket = exchange.socket
