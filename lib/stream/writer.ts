@@ -17,6 +17,7 @@ import type { Clock, Timer } from '../core/clock.js'
 import { Connection } from '../http/connection.js'
 import type { Exchange, StreamResponse, StreamTarget } from '../http/exchange.js'
 import { Blocks, chunkText } from '../wire/blocks.js'
+import { bytesTaken } from './progress.js'
 
 /** The stream that writes. */
 interface WriterOwner {
@@ -304,39 +305,10 @@ export function takesChunks(socket: Socket & OnSocket, res: StreamTarget, corks:
   return socket._httpMessage === res && socket.writable && socket.writableCorked <= corks
 }
 
-/** Internal properties of Node's sockets. If one is missing, the slower way is used. */
+/** An internal property of Node's sockets. If it is missing, the slower way is used. */
 interface OnSocket {
   /** The response whose turn it is on the connection. */
   readonly _httpMessage?: unknown
-  readonly _handle?: Handle | null
-}
-
-interface Handle {
-  /** Bytes given to the handle since the connection was opened. */
-  readonly bytesWritten?: number
-  /** Those of them that the kernel has not taken yet. For TLS: encrypted bytes that the parent has not taken yet. */
-  readonly writeQueueSize?: number
-  /** For TLS: the handle of the TCP connection. */
-  readonly _parent?: Handle
-}
-
-/**
- * Returns a number that grows when the client takes bytes of this exchange, and only then.
- *
- * On HTTP/1: the bytes that the kernel has taken from the connection. The kernel's buffers are bounded, so the number
- * stops if the client does. Unlike `drain` it also grows during a single large write. On HTTP/2 the streams of a
- * connection share its socket, and each has its own flow-control window, so the number is the bytes that wait in the
- * exchange's own stream, negated.
- */
-function bytesTaken(exchange: Exchange): number {
-  const { http2Stream } = exchange
-  if (http2Stream !== undefined) return -http2Stream.writableLength
-  const socket: Socket & OnSocket = exchange.socket
-  const handle = socket._handle
-  if (typeof handle?.bytesWritten !== 'number') return socket.bytesWritten - socket.writableLength
-  let taken = handle.bytesWritten
-  for (let each: Handle | undefined = handle; each !== undefined; each = each._parent) taken -= each.writeQueueSize ?? 0
-  return taken
 }
 
 function socketForChunks(res: StreamResponse): Socket | undefined {
