@@ -113,7 +113,8 @@ function retentionFrom(returned: unknown, common: ResolvedRetention): ResolvedRe
       return { historySize, historyTtlMs }
     }
   }
-  throw invalidResult('retention', 'must return { historySize?, historyTtlMs? } with whole numbers, or undefined')
+  const form = `{ historySize?: 0 to ${MAX_HISTORY_SIZE}, historyTtlMs?: from 1 }`
+  throw invalidResult('retention', `must return undefined, or whole numbers ${form}`)
 }
 
 function isWhole(value: unknown, min: number, max: number): value is number {

@@ -100,7 +100,7 @@ export function failing(next: (error: Error) => unknown, name = 'The handler'): 
 export function answeredAtOnce<T>(name: string, value: T, onRejected: (error: unknown) => void): T {
   if (!isThenable(value)) return value
   value.then(undefined, onRejected)
-  throw new InvalidOptionError(`${name} must return its result, not a promise: compute it in an earlier middleware`)
+  throw new InvalidOptionError(`${name} must return its result, not a promise: compute it before`)
 }
 
 /**

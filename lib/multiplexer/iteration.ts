@@ -45,7 +45,10 @@ export class Iterations {
     const { after, from = 'head', signal } = options
     const cursor = after === undefined ? undefined : parseCursor(after)
     if (after !== undefined && cursor === undefined) {
-      throw new InvalidOptionError('after must be a cursor: the id of an item, or what cursor() returns')
+      const given = String(after).slice(0, 40)
+      throw new InvalidOptionError(
+        `after must be a cursor, an item's id or what cursor() returns: ${JSON.stringify(given)}`,
+      )
     }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw new InvalidOptionError('signal must be an AbortSignal')

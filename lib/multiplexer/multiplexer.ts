@@ -48,7 +48,7 @@ export interface Multiplexer {
   /**
    * Makes a request handler that opens a stream on channels: `router.get('/orders', multiplexer.stream((req) => …))`.
    * The stream resumes from `Last-Event-ID` or `?last_event_id=`. Without either it begins at the head of each channel,
-   * or with `?from=earliest` at the oldest event kept. An SseError before the stream is open is answered as
+   * or with `?from=earliest`, or if all channels have ended, at the oldest event kept. An SseError before the stream is open is answered as
    * problem+json; any other error goes to `next`.
    * @param options override the multiplexer's `stream` options
    * @throws InvalidOptionError

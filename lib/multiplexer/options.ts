@@ -67,7 +67,7 @@ export interface ReadOptions {
   readonly after?: string | undefined
   /**
    * Where the iteration begins without `after`: at the `head` of each channel, with new events only, or at the `earliest`
-   * event that is kept. @defaultValue 'head'
+   * event that is kept. If all channels have ended, it begins there in any case. @defaultValue 'head'
    */
   readonly from?: 'head' | 'earliest' | undefined
   /** Ends the iteration: the next item is rejected with the signal's reason. @defaultValue ends with `break` */
