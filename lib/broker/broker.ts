@@ -75,7 +75,7 @@ export interface Broker {
   publishMany(channel: string, events: readonly EncodedEvent[], options?: PublishOptions): Promise<readonly Position[]>
   /**
    * Ends the log for good, after the last event if one is given, as one step, and notifies the subscribers. Later events
-   * for the log are refused. If the log has ended before, nothing changes.
+   * for the log are refused. If the log has ended before, nothing changes, and the subscribers may be notified again.
    * @returns where the log ended
    * @throws BrokerError like `publish`
    */

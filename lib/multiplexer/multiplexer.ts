@@ -240,7 +240,8 @@ export class ProcessMultiplexer implements Multiplexer {
 
   async end(channel: string, lastEvent?: SseEvent): Promise<Position> {
     assertChannel(channel)
-    return this.#publisher.end(channel, lastEvent && encodePublished(lastEvent, this.#maxEventBytes))
+    const last = lastEvent === undefined ? undefined : encodePublished(lastEvent, this.#maxEventBytes)
+    return this.#publisher.end(channel, last)
   }
 
   offer(channel: string, event: SseEvent): boolean {

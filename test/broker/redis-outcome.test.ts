@@ -32,6 +32,7 @@ function bytesHeld(): number {
   return arrayBuffers + heapUsed
 }
 
+const codeFrom = (error: { code: string }) => error.code
 const turn = () => new Promise(setImmediate)
 
 describe('publishes on the redis broker', () => {
@@ -379,6 +380,21 @@ describe('publishes on the redis broker', () => {
     // Of 480 MB offered, at most 67 MB wait, and the 16 MiB in flight exist in a few copies.
     expect(bytesHeld() - before).to.be.below(200_000_000)
     redis.resume()
+  })
+
+  it('and ends of logs are bounded in number, and ends of one log share a call', async () => {
+    const broker = start({ redis: redis.url })
+    await broker.publish(channel, event(1))
+    redis.pause()
+    const ends = range(1, 12_000).map((n) => broker.end(`${channel}:${n % 100}`).then(() => undefined, codeFrom))
+    await turn()
+    redis.resume()
+    const codes = await Promise.all(ends)
+    expect(codes.filter((code) => code === undefined)).to.have.length(10_000)
+    expect(codes.filter((code) => code === 'ERR_SSE_BROKER_UNAVAILABLE')).to.have.length(2000)
+    const before = await calls('evalsha')
+    await Promise.all(range(1, 1000).map(() => broker.end(channel)))
+    expect((await calls('evalsha')) - before).to.be.at.most(3)
   })
 
   describe('fail with the cause if there is no connection:', () => {

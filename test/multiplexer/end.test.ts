@@ -4,8 +4,9 @@ import { EventSource } from 'eventsource'
 import express from 'express'
 import { Redis } from 'ioredis'
 import { createEventStream } from '../../lib/client/index.js'
+import { systemClock } from '../../lib/core/system-clock.js'
 import { createPacing } from '../../lib/limits/pacing/pacing.js'
-import { createMultiplexer, type Multiplexer } from '../../lib/multiplexer/multiplexer.js'
+import { createMultiplexer, type Multiplexer, ProcessMultiplexer } from '../../lib/multiplexer/multiplexer.js'
 import type { MultiplexerOptions } from '../../lib/multiplexer/options.js'
 import { sseErrors } from '../../lib/routers/errors.js'
 import type { PollAnswer } from '../../lib/wire/contract.js'
@@ -14,6 +15,7 @@ import { serve, type TestServer } from '../helpers/http-server.js'
 import { range } from '../helpers/range.js'
 import { RedisServer } from '../helpers/redis-server.js'
 import { SseClient } from '../helpers/sse-client.js'
+import { UnrulyBroker } from '../helpers/unruly-broker.js'
 import { codeOf } from '../suites/broker.js'
 
 let redis: RedisServer
@@ -156,6 +158,16 @@ for (const broker of ['memory', 'redis'] as const) {
       })
     }
 
+    it('gets no ephemeral event after its end, also on a stream that stays open', async () => {
+      const other = `${channel}:other`
+      const client = await open(`/?channels=${channel},${other}`)
+      await multiplexer.end(channel, { data: 1 })
+      await multiplexer.publish(channel, { data: 2, ephemeral: true }).catch(() => undefined)
+      await multiplexer.publish(other, { data: 3 })
+      await client.messagesUntil(2)
+      expect(numbersOf(client)).to.deep.equal([1, 3])
+    })
+
     it('closes a stream on several channels when all have ended', async () => {
       const other = `${channel}:other`
       const client = await open(`/?channels=${channel},${other}`)
@@ -241,6 +253,9 @@ for (const broker of ['memory', 'redis'] as const) {
     })
 
     it('refuses a wrong channel or event, and ends nothing', async () => {
+      for (const event of [null, false, '', 0]) {
+        expect(await codeOf(multiplexer.end(channel, event as never))).to.equal('ERR_SSE_EVENT_INVALID')
+      }
       expect(await codeOf(multiplexer.end('a b'))).to.equal('ERR_SSE_CHANNEL_INVALID')
       expect(await codeOf(multiplexer.end(channel, { event: 'sse.x', data: 1 }))).to.equal('ERR_SSE_EVENT_INVALID')
       await publish(1, 1)
@@ -255,6 +270,39 @@ for (const broker of ['memory', 'redis'] as const) {
     })
   })
 }
+
+describe('a channel that ends while its head is requested', () => {
+  for (const last of [undefined, { data: 3 }]) {
+    it(`ends for all, although the reply is older, ${last ? 'with' : 'without'} a last event`, async () => {
+      const broker = new UnrulyBroker()
+      const multiplexer = new ProcessMultiplexer(broker, { lingerMs: 0 }, systemClock)
+      const until = async (condition: () => boolean) => eventually(async () => condition())
+      await multiplexer.publish('log', { data: 1 })
+      const first = multiplexer.read('log', { from: 'earliest' })
+      const data: string[] = []
+      const reading = (async () => {
+        for await (const item of first) data.push(item.data)
+      })()
+      await until(() => broker.calls.reads === 1)
+      broker.release()
+      await until(() => data.length === 1)
+      const { epoch } = await multiplexer.publish('log', { data: 2 })
+      // This process has not received the event of its cursor, so it requests the head.
+      const second = multiplexer.read('log', { after: `${epoch}-2` })
+      const next = second.next()
+      await until(() => broker.calls.heads === 1)
+      await multiplexer.end('log', last)
+      broker.deliver(3)
+      broker.release()
+      await reading
+      expect(data).to.deep.equal(last ? ['1', '2', '3'] : ['1', '2'])
+      const item = await next
+      expect(item.done ? 'done' : item.value.data).to.equal(last ? '3' : 'done')
+      expect(await second.next()).to.deep.equal({ done: true, value: undefined })
+      await multiplexer.close()
+    })
+  }
+})
 
 describe('a channel that ends, in several processes', () => {
   let admin: Redis
@@ -279,6 +327,16 @@ describe('a channel that ends, in several processes', () => {
     expect((await items.next()).value?.data).to.equal('2')
     expect(await items.next()).to.deep.equal({ done: true, value: undefined })
     expect(await codeOf(follower.publish('shared', { data: 3 }))).to.equal('ERR_SSE_CHANNEL_ENDED')
+  })
+
+  it('ends where it is followed when it is ended again, if nobody was notified of the first time', async () => {
+    const [publisher, follower] = multiplexers as [Multiplexer, Multiplexer]
+    await publisher.publish('unnoticed', { data: 1 })
+    const items = follower.read('unnoticed', { from: 'earliest' })
+    expect((await items.next()).value?.data).to.equal('1')
+    await admin.hset('sse:{unnoticed}:m', 'x', '1')
+    expect(await publisher.end('unnoticed', { data: 2 })).to.include({ offset: 1 })
+    expect(await items.next()).to.deep.equal({ done: true, value: undefined })
   })
 
   it('begins again if Redis has lost its log', async () => {

@@ -39,7 +39,8 @@ const MAX_FIELDS = 32
  * publication is neither logged nor delivered. The undo only uses commands that this publication has used before,
  * except XDEL and XSETID. Once the event is in no log, nothing may say that it was published, because another attempt
  * would report that. If Redis refuses the undo as well, the offset stays used, and the fourth value is the reason.
- * A log that has ended takes no publication, except that it may be ended again: the fourth value is `ENDED`.
+ * A log that has ended takes no publication: the fourth value is `ENDED`. It may be ended again, which only notifies the
+ * subscribers again.
  * Returns Redis's time in ms, then for each publication an error, or epoch, offset of the last event, earlier lives.
  */
 export const publishScript = (publish: 'PUBLISH' | 'SPUBLISH') => `
@@ -102,7 +103,12 @@ local function publish(i, k, a)
     if events < 0 then ends, events = true, -events - 1 end
     last = format('%d', o + events)
   end
-  if ended then return {epoch, format('%d', o), lives, not ends and '${ENDED}' or nil} end
+  if ended then
+    if not ends then return {epoch, format('%d', o), lives, '${ENDED}'} end
+    -- The subscribers may not know yet: the first notification may have been refused, or lost.
+    call('${publish}', string.sub(metaKey, 1, -3) .. suffix, epoch .. ' ' .. first .. '\\n!\\n')
+    return {epoch, format('%d', o), lives}
+  end
   local renews = not (renewedAt and now >= renewedAt and now < renewedAt + renewMs)
   call('HSET', metaKey, 'o', last, field, number .. ' ' .. epoch .. '-' .. last .. ' ' .. keptUntil)
   moved = true

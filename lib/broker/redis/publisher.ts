@@ -29,6 +29,7 @@ import {
   QueuedCall,
   rejectAll,
   takePublishes,
+  weightOf,
 } from './queued-call.js'
 
 /**
@@ -136,13 +137,13 @@ export class RedisPublisher {
       bytes += bytesOf(event)
       if (!event.ephemeral) ephemeral = false
     }
-    if (this.#pendingEvents + events.length > MAX_PENDING_EVENTS || this.#pendingBytes + bytes > MAX_PENDING_BYTES) {
+    const weight = weightOf({ events })
+    if (this.#pendingEvents + weight > MAX_PENDING_EVENTS || this.#pendingBytes + bytes > MAX_PENDING_BYTES)
       return false
-    }
     let queue = this.#queues.get(channel)
     // The application's function may throw, so nothing is counted before.
     const retention = queue?.retention ?? this.#retentionOf(channel)
-    this.#pendingEvents += events.length
+    this.#pendingEvents += weight
     this.#pendingBytes += bytes
     if (queue === undefined) {
       queue = { channel, retention, waiting: [], inFlight: false }
@@ -186,16 +187,16 @@ export class RedisPublisher {
   }
 
   /** The client does not hold the call any more. Does not depend on the outcome. */
-  readonly #onSettled = (queue: PublishQueue, events: number, bytes: number): void => {
+  readonly #onSettled = (queue: PublishQueue, weight: number, bytes: number): void => {
     queue.inFlight = false
     this.#inFlightBytes -= bytes
-    this.#release(queue, events, bytes)
+    this.#release(queue, weight, bytes)
     if (queue.waiting.length > 0) this.#ready.add(queue)
     this.#schedule()
   }
 
-  #release(queue: PublishQueue, events: number, bytes: number): void {
-    this.#pendingEvents -= events
+  #release(queue: PublishQueue, weight: number, bytes: number): void {
+    this.#pendingEvents -= weight
     this.#pendingBytes -= bytes
     if (queue.inFlight || queue.waiting.length > 0) return
     this.#queues.delete(queue.channel)
@@ -204,14 +205,14 @@ export class RedisPublisher {
   }
 
   #discard(queue: PublishQueue, publishes: readonly PendingPublish[], error: BrokerError): void {
-    let events = 0
+    let weight = 0
     let bytes = 0
     for (const publish of publishes) {
-      events += publish.events.length
+      weight += weightOf(publish)
       bytes += publish.bytes
     }
     rejectAll(queue.channel, publishes, error)
-    this.#release(queue, events, bytes)
+    this.#release(queue, weight, bytes)
   }
 
   /** All publishes have the same time limit, so the first one in each queue expires first. */

@@ -31,6 +31,11 @@ export interface PublishPromise {
   readonly reject: (error: unknown) => void
 }
 
+/** What a publish counts against the bound on waiting events: the end of a log has none. */
+export function weightOf({ events }: Pick<PendingPublish, 'events'>): number {
+  return Math.max(1, events.length)
+}
+
 /** The publishes of one channel, in order. Exists while any of them waits or is in flight. */
 export interface PublishQueue {
   readonly channel: string
@@ -47,20 +52,21 @@ export class QueuedCall implements PublishCall {
   readonly timeoutMs: number
   readonly #queue: PublishQueue
   readonly #publishes: readonly [PendingPublish, ...PendingPublish[]]
-  readonly #whenSettled: (queue: PublishQueue, events: number, bytes: number) => void
+  readonly #whenSettled: (queue: PublishQueue, weight: number, bytes: number) => void
 
   constructor(
     queue: PublishQueue,
     publishes: readonly [PendingPublish, ...PendingPublish[]],
     timeoutMs: number,
-    whenSettled: (queue: PublishQueue, events: number, bytes: number) => void,
+    whenSettled: (queue: PublishQueue, weight: number, bytes: number) => void,
   ) {
     this.#queue = queue
     this.#publishes = publishes
     this.timeoutMs = timeoutMs
     this.#whenSettled = whenSettled
     const [first] = publishes
-    this.events = publishes.length === 1 ? first.events : publishes.flatMap(({ events }) => events)
+    // A log ends once, with the first of several last events.
+    this.events = publishes.length === 1 || first.ends ? first.events : publishes.flatMap(({ events }) => events)
     this.bytes = publishes.reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
@@ -91,7 +97,7 @@ export class QueuedCall implements PublishCall {
 
   resolve(head: Position): void {
     if (this.ends) {
-      this.#publishes[0].promise?.resolve([head])
+      for (const { promise } of this.#publishes) promise?.resolve([head])
       return
     }
     const positions = positionsUpTo(head, this.events)
@@ -107,7 +113,8 @@ export class QueuedCall implements PublishCall {
   }
 
   onSettled(): void {
-    this.#whenSettled(this.#queue, this.events.length, this.bytes)
+    const weight = this.#publishes.reduce((sum, publish) => sum + weightOf(publish), 0)
+    this.#whenSettled(this.#queue, weight, this.bytes)
   }
 }
 
@@ -117,6 +124,7 @@ export function takePublishes(queue: PublishQueue, maxEvents: number): [PendingP
   let { bytes } = first
   let events = first.events.length
   let count = 1
+  if (first.ends) while (queue.waiting[count]?.ends) count++
   for (; count < queue.waiting.length && !isAlone(first); count++) {
     const publish = queue.waiting[count] as PendingPublish
     if (isAlone(publish) || publish.ephemeral !== first.ephemeral) break
@@ -128,8 +136,8 @@ export function takePublishes(queue: PublishQueue, maxEvents: number): [PendingP
 }
 
 /**
- * An idempotency key covers exactly the events of its own publish. What ends a log that has ended already succeeds, and
- * other publishes on it are refused.
+ * An idempotency key covers exactly the events of its own publish. What ends a log that has ended already succeeds,
+ * while other publishes on it are refused, so only ends share a call.
  */
 function isAlone({ idempotencyKey, ends }: PendingPublish): boolean {
   return idempotencyKey !== undefined || ends

@@ -196,6 +196,8 @@ export class Channel implements ChannelListener, CursorPart {
   onEntry(entry: LogEntry): void {
     if (this.#state === 'closed') return
     if (entry.offset === 0) {
+      // In Redis nothing refuses such events after the end.
+      if (this.ended) return
       // Entries that arrived before this event are delivered before it.
       this.#flush()
       const beganAt = this.clock.wallTime()
@@ -259,9 +261,9 @@ export class Channel implements ChannelListener, CursorPart {
     this.#notifyEnd()
   }
 
-  /** @param head where the log ends now */
-  #noteEnd({ offset, ended = false }: Head): void {
-    this.#endsAt = ended ? offset : undefined
+  /** A head without the end may be older than what is known: only another epoch opens a log again (`#follow`). */
+  #noteEnd({ offset, ended }: Head): void {
+    if (ended) this.#endsAt = offset
   }
 
   #notifyEnd(): void {
@@ -411,7 +413,6 @@ export class Channel implements ChannelListener, CursorPart {
     this.#flushed = head.offset
     this.#confirmed = head.offset
     this.#lastLive = 0
-    this.#endsAt = undefined
     this.tail.clear()
     this.history.forget()
     if (diagnostics.channelLoss.hasSubscribers) {
@@ -425,5 +426,6 @@ export class Channel implements ChannelListener, CursorPart {
       earlier?.some((life) => life.epoch === lossyEpoch),
     )
     this.#life = earlier === undefined ? { epoch } : { epoch, earlier }
+    this.#endsAt = undefined
   }
 }

@@ -233,7 +233,7 @@ export class RedisData {
       }
     }
     if (before === undefined) this.#prune(publication)
-    if (ended) return refusedOrEnded(publication, [epoch, String(offset), earlier])
+    if (ended) return this.#endAgain(publication, epoch, offset, earlier)
     const renewedAt = whole(this.hash(meta).get('t')) ?? 0
     const write: Write = {
       last,
@@ -248,6 +248,15 @@ export class RedisData {
     const refusal = this.#writeOrUndo(publication, write, message, offset, before)
     const reply = [epoch, String(last), earlier]
     return refusal === undefined ? reply : [...reply, refusal]
+  }
+
+  /** Only the subscribers of a log that has ended are notified again. */
+  #endAgain({ ends, pubSub }: Publication, epoch: string, offset: number, earlier: string): readonly string[] {
+    const head = [epoch, String(offset), earlier]
+    if (!ends) return [...head, 'ENDED']
+    this.#call('publish')
+    this.#options.publish(pubSub, Buffer.from(`${epoch} ${offset + 1}\n!\n`))
+    return head
   }
 
   /** @returns the reason of a refused command if its undo was refused too @throws RedisError if nothing was changed */
@@ -496,11 +505,6 @@ export class RedisData {
     const value = this.#get(key)
     if (value !== undefined) value.expiresAt = this.#options.now() + ttlMs
   }
-}
-
-/** A log that has ended may be ended again. */
-function refusedOrEnded({ ends }: Publication, head: readonly string[]): readonly string[] {
-  return ends ? head : [...head, 'ENDED']
 }
 
 /** A new log has not ended. */
