@@ -26,8 +26,9 @@ export async function publishRecorded(
       return positions
     } catch (error) {
       code = (error as { code?: string }).code ?? `${error}`
-      if (!NOT.has(code)) outcome = 'unknown'
-      if (!NOT.has(code) && code !== 'ERR_SSE_BROKER_TIMEOUT') {
+      const isRefused = NOT.has(code) || (history.mayEnd && code === 'ERR_SSE_CHANNEL_ENDED')
+      if (!isRefused) outcome = 'unknown'
+      if (!isRefused && code !== 'ERR_SSE_BROKER_TIMEOUT') {
         history.violate(`${publication.by}: publish failed with ${code}: ${(error as Error).message}`)
       }
       if (code === 'ERR_SSE_CLOSED') break

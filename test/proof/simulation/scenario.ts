@@ -88,8 +88,8 @@ export interface Scenario {
 interface Ending {
   /** The process that ends them. */
   readonly process: number
-  /** Faults around that time. `at`: after the first of them may happen. */
-  readonly faults: readonly Action[]
+  /** Publications and faults around that time. `at`: after the first of them may happen. */
+  readonly actions: readonly Action[]
 }
 
 const REFUSED = ['publish', 'subscribe', 'xadd', 'hset', 'set', 'evalsha', 'xrange', 'xdel', 'pexpire', 'hmget']
@@ -244,9 +244,19 @@ const ENDING_FAULTS: readonly Action['do'][] = [
 function endingOf(random: Random, { processes, channels, clients, embedded }: Base): Ending {
   const faults = faultsOf(random, processes, channels, clients.length, embedded, false)
   const kinds = faults.filter((fault) => ENDING_FAULTS.includes(fault(0).do))
-  const count = random.below(4)
   const at = (): number => random.below(2 * ENDING_MS)
-  return { process: random.below(processes), faults: Array.from({ length: count }, () => random.pick(kinds)(at())) }
+  const actions: Action[] = Array.from({ length: random.below(4) }, () => random.pick(kinds)(at()))
+  for (let i = random.below(8); i > 0; i--) {
+    actions.push({
+      at: random.chance(0.5) ? at() : ENDING_MS - random.below(20),
+      do: 'publish',
+      process: random.below(processes),
+      channel: random.pick(channels),
+      count: 1 + random.below(2),
+      pad: 0,
+    })
+  }
+  return { process: random.below(processes), actions }
 }
 
 function actionsOf(

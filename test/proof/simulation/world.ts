@@ -489,7 +489,7 @@ class World {
     if (ending === undefined) return
     const time = this.#time
     this.#history.mayEnd = true
-    for (const fault of ending.faults) time.after(fault.at, () => this.#act(fault))
+    for (const action of ending.actions) time.after(action.at, () => this.#act(action))
     await time.run(() => false, ENDING_MS)
     const finals: Final[] = []
     for (const channel of channels) void this.#endChannel(ending.process, channel).then((final) => finals.push(final))
