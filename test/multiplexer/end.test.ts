@@ -334,6 +334,7 @@ describe('a channel that ends, in several processes', () => {
     await publisher.publish('unnoticed', { data: 1 })
     const items = follower.read('unnoticed', { from: 'earliest' })
     expect((await items.next()).value?.data).to.equal('1')
+    // As after an end whose notification and undo were both refused.
     await admin.hset('sse:{unnoticed}:m', 'x', '1')
     expect(await publisher.end('unnoticed', { data: 2 })).to.include({ offset: 1 })
     expect(await items.next()).to.deep.equal({ done: true, value: undefined })

@@ -6,7 +6,7 @@
  *                              share pub/sub
  *   <prefix>{<channel>}:m      meta hash: e = epoch, o = offset of the last entry, r = replication id,
  *                              p = earlier lives, t = when the TTLs were last renewed, in ms,
- *                              x = the offset at which the log has ended, or '',
+ *                              x = o if the log has ended, or '',
  *                              a:… = last publication of a process: its number, its position, and until
  *                              when it is remembered
  *   <prefix>{<channel>}:s      stream, an entry for each call that published; see payload.ts
@@ -63,7 +63,9 @@ local function openLog(metaKey, stream, i, se, so, field)
   local e = meta[1] and #meta[1] <= 16 and match(meta[1], '^[a-z0-9]+$')
   local o, earlier = text and #text <= ${MAX_DIGITS} and whole(text), match(meta[4] or '', '^[a-z0-9.-]*$') or ''
   if #earlier > ${MAX_LIVES} * 33 then earlier = '' end
-  local ended = meta[7] and meta[7] ~= ''
+  local ended = meta[7] and meta[7] == text
+  -- Written by another program: the log would end when it gets there.
+  if meta[7] and not ended and meta[7] ~= '' then call('HSET', metaKey, 'x', '') end
   local other = replid ~= '' and meta[3] ~= replid
   if e and (not o or other or (e == se and o < tonumber(so))) then
     local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]

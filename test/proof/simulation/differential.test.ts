@@ -90,6 +90,12 @@ class Both {
       await this.#admin.del(key)
       this.#data.delete(key)
     },
+    endByAnother: async () => {
+      const at = this.#random.pick(['', 'foreign', String(this.#random.below(30))])
+      if (this.#data.hash(META).size === 0) return
+      await this.#admin.hset(META, 'x', at)
+      this.#data.setField(META, 'x', at)
+    },
     changeReplicationId: async () => {
       await this.#admin.call('DEBUG', 'CHANGE-REPL-ID')
       await this.readReplicationId()

@@ -136,6 +136,11 @@ export class RedisData {
     return value instanceof Map ? value : new Map()
   }
 
+  /** HSET of another program. */
+  setField(key: string, field: string, value: string): void {
+    this.#writableHash(key).set(field, value)
+  }
+
   entries(key: string): readonly StreamEntry[] {
     return this.#stream(key)?.entries ?? []
   }
@@ -412,6 +417,7 @@ export class RedisData {
     let epoch = matching(fields.get('e'), /^[a-z0-9]{1,16}$/)
     let offset = whole(matching(fields.get('o'), /^\d{1,14}$/))
     let earlier = matching(fields.get('p'), /^[a-z0-9.-]{0,264}$/) ?? ''
+    this.#clearForeignEnd(meta)
     const other = info !== '' && fields.get('r') !== info
     if (
       epoch !== undefined &&
@@ -443,6 +449,14 @@ export class RedisData {
       this.delete(streamKey)
     }
     return { epoch, offset: offset ?? 0, earlier, ended: Boolean(this.hash(meta).get('x')) }
+  }
+
+  /** A log has ended only where it is. */
+  #clearForeignEnd(meta: string): void {
+    const { x = '', o } = Object.fromEntries(this.hash(meta))
+    if (x === '' || x === o) return
+    this.#call('hset')
+    this.#writableHash(meta).set('x', '')
   }
 
   /** @throws RedisError */
