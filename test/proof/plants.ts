@@ -43,7 +43,7 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'a call joins publications across a key',
     file: 'broker/redis/queued-call.ts',
-    find: 'if (publish.idempotencyKey !== undefined || publish',
+    find: 'if (isAlone(publish) || publish',
     replace: 'if (publish',
   },
   {
@@ -207,8 +207,8 @@ const PLANTS: readonly Plant[] = [
   {
     fault: 'a stream outlives its session',
     file: 'stream/deadlines.ts',
-    find: 'if (this.#clock.wallTime() >= this.#expiresAt) {',
-    replace: 'if (this.#clock.wallTime() < 0) {',
+    find: 'this.#expiresAt = expiresAt || undefined',
+    replace: 'this.#expiresAt = undefined',
   },
   {
     fault: 'a poll outlives its session',
@@ -235,6 +235,24 @@ const PLANTS: readonly Plant[] = [
     replace: '[behindEvent(replay.position)]',
   },
   { fault: 'a stream outlives its client', file: 'stream/sse-stream.ts', find: '.onOver(', replace: '.onEnded(' },
+  {
+    fault: 'the end of a channel is not notified',
+    file: CHANNEL,
+    find: '    this.#endsAt = offset\n    this.#notifyEnd()\n',
+    replace: '',
+  },
+  {
+    fault: 'a stream ends before the last events of its channel',
+    file: READER,
+    find: 'if (!this.positions.live || !this.channels.every(({ ended }) => ended)) return',
+    replace: 'if (!this.channels.every(({ ended }) => ended)) return',
+  },
+  {
+    fault: 'a tab that lacks events takes over the end',
+    file: 'client/tabs.ts',
+    find: "if (isSynced || change.reason !== 'completed') onState(change)",
+    replace: 'onState(change)',
+  },
 ]
 
 /** Longer than the worlds of one fault take. Then the run ends, and prints what it has done. */
