@@ -145,7 +145,9 @@ export class RedisLeases {
 
   /** Releases the remaining leases, unless Redis is away. */
   async close(): Promise<void> {
-    await Promise.all([...this.#releasing, this.#releaseWaiting()])
+    void this.#releaseWaiting()
+    // A release of the last turn may begin while others are in flight.
+    while (this.#releasing.size > 0) await Promise.all(this.#releasing)
     this.#closed = true
     this.#timer?.cancel()
     this.#redis.close()

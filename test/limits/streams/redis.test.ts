@@ -9,6 +9,7 @@ import { FakeClock } from '../../helpers/fake-clock.js'
 import { createStreamLimits, type StreamLimits } from '../../helpers/internals.js'
 import { RedisServer } from '../../helpers/redis-server.js'
 import { script } from '../../helpers/script.js'
+import { TcpProxy } from '../../helpers/tcp-proxy.js'
 import { owner, refusalOf, streamLimitsSuite, TestStream } from '../../suites/stream-limits.js'
 
 const TENANT_KEY = 'sse:{streams}:tenant:acme'
@@ -287,6 +288,20 @@ describe('stream limits over all processes on one Redis', () => {
     await Promise.all(Array.from({ length: 1300 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
     await limits.close()
     expect(await redis.dbsize()).to.equal(0)
+  })
+
+  it('release all leases on close, also if the replies to some commands precede others', async () => {
+    const proxy = await TcpProxy.start(server.port)
+    proxy.splitNewConnections(
+      () => 10_000,
+      () => 20,
+    )
+    const limits = start({ redis: `redis://127.0.0.1:${proxy.port}`, perTenant: 5000, opensPerMinute: 0 })
+    // Two commands.
+    await Promise.all(Array.from({ length: 900 }, (_, index) => TestStream.open(limits, owner(`user${index}`))))
+    await limits.close()
+    expect(await redis.dbsize()).to.equal(0)
+    await proxy.stop()
   })
 
   it('leave no timer behind', async () => {
