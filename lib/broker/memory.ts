@@ -268,8 +268,9 @@ export class MemoryBroker implements Broker {
       log = undefined
     }
     if (log === undefined) {
-      if (this.#logs.size >= this.#options.maxLogs) this.#evictLogs()
+      // The application's function may throw, so no log is evicted before.
       const retention = this.#options.retentionOf(channel)
+      if (this.#logs.size >= this.#options.maxLogs) this.#evictLogs()
       log = {
         channel,
         retention,

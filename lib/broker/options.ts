@@ -1,6 +1,6 @@
 import { answeredAtOnce, invalidResult } from '../core/callbacks.js'
 import { InvalidOptionError } from '../core/errors.js'
-import { wholeNumber } from '../core/validation.js'
+import { isWholeNumber, wholeNumber } from '../core/validation.js'
 
 /** How much of a channel's log is kept, and for how long: the options of the same names, for one channel. */
 export interface Retention {
@@ -109,14 +109,10 @@ function retentionFrom(returned: unknown, common: ResolvedRetention): ResolvedRe
   if (chosen === undefined) return common
   if (typeof chosen === 'object' && chosen !== null) {
     const { historySize = common.historySize, historyTtlMs = common.historyTtlMs } = chosen as Partial<Retention>
-    if (isWhole(historySize, 0, MAX_HISTORY_SIZE) && isWhole(historyTtlMs, 1, Number.MAX_SAFE_INTEGER)) {
+    if (isWholeNumber(historySize, 0, MAX_HISTORY_SIZE) && isWholeNumber(historyTtlMs, 1)) {
       return { historySize, historyTtlMs }
     }
   }
   const form = `{ historySize?: 0 to ${MAX_HISTORY_SIZE}, historyTtlMs?: from 1 }`
   throw invalidResult('retention', `must return undefined, or whole numbers ${form}`)
-}
-
-function isWhole(value: unknown, min: number, max: number): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
 }

@@ -10,8 +10,23 @@ export function wholeNumber(
   least: number,
   most: number = Number.MAX_SAFE_INTEGER,
 ): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+  if (isWholeNumber(value, least, most)) return value
   throw new InvalidOptionError(`${name} must be a whole number from ${least} to ${most}, got ${String(value)}`)
+}
+
+/** Whether an untrusted value is a whole number within [`least`, `most`]. */
+export function isWholeNumber(value: unknown, least: number, most: number = Number.MAX_SAFE_INTEGER): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most
+}
+
+/**
+ * Checks the option `signal`.
+ * @throws InvalidOptionError unless it is an AbortSignal or absent
+ */
+export function assertSignal(signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new InvalidOptionError('signal must be an AbortSignal')
+  }
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { BrokerError, InvalidOptionError } from '../core/errors.js'
 import type { Position } from '../core/position.js'
-import { oneOf } from '../core/validation.js'
+import { assertSignal, oneOf } from '../core/validation.js'
 import type { PolledEvent } from '../wire/contract.js'
 import { parseCursor } from '../wire/cursor.js'
 import type { Channel } from './channel/channel.js'
@@ -50,9 +50,7 @@ export class Iterations {
         `after must be a cursor, an item's id or what cursor() returns: ${JSON.stringify(given)}`,
       )
     }
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw new InvalidOptionError('signal must be an AbortSignal')
-    }
+    assertSignal(signal)
     const earliest = oneOf('from', from, ['head', 'earliest']) === 'earliest'
     return new Iteration({ names, cursor, earliest }, this.#registry, signal, this.#track)
   }

@@ -38,24 +38,23 @@ export interface HandleOptions extends ConnectOptions {
 export interface CommandOptions extends RunOptions {
   /** The time limit for the wait and all attempts together, in ms. @defaultValue the handle's `commandTimeoutMs` */
   readonly timeoutMs?: number | undefined
-  /** Called once, when the commands neither wait nor are in flight any more. Never before the outcome. */
-  readonly onSettled?: () => void
 }
 
 /** The commands of one caller, who awaits a promise. */
-class AwaitedCommand<T> extends Command<T> {
+export class AwaitedCommand<T> extends Command<T> {
   readonly deadline: number
   readonly timeoutMs: number
   readonly outcome: Promise<T>
-  readonly #onSettled: (() => void) | undefined
+  readonly onSettled: () => void
   #resolve!: (reply: T) => void
   #reject!: (error: SseError) => void
 
-  constructor(now: number, timeoutMs: number, onSettled: (() => void) | undefined) {
+  /** @param onSettled see `Command` */
+  constructor(now: number, timeoutMs: number, onSettled: () => void = ignore) {
     super()
     this.deadline = now + timeoutMs
     this.timeoutMs = timeoutMs
-    this.#onSettled = onSettled
+    this.onSettled = onSettled
     this.outcome = new Promise<T>((resolve, reject) => {
       this.#resolve = resolve
       this.#reject = reject
@@ -68,10 +67,6 @@ class AwaitedCommand<T> extends Command<T> {
 
   reject(error: SseError): void {
     this.#reject(error)
-  }
-
-  onSettled(): void {
-    this.#onSettled?.()
   }
 }
 
@@ -141,9 +136,8 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
    */
   run<T>(send: Send<T, C>, options: CommandOptions = {}): Promise<T> {
     const { clock, commandTimeoutMs } = this.#options
-    const { timeoutMs = commandTimeoutMs, onSettled } = options
-    const command = new AwaitedCommand<T>(clock.now(), timeoutMs, onSettled)
-    this.runAll<T, typeof command>([command], async (_, client, listener) => [await send(client, listener)], options)
+    const command = new AwaitedCommand<T>(clock.now(), options.timeoutMs ?? commandTimeoutMs)
+    this.runAll<T, typeof command>([command], alone(send), options)
     return command.outcome
   }
 
@@ -192,6 +186,15 @@ export class RedisHandle<C extends RedisClient = RedisClient> {
       if (status === 'ready') setRef(stream, referenced)
     }
   }
+}
+
+function ignore(): void {
+  // Nothing waits for it.
+}
+
+/** `send`, for a run with one command. */
+export function alone<T, C extends RedisClient>(send: Send<T, C>): SendAll<T, AwaitedCommand<T>, C> {
+  return async (_, client, listener) => [await send(client, listener)]
 }
 
 interface Referable {

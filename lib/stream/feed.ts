@@ -15,6 +15,7 @@ import type { CloseReason } from '../core/close-reasons.js'
 import { diagnostics, reportTo } from '../core/diagnostics.js'
 import { InvalidOptionError, SseError } from '../core/errors.js'
 import type { EncodedEvent, SseEvent } from '../core/message.js'
+import { assertSignal } from '../core/validation.js'
 import { encodeOwnEvent } from '../wire/encode.js'
 
 /** What `sendAll` sends: an array or another iterable, an async generator, or a WHATWG `ReadableStream` of events. */
@@ -76,9 +77,7 @@ export async function sendAll(
     throw new InvalidOptionError('The options of sendAll() must be an object { signal? }')
   }
   const { signal } = options
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw new InvalidOptionError('signal must be an AbortSignal')
-  }
+  assertSignal(signal)
   return new Feed(stream, sourceOf(events), signal).run()
 }
 

@@ -169,9 +169,10 @@ export abstract class StreamOutput implements Sink, PressureMember {
 
   /** See `FedStream`. */
   trySend({ body }: EncodedEvent): boolean {
+    if (!this.ready) return false
     this.#noticeWrap()
     const block = Blocks.of(body)
-    if (!this.ready || !this.spend(1, block.length)) return false
+    if (!this.spend(1, block.length)) return false
     this.#writer.corkTurn(block.length)
     this.write(block, 1)
     return this.closing === undefined

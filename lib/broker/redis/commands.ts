@@ -12,8 +12,8 @@ import type { Head, Position } from '../../core/position.js'
 import { isCluster } from '../../redis/connect.js'
 import type { Send } from '../../redis/connection.js'
 import { reportBrokerError } from '../../redis/errors.js'
-import { RedisHandle } from '../../redis/handle.js'
-import { type Command, type CommandReport, type RunOptions, reportCommand, type SendAll } from '../../redis/run.js'
+import { AwaitedCommand, alone, RedisHandle } from '../../redis/handle.js'
+import { type Command, type CommandReport, reportCommand, type SendAll } from '../../redis/run.js'
 import type { RedisSource } from '../../redis/source.js'
 import type { HistoryPage } from '../broker.js'
 import type { ResolvedHistoryOptions } from '../options.js'
@@ -204,20 +204,18 @@ export class RedisCommands {
   }
 
   #run<T>(command: string, send: Send<T, RedisWithScripts>): Promise<T> {
-    this.#pending++
-    const options = runOptions(command)
-    const overload = this.#overload(options.report)
-    if (overload === undefined) return this.#redis.run(send, { ...options, onSettled: this.#onSettled })
-    this.#onSettled()
-    return Promise.reject(overload)
+    const awaited = new AwaitedCommand<T>(this.#clock.now(), this.#options.commandTimeoutMs, this.#onSettled)
+    this.#runAll(command, [awaited], alone(send))
+    return awaited.outcome
   }
 
   #runAll<T, K extends Command<T>>(name: string, commands: readonly K[], send: SendAll<T, K, RedisWithScripts>): void {
     this.#pending += commands.length
-    const options = runOptions(name)
-    const overload = this.#overload(options.report)
+    // All may be retried: `publish` because Redis recognises its attempts, the others because they may repeat.
+    const report = { to: diagnostics.brokerCommand, command: name }
+    const overload = this.#overload(report)
     if (overload === undefined) {
-      this.#redis.runAll(commands, send, options)
+      this.#redis.runAll(commands, send, { retries: true, readOnly: READ_ONLY.has(name), report })
       return
     }
     for (const command of commands) {
@@ -250,11 +248,6 @@ export class RedisCommands {
     )
     return replies
   }
-}
-
-/** All commands may be retried: `publish` because Redis recognises its attempts, the others because they may repeat. */
-function runOptions(command: string): RunOptions & { readonly report: CommandReport } {
-  return { retries: true, readOnly: READ_ONLY.has(command), report: { to: diagnostics.brokerCommand, command } }
 }
 
 /** Cuts the entries off at the bounds. One stream entry in Redis may hold many events, so READ may return too many. */
